@@ -1,0 +1,63 @@
+# One command surface for people and for CI. `make help` lists it.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test soak check bench format clean
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: $(VENV)/.run ## Set up, then serve registration and broker, and print what to paste next
+	@exec $(BIN)/fleetkey serve --sample $(ARGS)
+
+demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
+	@exec $(BIN)/fleetkey demo $(ARGS)
+
+test: $(VENV)/.dev ## Set up, then run all tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+soak: $(VENV)/.dev ## 500 kill -9 under registration load
+	@FLEETKEY_SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
+
+check: $(VENV)/.dev ## Lint, format, types and import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.bench ## Measure, side by side with a peer, as ratios
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+format: $(VENV)/.dev ## Rewrite the code in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## Remove what the commands above made, but never the fleet's data
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Fleetkey needs Python 3.11 or newer; '$(PYTHON)' is not. Install one and run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "Could not make a virtual environment in $(CURDIR)/$(VENV): check write permission and that Python's venv module is installed (Debian: python3-venv)." >&2; rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) (once; a minute or so)"
+	@$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) with the test tools (once; a minute or so)"
+	@$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@ $(VENV)/.run
+
+$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Setting up $(VENV) with the benchmark peers (once)"
+	@$(BIN)/pip install --quiet --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.dev $(VENV)/.run
