@@ -1,0 +1,281 @@
+"""The settings themselves: names, types, defaults and bounds.
+
+The names are a contract (`docs/reference/settings.md`); every table here is a table of `fleetkey.toml`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from fleetkey.config.address import Address, AddressError, parse_address
+
+__all__ = [
+    "AccessSettings",
+    "HttpSettings",
+    "LogSettings",
+    "MqttSettings",
+    "RegistrationSettings",
+    "Settings",
+    "StoreSettings",
+    "TopicSettings",
+]
+
+MAX_COUNT = 1_000_000_000
+
+
+def _split_commas(value: object) -> object:
+    """Let a variable or a flag write a list as `a,b`."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _address(value: str) -> str:
+    if value:
+        try:
+            parse_address(value)
+        except AddressError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+def _required_address(value: str) -> str:
+    if not value:
+        msg = "an address is needed, such as 127.0.0.1:8080"
+        raise ValueError(msg)
+    return _address(value)
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        try:
+            ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            msg = f"{value!r} is neither an IP address nor a network such as 10.0.0.0/8"
+            raise ValueError(msg) from None
+    return values
+
+
+Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
+BindAddress = Annotated[str, AfterValidator(_required_address)]
+OptionalBindAddress = Annotated[str, AfterValidator(_address)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
+
+
+def _needs_both(certificate: Path | None, key: Path | None) -> None:
+    if (certificate is None) != (key is None):
+        msg = "tls_cert and tls_key go together; set both or neither"
+        raise ValueError(msg)
+
+
+class HttpSettings(_Table):
+    """`[http]`: where registration listens."""
+
+    bind: BindAddress = "127.0.0.1:8080"
+    """Address to listen on; port 0 lets the system pick."""
+    tls_cert: Path | None = None
+    """Certificate chain, PEM. With `tls_key`, the listener speaks HTTPS."""
+    tls_key: Path | None = None
+    """Private key of `tls_cert`, PEM."""
+    trusted_proxies: Annotated[Strings, AfterValidator(_networks)] = ()
+    """Addresses or networks whose `X-Forwarded-For` is believed."""
+    max_connections: Positive = 1_000
+    """HTTP connections and requests at once; above it the answer is 503."""
+    body_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """How long a request body may take to arrive; then 408."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        _needs_both(self.tls_cert, self.tls_key)
+        return self
+
+    @property
+    def address(self) -> Address:
+        """`bind`, parsed."""
+        return parse_address(self.bind)
+
+
+class MqttSettings(_Table):
+    """`[mqtt]`: where the broker listens, and its limits."""
+
+    bind: OptionalBindAddress = "127.0.0.1:1883"
+    """Plain TCP listener; empty = none."""
+    ws_bind: OptionalBindAddress = ""
+    """MQTT over WebSocket; empty = none. Speaks TLS when `tls_cert` is set."""
+    tls_bind: OptionalBindAddress = ""
+    """MQTT over TLS; empty = none. Needs `tls_cert` and `tls_key`."""
+    tls_cert: Path | None = None
+    """Certificate chain, PEM."""
+    tls_key: Path | None = None
+    """Private key of `tls_cert`, PEM."""
+    advertise_host: str = ""
+    """Host that the registration answer names for MQTT; empty = the one the device reached registration on."""
+    advertise_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Port that the registration answer names, for a broker behind a port mapping; 0 = the listener's own."""
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """How long a connection may take to send its CONNECT."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        _needs_both(self.tls_cert, self.tls_key)
+        if self.tls_bind and self.tls_cert is None:
+            msg = "tls_bind needs tls_cert and tls_key"
+            raise ValueError(msg)
+        if not (self.bind or self.tls_bind or self.ws_bind):
+            msg = "the broker needs at least one of bind, tls_bind and ws_bind"
+            raise ValueError(msg)
+        return self
+
+
+class RegistrationSettings(_Table):
+    """`[registration]`: who may register, and what happens when it comes again."""
+
+    verifiers: Annotated[tuple[Literal["allowlist", "open"], ...], NoDecode, BeforeValidator(_split_commas)] = (
+        "allowlist",
+    )
+    """All of these must accept a serial; the default is closed: only listed serials."""
+    open_beyond_loopback: bool = False
+    """Let the `open` verifier serve an address that other machines can reach."""
+    refuse_status: Literal[400, 401] = 400
+    """HTTP status for a serial that may not register."""
+    reregistration: Literal["rotate", "add", "deny"] = "rotate"
+    """What a known device gets: `rotate` a new key, and the older ones end when it first connects or when
+    `grace_seconds` are over; `add` one more key; `deny` 409."""
+    grace_seconds: Annotated[int, Field(ge=0, le=365 * 86_400)] = 86_400
+    """With `rotate`, how long the older keys still work if the new one never connects."""
+    max_keys: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """Active keys a device may hold; above it the oldest is retired, one that never connected first."""
+    require_approval: bool = False
+    """New devices wait for `fleetkey devices approve`."""
+    approval_retry_seconds: Positive = 60
+    """`Retry-After` of the 202 that a waiting device gets."""
+    max_per_address_per_minute: Count = 60
+    """Registration attempts from one address (IPv6: one /64); 0 = no limit."""
+    max_per_serial_per_hour: Count = 20
+    """Registration attempts for one serial; 0 = no limit."""
+    max_tracked: Positive = 10_000
+    """Addresses, and serials, whose attempts are remembered at once; the least recent is forgotten first."""
+
+    @model_validator(mode="after")
+    def _someone_decides(self) -> Self:
+        if not self.verifiers:
+            msg = 'verifiers must name at least one verifier; to let every serial in, write ["open"]'
+            raise ValueError(msg)
+        return self
+
+
+class TopicSettings(_Table):
+    """`[topics]`: what a device may publish and subscribe to."""
+
+    preset: Literal["default", "losant"] = "default"
+    """`default`: `devices/{device_id}/#`; `losant`: Losant's state and command topics."""
+    publish: Strings = ()
+    """Patterns instead of the preset's; `{device_id}`, `{serial}` and `{tag:NAME}` are filled in."""
+    subscribe: Strings = ()
+    """Patterns instead of the preset's."""
+
+
+class AccessSettings(_Table):
+    """`[access]`: how connecting clients are checked."""
+
+    bcrypt_rounds: Annotated[int, Field(ge=4, le=14)] = 4
+    """Cost of new hashes of generated secrets (ADR 0002)."""
+    cache_seconds: Annotated[int, Field(ge=0, le=86_400)] = 3_600
+    """How long a verified secret is remembered; 0 = never."""
+    max_cached: Positive = 100_000
+    """Verified secrets remembered at once; the least recent is forgotten first."""
+    hash_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads that hash and verify secrets."""
+    max_pending_hashes: Positive = 4_000
+    """Logins and registrations that wait for a thread; above it the answer is CONNACK 3 or 503."""
+    max_scope_devices: Positive = 100_000
+    """Devices that one application key may reach by id or by tag; a key with more is refused. `--all-devices` has no
+    such bound."""
+    max_failures_per_address_per_minute: Count = 60
+    """Failed logins from one address (IPv6: one /64) before its further unknown secrets are checked one at a time;
+    0 = no limit."""
+    max_tracked: Positive = 10_000
+    """Addresses whose failed logins are remembered at once; the least recent is forgotten first."""
+
+
+class StoreSettings(_Table):
+    """`[store]`: where the registry is kept."""
+
+    url: str = ""
+    """`sqlite:///path`; empty = `fleetkey.db` in `data_dir`."""
+    busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    """How long a change waits for another process that is writing."""
+    max_audit_rows: Positive = 1_000_000
+    """Audit rows kept; above it the oldest go."""
+    max_change_rows: Positive = 1_000_000
+    """Rows of the change feed kept; above it the oldest go."""
+
+
+class LogSettings(_Table):
+    """`[log]`: log lines, on standard error."""
+
+    format: Literal["auto", "pretty", "json"] = "auto"
+    """`auto`: pretty on a terminal, JSON otherwise."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(BaseSettings):
+    """All settings, frozen. Build one with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEETKEY_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Path("fleetkey-data")
+    """Folder of the registry; made on first use, for its owner alone."""
+    http: HttpSettings = HttpSettings()
+    mqtt: MqttSettings = MqttSettings()
+    registration: RegistrationSettings = RegistrationSettings()
+    topics: TopicSettings = TopicSettings()
+    access: AccessSettings = AccessSettings()
+    store: StoreSettings = StoreSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over variables over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="after")
+    def _open_stays_home(self) -> Self:
+        open_to_all = "open" in self.registration.verifiers and len(set(self.registration.verifiers)) == 1
+        if open_to_all and not self.http.address.is_loopback and not self.registration.open_beyond_loopback:
+            msg = (
+                "registration.verifiers is open to every serial and http.bind can be reached from other machines; "
+                "bind to loopback, use the allowlist, or set registration.open_beyond_loopback = true"
+            )
+            raise ValueError(msg)
+        return self
