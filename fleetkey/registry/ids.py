@@ -1,0 +1,49 @@
+"""Identifiers: how they are made and which texts may be one."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from fleetkey.registry.errors import InvalidSerialError
+
+__all__ = ["MAX_SERIAL_CHARACTERS", "is_device_id", "new_access_key", "new_device_id", "parse_serial"]
+
+MAX_SERIAL_CHARACTERS = 128
+_DEVICE_ID_LIKE = re.compile(r"[0-9a-fA-F]{24}\Z")
+
+
+def new_device_id() -> str:
+    """Return 24 random lower-case hex digits; no character in it means anything to any broker."""
+    return secrets.token_hex(12)
+
+
+def new_access_key() -> str:
+    """Return 32 random lower-case hex digits, the public half of a credential."""
+    return secrets.token_hex(16)
+
+
+def is_device_id(text: str) -> bool:
+    """Whether a client id looks like a device id (Losant: 24 hex digits, either case)."""
+    return _DEVICE_ID_LIKE.match(text) is not None
+
+
+def parse_serial(text: str) -> str:
+    """Return `text` if it may be a serial: 1 to 128 printable characters, no white space at the ends.
+
+    Raises:
+        InvalidSerialError: says what is wrong, without repeating the text.
+    """
+    if not text:
+        msg = "the serial is empty"
+        raise InvalidSerialError(msg)
+    if len(text) > MAX_SERIAL_CHARACTERS:
+        msg = f"the serial has {len(text)} characters; at most {MAX_SERIAL_CHARACTERS} are allowed"
+        raise InvalidSerialError(msg)
+    if not text.isprintable():
+        msg = "the serial has a character that is not printable"
+        raise InvalidSerialError(msg)
+    if text[0].isspace() or text[-1].isspace():
+        msg = "the serial begins or ends with white space"
+        raise InvalidSerialError(msg)
+    return text

@@ -1,0 +1,212 @@
+"""The values that the registry keeps. Times are milliseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "AccessKey",
+    "ApplicationScope",
+    "AuditEntry",
+    "AuditRecord",
+    "Change",
+    "ChangeKind",
+    "Device",
+    "DeviceState",
+    "IssueDenied",
+    "IssuePending",
+    "IssueRequest",
+    "KeyIssued",
+    "KeyKind",
+    "KeyStatus",
+    "Login",
+    "Reregistration",
+    "SerialsAdded",
+]
+
+
+class DeviceState(StrEnum):
+    """Whether a device may connect."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class KeyKind(StrEnum):
+    """Whose credential it is."""
+
+    DEVICE = "device"
+    APPLICATION = "application"
+
+
+class KeyStatus(StrEnum):
+    """Keys are retired, never deleted and never reused."""
+
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+class Reregistration(StrEnum):
+    """What a device that is known already gets when it registers."""
+
+    ROTATE = "rotate"
+    ADD = "add"
+    DENY = "deny"
+
+
+class ChangeKind(StrEnum):
+    """What a row of the change feed says."""
+
+    DEVICE_CREATED = "device_created"
+    DEVICE_APPROVED = "device_approved"
+    DEVICE_DISABLED = "device_disabled"
+    DEVICE_ENABLED = "device_enabled"
+    DEVICE_DELETED = "device_deleted"
+    DEVICE_TAGGED = "device_tagged"
+    KEY_ISSUED = "key_issued"
+    KEY_CONNECTED = "key_connected"
+    KEY_EXPIRING = "key_expiring"
+    KEY_RETIRED = "key_retired"
+    RESET = "reset"
+    """Not stored: the follower lost its place, so everything may have changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device of the fleet."""
+
+    device_id: str
+    serial: str
+    state: DeviceState
+    tags: Mapping[str, str]
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationScope:
+    """What an application key reaches: devices by id, by tags (all of them must match), or all; extra topic lists."""
+
+    all_devices: bool = False
+    device_ids: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """A credential as an operator sees it: everything but the secret's hash."""
+
+    key: str
+    kind: KeyKind
+    status: KeyStatus
+    device_id: str | None
+    name: str | None
+    scope: ApplicationScope | None
+    created_at: int
+    first_connected_at: int | None
+    expires_at: int | None
+    retired_at: int | None
+    retired_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Everything that decides whether a key may connect, read in one go."""
+
+    key: str
+    kind: KeyKind
+    status: KeyStatus
+    secret_hash: str = field(repr=False)
+    expires_at: int | None
+    first_connected_at: int | None
+    device_id: str | None
+    serial: str | None
+    device_state: DeviceState | None
+    name: str | None
+    scope: ApplicationScope | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row of the feed; `seq` grows with every commit."""
+
+    seq: int
+    at: int
+    kind: ChangeKind
+    device_id: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """Who did what, from where, with which outcome and why. Never holds a secret."""
+
+    actor: str
+    action: str
+    outcome: str
+    reason: str = ""
+    address: str = ""
+    serial: str | None = None
+    device_id: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord(AuditEntry):
+    """An audit entry as stored."""
+
+    seq: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueRequest:
+    """One accepted registration: the serial that was proven, the credential made for it, and the policy."""
+
+    serial: str
+    key: str
+    secret_hash: str = field(repr=False)
+    reregistration: Reregistration
+    grace_seconds: int
+    max_keys: int
+    require_approval: bool
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIssued:
+    """The key is stored and committed; its secret may be answered now."""
+
+    device: Device
+    created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuePending:
+    """The device waits for approval; no key was stored."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueDenied:
+    """No key was stored. `reason` is `device_disabled` or `already_registered`."""
+
+    device: Device
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialsAdded:
+    """How an addition to the allow-list went, counted in serials."""
+
+    added: int
+    known: int

@@ -1,0 +1,261 @@
+"""Connections to the registry's file: opening it safely, reading from any thread, writing one at a time."""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Database
+
+from fleetkey.registry.errors import (
+    ForeignFileError,
+    NewerSchemaError,
+    StoreBusyError,
+    StoreError,
+    StoreUnavailableError,
+)
+from fleetkey.registry.sqlite.schema import APPLICATION_ID, migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["SqliteBase", "SqliteWatch"]
+
+MAX_READERS = 8
+MAGIC = b"SQLite format 3\0"
+BUSY = ("locked", "busy")
+
+
+class SqliteBase:
+    """One file, one writer at a time, up to `MAX_READERS` readers beside it (write-ahead log).
+
+    `synchronous=FULL`: what was committed survives a power cut, not only the end of the process.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_seconds: float = 10.0,
+        max_audit_rows: int = 1_000_000,
+        max_change_rows: int = 1_000_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open the file, or make it with its tables.
+
+        Args:
+            path: the SQLite file; its folder exists.
+            busy_timeout_seconds: how long a change waits for another writer.
+            max_audit_rows: audit entries kept.
+            max_change_rows: changes kept.
+            clock: seconds since 1970.
+        """
+        self.path = path
+        self._busy_timeout_seconds = busy_timeout_seconds
+        self._max_rows = {"audit": max_audit_rows, "changes": max_change_rows}
+        self._clock = clock
+        self._closed = False
+        self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
+        self._reader_slots = threading.BoundedSemaphore(MAX_READERS)
+        self._write_lock = threading.Lock()
+        self._committed: list[Callable[[], None]] = []
+        with self._translated():
+            self._refuse_foreign()
+            self._writer = self._connect()
+            try:
+                self._migrate()
+            except BaseException:
+                self._writer.close()
+                raise
+
+    def close(self) -> None:
+        """Close every connection; later calls raise `StoreUnavailableError`."""
+        with self._write_lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._writer.close()
+        while True:
+            try:
+                self._readers.get_nowait().close()
+            except queue.Empty:
+                return
+
+    def on_committed(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after each commit of this process, in the committing thread; returns how to stop that."""
+        self._committed.append(callback)
+        return lambda: self._committed.remove(callback) if callback in self._committed else None
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection for reading; at most `MAX_READERS` are out at once."""
+        with self._translated():
+            if not self._reader_slots.acquire(timeout=self._busy_timeout_seconds):
+                msg = f"all {MAX_READERS} readers of {self.path} are in use"
+                raise StoreBusyError(msg)
+            try:
+                reader = self._borrow_reader()
+                try:
+                    yield reader.conn
+                finally:
+                    if self._closed:
+                        reader.close()
+                    else:
+                        self._readers.put(reader)
+            finally:
+                self._reader_slots.release()
+
+    def _borrow_reader(self) -> Database:
+        if self._closed:
+            msg = f"the store {self.path} is closed"
+            raise StoreUnavailableError(msg)
+        try:
+            return self._readers.get_nowait()
+        except queue.Empty:
+            return self._connect(query_only=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Database]:
+        """Run one transaction: all of it is committed at the end of the block, or nothing of it is."""
+        with self._translated():
+            if not self._write_lock.acquire(timeout=self._busy_timeout_seconds):
+                msg = f"the store {self.path} has been busy for {self._busy_timeout_seconds:g} s; try again"
+                raise StoreBusyError(msg)
+            try:
+                if self._closed:
+                    msg = f"the store {self.path} is closed"
+                    raise StoreUnavailableError(msg)
+                connection = self._writer.conn
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._writer
+                    connection.execute("COMMIT")
+                except BaseException:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+            finally:
+                self._write_lock.release()
+        for callback in tuple(self._committed):
+            callback()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into the registry's own."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except sqlite3.OperationalError as error:
+            if any(word in str(error) for word in BUSY):
+                msg = f"the store {self.path} is locked by another process; try again"
+                raise StoreBusyError(msg) from None
+            msg = f"the store {self.path} can't be used: {error}"
+            raise StoreUnavailableError(msg) from error
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            msg = f"the store {self.path} can't be used: {error}"
+            raise StoreUnavailableError(msg) from error
+
+    def _connect(self, *, query_only: bool = False) -> Database:
+        # isolation_level None: transactions begin where the code says so, never by themselves.
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute("PRAGMA synchronous=FULL")
+            if query_only:
+                connection.execute("PRAGMA query_only=ON")
+            else:
+                connection.execute("PRAGMA journal_mode=WAL")
+            return Database(connection, execute_plugins=False)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _refuse_foreign(self) -> None:
+        """Look at an existing file without writing to it or beside it."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            self.path.touch(mode=0o600)
+            return
+        with self.path.open("rb") as file:
+            header = file.read(100)
+        if not header.startswith(MAGIC):
+            raise ForeignFileError(self.path, "it is no SQLite database")
+        # SQLite file format 1.3: the application id is at offset 68. A registry whose making was cut off has none
+        # yet, neither in the file nor in the log beside it; then it has no tables either, and _migrate looks.
+        application_id = int.from_bytes(header[68:72], "big")
+        if application_id not in {0, APPLICATION_ID}:
+            raise ForeignFileError(self.path, f"application id {application_id:#x}")
+        if application_id == 0 and not self.path.with_name(self.path.name + "-wal").exists():
+            self._refuse_tables_of_others()
+
+    def _refuse_tables_of_others(self) -> None:
+        uri = f"file:{self.path.as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True)
+        try:
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise ForeignFileError(self.path, "it has tables of something else")
+        finally:
+            connection.close()
+
+    def _migrate(self) -> None:
+        """Bring the tables up to date, in one transaction that only one process can be in."""
+        database = self._writer
+        connection = database.conn
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._refuse_unknown_tables()
+            if migrations.pending(database):
+                migrations.apply(database)
+                connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _refuse_unknown_tables(self) -> None:
+        connection = self._writer.conn
+        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if application_id != APPLICATION_ID and tables:
+            raise ForeignFileError(self.path, "it has tables of something else")
+        known = {step.name for step in migrations._migrations}  # noqa: SLF001 - sqlite-utils has no public list
+        unknown = [step.name for step in migrations.applied(self._writer) if step.name not in known]
+        if unknown:
+            raise NewerSchemaError(self.path, unknown)
+
+
+class SqliteWatch:
+    """Asks SQLite whether any other connection has committed (`PRAGMA data_version`); costs microseconds."""
+
+    def __init__(self, store: SqliteBase) -> None:
+        self._store = store
+        with store._translated():  # noqa: SLF001 - the watch is part of the store
+            self._database = store._connect(query_only=True)  # noqa: SLF001
+            self._seen = self._version()
+
+    def has_news(self) -> bool:
+        """Whether anything was committed since the last call."""
+        with self._store._translated():  # noqa: SLF001
+            version = self._version()
+        news = version != self._seen
+        self._seen = version
+        return news
+
+    def close(self) -> None:
+        """Close the watch's connection."""
+        self._database.close()
+
+    def _version(self) -> int:
+        return int(self._database.conn.execute("PRAGMA data_version").fetchone()[0])

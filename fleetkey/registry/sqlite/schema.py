@@ -1,0 +1,78 @@
+"""The tables, as sqlite-utils migrations. A released step is never edited; a change is a new step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlite_utils.migrations import Migrations
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+__all__ = ["APPLICATION_ID", "migrations"]
+
+APPLICATION_ID = 0x464C4B59
+"""`FLKY` in the file's header (SQLite file format, 1.3): how a registry is told from somebody else's database."""
+
+migrations = Migrations("fleetkey")
+
+
+@migrations(name="0001_fleet")
+def _fleet(db: Database) -> None:
+    for statement in (
+        "CREATE TABLE serials (serial TEXT PRIMARY KEY, added_at INTEGER NOT NULL) WITHOUT ROWID",
+        """CREATE TABLE devices (
+             device_id TEXT PRIMARY KEY,
+             serial TEXT NOT NULL UNIQUE,
+             state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'disabled')),
+             created_at INTEGER NOT NULL,
+             updated_at INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """CREATE TABLE device_tags (
+             device_id TEXT NOT NULL,
+             name TEXT NOT NULL,
+             value TEXT NOT NULL,
+             PRIMARY KEY (device_id, name)
+           ) WITHOUT ROWID""",
+        "CREATE INDEX device_tags_by_value ON device_tags (name, value, device_id)",
+        # A retired key outlives its device, so there is no foreign key: it must never be issued again.
+        """CREATE TABLE access_keys (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT,
+             key TEXT NOT NULL UNIQUE,
+             kind TEXT NOT NULL CHECK (kind IN ('device', 'application')),
+             status TEXT NOT NULL CHECK (status IN ('active', 'retired')),
+             secret_hash TEXT NOT NULL,
+             device_id TEXT,
+             name TEXT,
+             scope TEXT,
+             replaces_older INTEGER NOT NULL DEFAULT 0,
+             created_at INTEGER NOT NULL,
+             first_connected_at INTEGER,
+             expires_at INTEGER,
+             retired_at INTEGER,
+             retired_reason TEXT
+           )""",
+        "CREATE INDEX access_keys_by_device ON access_keys (device_id, seq) WHERE device_id IS NOT NULL",
+        """CREATE INDEX access_keys_expiring ON access_keys (expires_at)
+             WHERE status = 'active' AND expires_at IS NOT NULL""",
+        """CREATE TABLE changes (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT,
+             at INTEGER NOT NULL,
+             kind TEXT NOT NULL,
+             device_id TEXT,
+             key TEXT
+           )""",
+        """CREATE TABLE audit (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT,
+             at INTEGER NOT NULL,
+             actor TEXT NOT NULL,
+             action TEXT NOT NULL,
+             outcome TEXT NOT NULL,
+             reason TEXT NOT NULL,
+             address TEXT NOT NULL,
+             serial TEXT,
+             device_id TEXT,
+             key TEXT
+           )""",
+    ):
+        db.conn.execute(statement)

@@ -1,0 +1,23 @@
+"""The whole store over one SQLite file."""
+
+from __future__ import annotations
+
+from fleetkey.registry.sqlite.keys import SqliteKeys
+from fleetkey.registry.sqlite.serials import SqliteSerials
+
+__all__ = ["SqliteStore"]
+
+
+class SqliteStore(SqliteKeys, SqliteSerials):
+    """A `Store` in one SQLite file; several processes may use it at once.
+
+    Raises:
+        ForeignFileError: the file belongs to something else; it was left untouched.
+        NewerSchemaError: a newer Fleetkey wrote it; it was left untouched.
+        StoreUnavailableError: it can't be made, read or written.
+    """
+
+    def ping(self) -> None:
+        """Read the newest schema step."""
+        with self._reading() as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

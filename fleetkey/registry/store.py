@@ -1,0 +1,234 @@
+"""What the rest of Fleetkey needs from a store. SQLite implements it; others may.
+
+All methods block; callers on an event loop run them in a thread. Every method is safe to call from any thread, and
+several processes may use one store. Every change is one transaction together with its rows in the change feed and the
+audit; when a method returns, its change survives a power cut.
+
+Errors of every method: `StoreBusyError` (locked for too long; try again) and `StoreUnavailableError` (can't be read or
+written; tell the operator).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from fleetkey.registry.model import (
+        AccessKey,
+        ApplicationScope,
+        AuditEntry,
+        AuditRecord,
+        Change,
+        Device,
+        DeviceState,
+        IssueDenied,
+        IssuePending,
+        IssueRequest,
+        KeyIssued,
+        KeyKind,
+        Login,
+        SerialsAdded,
+    )
+
+__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store"]
+
+
+class Serials(Protocol):
+    """The allow-list."""
+
+    def add_serials(
+        self, serials: Iterable[str], *, actor: str, on_progress: Callable[[int], None] | None = None
+    ) -> SerialsAdded:
+        """Add serials, all or none, in bounded memory; `on_progress` is told how many were read so far.
+
+        Raises:
+            InvalidSerialError: one of them can't be a serial; none was added.
+        """
+        ...
+
+    def has_serial(self, serial: str) -> bool:
+        """Whether the serial may register."""
+        ...
+
+    def iter_serials(self) -> Iterator[str]:
+        """Yield the serials in order, in bounded memory."""
+        ...
+
+    def remove_serial(self, serial: str, *, actor: str) -> None:
+        """Take a serial off the list; a device that registered with it stays. Raises `NotFoundError`."""
+        ...
+
+    def count_serials(self) -> int:
+        """Return how many serials are listed."""
+        ...
+
+
+class Devices(Protocol):
+    """The devices."""
+
+    def issue_device_key(self, request: IssueRequest) -> KeyIssued | IssuePending | IssueDenied:
+        """Find the serial's device or create it, and issue it a key by the policy: one transaction."""
+        ...
+
+    def get_device(self, device_id: str) -> Device:
+        """Return one device. Raises `NotFoundError`."""
+        ...
+
+    def find_device(self, serial: str) -> Device | None:
+        """Return the device of a serial."""
+        ...
+
+    def list_devices(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> list[Device]:
+        """Return up to `limit` devices with ids after `after`, in order of id; `tags` must all match."""
+        ...
+
+    def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
+        """Approve (pending to active), disable or enable. Raises `NotFoundError`."""
+        ...
+
+    def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
+        """Set tags; None takes one away. Raises `NotFoundError`."""
+        ...
+
+    def delete_device(self, device_id: str, *, actor: str) -> None:
+        """Forget a device and retire its keys. Raises `NotFoundError`."""
+        ...
+
+    def device_tags(self, device_id: str) -> dict[str, str]:
+        """Return a device's tags; empty for an unknown one."""
+        ...
+
+    def scope_devices(self, scope: ApplicationScope, *, limit: int) -> list[Device]:
+        """Return the devices that a scope names by id or by tags, at most `limit`; not for `all_devices`."""
+        ...
+
+    def count_devices(self) -> int:
+        """Return how many devices there are."""
+        ...
+
+
+class Keys(Protocol):
+    """The access keys."""
+
+    def find_login(self, key: str) -> Login | None:
+        """Return what decides whether a key may connect."""
+        ...
+
+    def mark_connected(self, key: str) -> bool:
+        """Record a key's first connection, and retire the older ones if it replaces them.
+
+        Returns:
+            False if the key stopped being active in the meantime; nothing was changed.
+        """
+        ...
+
+    def create_application_key(
+        self, *, key: str, secret_hash: str, name: str, scope: ApplicationScope, actor: str
+    ) -> AccessKey:
+        """Store an application key. Raises `NotFoundError` for a device id that doesn't exist."""
+        ...
+
+    def get_key(self, key: str) -> AccessKey:
+        """Return one key. Raises `NotFoundError`."""
+        ...
+
+    def list_keys(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        device_id: str | None = None,
+        kind: KeyKind | None = None,
+        include_retired: bool = False,
+    ) -> list[tuple[int, AccessKey]]:
+        """Return up to `limit` (position, key) pairs after position `after`, in order of issue."""
+        ...
+
+    def revoke_key(self, key: str, *, actor: str) -> AccessKey:
+        """Retire a key for good. Revoking a retired one changes nothing. Raises `NotFoundError`."""
+        ...
+
+    def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> int:
+        """Let a device's active keys end after `grace_seconds`; it registers again then. Raises `NotFoundError`.
+
+        Returns:
+            how many keys are ending.
+        """
+        ...
+
+    def retire_expired_keys(self, *, limit: int = 1000) -> int:
+        """Retire keys whose time is over, at most `limit`; return how many."""
+        ...
+
+    def count_keys(self) -> int:
+        """Return how many keys were ever issued."""
+        ...
+
+
+class ChangeWatch(Protocol):
+    """A cheap question: was anything committed since the last time?"""
+
+    def has_news(self) -> bool:
+        """Whether anything was committed since the last call, by any process."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the watch holds."""
+        ...
+
+
+class ChangeFeed(Protocol):
+    """Every change to a device or a key, in order of commit."""
+
+    def changes_after(self, seq: int, *, limit: int = 1000) -> Sequence[Change]:
+        """Return up to `limit` changes after position `seq`."""
+        ...
+
+    def change_bounds(self) -> tuple[int, int]:
+        """Return the positions of the oldest kept and the newest change; (0, 0) when there is none."""
+        ...
+
+    def watch(self) -> ChangeWatch:
+        """Begin to watch for commits."""
+        ...
+
+    def on_committed(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, in the committing thread, after each commit of this process; returns how to stop that."""
+        ...
+
+
+class AuditLog(Protocol):
+    """Append-only: who did what, and how it ended."""
+
+    def record(self, entry: AuditEntry) -> None:
+        """Append one entry."""
+        ...
+
+    def list_audit(self, *, after: int = 0, limit: int = 100) -> list[AuditRecord]:
+        """Return up to `limit` entries after position `after`, oldest first."""
+        ...
+
+    def last_audit(self, limit: int) -> list[AuditRecord]:
+        """Return the newest `limit` entries, oldest first."""
+        ...
+
+
+class Store(Serials, Devices, Keys, ChangeFeed, AuditLog, Protocol):
+    """The whole registry."""
+
+    def ping(self) -> None:
+        """Read something; raises `StoreUnavailableError` when that fails."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and locks; further calls raise `StoreUnavailableError`."""
+        ...

@@ -1,0 +1,54 @@
+"""Which store a setting means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetkey.registry.errors import StoreUnavailableError
+from fleetkey.registry.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+    from fleetkey.registry.store import Store
+
+__all__ = ["open_store", "store_path"]
+
+SCHEME = "sqlite:///"
+
+
+def store_path(settings: Settings) -> Path:
+    """Return the SQLite file that the settings name.
+
+    Raises:
+        StoreUnavailableError: `[store] url` names a kind of store that this version has no code for.
+    """
+    if not settings.store.url:
+        return settings.data_dir / "fleetkey.db"
+    if not settings.store.url.startswith(SCHEME) or settings.store.url == SCHEME:
+        scheme = settings.store.url.partition(":")[0]
+        msg = f"setting store.url: {scheme!r} is not supported; write sqlite:///path or leave it empty"
+        raise StoreUnavailableError(msg)
+    return Path(settings.store.url.removeprefix(SCHEME))
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the registry that the settings name, and make it if it isn't there.
+
+    Raises:
+        StoreUnavailableError: the folder or file can't be made, read or written.
+        ForeignFileError: the file belongs to something else; it was left untouched.
+        NewerSchemaError: a newer Fleetkey wrote it; it was left untouched.
+    """
+    path = store_path(settings)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        msg = f"can't make the data folder {path.parent}: {error.strerror}; choose another with --data-dir"
+        raise StoreUnavailableError(msg) from None
+    return SqliteStore(
+        path,
+        busy_timeout_seconds=settings.store.busy_timeout_seconds,
+        max_audit_rows=settings.store.max_audit_rows,
+        max_change_rows=settings.store.max_change_rows,
+    )
