@@ -1,0 +1,236 @@
+"""The one place where a CONNECT becomes a principal, and where a principal stops being one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.access.errors import HashPoolFullError
+from fleetkey.access.limits import address_bucket
+from fleetkey.access.outcome import Granted, Refusal, Refused
+from fleetkey.access.principal import Principal
+from fleetkey.access.principals import PrincipalIndex
+from fleetkey.access.verification import Verified, check_claims
+from fleetkey.registry import ChangeKind, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fleetkey.access.hashing import HashPool
+    from fleetkey.access.limits import AttemptLimiter
+    from fleetkey.access.outcome import ConnectAttempt
+    from fleetkey.access.verification import Verification
+    from fleetkey.access.verified import VerifiedSecrets
+    from fleetkey.registry import Change
+
+__all__ = ["Authenticator"]
+
+log = structlog.get_logger(__name__)
+
+NOT_THE_CLIENTS_FAULT = frozenset({Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE})
+MAX_TURNS_WAITING = 100
+"""Attempts from addresses over their limit that wait for their turn at once."""
+MAX_STALE_RETRIES = 3
+HARMLESS = frozenset(
+    {
+        ChangeKind.DEVICE_APPROVED,
+        ChangeKind.DEVICE_CREATED,
+        ChangeKind.DEVICE_ENABLED,
+        ChangeKind.KEY_CONNECTED,
+        ChangeKind.KEY_ISSUED,
+    }
+)
+"""Changes that take nothing away from anyone."""
+
+
+class _InFlight:
+    """A verification that runs in a thread while changes may be committed."""
+
+    __slots__ = ("is_stale", "key")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.is_stale = False
+
+
+class Authenticator:
+    """Decides who may connect, remembers whom it verified, and forgets them when the registry changes.
+
+    Lives on one event loop; `apply` and `authenticate` are called there. It knows no broker: whoever keeps connections
+    asks to be told of revocations with `on_revoked`.
+    """
+
+    def __init__(
+        self, verification: Verification, pool: HashPool, verified: VerifiedSecrets, failures: AttemptLimiter
+    ) -> None:
+        self._verification = verification
+        self._pool = pool
+        self._verified = verified
+        self._failures = failures
+        self._index = PrincipalIndex()
+        self._in_flight: set[_InFlight] = set()
+        self._turn = asyncio.Lock()
+        self._turns_waiting = 0
+        self._listeners: list[Callable[[Principal], None]] = []
+        self._to_recheck: dict[str, None] = {}
+        self._recheck_task: asyncio.Task[None] | None = None
+
+    async def authenticate(self, attempt: ConnectAttempt) -> Granted | Refused:
+        """Decide one CONNECT. Never raises for anything that a client can send.
+
+        A secret that was verified lately costs neither bcrypt nor the registry. Everything else is checked in the
+        pool, and every refusal there costs the same.
+        """
+        remembered = self.remembered(attempt)
+        if remembered is not None:
+            return remembered
+        bucket = address_bucket(attempt.address)
+        is_limited = self._failures.wait_seconds(bucket) > 0
+        outcome = await (self._in_turn(attempt) if is_limited else self._verify(attempt))
+        if isinstance(outcome, Refused):
+            self._note_refusal(attempt, outcome, bucket, is_limited=is_limited)
+        return outcome
+
+    def _note_refusal(self, attempt: ConnectAttempt, outcome: Refused, bucket: str, *, is_limited: bool) -> None:
+        if outcome.reason not in NOT_THE_CLIENTS_FAULT:
+            self._failures.count(bucket)
+        if is_limited:
+            # A flood must not become a flood of log lines; the line that said the limit was reached stands for it.
+            return
+        log.info("login_refused", reason=outcome.reason.value, address=attempt.address, code=outcome.return_code)
+        if self._failures.wait_seconds(bucket):
+            log.warning("login_failures_limited", address=bucket)
+
+    def remembered(self, attempt: ConnectAttempt) -> Granted | None:
+        """Decide at once if the secret was verified lately and everything else is right; None: look further."""
+        if attempt.username is None or attempt.password is None:
+            return None
+        principal = self._verified.find(attempt.username, attempt.password)
+        if principal is None or check_claims(attempt, device_id=principal.device_id, scope=principal.scope):
+            return None
+        return Granted(principal)
+
+    def on_revoked(self, callback: Callable[[Principal], None]) -> None:
+        """Tell `callback`, on the event loop, of each principal that stops being valid."""
+        self._listeners.append(callback)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Take in committed changes: forget, revoke or look again. Call on the event loop."""
+        for change in changes:
+            self._mark_stale(change)
+            match change.kind:
+                case ChangeKind.KEY_RETIRED if change.key is not None:
+                    self._revoke(self._index.by_key(change.key), change.key, change.kind)
+                case ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if change.device_id is not None:
+                    for principal in self._index.of_device(change.device_id):
+                        self._revoke(principal, principal.key, change.kind)
+                case ChangeKind.KEY_EXPIRING if change.key is not None:
+                    self._verified.forget(change.key)
+                    self._look_again([change.key])
+                case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
+                    tagged = self._index.of_device(change.device_id)
+                    self._look_again(principal.key for principal in (*tagged, *self._index.applications()))
+                case ChangeKind.RESET:
+                    self._verified.clear()
+                    self._look_again(principal.key for principal in self._index.all())
+                case _:
+                    pass
+
+    async def close(self) -> None:
+        """Stop looking again; the pool and the store belong to whoever made them."""
+        if self._recheck_task is not None:
+            self._recheck_task.cancel()
+            await asyncio.gather(self._recheck_task, return_exceptions=True)
+
+    async def _in_turn(self, attempt: ConnectAttempt) -> Granted | Refused:
+        """Check an attempt from an address over its limit: one of them at a time, so they can't keep the pool busy.
+
+        A good key gets in from there, too, only later.
+        """
+        if self._turns_waiting >= MAX_TURNS_WAITING:
+            return Refused(Refusal.OVERLOADED)
+        self._turns_waiting += 1
+        try:
+            async with self._turn:
+                return await self._verify(attempt)
+        finally:
+            self._turns_waiting -= 1
+
+    async def _verify(self, attempt: ConnectAttempt) -> Granted | Refused:
+        flight = _InFlight(attempt.username or "")
+        self._in_flight.add(flight)
+        try:
+            found = await self._pool.run(self._verification.verify, attempt)
+            for _ in range(MAX_STALE_RETRIES):
+                if isinstance(found, Refusal):
+                    return Refused(found)
+                if not flight.is_stale:
+                    return Granted(self._take_in(found, attempt.password or b""))
+                # Something was committed about this key while it was checked: the secret is right, but is the rest?
+                flight.is_stale = False
+                found = await self._pool.run(self._verification.recheck, found.login.key)
+            return Refused(Refusal.OVERLOADED)
+        except HashPoolFullError:
+            return Refused(Refusal.OVERLOADED)
+        except StoreError as error:
+            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            return Refused(Refusal.STORE_UNAVAILABLE)
+        finally:
+            self._in_flight.discard(flight)
+
+    def _take_in(self, found: Verified, password: bytes) -> Principal:
+        """Return the key's principal, one for all its connections, and remember the secret."""
+        login = found.login
+        principal = self._index.by_key(login.key)
+        if principal is None or principal.is_revoked:
+            principal = Principal(
+                key=login.key, kind=login.kind, device_id=login.device_id, name=login.name, scope=found.scope
+            )
+            self._index.add(principal)
+        else:
+            principal.scope = found.scope
+        self._verified.remember(principal, password)
+        return principal
+
+    def _mark_stale(self, change: Change) -> None:
+        if change.kind in HARMLESS:
+            return
+        for flight in self._in_flight:
+            # The device of a flight isn't known yet, so a change to any device makes it look again; that is a read.
+            if change.key in {None, flight.key}:
+                flight.is_stale = True
+
+    def _revoke(self, principal: Principal | None, key: str, because: ChangeKind) -> None:
+        self._verified.forget(key)
+        if principal is None or principal.is_revoked:
+            return
+        principal.is_revoked = True
+        principal.revoked_by = because
+        log.info("principal_revoked", key=key, device_id=principal.device_id, because=because.value)
+        for listener in self._listeners:
+            listener(principal)
+
+    def _look_again(self, keys: Iterable[str]) -> None:
+        self._to_recheck.update(dict.fromkeys(key for key in keys if self._index.by_key(key) is not None))
+        if self._to_recheck and (self._recheck_task is None or self._recheck_task.done()):
+            self._recheck_task = asyncio.get_running_loop().create_task(self._recheck())
+
+    async def _recheck(self) -> None:
+        while self._to_recheck:
+            key = next(iter(self._to_recheck))
+            del self._to_recheck[key]
+            try:
+                found = await asyncio.to_thread(self._verification.recheck, key)
+            except StoreError as error:
+                log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+                found = Refusal.STORE_UNAVAILABLE
+            principal = self._index.by_key(key)
+            if principal is None:
+                continue
+            if isinstance(found, Verified):
+                principal.scope = found.scope
+            else:
+                # Fail closed: what can't be shown to be valid is not.
+                self._revoke(principal, key, ChangeKind.KEY_RETIRED)

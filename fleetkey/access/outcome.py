@@ -1,0 +1,64 @@
+"""What an authentication ends in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetkey.access.principal import Principal
+
+__all__ = ["ConnectAttempt", "Granted", "Refusal", "Refused"]
+
+NOT_AUTHORIZED = 5
+SERVER_UNAVAILABLE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectAttempt:
+    """What a CONNECT claims; none of it is a fact yet."""
+
+    client_id: str
+    username: str | None
+    password: bytes | None = field(repr=False)
+    address: str
+    will_topic: str | None = None
+
+
+class Refusal(StrEnum):
+    """Why, exactly; for the log. The client sees the return code alone."""
+
+    MALFORMED = "malformed_credentials"
+    UNKNOWN_KEY = "unknown_key"
+    WRONG_SECRET = "wrong_secret"  # noqa: S105 - a reason
+    KEY_RETIRED = "key_retired"
+    KEY_EXPIRED = "key_expired"
+    DEVICE_NOT_ACTIVE = "device_not_active"
+    WRONG_CLIENT_ID = "wrong_client_id"
+    FOREIGN_WILL = "foreign_will"
+    UNSAFE_SCOPE = "unsafe_scope"
+    SCOPE_TOO_LARGE = "scope_too_large"
+    OVERLOADED = "overloaded"
+    STORE_UNAVAILABLE = "store_unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The client is who its key says."""
+
+    principal: Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The client stays out and nothing that exists is touched."""
+
+    reason: Refusal
+
+    @property
+    def return_code(self) -> int:
+        """The CONNACK return code (MQTT 3.1.1, 3.2.2.3): 3 for what may pass by itself, 5 for everything else."""
+        if self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}:
+            return SERVER_UNAVAILABLE
+        return NOT_AUTHORIZED

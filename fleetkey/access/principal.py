@@ -1,0 +1,44 @@
+"""Who a connection is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.access.scope import Action, TopicScope, decide
+
+if TYPE_CHECKING:
+    from fleetkey.registry import ChangeKind, KeyKind
+
+__all__ = ["Principal"]
+
+
+class Principal:
+    """Who a connection is, fixed at CONNECT from its key; nothing later is decided from what the client says.
+
+    All connections with one key share one principal. The authenticator alone changes it: `scope`, when the tags that
+    it came from change, and `is_revoked`, once, when the key or its device stops being valid.
+    """
+
+    __slots__ = ("__weakref__", "device_id", "is_revoked", "key", "kind", "name", "revoked_by", "scope")
+
+    def __init__(self, *, key: str, kind: KeyKind, device_id: str | None, name: str | None, scope: TopicScope) -> None:
+        self.key = key
+        self.kind = kind
+        self.device_id = device_id
+        self.name = name
+        self.scope = scope
+        self.is_revoked = False
+        self.revoked_by: ChangeKind | None = None
+
+    @property
+    def owner(self) -> str:
+        """Whose sessions it may take over: the device, whichever of its keys it uses, or this application key."""
+        return self.device_id or self.key
+
+    def allows(self, action: Action, topic: str) -> bool:
+        """Decide an action on a topic, at this moment; a revoked principal may do nothing."""
+        return not self.is_revoked and decide(self.scope, action, topic)
+
+    def __repr__(self) -> str:
+        """Return the identifiers."""
+        return f"Principal({self.kind}, key={self.key}, device_id={self.device_id}, is_revoked={self.is_revoked})"

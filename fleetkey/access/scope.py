@@ -1,0 +1,144 @@
+"""Which topics a principal reaches: one pure function, for every action and every broker."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fleetkey.access.errors import TemplateError
+from fleetkey.access.topics import is_topic_filter, is_topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Action", "TopicScope", "decide"]
+
+
+class Action(StrEnum):
+    """What someone wants to do with a topic."""
+
+    PUBLISH = "publish"
+    SUBSCRIBE = "subscribe"
+    RECEIVE = "receive"
+
+
+class _Node:
+    """One level of a set of patterns; a path from the root to a node with `is_end` or `takes_rest` is a pattern."""
+
+    __slots__ = ("any_level", "is_end", "levels", "takes_rest")
+
+    def __init__(self) -> None:
+        self.levels: dict[str, _Node] = {}
+        self.any_level: _Node | None = None
+        self.is_end = False
+        self.takes_rest = False
+
+
+class TopicScope:
+    """Compiled patterns: MQTT topic filters for publishing, and others for subscribing and receiving."""
+
+    __slots__ = ("_publish", "_subscribe", "publish", "subscribe")
+
+    def __init__(self, *, publish: Iterable[str], subscribe: Iterable[str]) -> None:
+        """Compile patterns.
+
+        Raises:
+            TemplateError: a pattern that is no topic filter.
+        """
+        self.publish = tuple(publish)
+        self.subscribe = tuple(subscribe)
+        self._publish = _compile(self.publish)
+        self._subscribe = _compile(self.subscribe)
+
+    def __repr__(self) -> str:
+        """Return the patterns."""
+        return f"TopicScope(publish={self.publish!r}, subscribe={self.subscribe!r})"
+
+
+def decide(scope: TopicScope, action: Action, topic: str) -> bool:
+    """Decide whether a scope allows an action on a topic name or, for SUBSCRIBE, a topic filter.
+
+    PUBLISH: the topic matches a publish pattern; a topic that begins with `$` never does (MQTT 3.1.1, 4.7.2).
+    SUBSCRIBE: every topic that the filter can match is within one subscribe pattern. A filter that begins with `$`,
+    shared subscriptions included, is refused unless a pattern names that first level.
+    RECEIVE: the topic matches a subscribe pattern.
+
+    Anything malformed is refused.
+    """
+    if action is Action.PUBLISH:
+        return is_topic_name(topic) and topic[0] != "$" and _matches(scope._publish, topic)  # noqa: SLF001
+    if action is Action.RECEIVE:
+        return is_topic_name(topic) and _matches(scope._subscribe, topic)  # noqa: SLF001
+    return is_topic_filter(topic) and _contains(scope._subscribe, topic)  # noqa: SLF001
+
+
+def _compile(patterns: tuple[str, ...]) -> _Node:
+    root = _Node()
+    for pattern in patterns:
+        if not is_topic_filter(pattern):
+            msg = f"{pattern!r} is not a topic filter"
+            raise TemplateError(msg)
+        node = root
+        for level in _levels(pattern):
+            if level == "#":
+                node.takes_rest = True
+                break
+            if level == "+":
+                node.any_level = node.any_level or _Node()
+                node = node.any_level
+            else:
+                node = node.levels.setdefault(level, _Node())
+        else:
+            node.is_end = True
+    return root
+
+
+def _levels(topic_filter: str) -> list[str]:
+    """Split a filter; `+/#` becomes `#`, since every topic has a first level."""
+    levels = topic_filter.split("/")
+    return levels[1:] if levels[:2] == ["+", "#"] else levels
+
+
+def _matches(root: _Node, topic: str) -> bool:
+    levels = topic.split("/")
+    if topic[0] == "$":
+        # MQTT 3.1.1, 4.7.2-1: a pattern that begins with a wildcard doesn't reach these.
+        first = root.levels.get(levels[0])
+        return first is not None and _matches_from(first, levels, 1)
+    return _matches_from(root, levels, 0)
+
+
+def _matches_from(node: _Node, levels: list[str], position: int) -> bool:
+    """Whether a pattern below `node` matches the levels from `position` on; goes as deep as the patterns are."""
+    if node.takes_rest:
+        return True
+    if position == len(levels):
+        return node.is_end
+    following = node.levels.get(levels[position])
+    if following is not None and _matches_from(following, levels, position + 1):
+        return True
+    return node.any_level is not None and _matches_from(node.any_level, levels, position + 1)
+
+
+def _contains(root: _Node, topic_filter: str) -> bool:
+    levels = _levels(topic_filter)
+    if topic_filter[0] == "$":
+        first = root.levels.get(levels[0])
+        return first is not None and _contains_from(first, levels, 1)
+    return _contains_from(root, levels, 0)
+
+
+def _contains_from(node: _Node, levels: list[str], position: int) -> bool:
+    """Whether one pattern below `node` contains everything that the filter's levels from `position` on can match."""
+    if node.takes_rest:
+        return True
+    if position == len(levels):
+        return node.is_end
+    level = levels[position]
+    if level == "#":
+        return False
+    if level != "+":
+        following = node.levels.get(level)
+        if following is not None and _contains_from(following, levels, position + 1):
+            return True
+    return node.any_level is not None and _contains_from(node.any_level, levels, position + 1)

@@ -1,0 +1,111 @@
+"""From the settings' topic patterns to a principal's scope."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.access.errors import TemplateError, UnsafeValueError
+from fleetkey.access.scope import TopicScope
+from fleetkey.access.topics import is_topic_filter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fleetkey.config import TopicSettings
+    from fleetkey.registry import ApplicationScope, Device
+
+__all__ = ["PRESETS", "TopicTemplates"]
+
+PRESETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "default": (("devices/{device_id}/#",), ("devices/{device_id}/#",)),
+    "losant": (("losant/{device_id}/state",), ("losant/{device_id}/command",)),
+}
+PLACEHOLDER = re.compile(r"\{(device_id|serial|tag:[^{}/]+)\}")
+FORBIDDEN = frozenset("+#/$\0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicTemplates:
+    """Publish and subscribe patterns with placeholders, checked when they are made."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be filled in safely.
+
+        Raises:
+            TemplateError: a pattern that is no filter, or has a placeholder that doesn't fill its level.
+        """
+        for template in (*self.publish, *self.subscribe):
+            _check(template)
+
+    @classmethod
+    def from_settings(cls, settings: TopicSettings) -> TopicTemplates:
+        """Take the preset's patterns, or those that the settings name instead. Raises `TemplateError`."""
+        publish, subscribe = PRESETS[settings.preset]
+        return cls(publish=settings.publish or publish, subscribe=settings.subscribe or subscribe)
+
+    @property
+    def uses_tags(self) -> bool:
+        """Whether any pattern asks for a tag."""
+        return any("{tag:" in template for template in (*self.publish, *self.subscribe))
+
+    def for_device(self, *, device_id: str, serial: str, tags: Mapping[str, str]) -> TopicScope:
+        """Return a device's own scope.
+
+        Raises:
+            UnsafeValueError: a tag is missing, or a value has a character that means something in a topic.
+        """
+        return TopicScope(
+            publish=[_fill(template, device_id, serial, tags) for template in self.publish],
+            subscribe=[_fill(template, device_id, serial, tags) for template in self.subscribe],
+        )
+
+    def for_application(self, scope: ApplicationScope, devices: Iterable[Device]) -> TopicScope:
+        """Return an application's scope: both directions of every device in it, and the extra topics.
+
+        A back end listens to what devices publish and publishes what they listen to. A device whose values can't be
+        filled in safely is left out.
+        """
+        both = tuple(dict.fromkeys((*self.publish, *self.subscribe)))
+        patterns: list[str] = []
+        if scope.all_devices:
+            patterns += [PLACEHOLDER.sub("+", template) for template in both]
+        for device in devices:
+            try:
+                patterns += [_fill(template, device.device_id, device.serial, device.tags) for template in both]
+            except UnsafeValueError:
+                continue
+        return TopicScope(publish=(*patterns, *scope.publish), subscribe=(*patterns, *scope.subscribe))
+
+
+def _check(template: str) -> None:
+    for level in template.split("/"):
+        if ("{" in level or "}" in level) and not PLACEHOLDER.fullmatch(level):
+            msg = (
+                f"{level!r} in the topic pattern {template!r} is neither a plain level nor exactly one of "
+                "{device_id}, {serial}, {tag:NAME}"
+            )
+            raise TemplateError(msg)
+    if not is_topic_filter(PLACEHOLDER.sub("x", template)):
+        msg = f"{template!r} is not a topic filter"
+        raise TemplateError(msg)
+
+
+def _fill(template: str, device_id: str, serial: str, tags: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if name == "device_id":
+            found = device_id
+        elif name == "serial":
+            found = serial
+        else:
+            found = tags.get(name.removeprefix("tag:"), "")
+        if not found or not FORBIDDEN.isdisjoint(found) or any(character.isspace() for character in found):
+            raise UnsafeValueError(name)
+        return found
+
+    return PLACEHOLDER.sub(value, template)

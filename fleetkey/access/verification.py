@@ -1,0 +1,127 @@
+"""Checking one attempt against the registry: the part that blocks, run in a hash thread."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.access.errors import TemplateError, UnsafeValueError
+from fleetkey.access.hashing import hash_secret, new_secret, verify_secret
+from fleetkey.access.outcome import Refusal
+from fleetkey.access.scope import Action, TopicScope, decide
+from fleetkey.registry import DeviceState, KeyKind, KeyStatus, is_device_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.access.outcome import ConnectAttempt
+    from fleetkey.access.templates import TopicTemplates
+    from fleetkey.registry import Login, Store
+
+__all__ = ["Verification", "Verified", "check_claims"]
+
+KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A login that passed every check, with its compiled scope."""
+
+    login: Login
+    scope: TopicScope
+
+
+class Verification:
+    """Reads the registry and checks secrets. Every refusal costs one bcrypt, so none is faster than another.
+
+    Args:
+        store: the registry.
+        templates: the fleet's topic patterns.
+        bcrypt_rounds: cost of the hash that stands in for a key that doesn't exist.
+        max_scope_devices: devices that one application key may reach by id or tag.
+        clock: seconds since 1970, for expiry.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        templates: TopicTemplates,
+        *,
+        bcrypt_rounds: int,
+        max_scope_devices: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._templates = templates
+        self._max_scope_devices = max_scope_devices
+        self._clock = clock
+        self._stand_in = hash_secret(new_secret(), bcrypt_rounds)
+
+    def verify(self, attempt: ConnectAttempt) -> Verified | Refusal:
+        """Check an attempt from the beginning. Raises `StoreError` when the registry can't be read."""
+        password = attempt.password or b""
+        key = attempt.username or ""
+        login = self._store.find_login(key) if KEY_SHAPE.match(key) else None
+        is_secret_right = verify_secret(password, login.secret_hash if login else self._stand_in)
+        if login is None:
+            return Refusal.UNKNOWN_KEY if KEY_SHAPE.match(key) else Refusal.MALFORMED
+        if not is_secret_right:
+            return Refusal.WRONG_SECRET
+        found = self.check(login)
+        if isinstance(found, Refusal):
+            return found
+        refusal = check_claims(attempt, device_id=login.device_id, scope=found.scope)
+        if refusal is not None:
+            return refusal
+        if login.first_connected_at is None and not self._store.mark_connected(key):
+            return Refusal.KEY_RETIRED
+        return found
+
+    def waste_a_hash(self) -> None:
+        """Spend what a verification costs, for a refusal that was decided without one."""
+        verify_secret(b"-", self._stand_in)
+
+    def check(self, login: Login) -> Verified | Refusal:
+        """Decide whether a key is valid at this moment, whoever holds it, and compile its scope."""
+        if login.status is not KeyStatus.ACTIVE:
+            return Refusal.KEY_RETIRED
+        if login.expires_at is not None and login.expires_at <= self._clock() * 1000:
+            return Refusal.KEY_EXPIRED
+        if login.kind is KeyKind.DEVICE and login.device_state is not DeviceState.ACTIVE:
+            return Refusal.DEVICE_NOT_ACTIVE
+        try:
+            return self._compile(login)
+        except (UnsafeValueError, TemplateError):
+            return Refusal.UNSAFE_SCOPE
+
+    def recheck(self, key: str) -> Verified | Refusal:
+        """Decide again for a key that something was changed about. Raises `StoreError`."""
+        login = self._store.find_login(key)
+        return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
+
+    def _compile(self, login: Login) -> Verified | Refusal:
+        if login.device_id is not None and login.serial is not None:
+            tags = self._store.device_tags(login.device_id) if self._templates.uses_tags else {}
+            scope = self._templates.for_device(device_id=login.device_id, serial=login.serial, tags=tags)
+            return Verified(login=login, scope=scope)
+        if login.scope is None:
+            return Refusal.UNSAFE_SCOPE
+        devices = (
+            [] if login.scope.all_devices else self._store.scope_devices(login.scope, limit=self._max_scope_devices + 1)
+        )
+        if len(devices) > self._max_scope_devices:
+            return Refusal.SCOPE_TOO_LARGE
+        return Verified(login=login, scope=self._templates.for_application(login.scope, devices))
+
+
+def check_claims(attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope) -> Refusal | None:
+    """Hold what a CONNECT claims beside its credentials against who it is."""
+    if device_id is not None and attempt.client_id != device_id:
+        return Refusal.WRONG_CLIENT_ID
+    if device_id is None and is_device_id(attempt.client_id):
+        return Refusal.WRONG_CLIENT_ID
+    if attempt.will_topic is not None and not decide(scope, Action.PUBLISH, attempt.will_topic):
+        return Refusal.FOREIGN_WILL
+    return None

@@ -1,0 +1,154 @@
+"""The amqtt plugin: authentication and topic decisions for any amqtt broker.
+
+In the configuration of a plain amqtt broker:
+
+    plugins:
+      fleetkey.auth_plugin.FleetkeyAuthPlugin:
+        data_dir: /var/lib/fleetkey
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from amqtt.contexts import Action as AmqttAction
+from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
+
+from fleetkey.access import (
+    Action,
+    Authenticator,
+    ConnectAttempt,
+    Granted,
+    HashPool,
+    Refusal,
+    Refused,
+    build_authenticator,
+    build_hash_pool,
+)
+from fleetkey.auth_plugin.session_principal import principal_of, remember_outcome
+from fleetkey.config import load_settings
+from fleetkey.registry import ChangeFollower, Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from amqtt.contexts import BaseContext
+    from amqtt.session import Session
+
+    from fleetkey.registry import Change
+
+__all__ = ["FleetkeyAuthPlugin"]
+
+log = structlog.get_logger(__name__)
+
+ACTIONS = {
+    AmqttAction.PUBLISH: Action.PUBLISH,
+    AmqttAction.SUBSCRIBE: Action.SUBSCRIBE,
+    AmqttAction.RECEIVE: Action.RECEIVE,
+}
+
+
+class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
+    """Asks an `Authenticator` for every CONNECT and the connection's principal for every topic.
+
+    The bundled broker hands its authenticator in. In any other amqtt broker the plugin opens the registry itself, and
+    says at start which promises need the bundled broker.
+    """
+
+    @dataclass
+    class Config:
+        """What the plugin's section of the amqtt configuration may say."""
+
+        data_dir: str | None = None
+        """Folder of the registry; None: as the settings say."""
+        config_file: str | None = None
+        """A `fleetkey.toml`; None: the one in the current folder, if there is one."""
+        authenticator: Any = None
+        """An `Authenticator` that is there already; then nothing is opened here."""
+
+    def __init__(self, context: BaseContext) -> None:
+        """Take the authenticator that is given, or open the registry.
+
+        Raises:
+            SettingsError, StoreError: amqtt refuses to start with them.
+        """
+        super().__init__(context)
+        self._own: _OwnRegistry | None = None
+        if isinstance(self.config.authenticator, Authenticator):
+            self._authenticator = self.config.authenticator
+            return
+        self._own = _OwnRegistry(
+            self.config.config_file, self.config.data_dir, context.loop or asyncio.get_running_loop()
+        )
+        self._authenticator = self._own.authenticator
+        log.warning(
+            "plain_amqtt_broker",
+            kept="authentication, client id and will at CONNECT, topics of publish, subscribe and live delivery",
+            needs_the_bundled_broker="refusals that touch no session, sessions owned by their principal, retained and "
+            "queued messages decided for their receiver, connections closed on revocation",
+        )
+
+    async def authenticate(self, *, session: Session) -> bool | None:
+        """Decide a CONNECT: True or False, never None; anything unexpected is a refusal."""
+        try:
+            outcome = await self._authenticator.authenticate(_attempt_of(session))
+        except Exception:
+            # amqtt would leave the client without a CONNACK.
+            log.exception("authentication_failed")
+            outcome = Refused(Refusal.STORE_UNAVAILABLE)
+        finally:
+            session.password = None
+        remember_outcome(session, outcome)
+        return isinstance(outcome, Granted)
+
+    async def topic_filtering(
+        self, *, session: Session | None = None, topic: str | None = None, action: AmqttAction | None = None
+    ) -> bool | None:
+        """Decide a topic from the session's principal alone: True or False, never None."""
+        principal = principal_of(session)
+        if principal is None or topic is None or action is None:
+            return False
+        return principal.allows(ACTIONS[action], topic)
+
+    async def close(self) -> None:
+        """Let go of what the plugin opened."""
+        if self._own is not None:
+            await self._own.close()
+
+
+class _OwnRegistry:
+    """Store, pool, authenticator and follower of a plugin that runs in somebody else's broker."""
+
+    def __init__(self, config_file: str | None, data_dir: str | None, loop: asyncio.AbstractEventLoop) -> None:
+        settings = load_settings(Path(config_file) if config_file else None, {"data_dir": data_dir})
+        self._store: Store = open_store(settings)
+        self._pool: HashPool = build_hash_pool(settings)
+        self.authenticator = build_authenticator(settings, self._store, self._pool)
+
+        def tell(changes: Sequence[Change]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.authenticator.apply, changes)
+
+        self._follower = ChangeFollower(self._store, tell)
+        self._follower.start()
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._follower.stop)
+        await self.authenticator.close()
+        await asyncio.to_thread(self._pool.close)
+        self._store.close()
+
+
+def _attempt_of(session: Session) -> ConnectAttempt:
+    password = session.password
+    return ConnectAttempt(
+        client_id=session.client_id or "",
+        username=session.username,
+        password=password.encode(errors="surrogatepass") if password is not None else None,
+        address=session.remote_address or "",
+        will_topic=session.will_topic if session.will_flag else None,
+    )
