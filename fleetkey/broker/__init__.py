@@ -1,0 +1,6 @@
+"""The bundled broker: amqtt, with every promise about who may do what kept."""
+
+from fleetkey.broker.configuration import ListenerName, broker_config
+from fleetkey.broker.fleetkey_broker import FleetkeyBroker
+
+__all__ = ["FleetkeyBroker", "ListenerName", "broker_config"]

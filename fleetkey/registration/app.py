@@ -1,0 +1,113 @@
+"""The Litestar application: a thin face of the registrar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from litestar import Litestar, Request, Response, get, post
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from fleetkey import __version__
+from fleetkey.access import HashPoolFullError
+from fleetkey.registration.body import BodyError, read_body
+from fleetkey.registration.openapi import HEALTH_RESPONSES, REGISTER_RESPONSES, RegisterOperation
+from fleetkey.registration.problems import problem, problem_from_exception
+from fleetkey.registration.registrar import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
+from fleetkey.registry import StoreError
+
+if TYPE_CHECKING:
+    from fleetkey.access import HashPool
+    from fleetkey.config import Settings
+    from fleetkey.registration.endpoint import MqttEndpoint
+    from fleetkey.registration.registrar import Outcome, Registrar
+    from fleetkey.registry import Store
+
+__all__ = ["build_app"]
+
+Answer = Response[dict[str, Any]]
+NO_STORE = {"Cache-Control": "no-store"}
+OVERLOAD_RETRY_SECONDS = 2
+
+
+def build_app(
+    *, settings: Settings, registrar: Registrar, endpoint: MqttEndpoint, store: Store, pool: HashPool
+) -> Litestar:
+    """Return the application: `POST /register`, `GET /health`, `GET /schema/openapi.json`."""
+    refuse_status = settings.registration.refuse_status
+    body_timeout_seconds = settings.http.body_timeout_seconds
+
+    @post("/register", status_code=200, operation_class=RegisterOperation, responses=REGISTER_RESPONSES)
+    async def register(request: Request[Any, Any, Any]) -> Answer:
+        """Register a device: its serial in, a device id, key and secret of its own out."""
+        address = request.client.host if request.client else ""
+        limited = await registrar.admit_address(address)
+        if limited is not None:
+            return _answer(limited, endpoint, request, refuse_status)
+        try:
+            body = await read_body(request, timeout_seconds=body_timeout_seconds)
+        except BodyError as error:
+            await registrar.note_refusal(error.reason, address=address)
+            return problem(error.status, error.detail)
+        outcome = await registrar.register(body.serial, body.proof, address)
+        return _answer(outcome, endpoint, request, refuse_status)
+
+    @get("/health", responses=HEALTH_RESPONSES)
+    async def health() -> Answer:
+        """Say whether registration can reach its registry."""
+        try:
+            await pool.run(store.ping)
+        except (StoreError, HashPoolFullError):
+            return problem(503, "The registry can't be read.", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+        return Response({"status": "ok", "version": __version__}, headers=NO_STORE)
+
+    return Litestar(
+        route_handlers=[register, health],
+        exception_handlers={HTTPException: problem_from_exception, Exception: problem_from_exception},
+        openapi_config=OpenAPIConfig(
+            title="Fleetkey registration",
+            version=__version__,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        logging_config=None,
+        request_max_body_size=None,
+    )
+
+
+def _answer(outcome: Outcome, endpoint: MqttEndpoint, request: Request[Any, Any, Any], refuse_status: int) -> Answer:
+    match outcome:
+        case Issued():
+            return Response(_credentials(outcome, endpoint, request), headers=NO_STORE)
+        case Pending(retry_after_seconds=seconds):
+            pending = {"status": "pending", "detail": "The device waits for an operator's approval; ask again later."}
+            return Response(pending, status_code=202, headers={**NO_STORE, "Retry-After": str(seconds)})
+        case Malformed(detail=detail):
+            return problem(400, f"At `serial`: {detail}.")
+        case NotAllowed(is_conflict=True):
+            return problem(409, "This serial has registered already and may not register again.")
+        case NotAllowed():
+            return problem(refuse_status, "This serial may not register.")
+        case Limited(retry_after_seconds=wait):
+            return problem(429, "Too many registrations; try again later.", retry_after_seconds=wait)
+        case Unavailable():
+            detail = "Registration can't take this now; try again."
+            return problem(503, detail, retry_after_seconds=OVERLOAD_RETRY_SECONDS)
+
+
+def _credentials(issued: Issued, endpoint: MqttEndpoint, request: Request[Any, Any, Any]) -> dict[str, Any]:
+    server = request.scope.get("server")
+    return {
+        "deviceId": issued.device_id,
+        "key": issued.key,
+        "secret": issued.secret.reveal(),
+        "mqtt": {
+            "host": endpoint.host or (server[0] if server else "localhost"),
+            "port": endpoint.port,
+            "tls": endpoint.is_tls,
+            "clientId": issued.device_id,
+            "publish": list(issued.publish),
+            "subscribe": list(issued.subscribe),
+        },
+    }

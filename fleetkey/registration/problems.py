@@ -1,0 +1,51 @@
+"""Everything refused has one shape: `application/problem+json` (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from litestar import Response
+from litestar.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from litestar import Request
+
+__all__ = ["problem", "problem_from_exception"]
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+INTERNAL_SERVER_ERROR = 500
+
+
+def problem(status: int, detail: str, *, retry_after_seconds: float | None = None) -> Response[dict[str, Any]]:
+    """Return a refusal.
+
+    Args:
+        status: the HTTP status.
+        detail: one sentence for whoever reads it; never says whether a serial exists.
+        retry_after_seconds: when to try again, rounded up to a whole second.
+    """
+    headers = {"Cache-Control": "no-store"}
+    if retry_after_seconds is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
+    return Response(
+        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def problem_from_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    """Give the framework's own refusals the same shape; an unexpected error says nothing about itself."""
+    if isinstance(error, HTTPException) and error.status_code != INTERNAL_SERVER_ERROR:
+        answer = problem(error.status_code, error.detail)
+        for name, value in (error.headers or {}).items():
+            answer.headers[name] = value
+        return answer
+    log.error("request_failed", path=request.url.path, exc_info=error)
+    return problem(INTERNAL_SERVER_ERROR, "Something went wrong on the server; its log says what.")

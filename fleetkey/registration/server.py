@@ -1,0 +1,102 @@
+"""Serving the application with uvicorn, on a socket that is bound before anything starts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from fleetkey.config import HttpSettings
+
+__all__ = ["HttpServer"]
+
+BACKLOG = 2048
+SHUTDOWN_SECONDS = 5
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the process, which has a broker to stop as well."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class HttpServer:
+    """An HTTP server on the running event loop."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        """Bind the socket.
+
+        Raises:
+            OSError: the address is in use or can't be bound.
+        """
+        self._settings = settings
+        self._socket = _bind(settings.address.host, settings.address.port)
+        self._server: _Uvicorn | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that is bound."""
+        return int(self._socket.getsockname()[1])
+
+    async def start(self, app: Any) -> None:
+        """Begin to serve; returns when requests are taken."""
+        settings = self._settings
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                http="httptools",
+                lifespan="off",
+                ws="none",
+                backlog=BACKLOG,
+                limit_concurrency=settings.max_connections,
+                timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+                proxy_headers=bool(settings.trusted_proxies),
+                forwarded_allow_ips=list(settings.trusted_proxies),
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+            )
+        )
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="fleetkey-http")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+                msg = "the HTTP server stopped while it started"
+                raise OSError(msg)
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        """Finish the requests that run, for up to `SHUTDOWN_SECONDS`, and stop."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        self._socket.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host != "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - the library's signature
+    except OSError:
+        listener.close()
+        raise
+    return listener

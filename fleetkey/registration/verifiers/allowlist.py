@@ -1,0 +1,29 @@
+"""The `allowlist` verifier: only serials that an operator listed may register."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
+
+if TYPE_CHECKING:
+    from fleetkey.access import HashPool
+    from fleetkey.registry import Store
+
+__all__ = ["AllowlistVerifier"]
+
+
+class AllowlistVerifier:
+    """Looks the serial up in the registry, in a thread of the pool."""
+
+    name = "allowlist"
+
+    def __init__(self, store: Store, pool: HashPool) -> None:
+        self._store = store
+        self._pool = pool
+
+    async def verify(self, claim: Claim) -> Accepted | Rejected:
+        """Accept a listed serial."""
+        if await self._pool.run(self._store.has_serial, claim.serial):
+            return Accepted()
+        return Rejected("not_listed")
