@@ -1,0 +1,193 @@
+"""`fleetkey doctor`: what is wrong with this installation, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import stat
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from fleetkey.access import TemplateError, TopicTemplates
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.output import print_json
+from fleetkey.config import SettingsError, parse_address
+from fleetkey.registry import StoreError, open_store, store_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fleetkey.config import Settings
+
+__all__ = ["doctor"]
+
+EARLIEST = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
+CLOCK_SLACK_SECONDS = 300
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Verdict(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check; for anything but ok, `advice` says what to do."""
+
+    check: str
+    verdict: Verdict
+    detail: str
+    advice: str = ""
+
+
+def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+    """Check settings, store, ports, clock and TLS, and say what to do. Exit status 1 if a check failed.
+
+    Example: fleetkey doctor --config /etc/fleetkey.toml
+    """
+    try:
+        settings = settings_from(config, data_dir)
+    except SettingsError as error:
+        findings = [
+            Finding("settings", Verdict.FAILED, str(error), "Correct it; docs/reference/settings.md has all names.")
+        ]
+    else:
+        findings = [Finding("settings", Verdict.OK, "understood"), *_examine(settings)]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            print(f"{finding.verdict.upper():<8} {finding.check:<14} {finding.detail}")
+            if finding.advice:
+                print(f"{'':<8} {'':<14} -> {finding.advice}")
+    if any(finding.verdict is Verdict.FAILED for finding in findings):
+        raise typer.Exit(1)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    yield _topics(settings)
+    yield from _store(settings)
+    yield from _ports(settings)
+    yield from _tls("http TLS", settings.http.tls_cert, settings.http.tls_key)
+    yield from _tls("mqtt TLS", settings.mqtt.tls_cert, settings.mqtt.tls_key)
+    yield from _exposure(settings)
+
+
+def _topics(settings: Settings) -> Finding:
+    try:
+        templates = TopicTemplates.from_settings(settings.topics)
+    except TemplateError as error:
+        return Finding("topics", Verdict.FAILED, str(error), "Correct [topics] publish and subscribe.")
+    patterns = ", ".join(dict.fromkeys((*templates.publish, *templates.subscribe)))
+    return Finding("topics", Verdict.OK, patterns)
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    try:
+        path = store_path(settings)
+        if not path.exists():
+            parent = next(folder for folder in path.absolute().parents if folder.exists())
+            yield Finding("store", Verdict.OK, f"none yet; serve will make {path} (in {parent})")
+            yield _clock(None)
+            return
+        store = open_store(settings)
+    except StoreError as error:
+        yield Finding(
+            "store", Verdict.FAILED, str(error), "Choose another folder with --data-dir, or restore the file."
+        )
+        return
+    try:
+        newest = store.last_audit(1)
+        counts = f"{store.count_devices()} devices, {store.count_serials()} listed serials, {store.count_keys()} keys"
+        yield Finding("store", Verdict.OK, f"{path}: {counts}")
+        yield _clock(newest[-1].at / 1000 if newest else None)
+    except StoreError as error:
+        yield Finding("store", Verdict.FAILED, str(error), "Restore the file from a backup.")
+    finally:
+        store.close()
+    if path.parent.stat().st_mode & OTHERS or path.stat().st_mode & OTHERS:
+        advice = f"Run: chmod go= {path.parent} {path}"
+        yield Finding("permissions", Verdict.WARNING, f"other users of this machine may reach {path}", advice)
+
+
+def _clock(newest_audit: float | None) -> Finding:
+    now = time.time()
+    if now < EARLIEST:
+        return Finding("clock", Verdict.FAILED, "the clock is years behind", "Set the clock; keys expire by it.")
+    if newest_audit is not None and newest_audit > now + CLOCK_SLACK_SECONDS:
+        detail = "the registry's newest entry is in the future"
+        return Finding("clock", Verdict.WARNING, detail, "Set the clock and keep it set with NTP; keys expire by it.")
+    return Finding("clock", Verdict.OK, datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def _ports(settings: Settings) -> Iterator[Finding]:
+    for name, bind in (
+        ("http", settings.http.bind),
+        ("mqtt", settings.mqtt.bind),
+        ("mqtt tls", settings.mqtt.tls_bind),
+        ("mqtt ws", settings.mqtt.ws_bind),
+    ):
+        if bind:
+            yield _port(f"{name} port", bind)
+
+
+def _port(check: str, bind: str) -> Finding:
+    address = parse_address(bind)
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(target)
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            advice = "Fine if that is Fleetkey running; otherwise stop what uses it or choose another port."
+            return Finding(check, Verdict.WARNING, f"{bind} is in use", advice)
+        advice = "Choose an address of this machine, and a port above 1023 unless you run as root."
+        return Finding(check, Verdict.FAILED, f"{bind}: {error.strerror or error}", advice)
+    return Finding(check, Verdict.OK, f"{bind} is free")
+
+
+def _tls(check: str, certificate: Path | None, key: Path | None) -> Iterator[Finding]:
+    if certificate is None or key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        advice = "tls_cert is the chain and tls_key its key, both PEM and readable by this user."
+        yield Finding(check, Verdict.FAILED, f"{certificate}, {key}: {error}", advice)
+        return
+    yield Finding(check, Verdict.OK, f"{certificate} and {key} fit together")
+
+
+def _exposure(settings: Settings) -> Iterator[Finding]:
+    http, mqtt = settings.http, settings.mqtt
+    if not http.address.is_loopback and http.tls_cert is None and not http.trusted_proxies:
+        yield Finding(
+            "exposure",
+            Verdict.WARNING,
+            f"registration on {http.bind} answers secrets without TLS",
+            "Set [http] tls_cert and tls_key, or put a TLS proxy before it and name it in trusted_proxies.",
+        )
+    if mqtt.bind and not parse_address(mqtt.bind).is_loopback:
+        yield Finding(
+            "exposure",
+            Verdict.WARNING,
+            f"MQTT on {mqtt.bind} carries secrets without TLS",
+            "Set [mqtt] tls_bind, tls_cert and tls_key, and bind = '' or loopback.",
+        )
+    if settings.registration.verifiers == ("open",):
+        yield Finding(
+            "exposure", Verdict.WARNING, "every serial may register", 'Use verifiers = ["allowlist"] beyond a trial.'
+        )

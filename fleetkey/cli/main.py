@@ -1,0 +1,73 @@
+"""The `fleetkey` command: its groups, and how failures end."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from fleetkey import __version__
+from fleetkey.access import TemplateError
+from fleetkey.cli import audit, demo, devices, doctor, keys, serials, serve
+from fleetkey.cli.errors import CommandError
+from fleetkey.config import SettingsError
+from fleetkey.registry import InvalidSerialError, StoreError
+
+__all__ = ["app", "main"]
+
+FAILED = 1
+USAGE = 2
+
+app = typer.Typer(
+    name="fleetkey",
+    help="Self-hosted self-registration and topic isolation for MQTT fleets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.add_typer(serials.app, name="serials")
+app.add_typer(devices.app, name="devices")
+app.add_typer(keys.app, name="keys")
+app.command("audit")(audit.audit)
+app.command("doctor")(doctor.doctor)
+
+
+def _show_version(*, value: bool) -> None:
+    if value:
+        print(f"fleetkey {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Take the options that go before a command."""
+    _show_version(value=version)
+
+
+def main() -> None:
+    """Run the command line: exit status 0, 1 when a command failed, 2 for wrong usage or settings."""
+    try:
+        app()
+    except (SettingsError, TemplateError) as error:
+        _fail(str(error), USAGE)
+    except (StoreError, InvalidSerialError, CommandError) as error:
+        _fail(str(error), FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough.
+        sys.stderr.close()
+        sys.exit(FAILED)
+
+
+def _fail(message: str, status: int) -> None:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message}), file=sys.stderr)
+    else:
+        print(f"fleetkey: {message}", file=sys.stderr)
+    sys.exit(status)

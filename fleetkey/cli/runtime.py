@@ -1,0 +1,163 @@
+"""Everything that `fleetkey serve` runs, wired together and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING
+
+import structlog
+from amqtt.errors import BrokerError
+
+from fleetkey.access import build_authenticator, build_hash_pool
+from fleetkey.broker import FleetkeyBroker, ListenerName, broker_config
+from fleetkey.cli.errors import CommandError
+from fleetkey.config import parse_address
+from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
+from fleetkey.registry import ChangeFollower, StoreError, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleetkey.config import Settings
+    from fleetkey.registry import Change
+
+__all__ = ["Runtime"]
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_SECONDS = 1.0
+
+
+class Runtime:
+    """Registration and broker over one registry, on the running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the registry and bind registration's address.
+
+        Raises:
+            StoreError: the registry can't be opened.
+            TemplateError: a topic pattern can't be used.
+            CommandError: the address can't be bound.
+        """
+        self.settings = settings
+        self.store = open_store(settings)
+        self._pool = build_hash_pool(settings)
+        self._authenticator = build_authenticator(settings, self.store, self._pool)
+        self._registrar = build_registrar(settings, self.store, self._pool)
+        self._follower = ChangeFollower(self.store, self._tell)
+        self._loop = asyncio.get_running_loop()
+        self._broker: FleetkeyBroker | None = None
+        self._http: HttpServer | None = None
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve; returns when both are ready. Stops again whatever it started when something fails."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        settings = self.settings
+        try:
+            self._http = HttpServer(settings.http)
+        except OSError as error:
+            raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http")) from None
+        self._follower.start()
+        try:
+            self._broker = FleetkeyBroker(
+                broker_config(settings.mqtt, self._authenticator),
+                self._authenticator,
+                connect_timeout_seconds=settings.mqtt.connect_timeout_seconds,
+            )
+            await self._broker.start()
+        except BrokerError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
+            binds = ", ".join(b for b in (settings.mqtt.bind, settings.mqtt.tls_bind, settings.mqtt.ws_bind) if b)
+            self._broker = None
+            raise CommandError(_cannot_listen("MQTT", binds, cause or OSError(str(error)), "--mqtt")) from None
+        except FileNotFoundError as error:
+            self._broker = None
+            msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
+            raise CommandError(msg) from None
+        app = build_app(
+            settings=settings,
+            registrar=self._registrar,
+            endpoint=self.mqtt_endpoint(),
+            store=self.store,
+            pool=self._pool,
+        )
+        try:
+            await self._http.start(app)
+        except OSError as error:
+            msg = f"settings http.tls_cert and http.tls_key: {error}"
+            raise CommandError(msg) from None
+        self._housekeeper = asyncio.create_task(self._keep_house(), name="fleetkey-housekeeping")
+
+    async def stop(self) -> None:
+        """Stop taking registrations, then connections, then close the registry."""
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+            await asyncio.gather(self._housekeeper, return_exceptions=True)
+        if self._http is not None:
+            await self._http.stop()
+        if self._broker is not None:
+            await self._broker.shutdown()
+        await asyncio.to_thread(self._follower.stop)
+        await self._authenticator.close()
+        await asyncio.to_thread(self._pool.close)
+        self.store.close()
+
+    def http_url(self) -> str:
+        """Return where registration is served."""
+        settings = self.settings.http
+        scheme = "https" if settings.tls_cert else "http"
+        return f"{scheme}://{_at_port(settings.bind, self._http.port if self._http else 0)}"
+
+    def mqtt_address(self, listener: ListenerName) -> str | None:
+        """Return where a listener of the broker is, as `host:port`; None if there is none."""
+        mqtt = self.settings.mqtt
+        binds = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
+        port = self._broker.port_of(listener) if self._broker else None
+        return _at_port(binds[listener], port) if port is not None else None
+
+    def mqtt_endpoint(self) -> MqttEndpoint:
+        """Return what the registration answer says about the broker: the TLS listener if there is one."""
+        mqtt = self.settings.mqtt
+        listener, bind = (ListenerName.TLS, mqtt.tls_bind) if mqtt.tls_bind else (ListenerName.TCP, mqtt.bind)
+        if not bind:
+            listener, bind = ListenerName.WEBSOCKET, mqtt.ws_bind
+        address = parse_address(bind)
+        host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
+        port = mqtt.advertise_port or (self._broker.port_of(listener) if self._broker else 0) or address.port
+        return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS)
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
+
+    async def _keep_house(self) -> None:
+        """Retire keys whose time is over; the change feed then disconnects whoever uses them."""
+        while True:
+            try:
+                await asyncio.to_thread(self.store.retire_expired_keys)
+            except StoreError as error:
+                log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+
+
+def _at_port(bind: str, port: int) -> str:
+    address = parse_address(bind)
+    return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
+
+
+def _cannot_listen(what: str, bind: str, error: OSError, flag: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        reason, advice = "the address is in use", "stop what uses it or choose another with"
+    elif error.errno == errno.EACCES:
+        reason, advice = "no permission for that port", "choose one above 1023 with"
+    else:
+        reason, advice = error.strerror or str(error), "choose another address with"
+    return f"can't serve {what} on {bind}: {reason}; {advice} {flag} HOST:PORT"

@@ -1,0 +1,92 @@
+"""`fleetkey serve`: registration and broker in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import uvloop
+
+from fleetkey.broker import ListenerName
+from fleetkey.cli.logs import configure_logs
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.output import print_json
+from fleetkey.cli.runtime import Runtime
+from fleetkey.cli.sample import make_sample, print_next_steps
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+
+__all__ = ["serve"]
+
+
+def serve(
+    http: Annotated[
+        str | None, typer.Option("--http", metavar="HOST:PORT", help="Registration's address; port 0 = any free one.")
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option("--mqtt", metavar="HOST:PORT", help="The broker's address; port 0 = any free one.")
+    ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample",
+            help="On an empty registry, make one sample serial and one application key and print what to paste next.",
+        ),
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run registration and the MQTT broker until Ctrl-C or SIGTERM.
+
+    One line on standard output tells when both are ready; the log goes to standard error.
+
+    Examples:
+        fleetkey serve
+
+        fleetkey serve --http 0.0.0.0:8080 --mqtt 0.0.0.0:1883 --data-dir /var/lib/fleetkey
+
+        fleetkey serve --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json
+    """
+    settings = settings_from(config, data_dir, {"http.bind": http, "mqtt.bind": mqtt})
+    configure_logs(settings.log)
+    uvloop.run(_serve(settings, sample=sample, as_json=as_json))
+
+
+async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    runtime = Runtime(settings)
+    await runtime.start()
+    made = await asyncio.to_thread(make_sample, runtime) if sample else None
+    _print_ready(runtime, as_json=as_json)
+    if sample and not as_json:
+        print_next_steps(runtime, made)
+    await stop.wait()
+    await runtime.stop()
+
+
+def _print_ready(runtime: Runtime, *, as_json: bool) -> None:
+    listeners = {listener: runtime.mqtt_address(listener) for listener in ListenerName}
+    if as_json:
+        print_json(
+            {
+                "event": "ready",
+                "pid": os.getpid(),
+                "http": runtime.http_url(),
+                "mqtt": listeners[ListenerName.TCP],
+                "mqtt_tls": listeners[ListenerName.TLS],
+                "ws": listeners[ListenerName.WEBSOCKET],
+                "data_dir": str(runtime.settings.data_dir),
+            }
+        )
+        return
+    names = {ListenerName.TCP: "MQTT", ListenerName.TLS: "MQTT over TLS", ListenerName.WEBSOCKET: "MQTT over WebSocket"}
+    parts = [f"{names[listener]} on {address}" for listener, address in listeners.items() if address]
+    print(f"Fleetkey is ready: registration on {runtime.http_url()}, {', '.join(parts)}", flush=True)
