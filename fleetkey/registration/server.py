@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from fleetkey.registration.http_protocol import BoundedHttpProtocol
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -56,7 +58,7 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http="httptools",
+                http=BoundedHttpProtocol,
                 lifespan="off",
                 ws="none",
                 backlog=BACKLOG,
