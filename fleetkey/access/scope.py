@@ -48,7 +48,7 @@ class TopicScope:
         self.publish = tuple(publish)
         self.subscribe = tuple(subscribe)
         self._publish = _compile(self.publish)
-        self._subscribe = _compile(self.subscribe)
+        self._subscribe = self._publish if self.subscribe == self.publish else _compile(self.subscribe)
 
     def __repr__(self) -> str:
         """Return the patterns."""
