@@ -1,0 +1,207 @@
+"""Be a device from the command line, or use a credentials file for one message: `python -m fleetkey.device`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from fleetkey import __version__
+from fleetkey.device import commands
+from fleetkey.device.client import Device
+from fleetkey.device.errors import DeviceError
+from fleetkey.device.outbox import Message
+from fleetkey.device.printer import Printer
+from fleetkey.device.tls import trust
+from fleetkey.device.topics import check_topic_filter, check_topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXAMPLES = """\
+examples:
+  python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080
+      register, remember in ./device.json, publish a state every 10 s and print what comes in
+  python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080 --once
+      the same for one state, then exit; good for scripts
+  python -m fleetkey.device --credentials backend.json --subscribe 'devices/+/state' --count 1
+  python -m fleetkey.device --credentials backend.json --publish devices/ID/command '{"name": "start"}'
+      with an application key that was saved as JSON
+
+A secret is only ever read from a file, so that it is in no process list; there is no option for it. Two
+connections with one device's file push each other out: give each device its own.
+exit status: 0 done, 1 refused or failed, 2 used wrongly
+"""
+DEFAULT_CREDENTIALS = Path("device.json")
+DEFAULT_INTERVAL_SECONDS = 10.0
+DEFAULT_ONCE_SECONDS = 30.0
+DEFAULT_PUBLISH_SECONDS = 10.0
+DEFAULT_QOS = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    if options.verbose:
+        logging.basicConfig(level=logging.INFO)
+    else:
+        # The events on standard error say the same.
+        logging.getLogger("fleetkey.device").addHandler(logging.NullHandler())
+    printer = Printer(as_json=options.json)
+    try:
+        _run(parser, options, printer)
+    except DeviceError as error:
+        printer.error(commands.advice(error))
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more while it closes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, printer: Printer) -> None:
+    tls_context = None if options.ca is None else trust(options.ca)
+    if options.publish is not None:
+        topic, payload = options.publish
+        data = sys.stdin.buffer.read() if payload == "-" else os.fsencode(payload)
+        qos = DEFAULT_QOS if options.qos is None else options.qos
+        message = Message(topic=topic, payload=data, qos=qos, retain=options.retain)
+        timeout_seconds = options.timeout or DEFAULT_PUBLISH_SECONDS
+        commands.publish_once(
+            options.credentials, message, printer, tls_context=tls_context, timeout_seconds=timeout_seconds
+        )
+    elif options.subscribe is not None:
+        commands.subscribe_to(
+            options.credentials,
+            options.subscribe,
+            printer,
+            tls_context=tls_context,
+            count=options.count,
+            timeout_seconds=options.timeout,
+        )
+    elif options.once:
+        timeout_seconds = options.timeout or DEFAULT_ONCE_SECONDS
+        commands.run_device_once(_device_maker(parser, options), printer, timeout_seconds=timeout_seconds)
+    else:
+        interval_seconds = options.interval or DEFAULT_INTERVAL_SECONDS
+        commands.run_device(_device_maker(parser, options), printer, interval_seconds=interval_seconds)
+
+
+def _device_maker(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> Callable[[Callable[[object], object]], Device]:
+    def make(tell: Callable[[object], object]) -> Device:
+        try:
+            return Device(
+                options.serial,
+                options.url,
+                options.credentials,
+                proof=options.proof,
+                on_message=tell,
+                on_connected=tell,
+                on_error=tell,
+                tls_ca_file=options.ca,
+            )
+        except ValueError as error:
+            parser.error(str(error))
+
+    return make
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fleetkey.device",
+        description="The reference device, and a client for credentials files.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fleetkey {__version__}")
+    parser.add_argument("--json", action="store_true", help="print events as JSON lines")
+    parser.add_argument("--verbose", action="store_true", help="log to standard error as well")
+    help_text = "file with the credentials; a device writes it (default: ./device.json)"
+    parser.add_argument("--credentials", metavar="FILE", type=Path, default=DEFAULT_CREDENTIALS, help=help_text)
+    parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the only authorities to trust")
+    seconds = _positive(float)
+    help_text = "longest wait (--once: 30, --publish: 10), or how long to listen (--subscribe: no end)"
+    parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help=help_text)
+
+    device = parser.add_argument_group("be a device")
+    device.add_argument("--serial", metavar="S", help="the identifier in the hardware")
+    device.add_argument("--url", metavar="U", help="the registration server, such as http://127.0.0.1:8080")
+    device.add_argument("--proof", metavar="P", help="what the server wants besides the serial")
+    device.add_argument("--interval", metavar="SECONDS", type=seconds, help="time between two states (default: 10)")
+    device.add_argument("--once", action="store_true", help="publish one state, wait until it is delivered, exit")
+
+    use = parser.add_argument_group("use a credentials file")
+    use.add_argument(
+        "--publish", nargs=2, metavar=("TOPIC", "PAYLOAD"), help="publish one message; - is standard input"
+    )
+    use.add_argument("--qos", type=int, choices=(0, 1, 2), help="for --publish (default: 1)")
+    use.add_argument("--retain", action="store_true", help="for --publish: the broker keeps the message")
+    use.add_argument("--subscribe", metavar="FILTER", help="print messages, one line each: topic and payload")
+    use.add_argument("--count", metavar="N", type=_positive(int), help="for --subscribe: exit after so many messages")
+    return parser
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Exit with status 2 when the options don't go together."""
+    is_device = options.serial is not None or options.url is not None
+    if is_device + (options.publish is not None) + (options.subscribe is not None) != 1:
+        parser.error("give one of: --serial with --url, --publish, --subscribe")
+    if is_device and (options.serial is None or options.url is None):
+        parser.error("a device needs both --serial and --url")
+    if not is_device and (options.proof is not None or options.interval is not None or options.once):
+        parser.error("--proof, --interval and --once go with --serial and --url")
+    if options.publish is None and (options.qos is not None or options.retain):
+        parser.error("--qos and --retain go with --publish")
+    if options.subscribe is None and options.count is not None:
+        parser.error("--count goes with --subscribe")
+    if is_device and not options.once and options.timeout is not None:
+        parser.error("--timeout goes with --once, --publish and --subscribe")
+    try:
+        if options.publish is not None:
+            check_topic_name(options.publish[0])
+        if options.subscribe is not None:
+            check_topic_filter(options.subscribe)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _positive(kind: type[float | int]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = kind(text)
+        if not 0 < number < float("inf"):
+            raise ValueError
+        return number
+
+    parse.__name__ = f"number over 0 ({kind.__name__})"
+    return parse
+
+
+def _interrupt(*_: object) -> NoReturn:
+    # The same way out as Ctrl-C: raised in the main thread, so that every `with` block is left in order.
+    raise KeyboardInterrupt
+
+
+def _prepare_process() -> None:
+    signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without UTF-8 is no reason to stop.
+            stream.reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    _prepare_process()
+    sys.exit(main())

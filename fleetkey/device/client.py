@@ -1,0 +1,266 @@
+"""The device: registers once, remembers, connects, reconnects, and registers again when it has to."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from fleetkey.device.backoff import Backoff
+from fleetkey.device.connection import Connection
+from fleetkey.device.enrollment import Enrollment
+from fleetkey.device.errors import BrokerRefused, CredentialsFileError, DeviceError, NoOwnTopic
+from fleetkey.device.memory import remembered
+from fleetkey.device.observer import Observer
+from fleetkey.device.outbox import Delivery, Message
+from fleetkey.device.registration import Registrar
+from fleetkey.device.tls import trust
+from fleetkey.device.topics import check_topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.device.credentials import Credentials
+
+__all__ = ["Device"]
+
+STOP_SECONDS = 2.0
+MAX_QOS = 2
+MAX_PAYLOAD_BYTES = 268_435_455 - 65_537
+
+logger = logging.getLogger("fleetkey.device")
+
+
+class Device:
+    """One device of the fleet. Use it once: `start()` or `run()`, then `stop()`; or in a `with` block.
+
+    It registers when its file has no credentials, connects with what it has, and reconnects with backoff for
+    ever. When the broker refuses the credentials (return code 4 or 5) it registers again, and goes on with the
+    old ones, which stay in the file, until new ones have arrived. Nothing expected ends it but `stop()`.
+
+    Args:
+        serial: the identifier in the hardware; 1 to 128 printable characters without whitespace at the ends.
+        registration_url: the server's base URL, or its `/register` URL; http or https.
+        credentials_file: where to remember; its folder must exist. Readable by the owner only.
+        proof: what the server wants besides the serial, if anything.
+        on_message: called with each `Message` that comes in. Callbacks run in the device's thread, one at a
+            time; one that raises is logged and ignored.
+        on_connected: called with the `Credentials` each time a connection is ready, subscriptions and all.
+        on_error: called with each `DeviceError` the device goes on after.
+        subscribe: whether to subscribe to everything the credentials allow.
+        register_interval_seconds: the least time between two registrations, over 0. A `Retry-After` of the
+            server's goes before it, up to an hour.
+        register_timeout_seconds: the most one registration takes, over 0.
+        backoff: waits between connections, and in a copy between registrations.
+        stable_after_seconds: a connection that stood so long makes the backoff start over.
+        connect_timeout_seconds: the most for reaching the broker, and again for its answers; over 0.
+        keepalive_seconds: the most silence before the broker is asked whether it is there, 1 to 65535.
+        clean_session: False keeps the session in the broker between connections.
+        max_queued_messages: how many messages may be undelivered, at least 1.
+        tls_ca_file: PEM file of the only authorities to trust, for https and MQTT; the system's if not given.
+
+    Raises:
+        ValueError: for an argument out of its range.
+        DeviceError: when `tls_ca_file` can't be used.
+    """
+
+    def __init__(
+        self,
+        serial: str,
+        registration_url: str,
+        credentials_file: Path | str,
+        *,
+        proof: str | None = None,
+        on_message: Callable[[Message], object] | None = None,
+        on_connected: Callable[[Credentials], object] | None = None,
+        on_error: Callable[[DeviceError], object] | None = None,
+        subscribe: bool = True,
+        register_interval_seconds: float = 60.0,
+        register_timeout_seconds: float = 10.0,
+        backoff: Backoff | None = None,
+        stable_after_seconds: float = 10.0,
+        connect_timeout_seconds: float = 10.0,
+        keepalive_seconds: int = 60,
+        clean_session: bool = True,
+        max_queued_messages: int = 1000,
+        tls_ca_file: Path | str | None = None,
+    ) -> None:
+        tls_context = None if tls_ca_file is None else trust(tls_ca_file)
+        self._registrar = Registrar(
+            serial, registration_url, proof=proof, timeout_seconds=register_timeout_seconds, tls_context=tls_context
+        )
+        self._backoff = (backoff or Backoff()).copy()
+        self._enrollment = Enrollment(
+            self._registrar, interval_seconds=register_interval_seconds, backoff=self._backoff.copy()
+        )
+        self._observer = Observer(connected=on_connected, message=on_message, error=on_error)
+        self._connection = Connection(
+            self._observer,
+            tls_context=tls_context,
+            clean_session=clean_session,
+            keepalive_seconds=keepalive_seconds,
+            connect_timeout_seconds=connect_timeout_seconds,
+            max_queued_messages=max_queued_messages,
+        )
+        self._path = Path(credentials_file)
+        self._subscribe = subscribe
+        self._stable_after_seconds = stable_after_seconds
+        self._credentials: Credentials | None = None
+        self._lock = threading.RLock()
+        self._is_started = False
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def device_id(self) -> str | None:
+        """The device's id, or None before it has registered."""
+        return None if self._credentials is None else self._credentials.device_id
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection is ready right now."""
+        return self._observer.is_connected
+
+    @property
+    def last_error(self) -> DeviceError | None:
+        """The last thing that went wrong, or None when nothing has since the last connection was ready."""
+        return self._observer.last_error
+
+    def topic(self, suffix: str) -> str:
+        """Return the device's own topic with this suffix: `state` gives `devices/<id>/state`.
+
+        It comes from the first topic filter that may be published to and ends in `/#`, or is this very topic.
+        Ask again after a reconnect: a device that was deleted comes back with another id.
+
+        Raises:
+            NoOwnTopic: before the device has registered, or when no filter is like that.
+        """
+        if self._credentials is None:
+            raise NoOwnTopic("the device has no topics of its own before it has registered")
+        for topic_filter in self._credentials.mqtt.publish:
+            if "+" in topic_filter:
+                continue
+            if topic_filter.endswith("/#"):
+                return f"{topic_filter.removesuffix('#')}{suffix}"
+            if topic_filter.endswith(f"/{suffix}"):
+                return topic_filter
+        raise NoOwnTopic(f"no topic filter that may be published to ends in /# or /{suffix}: use full topics instead")
+
+    def publish(self, topic: str, payload: bytes | str, qos: int = 0, *, retain: bool = False) -> Delivery:
+        """Publish to a full topic, from any thread, without waiting.
+
+        At QoS 1 and 2 a message waits for a connection; at QoS 0 it is lost without one. The broker decides
+        whether the device may publish there, and MQTT 3.1.1 has no way for it to say no (3.3.5).
+
+        Raises:
+            ValueError: for a topic, QoS or payload that MQTT doesn't have.
+            OutboxFull: when `max_queued_messages` are undelivered.
+        """
+        check_topic_name(topic)
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        if qos not in range(MAX_QOS + 1) or len(data) > MAX_PAYLOAD_BYTES:
+            raise ValueError("a QoS is 0, 1 or 2, and a payload under 256 MiB")
+        return self._connection.publish(Message(topic=topic, payload=data, qos=qos, retain=retain))
+
+    def wait_connected(self, timeout_seconds: float) -> bool:
+        """Wait until a connection is ready, at most so long or until `stop()`, and return whether it is."""
+        return self._observer.wait_connected(timeout_seconds)
+
+    def start(self) -> None:
+        """Load the credentials and go on in a background thread.
+
+        Raises:
+            CredentialsFileError: when a person has to look at the file; a damaged one is set aside instead.
+            RuntimeError: when it was started before.
+        """
+        with self._lock:
+            self._prepare()
+            self._thread = threading.Thread(target=self._live, name="fleetkey-device", daemon=True)
+            self._thread.start()
+
+    def run(self) -> None:
+        """Do the same in this thread, until another one or a callback calls `stop()`.
+
+        Raises:
+            CredentialsFileError: as `start`.
+            RuntimeError: as `start`.
+        """
+        self._prepare()
+        self._live()
+
+    def stop(self) -> None:
+        """End it, within a few seconds at any moment. Calling it again does nothing."""
+        self._stopping.set()
+        self._registrar.abort()
+        self._connection.stop()
+        self._observer.close()
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            # A name lookup can't be interrupted. The thread is a daemon and ends by itself right after it.
+            thread.join(STOP_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if self._is_started:
+                raise RuntimeError("a Device is started once; make another one")
+            self._credentials = remembered(self._path, self._registrar.serial)
+            self._is_started = True
+
+    def _live(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    pause_seconds = self._step()
+                except Exception:  # the thread's boundary: a fault here is logged, and the device goes on trying
+                    logger.exception("device.step_failed")
+                    pause_seconds = self._backoff.next_seconds()
+                self._stopping.wait(pause_seconds)
+        finally:
+            self._connection.finish()
+
+    def _step(self) -> float:
+        """Register or have one connection, and return how long to wait before the next step, in seconds."""
+        if self._credentials is None:
+            return 0.0 if self._enroll() else self._enrollment.due_in_seconds()
+        credentials = self._credentials
+        filters = credentials.mqtt.subscribe if self._subscribe else ()
+        try:
+            ended = self._connection.run(credentials, client_id=credentials.mqtt.client_id or "", subscribe=filters)
+        finally:
+            self._observer.on_disconnected()
+        if ended.error is None:
+            return 0.0
+        self._observer.on_error(ended.error)
+        if ended.up_seconds >= self._stable_after_seconds:
+            self._backoff.reset()
+        pause_seconds = self._backoff.next_seconds()
+        if isinstance(ended.error, BrokerRefused) and ended.error.is_about_credentials:
+            if self._enrollment.due_in_seconds() == 0 and self._enroll():
+                return 0.0
+            return min(pause_seconds, self._enrollment.due_in_seconds())
+        return pause_seconds
+
+    def _enroll(self) -> bool:
+        try:
+            credentials = self._enrollment.attempt(has_credentials=self._credentials is not None)
+        except DeviceError as error:
+            if not self._stopping.is_set():
+                self._observer.on_error(error)
+            return False
+        try:
+            credentials.save(self._path)
+        except CredentialsFileError as error:
+            # Still good until the power goes; refusing to use them would help nobody.
+            self._observer.on_error(error)
+        self._credentials = credentials
+        logger.info("device.registered device_id=%s", credentials.device_id)
+        return True
