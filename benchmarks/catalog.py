@@ -1,0 +1,16 @@
+"""The benchmarks there are; a new one is a module with a `BENCHMARK` and a line here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks import authentication, registration, scale, topics
+
+if TYPE_CHECKING:
+    from benchmarks.figure import Benchmark
+
+__all__ = ["BENCHMARKS"]
+
+BENCHMARKS: dict[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK for module in (registration, authentication, topics, scale)
+}
