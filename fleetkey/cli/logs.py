@@ -47,8 +47,8 @@ def configure_logs(settings: LogSettings) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("fleetkey").setLevel(level)
-    # The engine's own lines name packets and sessions; below warning they could hold payloads. Its warnings about
-    # clients that were refused or went away repeat what Fleetkey's own lines say.
+    # The engine's own lines name packets and sessions, and could hold payloads; what they report of clients that were
+    # refused or went away, and of ports in use, Fleetkey's own lines say.
     for name in ("amqtt", "websockets", "transitions"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)

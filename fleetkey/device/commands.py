@@ -181,7 +181,7 @@ def advice(error: DeviceError) -> str:
         case CredentialsFileError(kind="missing"):
             hint = "register with --serial and --url first, or give the file with --credentials"
         case CredentialsFileError(kind="corrupt"):
-            hint = "register with --serial and --url to get a new one"
+            hint = "for a device, register with --serial and --url to get a new one"
         case RegistrationPending():
             hint = "approve it with 'fleetkey devices approve'"
         case RegistrationRefused(status=status) if 400 <= status < 429:  # noqa: PLR2004 - HTTP's own numbers

@@ -200,8 +200,9 @@ def _parse_mqtt(fields: _Fields, device_id: str | None) -> MqttSettings:
         port=port,
         tls=tls,
         client_id=client_id,
-        publish=fields.filters("publish"),
-        subscribe=fields.filters("subscribe"),
+        # An application's topics are the server's affair: they follow tags, and there may be very many.
+        publish=fields.filters("publish") if device_id or "publish" in fields.document else (),
+        subscribe=fields.filters("subscribe") if device_id or "subscribe" in fields.document else (),
     )
 
 

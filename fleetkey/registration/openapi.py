@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -91,33 +91,36 @@ HEALTH_RESPONSES = {
 }
 
 
+BODY = RequestBody(
+    required=True,
+    content={
+        "application/json": OpenAPIMediaType(
+            schema=Schema(
+                type=OpenAPIType.OBJECT,
+                required=["serial"],
+                additional_properties=False,
+                properties={
+                    "serial": Schema(
+                        type=OpenAPIType.STRING,
+                        min_length=1,
+                        max_length=MAX_SERIAL_CHARACTERS,
+                        description="Printable characters, no white space at the ends",
+                    ),
+                    "proof": Schema(
+                        one_of=[Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.NULL)],
+                        description="What a verifier asks for beside the serial",
+                    ),
+                },
+            )
+        )
+    },
+)
+
+
 @dataclass
 class RegisterOperation(Operation):
     """Describes the body, which the handler reads by itself to keep it bounded."""
 
-    request_body: RequestBody | None = field(
-        default_factory=lambda: RequestBody(
-            required=True,
-            content={
-                "application/json": OpenAPIMediaType(
-                    schema=Schema(
-                        type=OpenAPIType.OBJECT,
-                        required=["serial"],
-                        additional_properties=False,
-                        properties={
-                            "serial": Schema(
-                                type=OpenAPIType.STRING,
-                                min_length=1,
-                                max_length=MAX_SERIAL_CHARACTERS,
-                                description="Printable characters, no white space at the ends",
-                            ),
-                            "proof": Schema(
-                                one_of=[Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.NULL)],
-                                description="What a verifier asks for beside the serial",
-                            ),
-                        },
-                    )
-                )
-            },
-        )
-    )
+    def __post_init__(self) -> None:
+        """Put the body in; Litestar knows of none."""
+        self.request_body = BODY

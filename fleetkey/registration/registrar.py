@@ -152,6 +152,8 @@ class Registrar:
         try:
             reason = await self._rejection(Claim(serial=serial, proof=proof, address=address))
             if reason is not None:
+                # As long as for a serial that is known: the time must not tell which ones are.
+                await self._pool.run(hash_secret, new_secret(), self._bcrypt_rounds)
                 await self.note_refusal(reason, address=address, serial=serial)
                 return NotAllowed()
             return await self._pool.run(self._issue, serial, address)

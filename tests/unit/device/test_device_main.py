@@ -57,7 +57,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "not there; register with"), ("{", "not JSON; register with"), ("[]", "not credentials")],
+    [(None, "not there; register with"), ("{", "not JSON; for a device, register with"), ("[]", "not credentials")],
 )
 def test_credentials_file(tmp_path: Path, content: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that can't be used is exit 1 and one sentence; nothing is renamed for a mere publish."""

@@ -1,0 +1,44 @@
+"""The smallest device: registers once, remembers, publishes a state every ten seconds, prints its commands.
+
+python examples/device.py SN-0001 http://127.0.0.1:8080 device.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from fleetkey.device import Device, DeviceError, Message
+
+
+def on_message(message: Message) -> None:
+    """Print what comes in, but for our own state, which our topics include."""
+    if not message.topic.endswith("/state"):
+        print(message.topic, message.payload.decode(errors="replace"), flush=True)
+
+
+def on_error(error: DeviceError) -> None:
+    """Say what the device goes on after."""
+    print(error, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run until Ctrl-C."""
+    serial, url, credentials_file = sys.argv[1:]
+    started = time.monotonic()
+    with Device(serial, url, credentials_file, on_message=on_message, on_error=on_error) as device:
+        while True:
+            if device.wait_connected(60):
+                state = {"data": {"uptime_seconds": int(time.monotonic() - started)}}
+                device.publish(device.topic("state"), json.dumps(state), qos=1)
+                time.sleep(10)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        pass
+    except (DeviceError, ValueError) as error:
+        sys.exit(str(error))

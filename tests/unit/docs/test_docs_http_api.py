@@ -1,0 +1,88 @@
+"""The HTTP interface in the documentation is the one in the code."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleetkey.access import build_hash_pool
+from fleetkey.config import load_settings
+from fleetkey.registration import MqttEndpoint, build_app, build_registrar
+from fleetkey.registration.body import RegisterBody
+from fleetkey.registry import open_store
+from tests.unit.docs.docs_pages import DOCS, rows, section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGE = DOCS / "reference/http-api.md"
+METHODS = {"get", "put", "post", "patch", "delete"}
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Return the OpenAPI description that the server answers."""
+    file = tmp_path / "fleetkey.toml"
+    file.touch()
+    settings = load_settings(file, {"data_dir": tmp_path / "data"})
+    store, pool = open_store(settings), build_hash_pool(settings)
+    try:
+        app = build_app(
+            settings=settings,
+            registrar=build_registrar(settings, store, pool),
+            endpoint=MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False),
+            store=store,
+            pool=pool,
+        )
+        yield app.openapi_schema.to_schema()
+    finally:
+        pool.close()
+        store.close()
+
+
+def _operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+        if method in METHODS
+    }
+
+
+def test_operations_in_the_reference(schema: dict[str, Any]) -> None:
+    """Every operation has a section with a row for each of its statuses, and for no other."""
+    for name, operation in _operations(schema).items():
+        statuses = {cells[0] for cells in rows(section(PAGE, name)) if re.fullmatch(r"\d{3}", cells[0])}
+        assert statuses == set(operation["responses"]), name
+
+
+def test_operations_of_the_reference(schema: dict[str, Any]) -> None:
+    """The reference has no operation that isn't there."""
+    headings = re.findall(r"^## ([A-Z]+ /.*)$", PAGE.read_text(), re.MULTILINE)
+    assert set(headings) == set(_operations(schema))
+
+
+def test_fields_in_the_reference(schema: dict[str, Any]) -> None:
+    """Every field of the request and of the answers is named."""
+    text = section(PAGE, "POST /register")
+    shapes = schema["components"]["schemas"]
+    named = {*RegisterBody.__struct_fields__, *shapes["RegisterAnswer"]["properties"]} - {"mqtt"}
+    named |= {f"mqtt.{name}" for name in shapes["MqttAccess"]["properties"]}
+    for name in named:
+        assert f"`{name}`" in text, name
+
+
+def test_body_in_the_description(schema: dict[str, Any]) -> None:
+    """The OpenAPI description that the reference sends its readers to has the request's body in it."""
+    body = _operations(schema)["POST /register"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["properties"]) == set(RegisterBody.__struct_fields__)
+    assert body["required"] == ["serial"]
+
+
+def test_path_of_the_description(schema: dict[str, Any]) -> None:
+    """The reference says where the OpenAPI description is, and which version of OpenAPI it is in."""
+    assert "GET /schema/openapi.json" in PAGE.read_text()
+    assert f"OpenAPI {schema['openapi'].rpartition('.')[0]}" in PAGE.read_text()

@@ -1,0 +1,114 @@
+"""Words that the code writes into audit, log and registry, and the pages that explain them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import fleetkey
+from fleetkey.access import Action, Refusal, TopicScope, decide
+from fleetkey.config import load_settings
+from fleetkey.registry import AuditRecord, ChangeKind, DeviceState, open_store
+from tests.unit.docs.docs_pages import DOCS, rows, section
+
+PACKAGE = Path(fleetkey.__file__).parent
+AUDIT = DOCS / "reference/audit-and-changes.md"
+STORAGE = DOCS / "reference/storage.md"
+TROUBLESHOOTING = DOCS / "how-to/troubleshooting.md"
+TOPICS = DOCS / "explanation/topics.md"
+SOURCES = [file.read_text() for file in PACKAGE.rglob("*.py") if "device" not in file.relative_to(PACKAGE).parts]
+"""What the server is made of; `device` writes into none of these."""
+AUDITED_CHANGES = {
+    ChangeKind.DEVICE_APPROVED,
+    ChangeKind.DEVICE_DISABLED,
+    ChangeKind.DEVICE_ENABLED,
+    ChangeKind.DEVICE_DELETED,
+    ChangeKind.DEVICE_TAGGED,
+    ChangeKind.KEY_CONNECTED,
+}
+
+
+def _first_cells(text: str) -> set[str]:
+    return {word for cells in rows(text) for word in re.findall(r"`([^`]+)`", cells[0])}
+
+
+def _written(pattern: str) -> set[str]:
+    return {word for source in SOURCES for word in re.findall(pattern, source)}
+
+
+def test_change_kinds() -> None:
+    """Every kind of change is explained, and no other."""
+    assert _first_cells(section(AUDIT, "Change feed")) == {kind.value for kind in ChangeKind}
+
+
+def test_audit_actions() -> None:
+    """Every action that is audited is explained, and no other."""
+    actions = _written(r'action="(\w+)"') | _written(r'_audit_key\(\s*connection, \w+, "(\w+)"')
+    actions |= _written(r'_audit_key\(connection, "\w+", "(\w+)"') | {kind.value for kind in AUDITED_CHANGES}
+    explained = _first_cells(section(AUDIT, "Audit").partition("### ")[0])
+    fields = {field.name for field in dataclasses.fields(AuditRecord)}
+    assert explained == actions | fields
+
+
+def test_registration_reasons() -> None:
+    """Every reason for which a registration is refused is explained."""
+    reasons = (
+        _written(r'BodyError\(\d+, "(\w+)"') | _written(r'note_refusal\("(\w+)"') | _written(r'Rejected\("(\w+)"\)')
+    )
+    reasons |= _written(r'IssueDenied\(device=device, reason="(\w+)"\)') | _written(r'return "(serial_\w+)"')
+    text = section(AUDIT, "Reasons of a registration")
+    assert reasons
+    for reason in reasons:
+        assert re.search(rf"[`:]{reason}`", text), reason
+
+
+def test_reasons_of_retirement() -> None:
+    """Every reason for which a key is retired is explained, and no other."""
+    reasons = _written(r'_retire\(.*, "(\w+)"\)') | _written(r"retired_reason = '(\w+)'")
+    assert _first_cells(section(AUDIT, "Why a key was retired")) == reasons
+
+
+def test_login_refusals() -> None:
+    """Every reason for which a connection is refused is explained, with its return code."""
+    explained = {cells[1].strip("`"): cells[0] for cells in rows(section(TROUBLESHOOTING, "Connecting over MQTT"))}
+    for refusal in Refusal:
+        unavailable = refusal in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
+        assert explained[refusal.value] == ("3" if unavailable else "5")
+
+
+def test_device_states() -> None:
+    """Every state of a device is named where states are filtered by."""
+    text = section(DOCS / "reference/cli.md", "`fleetkey devices list`")
+    for state in DeviceState:
+        assert f"`{state.value}`" in text
+
+
+def test_tables_of_the_registry(tmp_path: Path) -> None:
+    """Every table of a new registry is explained, with its columns in order."""
+    file = tmp_path / "fleetkey.toml"
+    file.touch()
+    open_store(load_settings(file, {"data_dir": tmp_path / "data"})).close()
+    database = sqlite3.connect(tmp_path / "data/fleetkey.db")
+    try:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        real = {
+            table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            for table in tables
+            if not table.startswith(("sqlite_", "_"))
+        }
+    finally:
+        database.close()
+    explained = {cells[0].strip("`"): re.findall(r"`(\w+)`", cells[1]) for cells in rows(section(STORAGE, "Tables"))}
+    assert explained == real
+
+
+@pytest.mark.parametrize("cells", rows(section(TOPICS, "Containment")), ids=lambda cells: cells[0])
+def test_containment_table(cells: list[str]) -> None:
+    """What the page says about filters under `devices/+/#` is what is decided."""
+    scope = TopicScope(publish=(), subscribe=("devices/+/#",))
+    for topic_filter in re.findall(r"`([^`]+)`", cells[0]):
+        assert decide(scope, Action.SUBSCRIBE, topic_filter) == (cells[1].strip("*") == "yes")
