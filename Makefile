@@ -23,7 +23,7 @@ test: $(VENV)/.dev ## Set up, then run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
-	@FLEETKEY_SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
+	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types and import rules
 	@$(BIN)/ruff check .

@@ -108,7 +108,11 @@ class Authenticator:
         if attempt.username is None or attempt.password is None:
             return None
         principal = self._verified.find(attempt.username, attempt.password)
-        if principal is None or check_claims(attempt, device_id=principal.device_id, scope=principal.scope):
+        if (
+            principal is None
+            or self._verification.is_over(principal.expires_at)
+            or check_claims(attempt, device_id=principal.device_id, scope=principal.scope)
+        ):
             return None
         return Granted(principal)
 
@@ -191,6 +195,7 @@ class Authenticator:
             self._index.add(principal)
         else:
             principal.scope = found.scope
+        principal.expires_at = login.expires_at
         self._verified.remember(principal, password)
         return principal
 
@@ -230,7 +235,7 @@ class Authenticator:
             if principal is None:
                 continue
             if isinstance(found, Verified):
-                principal.scope = found.scope
+                principal.scope, principal.expires_at = found.scope, found.login.expires_at
             else:
                 # Fail closed: what can't be shown to be valid is not.
                 self._revoke(principal, key, ChangeKind.KEY_RETIRED)

@@ -25,6 +25,7 @@ __all__ = [
     "MAX_SECRET_BYTES",
     "HashPool",
     "hash_secret",
+    "is_hash_affordable",
     "is_secret_shape",
     "new_secret",
     "verify_secret",
@@ -67,7 +68,7 @@ def is_secret_shape(password: bytes) -> bool:
 
 def verify_secret(password: bytes, stored: str) -> bool:
     """Whether the password has the stored hash; False for a hash that can't be one or costs over `MAX_ROUNDS`."""
-    if not is_secret_shape(password) or not _is_affordable(stored):
+    if not is_secret_shape(password) or not is_hash_affordable(stored):
         return False
     try:
         return bcrypt.checkpw(password, stored.encode())
@@ -75,8 +76,8 @@ def verify_secret(password: bytes, stored: str) -> bool:
         return False
 
 
-def _is_affordable(stored: str) -> bool:
-    """Look at `$2a$04$…` before any work is done."""
+def is_hash_affordable(stored: str) -> bool:
+    """Whether a stored hash is one of bcrypt's and costs at most `MAX_ROUNDS`; looks at `$2a$04$…`, does no work."""
     rounds = stored[4:6]
     return (
         len(stored) == HASH_CHARACTERS
@@ -101,6 +102,7 @@ class HashPool:
     def __init__(self, *, workers: int, max_pending: int) -> None:
         self._max_pending = max_pending
         self._pending = 0
+        self._is_closed = False
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._ended: deque[tuple[_Job, Any, BaseException | None]] = deque()
         self._is_loop_told = False
@@ -122,8 +124,8 @@ class HashPool:
         Raises:
             HashPoolFullError: too much is waiting; refuse the client for now.
         """
-        if self._pending >= self._max_pending:
-            msg = f"{self._pending} calls are waiting"
+        if self._is_closed or self._pending >= self._max_pending:
+            msg = "the pool is closed" if self._is_closed else f"{self._pending} calls are waiting"
             raise HashPoolFullError(msg)
         # The count goes down when the work ends, not when its caller gives up: a cancelled login still costs a thread.
         self._pending += 1
@@ -135,6 +137,7 @@ class HashPool:
 
     def close(self) -> None:
         """Let what runs end, and drop what waits."""
+        self._is_closed = True
         with contextlib.suppress(Empty):
             while (job := self._jobs.get_nowait()) is not None:
                 self._tell(job, None, asyncio.CancelledError())

@@ -62,7 +62,10 @@ class AttemptLimiter:
     def admit(self, name: str) -> float:
         """Count an attempt if it is within the limit and return 0, or return how many seconds to wait."""
         wait = self.wait_seconds(name)
-        if not wait:
+        if wait:
+            # Still seen: whoever keeps trying is not the one to be forgotten first.
+            self._attempts.move_to_end(name)
+        else:
             self.count(name)
         return wait
 

@@ -19,7 +19,7 @@ class Principal:
     it came from change, and `is_revoked`, once, when the key or its device stops being valid.
     """
 
-    __slots__ = ("__weakref__", "device_id", "is_revoked", "key", "kind", "name", "revoked_by", "scope")
+    __slots__ = ("__weakref__", "device_id", "expires_at", "is_revoked", "key", "kind", "name", "revoked_by", "scope")
 
     def __init__(self, *, key: str, kind: KeyKind, device_id: str | None, name: str | None, scope: TopicScope) -> None:
         self.key = key
@@ -27,6 +27,8 @@ class Principal:
         self.device_id = device_id
         self.name = name
         self.scope = scope
+        self.expires_at: int | None = None
+        """When its key ends, in milliseconds since 1970."""
         self.is_revoked = False
         self.revoked_by: ChangeKind | None = None
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["Action", "TopicScope", "decide"]
 
 
+MAX_PATTERN_LEVELS = 128
+"""Levels of one pattern of a scope; deciding goes as deep as the patterns are."""
+SHOWN = 256
+
+
 class Action(StrEnum):
     """What someone wants to do with a topic."""
 
@@ -75,8 +80,8 @@ def decide(scope: TopicScope, action: Action, topic: str) -> bool:
 def _compile(patterns: tuple[str, ...]) -> _Node:
     root = _Node()
     for pattern in patterns:
-        if not is_topic_filter(pattern):
-            msg = f"{pattern!r} is not a topic filter"
+        if not is_topic_filter(pattern) or pattern.count("/") >= MAX_PATTERN_LEVELS:
+            msg = f"{pattern[:SHOWN]!r} is not a topic filter of at most {MAX_PATTERN_LEVELS} levels"
             raise TemplateError(msg)
         node = root
         for level in _levels(pattern):

@@ -108,4 +108,8 @@ def _fill(template: str, device_id: str, serial: str, tags: Mapping[str, str]) -
             raise UnsafeValueError(name)
         return found
 
-    return PLACEHOLDER.sub(value, template)
+    filled = PLACEHOLDER.sub(value, template)
+    if not is_topic_filter(filled):
+        # Too long, or not to be encoded.
+        raise UnsafeValueError(template)
+    return filled

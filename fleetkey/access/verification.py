@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.access.errors import TemplateError, UnsafeValueError
-from fleetkey.access.hashing import hash_secret, new_secret, verify_secret
+from fleetkey.access.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
 from fleetkey.access.outcome import Refusal
 from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.registry import DeviceState, KeyKind, KeyStatus, is_device_id
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Verification", "Verified", "check_claims"]
 
+STAND_IN_PASSWORD = b"-"
 KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
 
 
@@ -64,7 +65,14 @@ class Verification:
         password = attempt.password or b""
         key = attempt.username or ""
         login = self._store.find_login(key) if KEY_SHAPE.match(key) else None
-        is_secret_right = verify_secret(password, login.secret_hash if login else self._stand_in)
+        is_hash_usable = login is not None and is_hash_affordable(login.secret_hash)
+        has_shape = is_secret_shape(password)
+        # One hash in every case; what can't be hashed is stood in for.
+        has_matched = verify_secret(
+            password if has_shape else STAND_IN_PASSWORD,
+            login.secret_hash if login is not None and is_hash_usable else self._stand_in,
+        )
+        is_secret_right = has_matched and has_shape and is_hash_usable
         if login is None:
             return Refusal.UNKNOWN_KEY if KEY_SHAPE.match(key) else Refusal.MALFORMED
         if not is_secret_right:
@@ -81,13 +89,17 @@ class Verification:
 
     def waste_a_hash(self) -> None:
         """Spend what a verification costs, for a refusal that was decided without one."""
-        verify_secret(b"-", self._stand_in)
+        verify_secret(STAND_IN_PASSWORD, self._stand_in)
+
+    def is_over(self, expires_at: int | None) -> bool:
+        """Whether a time, in milliseconds since 1970, has come; None never does."""
+        return expires_at is not None and expires_at <= self._clock() * 1000
 
     def check(self, login: Login) -> Verified | Refusal:
         """Decide whether a key is valid at this moment, whoever holds it, and compile its scope."""
         if login.status is not KeyStatus.ACTIVE:
             return Refusal.KEY_RETIRED
-        if login.expires_at is not None and login.expires_at <= self._clock() * 1000:
+        if self.is_over(login.expires_at):
             return Refusal.KEY_EXPIRED
         if login.kind is KeyKind.DEVICE and login.device_state is not DeviceState.ACTIVE:
             return Refusal.DEVICE_NOT_ACTIVE

@@ -51,7 +51,8 @@ class VerifiedSecrets:
         """Remember a verified secret."""
         if not self._seconds:
             return
-        if principal.key not in self._entries and len(self._entries) >= self._max_entries:
+        self._entries.pop(principal.key, None)
+        if len(self._entries) >= self._max_entries:
             self._entries.popitem(last=False)
         mac = hmac.digest(self._mac_key, password, "sha256")
         self._entries[principal.key] = (mac, principal, self._clock() + self._seconds)

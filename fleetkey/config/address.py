@@ -8,6 +8,7 @@ from dataclasses import dataclass
 __all__ = ["Address", "AddressError", "parse_address"]
 
 MAX_PORT = 65_535
+MAX_PORT_DIGITS = 5
 
 
 class AddressError(ValueError):
@@ -34,7 +35,10 @@ class Address:
     @property
     def is_wildcard(self) -> bool:
         """Whether it listens on every interface, and so names no host that a client could use."""
-        return self.host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         """Return `host:port`, with brackets around an IPv6 host."""
@@ -48,7 +52,7 @@ def parse_address(text: str) -> Address:
         AddressError: when host or port is missing or out of range.
     """
     host, separator, port_text = text.strip().rpartition(":")
-    if not separator or not (port_text.isascii() and port_text.isdigit()):
+    if not separator or not (port_text.isascii() and port_text.isdigit()) or len(port_text) > MAX_PORT_DIGITS:
         msg = f"{text!r} is not an address; write HOST:PORT, such as 127.0.0.1:8080"
         raise AddressError(msg)
     port = int(port_text)
@@ -57,6 +61,9 @@ def parse_address(text: str) -> Address:
         raise AddressError(msg)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
+        if ":" not in host:
+            msg = f"the brackets in {text!r} hold no IPv6 address"
+            raise AddressError(msg)
     elif ":" in host:
         msg = f"write the IPv6 address in {text!r} in brackets, such as [::1]:8080"
         raise AddressError(msg)

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentDecodeError
 
@@ -49,7 +49,8 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
     try:
         loaded = LoadedSettings(**flag_values)
     except EnvironmentDecodeError as error:
-        msg = f"a {PREFIX}* variable can't be read: {error}"
+        broken = ", ".join(name for name, keys in _variables().items() if f'"{keys[0]}"' in str(error))
+        msg = f"the variable {broken} can't be read: it is neither a plain value nor valid JSON"
         raise SettingsError(msg) from None
     except ValidationError as error:
         raise SettingsError(_explain(error, file_values, flag_values, path)) from None
@@ -76,16 +77,26 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(msg) from None
 
 
+def _variables() -> dict[str, list[str]]:
+    """Return the `FLEETKEY_*` variables that are set, with the key that each names."""
+    return {
+        name: name.upper().removeprefix(PREFIX).lower().split("__")
+        for name in os.environ
+        if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
+    }
+
+
 def _refuse_unknown_variables() -> None:
     """Refuse a variable that no setting reads: a misspelt limit must not pass for a set one."""
-    tables = {name.upper() for name in Settings.model_fields}
-    for variable in os.environ:
-        name = variable.upper()
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE:
-            continue
-        if name.removeprefix(PREFIX).split("__", 1)[0] not in tables:
-            msg = f"unknown setting in the environment: {variable}"
-            raise SettingsError(msg)
+    for variable, keys in _variables().items():
+        table: type[BaseModel] | None = Settings
+        for key in keys:
+            field = table.model_fields.get(key) if table is not None else None
+            if field is None:
+                msg = f"unknown setting in the environment: {variable}"
+                raise SettingsError(msg)
+            annotation: object = field.annotation
+            table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,33 +115,31 @@ def _explain(
 ) -> str:
     """Say what is wrong with the first bad key, and where it was set."""
     first = error.errors(include_url=False, include_input=False)[0]
-    location = [str(part) for part in first["loc"]]
-    key = ".".join(part for part in location if not part.isdigit())
-    where = _source_of(location, file_values, flag_values, path)
+    # A number is a position in a list; a key that looks like one is a text.
+    keys = [part for part in first["loc"] if isinstance(part, str)]
+    key = ".".join(keys)
+    where = _sources_of(keys, file_values, flag_values, path)
     if first["type"] == "extra_forbidden":
         return f"unknown setting {key}{where}"
     reason = first["msg"].removeprefix("Value error, ")
     return f"setting {key}{where}: {reason}" if key else f"settings{where}: {reason}"
 
 
-def _source_of(location: list[str], file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None) -> str:
-    keys = [part for part in location if not part.isdigit()]
-    if _holds(flag_values, keys):
-        return " (given as a flag)"
-    variable = PREFIX + "__".join(keys).upper()
-    set_variables = {name.upper(): name for name in os.environ}
-    if keys and variable in set_variables:
-        return f" in the variable {set_variables[variable]}"
-    if _holds(file_values, keys):
-        return f" in {path}"
-    return ""
+def _sources_of(keys: list[str], file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None) -> str:
+    """Say where a key was set; for a whole table, every place that sets something in it."""
+    sources = ["as a flag"] if _holds(flag_values, keys) else []
+    sources += [
+        name for name, named in _variables().items() if named[: len(keys)] == keys or keys[: len(named)] == named
+    ]
+    # A flag or a variable goes before the file, so the file is to blame only without them, or as a part of a table.
+    if path is not None and _holds(file_values, keys) and not sources:
+        sources.append(str(path))
+    return f" (set in {', '.join(sources)})" if sources else ""
 
 
 def _holds(values: Any, keys: list[str]) -> bool:
-    if not keys:
-        return False
     for key in keys:
         if not isinstance(values, dict) or key not in values:
             return False
         values = values[key]
-    return True
+    return bool(values) or values is False or values == 0

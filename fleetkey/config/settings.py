@@ -58,13 +58,19 @@ def _required_address(value: str) -> str:
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    networks = []
     for value in values:
         try:
-            ipaddress.ip_network(value, strict=False)
+            networks.append(str(ipaddress.ip_network(value, strict=False)))
         except ValueError:
             msg = f"{value!r} is neither an IP address nor a network such as 10.0.0.0/8"
             raise ValueError(msg) from None
-    return values
+    return tuple(networks)
+
+
+def _number(value: object) -> object:
+    """Let a variable, which is a text, hold one of a few numbers."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
 Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
@@ -152,7 +158,7 @@ class RegistrationSettings(_Table):
     """All of these must accept a serial; the default is closed: only listed serials."""
     open_beyond_loopback: bool = False
     """Let the `open` verifier serve an address that other machines can reach."""
-    refuse_status: Literal[400, 401] = 400
+    refuse_status: Annotated[Literal[400, 401], BeforeValidator(_number)] = 400
     """HTTP status for a serial that may not register."""
     reregistration: Literal["rotate", "add", "deny"] = "rotate"
     """What a known device gets: `rotate` a new key, and the older ones end when it first connects or when

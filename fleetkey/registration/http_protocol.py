@@ -9,10 +9,12 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HEADER_SECONDS", "MAX_HEADER_BYTES", "BoundedHttpProtocol"]
+__all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "BoundedHttpProtocol"]
 
 HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
+DRAIN_SECONDS = 3.0
+"""How long a body may go on that was answered already, such as one that is too large; then the connection is closed."""
 MAX_HEADER_BYTES = 16 * 1024
 """How long they may be; then the answer is 431."""
 
@@ -20,16 +22,29 @@ MAX_HEADER_BYTES = 16 * 1024
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections that don't send a request in time, and refuses those that are too many or too long."""
 
+    max_connections = 0
+    """Connections at once; 0 = no bound. `limited_to` sets it."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._header_bytes = 0
+        """Bytes of this request's line and headers, as far as they are parsed."""
+        self._unparsed_bytes = 0
+        """Bytes that came since headers are awaited; an upper bound of what the parser holds."""
         self._is_in_headers = True
-        self._header_timer: asyncio.TimerHandle | None = None
+        self._is_in_body = False
+        self._is_refused = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    @classmethod
+    def limited_to(cls, max_connections: int) -> type[BoundedHttpProtocol]:
+        """Return the class with a bound on connections; uvicorn makes the instances."""
+        return type("LimitedHttpProtocol", (cls,), {"max_connections": max_connections})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Take a connection in, or refuse it at once if there are too many."""
         super().connection_made(transport)
-        if self.limit_concurrency is not None and len(self.connections) > self.limit_concurrency:
+        if self.max_connections and len(self.connections) > self.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again.")
             return
         self._await_headers()
@@ -41,23 +56,59 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless the headers have become too long."""
+        if self._is_refused:
+            return
         if self._is_in_headers:
-            self._header_bytes += len(data)
+            self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._is_in_headers and self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are over {MAX_HEADER_BYTES} bytes.")
+        if self._is_in_headers and self._unparsed_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
 
     def on_message_begin(self) -> None:
         """Begin to count and to wait for another request's headers."""
         super().on_message_begin()
         self._header_bytes = 0
+        self._is_in_body = True
         self._await_headers()
+
+    def on_url(self, url: bytes) -> None:
+        """Count a part of the request line."""
+        self._header_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header."""
+        self._header_bytes += len(name) + len(value) + len(": \r\n")
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand the request over; its body has bounds of its own."""
         self._is_in_headers = False
+        self._unparsed_bytes = 0
         self._stop_timer()
-        super().on_headers_complete()
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._refuse_headers()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body over."""
+        if not self._is_refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Hand the end of the request over."""
+        self._is_in_body = False
+        self._stop_timer()
+        if not self._is_refused:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Give a client that was answered before its body ended a little time to end it; then close."""
+        super().on_response_complete()
+        if self._is_in_body and not self.transport.is_closing():
+            self._stop_timer()
+            self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the shape of every refusal."""
@@ -65,20 +116,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _await_headers(self) -> None:
         self._is_in_headers = True
-        if self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_SECONDS, self._close_slow)
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self._close_slow)
 
     def _close_slow(self) -> None:
-        self._header_timer = None
+        self._timer = None
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"No request within {HEADER_SECONDS:g} s.")
 
     def _stop_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse_headers(self) -> None:
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are over {MAX_HEADER_BYTES} bytes.")
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         """Answer a problem (RFC 9457) and close."""
+        self._is_refused = True
+        self._stop_timer()
         if self.transport.is_closing():
             return
         body = json.dumps(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
@@ -22,11 +25,11 @@ from fleetkey.registry.sqlite.schema import APPLICATION_ID, migrations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 __all__ = ["SqliteBase", "SqliteWatch"]
 
 MAX_READERS = 8
+RETRY_SECONDS = 0.02
 MAGIC = b"SQLite format 3\0"
 BUSY = ("locked", "busy")
 
@@ -114,9 +117,7 @@ class SqliteBase:
                 self._reader_slots.release()
 
     def _borrow_reader(self) -> Database:
-        if self._closed:
-            msg = f"the store {self.path} is closed"
-            raise StoreUnavailableError(msg)
+        self._refuse_closed()
         try:
             return self._readers.get_nowait()
         except queue.Empty:
@@ -130,9 +131,7 @@ class SqliteBase:
                 msg = f"the store {self.path} has been busy for {self._busy_timeout_seconds:g} s; try again"
                 raise StoreBusyError(msg)
             try:
-                if self._closed:
-                    msg = f"the store {self.path} is closed"
-                    raise StoreUnavailableError(msg)
+                self._refuse_closed()
                 connection = self._writer.conn
                 connection.execute("BEGIN IMMEDIATE")
                 try:
@@ -144,8 +143,16 @@ class SqliteBase:
                     raise
             finally:
                 self._write_lock.release()
+        self._tell_committed()
+
+    def _tell_committed(self) -> None:
         for callback in tuple(self._committed):
             callback()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            msg = f"the store {self.path} is closed"
+            raise StoreUnavailableError(msg)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -175,8 +182,6 @@ class SqliteBase:
             connection.execute("PRAGMA synchronous=FULL")
             if query_only:
                 connection.execute("PRAGMA query_only=ON")
-            else:
-                connection.execute("PRAGMA journal_mode=WAL")
             return Database(connection, execute_plugins=False)
         except BaseException:
             connection.close()
@@ -191,38 +196,55 @@ class SqliteBase:
             header = file.read(100)
         if not header.startswith(MAGIC):
             raise ForeignFileError(self.path, "it is no SQLite database")
-        # SQLite file format 1.3: the application id is at offset 68. A registry whose making was cut off has none
-        # yet, neither in the file nor in the log beside it; then it has no tables either, and _migrate looks.
+        # SQLite file format 1.3: the application id is at offset 68.
         application_id = int.from_bytes(header[68:72], "big")
         if application_id not in {0, APPLICATION_ID}:
             raise ForeignFileError(self.path, f"application id {application_id:#x}")
-        if application_id == 0 and not self.path.with_name(self.path.name + "-wal").exists():
-            self._refuse_tables_of_others()
-
-    def _refuse_tables_of_others(self) -> None:
-        uri = f"file:{self.path.as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True)
-        try:
-            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if application_id == APPLICATION_ID:
+            return
+        if _tables_and_id(self.path)[0]:
+            raise ForeignFileError(self.path, "it has tables of something else")
+        log = self.path.with_name(f"{self.path.name}-wal")
+        if log.exists():
+            # The making of a registry, or of something else, was cut off before the log was written back. A copy
+            # tells which, and both are small: there is no table in the file yet.
+            with tempfile.TemporaryDirectory(prefix="fleetkey-") as folder:
+                copy = Path(folder) / "copy.db"
+                shutil.copyfile(self.path, copy)
+                shutil.copyfile(log, copy.with_name("copy.db-wal"))
+                tables, application_id = _tables_and_id(copy, has_log=True)
+            if tables and application_id != APPLICATION_ID:
                 raise ForeignFileError(self.path, "it has tables of something else")
-        finally:
-            connection.close()
 
     def _migrate(self) -> None:
         """Bring the tables up to date, in one transaction that only one process can be in."""
-        database = self._writer
-        connection = database.conn
+        connection = self._writer.conn
+        self._refuse_unknown_tables()
+        self._use_log(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._refuse_unknown_tables()
-            if migrations.pending(database):
-                migrations.apply(database)
+            if migrations.pending(self._writer):
+                migrations.apply(self._writer)
                 connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _use_log(self, connection: sqlite3.Connection) -> None:
+        """Turn the write-ahead log on; SQLite doesn't wait by itself while another process opens the file as well."""
+        deadline = time.monotonic() + self._busy_timeout_seconds
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not any(word in str(error) for word in BUSY) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(RETRY_SECONDS)
+            else:
+                return
 
     def _refuse_unknown_tables(self) -> None:
         connection = self._writer.conn
@@ -236,12 +258,25 @@ class SqliteBase:
             raise NewerSchemaError(self.path, unknown)
 
 
+def _tables_and_id(path: Path, *, has_log: bool = False) -> tuple[int, int]:
+    """Count the tables of a file and read its application id, touching nothing beside it unless it has a log."""
+    mode = "mode=rw" if has_log else "mode=ro&immutable=1"
+    uri = f"file:{path.as_posix().replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?{mode}"
+    connection = sqlite3.connect(uri, uri=True)
+    try:
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        return tables, connection.execute("PRAGMA application_id").fetchone()[0]
+    finally:
+        connection.close()
+
+
 class SqliteWatch:
     """Asks SQLite whether any other connection has committed (`PRAGMA data_version`); costs microseconds."""
 
     def __init__(self, store: SqliteBase) -> None:
         self._store = store
         with store._translated():  # noqa: SLF001 - the watch is part of the store
+            store._refuse_closed()  # noqa: SLF001
             self._database = store._connect(query_only=True)  # noqa: SLF001
             self._seen = self._version()
 

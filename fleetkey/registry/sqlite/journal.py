@@ -29,7 +29,7 @@ class SqliteJournal(SqliteBase):
                 "SELECT seq, at, kind, device_id, key FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)
             ).fetchall()
         return [
-            Change(seq=position, at=at, kind=ChangeKind(kind), device_id=device_id, key=key)
+            Change(seq=position, at=at, kind=_kind(kind), device_id=device_id, key=key)
             for position, at, kind, device_id, key in rows
         ]
 
@@ -115,3 +115,11 @@ class SqliteJournal(SqliteBase):
         """Drop the oldest rows over the bound, once every `TRIM_EVERY` rows."""
         if newest is not None and newest % TRIM_EVERY == 0:
             connection.execute(f"DELETE FROM {table} WHERE seq <= ?", (newest - self._max_rows[table],))  # noqa: S608 - the name is ours
+
+
+def _kind(text: str) -> ChangeKind:
+    """Return the kind of a row; one that a later version wrote may mean anything, so everything may have changed."""
+    try:
+        return ChangeKind(text)
+    except ValueError:
+        return ChangeKind.RESET

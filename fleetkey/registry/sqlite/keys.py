@@ -100,9 +100,11 @@ class SqliteKeys(SqliteDevices):
         self._change(connection, ChangeKind.KEY_ISSUED, device_id=device.device_id, key=request.key)
         surplus = len(self._live_keys(connection, device.device_id)) - request.max_keys
         if surplus > 0:
-            # A key that never connected goes first, so that registering again and again can't push out the one in use.
+            # A key that never connected goes first, so that registering again and again can't push out the one in use;
+            # with `rotate`, that one goes only when a newer one connects or its grace is over.
+            candidates = f"{LIVE} AND first_connected_at IS NULL" if rotate else LIVE
             oldest = connection.execute(
-                f"SELECT key FROM access_keys WHERE device_id = ? AND {LIVE} AND key != ?"  # noqa: S608 - the condition is ours
+                f"SELECT key FROM access_keys WHERE device_id = ? AND {candidates} AND key != ?"  # noqa: S608 - the condition is ours
                 " ORDER BY first_connected_at IS NOT NULL, seq LIMIT ?",
                 (device.device_id, now, request.key, surplus),
             ).fetchall()
@@ -124,12 +126,21 @@ class SqliteKeys(SqliteDevices):
             (device_id, self._now()),
         ).fetchall()
 
-    def _retire(self, connection: sqlite3.Connection, keys: Sequence[str], device_id: str | None, reason: str) -> None:
-        connection.executemany(
-            "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = ? WHERE key = ?",
-            [(self._now(), reason, key) for key in keys],
-        )
-        self._changes(connection, ChangeKind.KEY_RETIRED, device_id, keys)
+    def _retire(
+        self, connection: sqlite3.Connection, keys: Sequence[str], device_id: str | None, reason: str
+    ) -> list[str]:
+        """Retire those of the keys that are still active, and return them."""
+        retired = [
+            key
+            for key in keys
+            if connection.execute(
+                "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = ?"
+                " WHERE key = ? AND status = 'active'",
+                (self._now(), reason, key),
+            ).rowcount
+        ]
+        self._changes(connection, ChangeKind.KEY_RETIRED, device_id, retired)
+        return retired
 
     def find_login(self, key: str) -> Login | None:
         """Return what decides whether a key may connect."""
@@ -260,10 +271,13 @@ class SqliteKeys(SqliteDevices):
             return 0
         with self._writing() as database:
             connection = database.conn
+            retired = 0
             for key, device_id in due:
-                self._retire(connection, [key], device_id, "expired")
-                self._audit_key(connection, "server", "key_expired", key, device_id=device_id)
-        return len(due)
+                # Another process may have been faster.
+                if self._retire(connection, [key], device_id, "expired"):
+                    self._audit_key(connection, "server", "key_expired", key, device_id=device_id)
+                    retired += 1
+        return retired
 
     def count_keys(self) -> int:
         """Return how many keys were ever issued."""

@@ -32,13 +32,15 @@ class SqliteSerials(SqliteJournal):
         last step only, and sorted, so that step writes each page once.
         """
         with self._translated():
+            self._refuse_closed()
             stage = self._connect()
-        try:
-            with self._translated():
+            try:
                 staged = self._stage(stage.conn, serials, on_progress)
-                return self._commit_stage(stage.conn, staged, actor)
-        finally:
-            stage.close()
+                added = self._commit_stage(stage.conn, staged, actor)
+            finally:
+                stage.close()
+        self._tell_committed()
+        return added
 
     def _stage(
         self, connection: sqlite3.Connection, serials: Iterable[str], on_progress: Callable[[int], None] | None

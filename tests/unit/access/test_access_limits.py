@@ -1,0 +1,142 @@
+"""Counting attempts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetkey.access import AttemptLimiter, address_bucket
+from tests.unit.registry.store_rig import FakeClock
+
+WINDOW = 60.0
+
+
+def _limiter(clock: FakeClock, limit: int = 3, max_tracked: int = 100) -> AttemptLimiter:
+    return AttemptLimiter(limit=limit, window_seconds=WINDOW, max_tracked=max_tracked, clock=clock)
+
+
+def test_admit_up_to_the_limit() -> None:
+    """So many are admitted, and the next learns how long to wait, to the moment."""
+    clock = FakeClock()
+    limiter = _limiter(clock)
+    for _ in range(3):
+        assert limiter.admit("a") == 0
+        clock.advance(10)
+    assert limiter.admit("a") == 30
+    clock.advance(29.5)
+    assert limiter.admit("a") == 0.5
+    clock.advance(0.5)
+    assert limiter.admit("a") == 0
+    assert limiter.admit("a") == 10
+
+
+def test_admit_other_name() -> None:
+    """Names don't count for each other."""
+    limiter = _limiter(FakeClock(), limit=1)
+    assert limiter.admit("a") == 0
+    assert limiter.admit("b") == 0
+    assert limiter.admit("a") > 0
+
+
+def test_admit_refused_attempts_count_nothing() -> None:
+    """Who goes on trying while refused doesn't wait any longer for it."""
+    clock = FakeClock()
+    limiter = _limiter(clock, limit=1)
+    limiter.admit("a")
+    for _ in range(59):
+        clock.advance(1)
+        assert limiter.admit("a") > 0
+    clock.advance(1)
+    assert limiter.admit("a") == 0
+
+
+@given(st.lists(st.integers(0, 90), max_size=60), st.integers(1, 5))
+def test_admit_any_window(pauses: list[int], limit: int) -> None:
+    """No window of 60 s ever has more than the limit, and whoever is refused would have been one too many."""
+    clock = FakeClock()
+    limiter = _limiter(clock, limit=limit)
+    admitted: list[float] = []
+    for pause in pauses:
+        clock.advance(pause / 3)
+        recent = [at for at in admitted if clock.now - at < WINDOW]
+        wait = limiter.admit("a")
+        assert (wait == 0) is (len(recent) < limit)
+        if wait == 0:
+            admitted.append(clock.now)
+        else:
+            assert wait == pytest.approx(recent[-limit] + WINDOW - clock.now)
+
+
+def test_wait_seconds_counts_nothing() -> None:
+    """Asking is free, and remembers nobody."""
+    limiter = _limiter(FakeClock(), limit=1)
+    for _ in range(5):
+        assert limiter.wait_seconds("a") == 0
+    assert len(limiter) == 0
+    limiter.count("a")
+    assert limiter.wait_seconds("a") == WINDOW
+
+
+def test_limit_zero() -> None:
+    """0 is no limit, and nothing is remembered."""
+    limiter = _limiter(FakeClock(), limit=0)
+    for _ in range(1_000):
+        assert limiter.admit("a") == 0
+    assert len(limiter) == 0
+
+
+def test_max_tracked() -> None:
+    """However many names come, the memory is bounded, for each name as well."""
+    clock = FakeClock()
+    limiter = _limiter(clock, limit=2, max_tracked=10)
+    for number in range(1_000):
+        limiter.count(f"name {number}")
+        limiter.count("the same")
+    assert len(limiter) == 10
+    assert all(len(attempts) <= 2 for attempts in limiter._attempts.values())
+    assert limiter.wait_seconds("the same") > 0
+
+
+@pytest.mark.parametrize("seen_by", ["count", "admit", "refused"])
+def test_max_tracked_least_recently_seen(seen_by: str) -> None:
+    """The name that was seen least recently is forgotten first; one that is being refused right now isn't that."""
+    clock = FakeClock()
+    limiter = _limiter(clock, limit=1 if seen_by == "refused" else 5, max_tracked=2)
+    limiter.count("busy")
+    clock.advance(1)
+    limiter.count("quiet")
+    clock.advance(1)
+    if seen_by == "count":
+        limiter.count("busy")
+    else:
+        limiter.admit("busy")
+    limiter.count("new")
+    assert set(limiter._attempts) == {"busy", "new"}
+
+
+@pytest.mark.parametrize(
+    ("address", "bucket"),
+    [
+        pytest.param("192.0.2.7", "192.0.2.7", id="ipv4"),
+        pytest.param("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64", id="ipv6"),
+        pytest.param("2001:0DB8:0001:0002::", "2001:db8:1:2::/64", id="ipv6_other_spelling"),
+        pytest.param("::1", "::/64", id="ipv6_loopback"),
+        pytest.param("fe80::1%eth0", "fe80::/64", id="ipv6_zone"),
+        pytest.param("::ffff:192.0.2.7", "192.0.2.7", id="mapped"),
+        pytest.param("::ffff:c000:207", "192.0.2.7", id="mapped_in_hex"),
+        pytest.param("", "", id="empty"),
+        pytest.param("unix socket", "unix socket", id="junk"),
+        pytest.param("192.0.2.7:1883", "192.0.2.7:1883", id="with_port"),
+        pytest.param("\ud800", "\ud800", id="surrogate"),
+    ],
+)
+def test_address_bucket(address: str, bucket: str) -> None:
+    """An IPv4 address counts alone, an IPv6 address with its /64, a mapped one as what it maps; junk as it is."""
+    assert address_bucket(address) == bucket
+
+
+@given(st.text(max_size=40))
+def test_address_bucket_any_text(text: str) -> None:
+    """No text raises."""
+    assert isinstance(address_bucket(text), str)

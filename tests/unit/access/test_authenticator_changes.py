@@ -1,0 +1,231 @@
+"""What was committed takes effect: on live principals, on remembered secrets and on logins in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.access import Action, Granted, Refused
+from fleetkey.registry import ApplicationScope, Change, ChangeKind, DeviceState, SqliteStore
+from tests.unit.access.access_rig import until
+from tests.unit.registry.store_rig import issue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.access.access_rig import Bcrypt, Credentials, World
+    from tests.unit.access.conftest import WorldFactory
+
+RESET = Change(seq=0, at=0, kind=ChangeKind.RESET)
+
+
+def _revoke(store: SqliteStore, credentials: Credentials) -> None:
+    store.revoke_key(credentials.key, actor="cli")
+
+
+def _disable(store: SqliteStore, credentials: Credentials) -> None:
+    store.set_device_state(credentials.client_id, DeviceState.DISABLED, actor="cli")
+
+
+def _delete(store: SqliteStore, credentials: Credentials) -> None:
+    store.delete_device(credentials.client_id, actor="cli")
+
+
+def _replace(store: SqliteStore, _: Credentials) -> None:
+    store.mark_connected(issue(store)[0])
+
+
+def _end(store: SqliteStore, credentials: Credentials) -> None:
+    store.expire_device_keys(credentials.client_id, grace_seconds=0, actor="cli")
+
+
+TAKEN_AWAY = [_revoke, _disable, _delete, _replace, _end]
+
+
+@pytest.mark.parametrize("where", ["same_process", "other_user"])
+@pytest.mark.parametrize("take_away", TAKEN_AWAY)
+async def test_revoked_while_connected(
+    take_away: Callable[[SqliteStore, Credentials], None], where: str, world: World, bcrypt: Bcrypt
+) -> None:
+    """Within a second the principal may do nothing, the broker is told once, and the remembered secret is worthless."""
+    credentials, bystander = world.device(), world.device("S2")
+    world.follow()
+    principal, untouched = await world.connect(credentials), await world.connect(bystander)
+    topic = f"devices/{credentials.client_id}/x"
+    assert principal.allows(Action.PUBLISH, topic)
+    store = SqliteStore(world.store.path, clock=world.clock) if where == "other_user" else world.store
+    take_away(store, credentials)
+    await until(lambda: principal.is_revoked)
+    assert not any(principal.allows(action, topic) for action in Action)
+    bcrypt.calls = 0
+    outcome = await world.authenticator.authenticate(credentials.attempt())
+    assert isinstance(outcome, Refused)
+    assert (outcome.return_code, bcrypt.calls) == (5, 1)
+    assert world.revoked == [principal]
+    assert await world.connect(bystander) is untouched
+    store.close()
+
+
+async def test_disabled_and_enabled_again(world: World) -> None:
+    """An enabled device connects again, as a new principal; the old one stays revoked."""
+    credentials = world.device()
+    world.follow()
+    before = await world.connect(credentials)
+    _disable(world.store, credentials)
+    await until(lambda: before.is_revoked)
+    assert before.revoked_by is ChangeKind.DEVICE_DISABLED
+    world.store.set_device_state(credentials.client_id, DeviceState.ACTIVE, actor="cli")
+    after = await world.connect(credentials)
+    assert before.is_revoked
+    assert after is not before
+    assert not after.is_revoked
+
+
+@pytest.mark.parametrize("take_away", TAKEN_AWAY)
+async def test_changed_while_verified(
+    take_away: Callable[[SqliteStore, Credentials], None], world: World, bcrypt: Bcrypt
+) -> None:
+    """A change that is committed while the secret is being checked is honoured: the login is refused."""
+    credentials = world.device()
+    bcrypt.hold(credentials.secret.encode())
+    login = asyncio.create_task(world.authenticator.authenticate(credentials.attempt()))
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    take_away(world.store, credentials)
+    world.apply_committed()
+    bcrypt.release()
+    outcome = await login
+    assert isinstance(outcome, Refused)
+    assert outcome.return_code == 5
+    bcrypt.calls = 0
+    assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Refused)
+    assert bcrypt.calls == 1
+
+
+@pytest.mark.parametrize("take_away", TAKEN_AWAY)
+async def test_changed_after_verified(
+    take_away: Callable[[SqliteStore, Credentials], None], world: World, bcrypt: Bcrypt
+) -> None:
+    """A change that was committed while the secret was checked, but is heard of later, still takes effect."""
+    credentials = world.device()
+    world.apply_committed()
+    bcrypt.hold(credentials.secret.encode())
+    login = asyncio.create_task(world.authenticator.authenticate(credentials.attempt()))
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    take_away(world.store, credentials)
+    bcrypt.release()
+    outcome = await login
+    world.apply_committed()
+    if isinstance(outcome, Granted):
+        await until(lambda: outcome.principal.is_revoked)
+    assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Refused)
+
+
+@pytest.mark.parametrize("what", ["registers", "connects", "is_tagged", "is_disabled", "key_is_revoked", "reset"])
+async def test_harmless_while_verified(what: str, world: World, bcrypt: Bcrypt) -> None:
+    """What happens to other devices meanwhile refuses nobody."""
+    credentials, other = world.device(), world.device("S2")
+    bcrypt.hold(credentials.secret.encode())
+    login = asyncio.create_task(world.authenticator.authenticate(credentials.attempt()))
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    changes: dict[str, Callable[[], object]] = {
+        "registers": lambda: issue(world.store, "S3"),
+        "connects": lambda: world.store.mark_connected(other.key),
+        "is_tagged": lambda: world.store.tag_device(other.client_id, {"a": "b"}, actor="cli"),
+        "is_disabled": lambda: _disable(world.store, other),
+        "key_is_revoked": lambda: _revoke(world.store, other),
+        "reset": lambda: world.authenticator.apply([RESET]),
+    }
+    changes[what]()
+    world.apply_committed()
+    bcrypt.release()
+    assert isinstance(await login, Granted)
+
+
+async def test_rotated_while_connected(world: World) -> None:
+    """The older key's connection goes on until the newer key connects, and ends then."""
+    older = world.device()
+    world.follow()
+    connected = await world.connect(older)
+    newer = world.device()
+    await asyncio.sleep(0.3)
+    assert not connected.is_revoked
+    assert await world.connect(older) is connected
+    replacement = await world.connect(newer)
+    await until(lambda: connected.is_revoked)
+    assert not replacement.is_revoked
+    assert connected.owner == replacement.owner
+
+
+async def test_tags_change_an_applications_scope(world: World) -> None:
+    """A device that gets, or loses, a tag of an application's scope is reached, or isn't, within a second."""
+    device = world.device()
+    credentials = world.application(ApplicationScope(tags=(("site", "a"),), subscribe=("news",)))
+    world.follow()
+    principal = await world.connect(credentials)
+    topic = f"devices/{device.client_id}/x"
+    for tag in ("a", "b", "a", None):
+        world.store.tag_device(device.client_id, {"site": tag}, actor="cli")
+        await until(lambda: principal.allows(Action.RECEIVE, topic) is (tag == "a"))  # noqa: B023 - awaited here
+        assert principal.allows(Action.RECEIVE, "news")
+    assert not principal.is_revoked
+    assert world.revoked == []
+
+
+async def test_tags_change_a_devices_scope(make_world: WorldFactory) -> None:
+    """A device's own topics follow its tags; without the tag that they need, its connection ends."""
+    world = make_world(pattern="sites/{tag:site}/{device_id}")
+    credentials = world.device()
+    world.store.tag_device(credentials.client_id, {"site": "a"}, actor="cli")
+    world.follow()
+    principal = await world.connect(credentials)
+    assert principal.allows(Action.PUBLISH, f"sites/a/{credentials.client_id}")
+    world.store.tag_device(credentials.client_id, {"site": "b"}, actor="cli")
+    await until(lambda: principal.allows(Action.PUBLISH, f"sites/b/{credentials.client_id}"))
+    assert not principal.allows(Action.PUBLISH, f"sites/a/{credentials.client_id}")
+    world.store.tag_device(credentials.client_id, {"site": "+"}, actor="cli")
+    await until(lambda: principal.is_revoked)
+
+
+async def test_reset(world: World, bcrypt: Bcrypt) -> None:
+    """After a RESET everyone is looked at again: who may stay stays, who may not is revoked, nothing is remembered."""
+    credentials, gone = world.device(), world.device("S2")
+    staying, leaving = await world.connect(credentials), await world.connect(gone)
+    _revoke(world.store, gone)
+    world.authenticator.apply([RESET])
+    await until(lambda: leaving.is_revoked)
+    assert not staying.is_revoked
+    bcrypt.calls = 0
+    assert await world.connect(credentials) is staying
+    assert bcrypt.calls == 1
+
+
+async def test_reset_store_unreadable(world: World) -> None:
+    """What can't be shown to be valid is not: without the registry, a RESET revokes."""
+    principal = await world.connect(world.device())
+    world.store.close()
+    world.authenticator.apply([RESET])
+    await until(lambda: principal.is_revoked)
+    assert world.revoked == [principal]
+
+
+async def test_expiring_key_is_checked_again(world: World, bcrypt: Bcrypt) -> None:
+    """A key that gets an end goes on until then, but its secret is no longer remembered."""
+    credentials = world.device()
+    principal = await world.connect(credentials)
+    world.store.expire_device_keys(credentials.client_id, grace_seconds=60, actor="cli")
+    world.apply_committed()
+    assert await world.connect(credentials) is principal
+    assert bcrypt.calls == 2
+    assert world.revoked == []
+
+
+async def test_principals_in_bounded_memory(make_world: WorldFactory) -> None:
+    """Who is neither connected nor remembered isn't kept."""
+    world = make_world(cache_seconds=0)
+    for number in range(20):
+        await world.connect(world.device(f"S{number}"))
+    gc.collect()
+    assert world.authenticator._index.all() == []

@@ -1,0 +1,212 @@
+"""Many at once: overload, floods of failures, and what is remembered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.access import (
+    ConnectAttempt,
+    Granted,
+    Refusal,
+    Refused,
+    TemplateError,
+    build_authenticator,
+    build_hash_pool,
+)
+from fleetkey.config import Settings
+from tests.unit.access.access_rig import SECONDS, until
+
+if TYPE_CHECKING:
+    from tests.unit.access.access_rig import Bcrypt, World
+    from tests.unit.access.conftest import WorldFactory
+
+WRONG = b"f" * 64
+FLOODED = "192.0.2.66"
+LIMIT = 3
+MAX_TURNS_WAITING = 100
+UNAVAILABLE = 3
+
+
+def _wrong(address: str = FLOODED) -> ConnectAttempt:
+    return ConnectAttempt(client_id="c", username="0" * 32, password=WRONG, address=address)
+
+
+async def _fail(world: World, count: int, address: str = FLOODED) -> None:
+    for _ in range(count):
+        assert await world.authenticator.authenticate(_wrong(address)) == Refused(Refusal.UNKNOWN_KEY)
+
+
+async def test_authenticate_remembered(world: World, bcrypt: Bcrypt) -> None:
+    """A reconnect costs no bcrypt and no registry, and is the same principal."""
+    credentials = world.device()
+    principal = await world.connect(credentials)
+    world.store.close()
+    for _ in range(3):
+        assert await world.connect(credentials) is principal
+    assert bcrypt.calls == 1
+
+
+async def test_authenticate_remembered_too_long_ago(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """When its time is over, a secret is checked again."""
+    world = make_world(cache_seconds=60)
+    credentials = world.device()
+    await world.connect(credentials)
+    world.clock.advance(60)
+    await world.connect(credentials)
+    assert bcrypt.calls == 2
+
+
+async def test_authenticate_never_remembered(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """With `cache_seconds = 0` every connection is checked; it is the same principal while someone holds it."""
+    world = make_world(cache_seconds=0)
+    credentials = world.device()
+    principal = await world.connect(credentials)
+    assert await world.connect(credentials) is principal
+    assert bcrypt.calls == 2
+
+
+async def test_authenticate_remembered_key_expires(world: World) -> None:
+    """Remembering a secret doesn't outlive its key: when the key's time is over, it is refused at once."""
+    credentials = world.device()
+    world.store.expire_device_keys(credentials.client_id, grace_seconds=10, actor="cli")
+    await world.connect(credentials)
+    world.clock.advance(10)
+    outcome = await world.authenticator.authenticate(credentials.attempt())
+    assert outcome == Refused(Refusal.KEY_EXPIRED)
+
+
+async def test_authenticate_overloaded(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """A full pool refuses at once with code 3 and no bcrypt; when there is room again, everyone gets in."""
+    world = make_world(max_pending=2, max_failures=LIMIT)
+    clients = [world.device(f"S{number}") for number in range(2)]
+    late = world.device("late")
+    bcrypt.hold(clients[0].secret.encode())
+    waiting = [asyncio.create_task(world.connect(clients[0])) for _ in range(2)]
+    await until(lambda: world.pool.pending == 2)
+    calls = bcrypt.calls
+    for _ in range(10):
+        outcome = await asyncio.wait_for(world.authenticator.authenticate(late.attempt()), timeout=0.5)
+        assert outcome == Refused(Refusal.OVERLOADED)
+        assert isinstance(outcome, Refused)
+        assert outcome.return_code == UNAVAILABLE
+    assert bcrypt.calls <= calls + 2
+    assert len(world.failures) == 0
+    bcrypt.release()
+    principals = await asyncio.gather(*waiting)
+    assert principals[0] is principals[1]
+    await until(lambda: world.pool.pending == 0)
+    await world.connect(late)
+
+
+async def test_authenticate_over_the_limit(make_world: WorldFactory) -> None:
+    """From an address with too many failures a good key still gets in, and wrong ones are still refused as before."""
+    world = make_world(max_failures=LIMIT)
+    credentials = world.device()
+    await _fail(world, LIMIT)
+    assert world.failures.wait_seconds(FLOODED) > 0
+    outcome = await world.authenticator.authenticate(credentials.attempt(address=FLOODED))
+    assert isinstance(outcome, Granted)
+    await _fail(world, LIMIT)
+    outcome = await world.authenticator.authenticate(credentials.attempt(address=FLOODED, password=WRONG))
+    assert outcome == Refused(Refusal.WRONG_SECRET)
+
+
+async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """A flood from limited addresses holds one thread and so many places at most; others connect meanwhile."""
+    world = make_world(max_failures=LIMIT)
+    credentials = world.device()
+    await _fail(world, LIMIT)
+    await _fail(world, LIMIT, "2001:db8::1")
+    bcrypt.hold(WRONG)
+    addresses = (FLOODED, "2001:db8::2")
+    flood = [
+        asyncio.create_task(world.authenticator.authenticate(_wrong(addresses[number % 2])))
+        for number in range(MAX_TURNS_WAITING + 50)
+    ]
+    await until(lambda: sum(task.done() for task in flood) == 50)
+    assert {task.result() for task in flood if task.done()} == {Refused(Refusal.OVERLOADED)}
+    assert world.pool.pending == 1
+    await asyncio.wait_for(world.connect(credentials), timeout=SECONDS)
+    assert isinstance(await world.authenticator.authenticate(credentials.attempt(address=FLOODED)), Granted)
+    bcrypt.release()
+    outcomes = await asyncio.gather(*flood)
+    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == MAX_TURNS_WAITING
+
+
+async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """Clients of a flood that hang up give their places back."""
+    world = make_world(max_failures=LIMIT)
+    credentials = world.device()
+    await _fail(world, LIMIT)
+    bcrypt.hold(WRONG)
+    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_TURNS_WAITING)]
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    bcrypt.release()
+    outcome = await world.authenticator.authenticate(credentials.attempt(address=FLOODED))
+    assert isinstance(outcome, Granted)
+
+
+async def test_failures_memory(make_world: WorldFactory) -> None:
+    """However many addresses fail, so many are remembered at most; a /64 counts as one address."""
+    world = make_world(max_failures=LIMIT, max_tracked=5)
+    for number in range(30):
+        await _fail(world, 1, f"198.51.100.{number}")
+    assert len(world.failures) == 5
+    for number in range(10):
+        await _fail(world, 1, f"2001:db8:0:1::{number:x}")
+    assert world.failures.wait_seconds("2001:db8:0:1::/64") > 0
+
+
+@pytest.mark.parametrize("why", ["granted", "store_closed"])
+async def test_failures_not_counted(why: str, make_world: WorldFactory) -> None:
+    """Success, and what isn't the client's fault, is no failure."""
+    world = make_world(max_failures=LIMIT, cache_seconds=0)
+    credentials = world.device()
+    if why == "store_closed":
+        world.store.close()
+    for _ in range(LIMIT * 2):
+        await world.authenticator.authenticate(credentials.attempt())
+    assert len(world.failures) == 0
+
+
+async def test_failures_window_over(make_world: WorldFactory) -> None:
+    """After a minute without failures an address is like any other."""
+    world = make_world(max_failures=LIMIT)
+    await _fail(world, LIMIT)
+    world.clock.advance(60)
+    assert world.failures.wait_seconds(FLOODED) == 0
+    await _fail(world, 1)
+    assert world.failures.wait_seconds(FLOODED) == 0
+
+
+async def test_build_authenticator(world: World, bcrypt: Bcrypt) -> None:
+    """What the settings say is what the authenticator does."""
+    settings = Settings.model_validate(
+        {
+            "topics": {"preset": "losant"},
+            "access": {"cache_seconds": 0, "max_failures_per_address_per_minute": LIMIT, "hash_workers": 1},
+        }
+    )
+    pool = build_hash_pool(settings)
+    authenticator = build_authenticator(settings, world.store, pool)
+    credentials = world.device()
+    for _ in range(2):
+        outcome = await authenticator.authenticate(credentials.attempt())
+        assert isinstance(outcome, Granted)
+        assert outcome.principal.scope.publish == (f"losant/{credentials.client_id}/state",)
+    assert bcrypt.calls == 2
+    await authenticator.close()
+    pool.close()
+
+
+async def test_build_authenticator_malformed_pattern(world: World) -> None:
+    """A pattern that can't be used is told when the authenticator is built, not when a device connects."""
+    settings = Settings.model_validate({"topics": {"publish": ["devices/x{device_id}"]}})
+    with pytest.raises(TemplateError):
+        build_authenticator(settings, world.store, world.pool)

@@ -1,0 +1,196 @@
+"""File, variables and flags: which wins, and what is said when one is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleetkey.config import SettingsError, load_settings
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+def _write(text: str | bytes, name: str = "fleetkey.toml") -> Path:
+    path = Path(name)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def _refusal(config_file: Path | None = None, flags: dict[str, object] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config_file, flags)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+@pytest.mark.parametrize(
+    ("sources", "bind"),
+    [
+        pytest.param("", "127.0.0.1:8080", id="default"),
+        pytest.param("file", "127.0.0.1:1", id="file"),
+        pytest.param("variable", "127.0.0.1:2", id="variable"),
+        pytest.param("flag", "127.0.0.1:3", id="flag"),
+        pytest.param("file variable", "127.0.0.1:2", id="variable_over_file"),
+        pytest.param("file flag", "127.0.0.1:3", id="flag_over_file"),
+        pytest.param("variable flag", "127.0.0.1:3", id="flag_over_variable"),
+        pytest.param("file variable flag", "127.0.0.1:3", id="flag_over_all"),
+    ],
+)
+def test_load_settings_precedence(sources: str, bind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag wins over a variable, a variable over the file, the file over the default."""
+    if "file" in sources:
+        _write('[http]\nbind = "127.0.0.1:1"')
+    if "variable" in sources:
+        monkeypatch.setenv("FLEETKEY_HTTP__BIND", "127.0.0.1:2")
+    flags = {"http.bind": "127.0.0.1:3"} if "flag" in sources else None
+    assert load_settings(flags=flags).http.bind == bind
+
+
+def test_load_settings_sources_meet_in_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key of a table from each source: none of them hides the others."""
+    _write("[registration]\nmax_keys = 7\ngrace_seconds = 1")
+    monkeypatch.setenv("FLEETKEY_REGISTRATION__GRACE_SECONDS", "2")
+    found = load_settings(flags={"registration.require_approval": True}).registration
+    assert (found.max_keys, found.grace_seconds, found.require_approval) == (7, 2, True)
+
+
+def test_load_settings_flag_none() -> None:
+    """A flag that wasn't given changes nothing."""
+    _write('data_dir = "mine"')
+    assert load_settings(flags={"data_dir": None}).data_dir == Path("mine")
+
+
+def test_load_settings_named_file() -> None:
+    """A named file is read instead of the one in the current folder."""
+    _write('data_dir = "default"')
+    assert load_settings(_write('data_dir = "named"', "other.toml")).data_dir == Path("named")
+
+
+def test_load_settings_comma_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable and a flag write a list with commas; space around them doesn't count."""
+    monkeypatch.setenv("FLEETKEY_HTTP__TRUSTED_PROXIES", "10.0.0.1, 10.1.0.0/16,,::1")
+    settings = load_settings(flags={"topics.publish": "a/{device_id},b"})
+    assert settings.http.trusted_proxies == ("10.0.0.1", "10.1.0.0/16", "::1")
+    assert settings.topics.publish == ("a/{device_id}", "b")
+
+
+def test_load_settings_variable_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case in a variable's name doesn't count."""
+    monkeypatch.setenv("fleetkey_http__bind", "127.0.0.1:9")
+    assert load_settings().http.bind == "127.0.0.1:9"
+
+
+def test_load_settings_config_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`FLEETKEY_CONFIG` names the file, for the command line; it is no unknown setting."""
+    monkeypatch.setenv("FLEETKEY_CONFIG", "other.toml")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        pytest.param("nope = 1", "nope", id="unknown_key"),
+        pytest.param("[http]\nnope = 1", "http.nope", id="unknown_in_table"),
+        pytest.param("[nope]\nx = 1", "nope", id="unknown_table"),
+        pytest.param("[http]\n5 = 1", "http.5", id="unknown_in_digits"),
+        pytest.param("7 = 1", "7", id="unknown_key_in_digits"),
+        pytest.param("http = 5", "http", id="no_table"),
+        pytest.param("[data_dir]\nx = 1", "data_dir", id="table_for_a_value"),
+        pytest.param('[http]\nmax_connections = "many"', "http.max_connections", id="text_for_a_number"),
+        pytest.param("[http]\nbind = 8080", "http.bind", id="number_for_a_text"),
+        pytest.param('[registration]\nrequire_approval = "perhaps"', "registration.require_approval", id="no_bool"),
+        pytest.param("[topics]\npublish = [1]", "topics.publish", id="list_of_numbers"),
+        pytest.param('[http]\nbind = "localhost"', "http.bind", id="bad_address"),
+        pytest.param('[mqtt]\ntls_cert = "c.pem"', "tls_key", id="half_a_pair"),
+        pytest.param(
+            '[http]\nbind = ":1"\n[registration]\nverifiers = ["open"]', "registration.verifiers", id="open_beyond"
+        ),
+    ],
+)
+def test_load_settings_bad_value_in_file(content: str, key: str) -> None:
+    """The error names the key and the file."""
+    message = _refusal(_write(content, "bad.toml"))
+    assert key in message.replace("bad.toml", "")
+    assert "bad.toml" in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        pytest.param("FLEETKEY_NOPE", "1", id="unknown_table"),
+        pytest.param("FLEETKEY_HTTPS__BIND", "1", id="misspelt_table"),
+        pytest.param("FLEETKEY_HTTP__NOPE", "1", id="unknown_key"),
+        pytest.param("FLEETKEY_HTTP_BIND", "127.0.0.1:1", id="one_underscore"),
+        pytest.param("FLEETKEY_DATA_DIR__NOPE", "1", id="below_a_value"),
+        pytest.param("FLEETKEY_HTTP__BIND__NOPE", "1", id="below_a_value_in_a_table"),
+        pytest.param("FLEETKEY_HTTP__MAX_CONNECTIONS", "many", id="wrong_type"),
+        pytest.param("FLEETKEY_HTTP__BIND", "localhost", id="bad_address"),
+        pytest.param("FLEETKEY_HTTP__BIND", "", id="empty"),
+        pytest.param("FLEETKEY_HTTP", "{", id="broken_json"),
+        pytest.param("FLEETKEY_HTTP", "5", id="no_table"),
+        pytest.param("FLEETKEY_HTTP__TLS_CERT", "c.pem", id="half_a_pair"),
+        pytest.param("FLEETKEY_MQTT__TLS_BIND", "127.0.0.1:0", id="tls_without_certificate"),
+        pytest.param("FLEETKEY_REGISTRATION__VERIFIERS", ",", id="empty_list"),
+    ],
+)
+def test_load_settings_bad_variable(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable, and a file that is right isn't blamed."""
+    _write('[http]\nmax_connections = 5\n[mqtt]\nbind = "127.0.0.1:0"')
+    monkeypatch.setenv(variable, value)
+    message = _refusal()
+    assert variable in message
+    assert "fleetkey.toml" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        pytest.param("http.nope", 1, id="unknown"),
+        pytest.param("nope", 1, id="unknown_table"),
+        pytest.param("http.bind", "localhost", id="bad_address"),
+        pytest.param("http.max_connections", "many", id="wrong_type"),
+        pytest.param("mqtt.tls_key", "k.pem", id="half_a_pair"),
+    ],
+)
+def test_load_settings_bad_flag(key: str, value: object) -> None:
+    """The error names the key and says that a flag set it."""
+    message = _refusal(flags={key: value})
+    assert key.rpartition(".")[2] in message
+    assert "flag" in message
+
+
+def test_load_settings_absent_default_file() -> None:
+    """No file in the current folder: the defaults."""
+    assert load_settings().http.bind == "127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(None, "No such file", id="absent"),
+        pytest.param(b"data_dir = '\xff'", "UTF-8", id="not_utf8"),
+        pytest.param(b"[http\nbind = 1", "TOML", id="broken_toml"),
+        pytest.param(b"data_dir = 'a'\ndata_dir = 'b'", "TOML", id="key_twice"),
+        pytest.param(b"#" * (MAX_FILE_BYTES + 1), str(MAX_FILE_BYTES), id="too_large"),
+    ],
+)
+def test_load_settings_unreadable_file(content: bytes | None, reason: str) -> None:
+    """A named file that can't be used is one error that says which and why."""
+    path = Path("given.toml") if content is None else _write(content, "given.toml")
+    message = _refusal(path)
+    assert "given.toml" in message
+    assert reason in message
+
+
+def test_load_settings_folder_for_a_file() -> None:
+    """A folder is no settings file."""
+    Path("given.toml").mkdir()
+    assert "given.toml" in _refusal(Path("given.toml"))
+
+
+def test_load_settings_wrong_value_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of the wrong type isn't shown: it may be a secret in the wrong place."""
+    monkeypatch.setenv("FLEETKEY_HTTP__MAX_CONNECTIONS", "hunter2hunter2")
+    assert "hunter2" not in _refusal()

@@ -1,0 +1,134 @@
+"""The allow-list of any store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.registry import InvalidSerialError, NotFoundError, SerialsAdded, Store
+from tests.unit.registry.store_rig import JournalReader, issue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def test_add_serials_new(store: Store) -> None:
+    """What was added may register; nothing else may."""
+    assert store.add_serials(["A1", "B2"], actor="cli") == SerialsAdded(added=2, known=0)
+    assert store.has_serial("A1")
+    assert not store.has_serial("a1")
+    assert not store.has_serial("A1 ")
+    assert store.count_serials() == 2
+
+
+def test_add_serials_known_and_repeated(store: Store) -> None:
+    """A serial that is listed already, or twice in one addition, is counted as known."""
+    store.add_serials(["A1"], actor="cli")
+    assert store.add_serials(["A1", "B2", "B2", "C3"], actor="cli") == SerialsAdded(added=2, known=2)
+    assert list(store.iter_serials()) == ["A1", "B2", "C3"]
+
+
+def test_add_serials_none(store: Store) -> None:
+    """An empty addition is no error."""
+    assert store.add_serials(iter(()), actor="cli") == SerialsAdded(added=0, known=0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(" A1", id="space_before"),
+        pytest.param("A1\u00a0", id="space_after"),
+        pytest.param("A" * 129, id="too_long"),
+        pytest.param("A\n1", id="line_end"),
+        pytest.param("A\0", id="nul"),
+        pytest.param("A\u200b", id="invisible"),
+        pytest.param("A\ud800", id="surrogate"),
+    ],
+)
+def test_add_serials_one_is_bad(bad: str, store: Store) -> None:
+    """One that can't be a serial, even after thousands of good ones, and none is added; it isn't repeated either."""
+    journal = JournalReader(store)
+    with pytest.raises(InvalidSerialError) as caught:
+        store.add_serials([*(f"S{number}" for number in range(12_000)), bad, "Z1"], actor="cli")
+    assert store.count_serials() == 0
+    assert journal.read() == ([], [])
+    assert not bad.strip() or bad not in str(caught.value)
+
+
+def test_add_serials_longest_and_strangest(store: Store) -> None:
+    """128 printable characters of any script are a serial."""
+    serials = sorted(["A" * 128, "é/#+$%", "序列号 42", "x' OR '1'='1"])
+    store.add_serials(serials, actor="cli")
+    assert list(store.iter_serials()) == serials
+
+
+def test_add_serials_source_breaks_off(store: Store) -> None:
+    """When the source raises half-way, nothing is added and its error comes through as it is."""
+
+    class BrokenSourceError(Exception):
+        pass
+
+    def broken() -> Iterator[str]:
+        yield "A1"
+        raise BrokenSourceError
+
+    with pytest.raises(BrokenSourceError):
+        store.add_serials(broken(), actor="cli")
+    assert store.count_serials() == 0
+
+
+def test_add_serials_progress(store: Store) -> None:
+    """Whoever waits is told how many were read, and the last number is all of them."""
+    told: list[int] = []
+    store.add_serials((f"S{number}" for number in range(25_000)), actor="cli", on_progress=told.append)
+    assert told == sorted(told)
+    assert len(told) > 1
+    assert told[-1] == 25_000
+
+
+def test_iter_serials_thousands_in_order(store: Store) -> None:
+    """Any number comes back in order, each once, also while the list changes."""
+    serials = [f"S{number:05}" for number in range(3_500)]
+    store.add_serials(reversed(serials), actor="cli")
+    assert list(store.iter_serials()) == serials
+    running = store.iter_serials()
+    first = next(running)
+    store.remove_serial("S03000", actor="cli")
+    assert [first, *running] == [serial for serial in serials if serial != "S03000"]
+
+
+@pytest.mark.parametrize("count", [999, 1_000, 1_001, 2_000])
+def test_iter_serials_at_the_page_boundary(count: int, store: Store) -> None:
+    """No page boundary loses or repeats one."""
+    store.add_serials((f"S{number:05}" for number in range(count)), actor="cli")
+    assert len(set(store.iter_serials())) == store.count_serials() == count
+
+
+def test_remove_serial(store: Store) -> None:
+    """A removed serial may not register; a device that registered with it stays."""
+    store.add_serials(["A1"], actor="cli")
+    _, device_id = issue(store, "A1")
+    store.remove_serial("A1", actor="cli")
+    assert not store.has_serial("A1")
+    assert store.get_device(device_id).serial == "A1"
+    with pytest.raises(NotFoundError):
+        store.remove_serial("A1", actor="cli")
+
+
+def test_serials_audit(store: Store) -> None:
+    """Adding and removing are audited with who did it and how many; a refused removal leaves nothing."""
+    journal = JournalReader(store)
+    store.add_serials(["A1"], actor="anna")
+    store.add_serials(["A1", "B2"], actor="anna")
+    store.remove_serial("A1", actor="bert")
+    with pytest.raises(NotFoundError):
+        store.remove_serial("A1", actor="bert")
+    assert journal.read() == ([], ["serials_added:ok", "serials_added:ok", "serial_removed:ok"])
+    rows = store.last_audit(3)
+    assert [(row.actor, row.serial, row.reason) for row in rows] == [
+        ("anna", "A1", "added=1 known=0"),
+        ("anna", None, "added=1 known=1"),
+        ("bert", "A1", ""),
+    ]
