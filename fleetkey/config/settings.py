@@ -61,10 +61,11 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
     networks = []
     for value in values:
         try:
-            networks.append(str(ipaddress.ip_network(value, strict=False)))
+            network = ipaddress.ip_network(value, strict=False)
         except ValueError:
             msg = f"{value!r} is neither an IP address nor a network such as 10.0.0.0/8"
             raise ValueError(msg) from None
+        networks.append(str(network) if "/" in value else value)
     return tuple(networks)
 
 

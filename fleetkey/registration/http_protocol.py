@@ -13,7 +13,7 @@ __all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "BoundedHttpPr
 
 HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
-DRAIN_SECONDS = 3.0
+DRAIN_SECONDS = 1.0
 """How long a body may go on that was answered already, such as one that is too large; then the connection is closed."""
 MAX_HEADER_BYTES = 16 * 1024
 """How long they may be; then the answer is 431."""
