@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 import stat
@@ -98,6 +99,10 @@ def _store(settings: Settings) -> Iterator[Finding]:
         path = store_path(settings)
         if not path.exists():
             parent = next(folder for folder in path.absolute().parents if folder.exists())
+            if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+                advice = "Choose another folder with --data-dir."
+                yield Finding("store", Verdict.FAILED, f"{path} can't be made in {parent}", advice)
+                return
             yield Finding("store", Verdict.OK, f"none yet; serve will make {path} (in {parent})")
             yield _clock(None)
             return

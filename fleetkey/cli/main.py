@@ -19,6 +19,9 @@ __all__ = ["app", "main"]
 
 FAILED = 1
 USAGE = 2
+INTERRUPTED = 130
+# What typer raises for wrong usage; it doesn't export the class by name.
+UsageProblem: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="fleetkey",
@@ -37,7 +40,7 @@ app.command("audit")(audit.audit)
 app.command("doctor")(doctor.doctor)
 
 
-def _show_version(*, value: bool) -> None:
+def _show_version(value: bool) -> None:
     if value:
         print(f"fleetkey {__version__}")
         raise typer.Exit
@@ -45,16 +48,27 @@ def _show_version(*, value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+    ] = False,
 ) -> None:
-    """Take the options that go before a command."""
-    _show_version(value=version)
+    """Self-hosted self-registration and topic isolation for MQTT fleets."""
+    del version
 
 
 def main() -> None:
     """Run the command line: exit status 0, 1 when a command failed, 2 for wrong usage or settings."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except UsageProblem as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # It has printed the help already.
+            sys.exit(USAGE)
+        _fail(error.format_message(), USAGE)
+    except typer.Abort:
+        _fail("given up", FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except (SettingsError, TemplateError) as error:
         _fail(str(error), USAGE)
     except (StoreError, InvalidSerialError, CommandError) as error:
