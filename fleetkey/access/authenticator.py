@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fleetkey.access.hashing import HashPool
     from fleetkey.access.limits import AttemptLimiter
     from fleetkey.access.outcome import ConnectAttempt
+    from fleetkey.access.scope import TopicScope
     from fleetkey.access.verification import Verification
     from fleetkey.access.verified import VerifiedSecrets
     from fleetkey.registry import Change
@@ -74,6 +75,8 @@ class Authenticator:
         self._turn = asyncio.Lock()
         self._turns_waiting = 0
         self._listeners: list[Callable[[Principal], None]] = []
+        self._rescope_listeners: list[Callable[[], None]] = []
+        self._deletion_listeners: list[Callable[[str], None]] = []
         self._to_recheck: dict[str, None] = {}
         self._recheck_task: asyncio.Task[None] | None = None
 
@@ -120,6 +123,14 @@ class Authenticator:
         """Tell `callback`, on the event loop, of each principal that stops being valid."""
         self._listeners.append(callback)
 
+    def on_rescoped(self, callback: Callable[[], None]) -> None:
+        """Tell `callback`, on the event loop, when a principal in use reaches other topics than before."""
+        self._rescope_listeners.append(callback)
+
+    def on_deleted(self, callback: Callable[[str], None]) -> None:
+        """Tell `callback`, on the event loop, the id of each device that is deleted, connected or not."""
+        self._deletion_listeners.append(callback)
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in committed changes: forget, revoke or look again. Call on the event loop."""
         for change in changes:
@@ -130,6 +141,9 @@ class Authenticator:
                 case ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if change.device_id is not None:
                     for principal in self._index.of_device(change.device_id):
                         self._revoke(principal, principal.key, change.kind)
+                    if change.kind is ChangeKind.DEVICE_DELETED:
+                        for deleted in self._deletion_listeners:
+                            deleted(change.device_id)
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
                     self._look_again([change.key])
@@ -194,10 +208,17 @@ class Authenticator:
             )
             self._index.add(principal)
         else:
-            principal.scope = found.scope
+            self._rescope(principal, found.scope)
         principal.expires_at = login.expires_at
         self._verified.remember(principal, password)
         return principal
+
+    def _rescope(self, principal: Principal, scope: TopicScope) -> None:
+        if (scope.publish, scope.subscribe) == (principal.scope.publish, principal.scope.subscribe):
+            return
+        principal.scope = scope
+        for listener in self._rescope_listeners:
+            listener()
 
     def _mark_stale(self, change: Change) -> None:
         if change.kind in HARMLESS:
@@ -235,7 +256,8 @@ class Authenticator:
             if principal is None:
                 continue
             if isinstance(found, Verified):
-                principal.scope, principal.expires_at = found.scope, found.login.expires_at
+                self._rescope(principal, found.scope)
+                principal.expires_at = found.login.expires_at
             else:
                 # Fail closed: what can't be shown to be valid is not.
                 self._revoke(principal, key, ChangeKind.KEY_RETIRED)

@@ -2,5 +2,6 @@
 
 from fleetkey.broker.configuration import ListenerName, broker_config
 from fleetkey.broker.fleetkey_broker import FleetkeyBroker
+from fleetkey.broker.limits import Limits
 
-__all__ = ["FleetkeyBroker", "ListenerName", "broker_config"]
+__all__ = ["FleetkeyBroker", "Limits", "ListenerName", "broker_config"]

@@ -1,177 +1,186 @@
-"""amqtt's broker, with admission, session ownership, retained messages and revocation decided by principal."""
+"""An amqtt broker with Fleetkey's core between the socket and the plugins."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from amqtt.broker import Broker
-from amqtt.contexts import Action as AmqttAction
-from amqtt.errors import MQTTError
+from amqtt.broker import Broker, RetainedApplicationMessage, Server
+from amqtt.contexts import ListenerType
+from amqtt.errors import BrokerError
 
-from fleetkey.auth_plugin import principal_of, refusal_of
-from fleetkey.broker.handshake import abort, read_connect, refuse
-from fleetkey.registry import ChangeKind
+from fleetkey.auth_plugin import FleetkeyAuthPlugin
+from fleetkey.broker.admission import Admission
+from fleetkey.broker.connection import Connection
+from fleetkey.broker.events import Events
+from fleetkey.broker.hub import Hub
+from fleetkey.broker.persistence import BrokerStore
+from fleetkey.broker.session import Message, Session
+from fleetkey.broker.views import SessionViews, retained_view
+from fleetkey.broker.websocket import serve_websockets
+from fleetkey.registry import is_device_id
 
 if TYPE_CHECKING:
-    from amqtt.adapters import ReaderAdapter, WriterAdapter
-    from amqtt.contexts import BrokerConfig, ListenerConfig
-    from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
-    from amqtt.session import Session
+    import ssl
+    from pathlib import Path
+
+    from amqtt.contexts import BrokerConfig
+    from amqtt.session import Session as AmqttSession
 
     from fleetkey.access import Authenticator, Principal
+    from fleetkey.broker.limits import Limits
 
 __all__ = ["FleetkeyBroker"]
 
 log = structlog.get_logger(__name__)
 
-NOT_AUTHORIZED = 5
-IDENTIFIER_REJECTED = 2
-SWEEP_SECONDS = 0.5
+BACKLOG = 4096
 
 
 class FleetkeyBroker(Broker):
-    """An amqtt broker in which nothing is looked at or touched before a client has proven who it is.
+    """amqtt's configuration, plugins, events and context; connections, sessions and messages are Fleetkey's own.
 
-    Its configuration must name `FleetkeyAuthPlugin`, which is the only way to become a principal; see `broker_config`.
+    Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth plugins are asked as well.
     """
 
-    def __init__(
-        self,
-        config: BrokerConfig,
-        authenticator: Authenticator,
-        *,
-        connect_timeout_seconds: float,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, loop=loop)
-        self._connect_timeout_seconds = connect_timeout_seconds
-        self._sweeper: asyncio.Task[None] | None = None
-        self._expulsions: dict[str, asyncio.Task[None]] = {}
+    def __init__(self, config: BrokerConfig, authenticator: Authenticator, limits: Limits, store_path: Path) -> None:
+        """Load the plugins and open `broker.db`.
+
+        Raises:
+            BrokerError: the configuration or the store can't be used.
+        """
+        super().__init__(config)
+        foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
+        if foreign:
+            names = ", ".join(type(plugin).__name__ for plugin in foreign)
+            msg = f"topic plugins other than Fleetkey's can't decide in this broker: {names}"
+            raise BrokerError(msg)
+        try:
+            store = BrokerStore(store_path)
+        except (sqlite3.Error, OSError) as error:
+            msg = f"can't open {store_path}: {error}"
+            raise BrokerError(msg) from error
+        self._views = SessionViews()
+        admission = Admission(authenticator, self.plugins_manager, self._views)
+        events = Events(self.plugins_manager, self._views)
+        self._hub = Hub(limits, store, admission, events)
+        admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)
-
-    async def start(self) -> None:
-        """Open the listeners. Raises `BrokerError` when one can't be bound."""
-        await super().start()
-        self._sweeper = asyncio.create_task(self._sweep(), name="fleetkey-sweep")
-
-    async def shutdown(self) -> None:
-        """Close every connection and stop."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
-        await super().shutdown()
+        authenticator.on_rescoped(self._hub.scopes_changed)
+        authenticator.on_deleted(self.forget_owner)
 
     def port_of(self, listener: str) -> int | None:
         """Return the port that a listener is bound to; None if there is no such listener."""
         server = self._servers.get(listener)
         sockets = getattr(server.instance, "sockets", None) if server else None
-        return int(sockets[0].getsockname()[1]) if sockets else None
+        return int(next(iter(sockets)).getsockname()[1]) if sockets else None
 
-    async def _initialize_client_session(
-        self, reader: ReaderAdapter, writer: WriterAdapter, remote_address: str, remote_port: int
-    ) -> tuple[BrokerProtocolHandler, Session]:
-        """Read a CONNECT and decide it before any session is looked up."""
-        handler, session = await read_connect(
-            reader, writer, self.plugins_manager, timeout_seconds=self._connect_timeout_seconds
-        )
-        is_admitted = await super()._authenticate(session, self.listeners_config["default"])
-        principal = principal_of(session)
-        if not is_admitted or principal is None or principal.is_revoked:
-            refusal = refusal_of(session)
-            await refuse(writer, refusal.return_code if refusal else NOT_AUTHORIZED)
-            msg = f"refused {remote_address}:{remote_port}"
-            raise MQTTError(msg)
-        if self._is_owned_by_another(session, principal):
-            log.info("login_refused", reason="session_of_another", address=remote_address, code=IDENTIFIER_REJECTED)
-            await refuse(writer, IDENTIFIER_REJECTED)
-            msg = f"refused {remote_address}:{remote_port}"
-            raise MQTTError(msg)
-        return handler, await self._resume_or_begin(session)
+    async def start(self) -> None:
+        """Load what was stored and open the listeners. Raises `BrokerError` when one can't be bound."""
+        self._hub.start()
+        await super().start()
 
-    def _is_owned_by_another(self, session: Session, principal: Principal) -> bool:
-        existing = self._sessions.get(session.client_id or "", (None, None))[0]
-        if existing is None:
-            return False
-        owner = principal_of(existing)
-        return owner is None or owner.owner != principal.owner
+    async def shutdown(self) -> None:
+        """Close every connection, commit what is noted, and stop."""
+        self._hub.stop()
+        await self._hub.admission.close()
+        await super().shutdown()
+        await self._hub.store.close()
 
-    async def _resume_or_begin(self, incoming: Session) -> Session:
-        """Find the principal's own session for this client id, or begin one (MQTT 3.1.1, 3.1.2.4)."""
-        client_id = incoming.client_id or ""
-        existing = self._sessions.get(client_id, (None, None))[0]
-        if existing is not None and incoming.clean_session:
-            await self._delete_session(client_id)
-            existing = None
-        if existing is None:
-            incoming.parent = 0
-            return incoming
-        for name in ("will_flag", "will_message", "will_topic", "will_qos", "will_retain", "keep_alive", "attributes"):
-            setattr(existing, name, getattr(incoming, name))
-        existing.clean_session = False
-        existing.remote_address, existing.remote_port = incoming.remote_address, incoming.remote_port
-        existing.username = incoming.username
-        existing.parent = 1
-        return existing
+    def forget_owner(self, owner: str) -> None:
+        """Leave nothing of a deleted device or a retired application key: sessions, queues, retained messages."""
+        for session in [s for s in self._hub.sessions.values() if s.owner == owner]:
+            if session.connection is not None:
+                session.connection.abort("deleted")
+            self._hub.drop_session(session)
+        for topic in self._hub.retained.drop_of(owner):
+            self._hub.store.drop_retained(topic)
 
-    async def _authenticate(self, session: Session, _: ListenerConfig) -> bool:
-        """Confirm what was decided when the CONNECT was read; a key that was revoked since is out."""
-        principal = principal_of(session)
-        return principal is not None and not principal.is_revoked
+    def owners(self) -> set[str]:
+        """Return whose sessions and retained messages there are: device ids and application keys."""
+        owners = {session.owner for session in self._hub.sessions.values()}
+        return (owners | {kept.owner for kept in self._hub.retained.all().values()}) - {""}
 
-    async def _publish_retained_messages_for_subscription(
-        self, subscription: tuple[str, int], session: Session
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """Every session as a plugin may see it; made anew at each call."""
+        return self._views.all(self._hub)
+
+    @property
+    def subscriptions(self) -> dict[str, Any]:
+        """Every subscription; made anew at each call."""
+        return self._views.subscriptions(self._hub)
+
+    @property
+    def retained_messages(self) -> dict[str, RetainedApplicationMessage]:
+        """Every retained message; made anew at each call."""
+        return {topic: retained_view(kept) for topic, kept in self._hub.retained.all().items()}
+
+    async def internal_message_broadcast(self, topic: str, data: bytes, qos: int | None = None) -> None:
+        """Publish for the broker or a plugin, also to `$SYS`."""
+        self._hub.publish(None, Message(topic, topic.encode(), bytes(data), qos or 0))
+
+    async def retain_message(
+        self,
+        source_session: AmqttSession | None,
+        topic_name: str | None,
+        data: bytes | bytearray | None,
+        qos: int | None = None,
     ) -> None:
-        """Send the retained messages of a subscription that the session has, as far as its scope reaches."""
-        topic_filter, qos = subscription
-        if not any(subscriber is session for subscriber, _ in self._subscriptions.get(topic_filter, ())):
-            return
-        handler = self._get_handler(session)
-        for topic, retained in list(self._retained_messages.items()):
-            if (
-                handler is not None
-                and self._matches(topic, topic_filter)
-                and await self._topic_filtering(session, topic, AmqttAction.RECEIVE)
-            ):
-                granted = qos if retained.qos is None else min(qos, retained.qos)
-                await handler.mqtt_publish(retained.topic, retained.data, granted, retain=True)
+        """Retain a message for the broker or a plugin."""
+        if topic_name:
+            self._hub.retain(Message(topic_name, topic_name.encode(), bytes(data or b""), qos or 0), "")
 
-    async def _publish_session_retained_messages(self, session: Session) -> None:
-        """Send what was queued while the session was away, as far as its scope reaches now."""
-        handler = self._get_handler(session)
-        while handler is not None and not session.retained_messages.empty():
-            queued = session.retained_messages.get_nowait()
-            if await self._topic_filtering(session, queued.topic, AmqttAction.RECEIVE):
-                await handler.mqtt_publish(queued.topic, queued.data, queued.qos, retain=False)
+    def create_offline_session(self, client_id: str) -> tuple[Any, AmqttSession]:
+        """Make a session that waits for its owner: the device of that id, and nobody else."""
+        session = Session(client_id, None, client_id if is_device_id(client_id) else "", is_clean=False)
+        self._hub.sessions[client_id] = session
+        self._hub.store.add_session(session)
+        return None, self._views.for_session(session)
+
+    async def add_subscription(self, subscription: tuple[str, int], session: AmqttSession) -> int:
+        """Add a subscription for a plugin; what is delivered is still decided for the receiver."""
+        topic_filter, qos = subscription
+        found = self._hub.sessions.get(session.client_id or "")
+        if found is None:
+            return 0x80
+        found.subscriptions[topic_filter] = qos
+        self._hub.tree.add(topic_filter, found, qos)
+        if not found.is_clean:
+            self._hub.store.add_subscription(found, topic_filter, qos)
+        return qos
+
+    async def _start_listeners(self) -> None:
+        for name, listener in self.listeners_config.items():
+            if not listener.bind:
+                continue
+            address, port = self._split_bindaddr_port(listener.bind, 1883)
+            host = address.strip("[]") if address else None
+            context = self._create_ssl_context(listener) if listener.ssl else None
+            if listener.type == ListenerType.WS:
+                instance: Any = await serve_websockets(self._hub, name, host, port, context)
+            else:
+                instance = await self._listen(name, host, port, context)
+            self._servers[name] = Server(name, instance)
+
+    async def _listen(self, name: str, host: str | None, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+        return await self._hub.loop.create_server(
+            lambda: Connection(self._hub, name),  # type: ignore[arg-type,return-value] # a protocol by its methods
+            host,
+            port,
+            ssl=context,
+            backlog=BACKLOG,
+            reuse_address=True,
+        )
 
     def _on_revoked(self, principal: Principal) -> None:
-        for session, handler in list(self._sessions.values()):
-            if principal_of(session) is principal:
-                self._begin_expulsion(session, handler)
-
-    async def _sweep(self) -> None:
-        """Close what was admitted while its key was being revoked."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            for session, handler in list(self._sessions.values()):
-                principal = principal_of(session)
-                if (principal is None or principal.is_revoked) and session.transitions.state == "connected":
-                    self._begin_expulsion(session, handler)
-
-    def _begin_expulsion(self, session: Session, handler: BrokerProtocolHandler) -> None:
-        client_id = session.client_id or ""
-        if client_id not in self._expulsions:
-            task = asyncio.create_task(self._expel(session, handler), name="fleetkey-expel")
-            self._expulsions[client_id] = task
-            task.add_done_callback(lambda _: self._expulsions.pop(client_id, None))
-
-    async def _expel(self, session: Session, handler: BrokerProtocolHandler) -> None:
-        """Close a connection without its will, and forget a session that nobody may resume any more."""
-        principal = principal_of(session)
-        session.will_flag = False
-        await abort(handler)
-        await self._stop_handler(handler)
-        is_resumable = principal is not None and principal.revoked_by is ChangeKind.KEY_RETIRED and principal.device_id
-        if not is_resumable and self._sessions.get(session.client_id or "", (None, None))[0] is session:
-            await self._delete_session(session.client_id or "")
+        """Close the connections of a principal that stopped being valid, without their wills."""
+        if principal.device_id is not None:
+            session = self._hub.sessions.get(principal.device_id)
+            if session is not None and session.principal is principal and session.connection is not None:
+                session.connection.abort("revoked")
+            return
+        # The key was the owner, and it never comes back.
+        self.forget_owner(principal.owner)

@@ -10,11 +10,11 @@ import structlog
 from amqtt.errors import BrokerError
 
 from fleetkey.access import build_authenticator, build_hash_pool
-from fleetkey.broker import FleetkeyBroker, ListenerName, broker_config
+from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, broker_config
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import parse_address
 from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
-from fleetkey.registry import ChangeFollower, StoreError, open_store
+from fleetkey.registry import ChangeFollower, NotFoundError, StoreError, is_device_id, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,9 +70,11 @@ class Runtime:
             self._broker = FleetkeyBroker(
                 broker_config(settings.mqtt, self._authenticator),
                 self._authenticator,
-                connect_timeout_seconds=settings.mqtt.connect_timeout_seconds,
+                Limits.from_settings(settings.mqtt),
+                settings.data_dir / "broker.db",
             )
             await self._broker.start()
+            await self._forget_the_gone(self._broker)
         except BrokerError as error:
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
             binds = ", ".join(b for b in (settings.mqtt.bind, settings.mqtt.tls_bind, settings.mqtt.ws_bind) if b)
@@ -137,6 +139,24 @@ class Runtime:
     def _tell(self, changes: Sequence[Change]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
+
+    async def _forget_the_gone(self, broker: FleetkeyBroker) -> None:
+        """Leave nothing of devices that were deleted, and keys that were retired, while the broker was down."""
+
+        def gone() -> list[str]:
+            return [owner for owner in broker.owners() if not self._exists(owner)]
+
+        for owner in await asyncio.to_thread(gone):
+            broker.forget_owner(owner)
+
+    def _exists(self, owner: str) -> bool:
+        try:
+            if is_device_id(owner):
+                self.store.get_device(owner)
+                return True
+            return self.store.get_key(owner).retired_at is None
+        except NotFoundError:
+            return False
 
     async def _keep_house(self) -> None:
         """Retire keys whose time is over; the change feed then disconnects whoever uses them."""

@@ -136,7 +136,41 @@ class MqttSettings(_Table):
     advertise_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Port that the registration answer names, for a broker behind a port mapping; 0 = the listener's own."""
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
-    """How long a connection may take to send its CONNECT."""
+    """How long a connection may take to prove who it is."""
+    max_connect_bytes: Annotated[int, Field(ge=128, le=1024 * 1024)] = 16 * 1024
+    """Announced length of a CONNECT; above it the connection is closed."""
+    max_packet_bytes: Annotated[int, Field(ge=128, le=256 * 1024 * 1024)] = 256 * 1024
+    """Length of any other packet; above it the connection is closed."""
+    max_connections: Positive = 20_000
+    """Connections at once; further ones are closed."""
+    max_connections_per_address: Count = 0
+    """Connections from one address (IPv6: one /64); 0 = no bound, as it must be behind a proxy or NAT."""
+    max_pending_connections: Positive = 4_000
+    """Connections that have not proven who they are, at once."""
+    max_pending_per_address: Count = 1_000
+    """The same from one address (IPv6: one /64); 0 = no bound of its own."""
+    max_topic_bytes: Annotated[int, Field(ge=1, le=65_535)] = 1_024
+    """Length of a topic or filter; a longer topic closes the connection, a longer filter is refused."""
+    max_topic_levels: Annotated[int, Field(ge=1, le=512)] = 32
+    """Levels of a topic or filter, likewise."""
+    max_subscriptions_per_device: Positive = 100
+    """Subscriptions of a device's session; further filters are refused with 0x80."""
+    max_subscriptions_per_application: Positive = 1_000
+    """Subscriptions of an application's session."""
+    max_inflight: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """QoS 1 and 2 messages sent to a client and not acknowledged; further ones wait."""
+    max_queued_messages: Positive = 1_000
+    """Messages that wait in one session; further ones are dropped."""
+    max_queued_bytes: Positive = 4 * 1024 * 1024
+    """Bytes that wait in one session."""
+    max_retained: Positive = 100
+    """Retained messages that one device, or one application key, may have; further ones are not retained."""
+    max_unreleased: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """QoS 2 messages of a client that wait for its PUBREL; one more closes the connection."""
+    write_buffer_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024 * 1024)] = 1024 * 1024
+    """Bytes that wait for a client that doesn't read; above it, it gets no QoS 0 messages and is not read from."""
+    session_expiry_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] = 7 * 86_400
+    """How long a persistent session outlives its connection."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

@@ -1,0 +1,104 @@
+"""amqtt's plugin events, fired only where a plugin listens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from amqtt.adapters import BufferReader
+from amqtt.events import BrokerEvents, MQTTEvents
+from amqtt.mqtt import packet_class
+from amqtt.mqtt.packet import CONNECT, MQTTFixedHeader
+from amqtt.session import IncomingApplicationMessage
+
+from fleetkey.broker.views import retained_view
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from amqtt.broker import BrokerContext
+    from amqtt.events import Events as AmqttEvents
+    from amqtt.plugins.manager import PluginManager
+
+    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.retained import RetainedMessage
+    from fleetkey.broker.session import Message, Session
+    from fleetkey.broker.views import SessionViews
+
+__all__ = ["Events"]
+
+
+class Events:
+    """Tells amqtt's plugins what happens."""
+
+    def __init__(self, plugins: PluginManager[BrokerContext], views: SessionViews) -> None:
+        self._plugins = plugins
+        self._views = views
+        heard = {name for name, callbacks in plugins._event_plugin_callbacks.items() if callbacks}  # noqa: SLF001
+        self._heard = heard
+        self.hears_messages = bool(heard & {BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST})
+        self.hears_packets_in = MQTTEvents.PACKET_RECEIVED in heard
+        self.hears_packets_out = MQTTEvents.PACKET_SENT in heard
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self.loop: asyncio.AbstractEventLoop
+
+    def connected(self, session: Session) -> None:
+        """A session has a connection."""
+        if BrokerEvents.CLIENT_CONNECTED in self._heard:
+            view = self._views.for_session(session)
+            self._fire(BrokerEvents.CLIENT_CONNECTED, client_id=session.client_id, client_session=view)
+
+    def disconnected(self, connection: Connection, session: Session) -> None:
+        """A session's connection is gone."""
+        if BrokerEvents.CLIENT_DISCONNECTED in self._heard:
+            view = self._views.for_session(session)
+            view.remote_address = connection.address
+            self._fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=view)
+        if session.is_clean:
+            self._views.forget(session)
+
+    def subscribed(self, session: Session, topic_filter: str, qos: int) -> None:
+        """A subscription was granted."""
+        if BrokerEvents.CLIENT_SUBSCRIBED in self._heard:
+            self._fire(BrokerEvents.CLIENT_SUBSCRIBED, client_id=session.client_id, topic=topic_filter, qos=qos)
+
+    def unsubscribed(self, session: Session, topic_filter: str) -> None:
+        """A subscription was taken away."""
+        if BrokerEvents.CLIENT_UNSUBSCRIBED in self._heard:
+            self._fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
+
+    def published(self, connection: Connection, message: Message) -> None:
+        """A message was taken from a client that may publish it."""
+        client_id = connection.session.client_id if connection.session else None
+        view = IncomingApplicationMessage(None, message.topic, message.qos, message.payload, retain=False)
+        for event in (BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST):
+            if event in self._heard:
+                self._fire(event, client_id=client_id, message=view)
+
+    def retained(self, kept: RetainedMessage) -> None:
+        """A message was retained."""
+        if BrokerEvents.RETAINED_MESSAGE in self._heard:
+            self._fire(BrokerEvents.RETAINED_MESSAGE, client_id=None, retained_message=retained_view(kept))
+
+    def packet(self, event: AmqttEvents, data: bytes, session: Session | None) -> None:
+        """A packet came in or went out; call only if `hears_packets_in` or `hears_packets_out`."""
+        view = self._views.for_session(session) if session is not None else None
+        self._spawn(self._packet(event, data, view))
+
+    async def _packet(self, event: AmqttEvents, data: bytes, view: Any) -> None:
+        reader = BufferReader(data)
+        header = await MQTTFixedHeader.from_stream(reader)
+        if header is None:
+            return
+        packet: Any = await packet_class(header).from_stream(reader, fixed_header=header)
+        if header.packet_type == CONNECT:
+            # Plugins may log packets; a secret must not be in one.
+            packet.payload.password = None
+        await self._plugins.fire_event(event, packet=packet, session=view)
+
+    def _fire(self, event: AmqttEvents, **arguments: Any) -> None:
+        self._spawn(self._plugins.fire_event(event, **arguments))
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

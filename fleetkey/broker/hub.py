@@ -1,0 +1,353 @@
+"""What connections have in common: sessions, subscriptions, retained messages, and the way of a message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.access import Action, is_topic_filter
+from fleetkey.broker import packets
+from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.population import Population
+from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+from fleetkey.broker.routing import SubscriptionTree
+from fleetkey.broker.session import Message, Outgoing, Session
+from fleetkey.registry import KeyKind
+
+if TYPE_CHECKING:
+    from fleetkey.access import Principal
+    from fleetkey.broker.admission import Admission
+    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.events import Events
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.packets import Connect
+    from fleetkey.broker.persistence import BrokerStore
+
+__all__ = ["Hub"]
+
+log = structlog.get_logger(__name__)
+
+REFUSED = 0x80
+MAX_ROUTES = 50_000
+"""Topics whose receivers are remembered."""
+LINGER_SECONDS = 2.0
+"""How long a closed connection may take to send what is written."""
+TICK_SECONDS = 0.5
+
+
+class _Route:
+    """Who receives a topic, as long as `generation` is the tree's."""
+
+    __slots__ = ("generation", "targets")
+
+    def __init__(self, generation: int, targets: list[tuple[Session, int]]) -> None:
+        self.generation = generation
+        self.targets = targets
+
+
+class Hub:
+    """The broker's shared state. Everything happens on one event loop, in the order in which it comes in."""
+
+    def __init__(self, limits: Limits, store: BrokerStore, admission: Admission, events: Events) -> None:
+        self.limits = limits
+        self.store = store
+        self.admission = admission
+        self.events = events
+        self.loop = asyncio.get_running_loop()
+        self.delivery = Delivery(limits, store)
+        self.tree = SubscriptionTree()
+        self.retained = RetainedMessages(max_per_owner=limits.max_retained)
+        self.sessions: dict[str, Session] = {}
+        self.population = Population(limits)
+        self._hears_messages = events.hears_messages
+        self._routes: dict[bytes, _Route] = {}
+        self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
+        self._ticker: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Take in what was stored, and begin to watch the time."""
+        for topic, payload, qos, owner in self.store.load_retained():
+            self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
+        for stored in self.store.load_sessions():
+            session = Session(stored.client_id, None, stored.owner, is_clean=False)
+            session.row, session.expires_at, session.inbound = stored.row, stored.expires_at, stored.inbound
+            if session.expires_at is None:
+                # It was connected when the process ended.
+                session.expires_at = time.time() + self.limits.session_expiry_seconds
+            for topic_filter, qos in stored.subscriptions.items():
+                session.subscriptions[topic_filter] = qos
+                self.tree.add(topic_filter, session, qos)
+            for delivery in stored.deliveries:
+                message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
+                outgoing = Outgoing(message, delivery.qos)
+                outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id
+                outgoing.is_released, outgoing.is_sent = delivery.is_released, bool(delivery.packet_id)
+                if delivery.packet_id:
+                    session.inflight[delivery.packet_id] = outgoing
+                    session.last_packet_id = delivery.packet_id
+                else:
+                    session.queue.append(outgoing)
+                    session.queued_bytes += message.size
+            self.sessions[session.client_id] = session
+        self._tick()
+
+    def stop(self) -> None:
+        """Close every connection, without wills: nobody is there to hear them."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for connection in list(self.population.connections):
+            connection.close("shutdown", is_graceful=True)
+
+    def arrived(self, connection: Connection) -> bool:
+        """Count a new connection; False if there is no room."""
+        return self.population.arrived(connection)
+
+    def left(self, connection: Connection, *, reason: str) -> None:
+        """Part a connection from its session; safe to call again."""
+        self.population.left(connection)
+        session, will = connection.session, connection.will
+        connection.session = connection.will = None
+        if session is None or session.connection is not connection:
+            return
+        session.connection = None
+        principal = connection.principal
+        if session.is_clean:
+            self.drop_session(session)
+        else:
+            session.expires_at = time.time() + self.limits.session_expiry_seconds
+            self.store.set_expiry(session)
+        log.info("disconnected", client_id=session.client_id, reason=reason or "disconnect", address=connection.address)
+        self.events.disconnected(connection, session)
+        if will is not None and principal is not None and principal.allows(Action.PUBLISH, will.topic):
+            self.publish(
+                connection,
+                Message(will.topic, will.topic.encode(), will.payload, will.qos),
+                is_retained=will.is_retained,
+            )
+
+    def open_session(self, connection: Connection, connect: Connect, principal: Principal, client_id: str) -> bool:
+        """Give a connection its session: the one there is, or a new one (3.1.2.4). Returns whether one was there."""
+        self.population.admitted(connection)
+        existing = self.sessions.get(client_id)
+        if existing is not None and existing.connection is not None:
+            existing.connection.close("taken_over")
+            # A clean session ended with its connection.
+            existing = self.sessions.get(client_id)
+        if existing is not None and connect.is_clean:
+            self.drop_session(existing)
+            existing = None
+        is_present = existing is not None
+        session = existing or Session(client_id, principal, principal.owner, is_clean=connect.is_clean)
+        if existing is None:
+            self.sessions[client_id] = session
+            if not session.is_clean:
+                self.store.add_session(session)
+        elif session.expires_at is not None:
+            session.expires_at = None
+            self.store.set_expiry(session)
+        session.principal = principal
+        if session.subscriptions:
+            self.tree.generation += 1
+        session.connection, session.is_drop_logged = connection, False
+        connection.session, connection.principal, connection.will = session, principal, connect.will
+        connection.keep_alive_seconds = connect.keep_alive_seconds * 1.5
+        return is_present
+
+    def opened(self, connection: Connection, *, is_resumed: bool) -> None:
+        """Go on with a session whose CONNACK was sent."""
+        session = connection.session
+        if session is None:
+            return
+        log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=is_resumed)
+        self.events.connected(session)
+        self.delivery.resume(session)
+
+    def drop_session(self, session: Session) -> None:
+        """Forget a session and everything that belongs to it."""
+        for topic_filter in session.subscriptions:
+            self.tree.remove(topic_filter, session)
+        session.subscriptions = {}
+        session.queue.clear()
+        session.inflight.clear()
+        session.retained.clear()
+        if self.sessions.get(session.client_id) is session:
+            del self.sessions[session.client_id]
+        if session.row:
+            self.store.drop_session(session)
+
+    def subscribe(self, connection: Connection, packet_id: int, pairs: list[tuple[str, int]]) -> None:
+        """Grant what the principal may have and refuse the rest, filter by filter (3.8.4, 3.9)."""
+        session, principal = connection.session, connection.principal
+        if session is None or principal is None:
+            return
+        codes = []
+        for topic_filter, qos in pairs:
+            if not is_topic_filter(topic_filter):
+                msg = "an ill-formed topic filter"
+                raise packets.MalformedPacketError(msg)
+            if not self._may_subscribe(session, principal, topic_filter):
+                codes.append(REFUSED)
+                continue
+            session.subscriptions[topic_filter] = qos
+            self.tree.add(topic_filter, session, qos)
+            if not session.is_clean:
+                self.store.add_subscription(session, topic_filter, qos)
+            codes.append(qos)
+        connection.acknowledge(packets.suback(packet_id, codes), must_wait=not session.is_clean)
+        owed: list[tuple[Message, int]] = []
+        for (topic_filter, qos), code in zip(pairs, codes, strict=True):
+            if code != REFUSED:
+                self.events.subscribed(session, topic_filter, qos)
+                owed += self._owed(principal, topic_filter, qos)
+            else:
+                connection.log_refusal("subscribe", topic_filter.encode())
+        if owed:
+            self.delivery.offer_retained(session, owed)
+
+    def unsubscribe(self, connection: Connection, packet_id: int, filters: list[str]) -> None:
+        """Take subscriptions away (3.10.4)."""
+        session = connection.session
+        if session is None:
+            return
+        for topic_filter in filters:
+            if session.subscriptions.pop(topic_filter, None) is not None:
+                self.tree.remove(topic_filter, session)
+                if not session.is_clean:
+                    self.store.drop_subscription(session, topic_filter)
+            self.events.unsubscribed(session, topic_filter)
+        answer = packets.acknowledgement(packets.UNSUBACK, packet_id)
+        connection.acknowledge(answer, must_wait=not session.is_clean)
+
+    def take(self, session: Session, packet_id: int) -> bool:
+        """Remember a QoS 2 message's id until it is released (4.3.3); True if that is stored."""
+        if len(session.inbound) >= self.limits.max_unreleased:
+            log.warning("bound_reached", bound="max_unreleased", client_id=session.client_id)
+            msg = "more QoS 2 messages than max_unreleased"
+            raise packets.MalformedPacketError(msg)
+        session.inbound.add(packet_id)
+        if session.is_clean:
+            return False
+        self.store.add_inbound(session, packet_id)
+        return True
+
+    def release(self, session: Session, packet_id: int) -> None:
+        """Forget a QoS 2 message's id."""
+        if packet_id in session.inbound:
+            session.inbound.discard(packet_id)
+            if not session.is_clean:
+                self.store.drop_inbound(session, packet_id)
+
+    def forward(self, connection: Connection, topic_bytes: bytes, topic: str, wire: bytes, payload_at: int) -> None:
+        """Pass a QoS 0 message on, as the bytes that came in."""
+        route = self._routes.get(topic_bytes)
+        if route is None or route.generation != self.tree.generation:
+            route = self._route(topic_bytes, topic)
+        if self._hears_messages:
+            self.events.published(connection, Message(topic, topic_bytes, wire[payload_at:], 0))
+        for session, _ in route.targets:
+            receiver = session.connection
+            if receiver is not None and not receiver.is_paused:
+                receiver.send(wire)
+
+    def publish(self, connection: Connection | None, message: Message, *, is_retained: bool = False) -> bool:
+        """Pass a message on to whoever may have it.
+
+        Returns:
+            whether anything was noted in the store, so that an acknowledgement must wait for a commit.
+        """
+        if connection is not None and self.events.hears_messages:
+            self.events.published(connection, message)
+        must_wait = False
+        if is_retained:
+            owner = connection.principal.owner if connection is not None and connection.principal else ""
+            must_wait = self.retain(message, owner)
+        route = self._routes.get(message.topic_bytes)
+        if route is None or route.generation != self.tree.generation:
+            route = self._route(message.topic_bytes, message.topic)
+        wire = b""
+        for session, granted in route.targets:
+            qos = min(granted, message.qos)
+            if qos:
+                must_wait |= self.delivery.offer(session, message, qos)
+            elif (receiver := session.connection) is not None and not receiver.is_paused:
+                wire = wire or packets.publish(message.topic_bytes, message.payload)
+                receiver.send(wire)
+        return must_wait
+
+    def retain(self, message: Message, owner: str) -> bool:
+        """Keep a message for later subscribers; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
+        # What the broker says of itself is said anew after a restart.
+        is_stored = not message.topic.startswith("$")
+        if not message.payload:
+            if self.retained.drop(message.topic) is None:
+                return False
+            if is_stored:
+                self.store.drop_retained(message.topic)
+            return is_stored
+        kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
+        if not self.retained.keep(kept):
+            log.warning("bound_reached", bound="max_retained", owner=owner)
+            return False
+        if is_stored:
+            self.store.keep_retained(kept)
+        self.events.retained(kept)
+        return is_stored
+
+    def close_later(self, transport: asyncio.BaseTransport) -> None:
+        """Abort a transport that doesn't get rid of its last bytes in `LINGER_SECONDS`."""
+        self._lingering.append((self.loop.time() + LINGER_SECONDS, transport))
+
+    def scopes_changed(self) -> None:
+        """Decide again who receives what."""
+        self.tree.generation += 1
+
+    def _route(self, topic_bytes: bytes, topic: str) -> _Route:
+        targets = [
+            (session, qos)
+            for session, qos in self.tree.match(topic).items()
+            # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
+            if session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
+        ]
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        route = self._routes[topic_bytes] = _Route(self.tree.generation, targets)
+        return route
+
+    def _may_subscribe(self, session: Session, principal: Principal, topic_filter: str) -> bool:
+        limits = self.limits
+        most = (
+            limits.max_subscriptions_per_device
+            if principal.kind is KeyKind.DEVICE
+            else limits.max_subscriptions_per_application
+        )
+        if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
+            log.warning("bound_reached", bound="max_subscriptions", client_id=session.client_id)
+            return False
+        if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
+            return False
+        return principal.allows(Action.SUBSCRIBE, topic_filter)
+
+    def _owed(self, principal: Principal, topic_filter: str, qos: int) -> list[tuple[Message, int]]:
+        return [
+            (Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos), min(qos, kept.qos))
+            for kept in self.retained.match(topic_filter)
+            if principal.allows(Action.RECEIVE, kept.topic)
+        ]
+
+    def _tick(self) -> None:
+        """Twice a second: silent connections, connections that never said who they are, sessions whose time is over."""
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+        now = self.loop.time()
+        for connection in self.population.silent(now):
+            connection.close("keep_alive")
+        for connection in self.population.undecided(now):
+            connection.abort("connect_timeout")
+        while self._lingering and self._lingering[0][0] <= now:
+            self._lingering.pop(0)[1].abort()  # type: ignore[attr-defined] # every transport here can
+        wall = time.time()
+        for session in [s for s in self.sessions.values() if s.expires_at is not None and s.expires_at <= wall]:
+            log.info("session_expired", client_id=session.client_id)
+            self.drop_session(session)

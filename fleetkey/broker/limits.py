@@ -1,0 +1,40 @@
+"""The broker's bounds, taken from the settings once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetkey.config import MqttSettings
+
+__all__ = ["Limits"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one connection, one session and the whole broker may take; each is a setting of `[mqtt]`."""
+
+    connect_timeout_seconds: float
+    max_connect_bytes: int
+    max_packet_bytes: int
+    max_connections: int
+    max_connections_per_address: int
+    max_pending_connections: int
+    max_pending_per_address: int
+    max_topic_bytes: int
+    max_topic_levels: int
+    max_subscriptions_per_device: int
+    max_subscriptions_per_application: int
+    max_inflight: int
+    max_queued_messages: int
+    max_queued_bytes: int
+    max_retained: int
+    max_unreleased: int
+    write_buffer_bytes: int
+    session_expiry_seconds: int
+
+    @classmethod
+    def from_settings(cls, settings: MqttSettings) -> Limits:
+        """Take the bounds from the settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})

@@ -1,0 +1,130 @@
+"""Retained messages: kept by topic, found by filter, bounded per owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RetainedMessage", "RetainedMessages"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetainedMessage:
+    """The last message that was published to a topic with the retain flag (3.3.1.3)."""
+
+    topic: str
+    payload: bytes = field(repr=False)
+    qos: int
+    owner: str
+
+
+class _Node:
+    __slots__ = ("levels", "message")
+
+    def __init__(self) -> None:
+        self.levels: dict[str, _Node] = {}
+        self.message: RetainedMessage | None = None
+
+
+class RetainedMessages:
+    """A tree of topic levels. At most `max_per_owner` messages of one owner; the broker's own have no bound.
+
+    Who may set or see one is decided by whoever calls.
+    """
+
+    def __init__(self, *, max_per_owner: int) -> None:
+        self._max_per_owner = max_per_owner
+        self._root = _Node()
+        self._by_topic: dict[str, RetainedMessage] = {}
+        self._counts: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._by_topic)
+
+    def get(self, topic: str) -> RetainedMessage | None:
+        """Return the message of a topic."""
+        return self._by_topic.get(topic)
+
+    def all(self) -> dict[str, RetainedMessage]:
+        """Return all, by topic."""
+        return self._by_topic
+
+    def keep(self, message: RetainedMessage) -> bool:
+        """Keep a message in place of the topic's older one; False if its owner has too many already."""
+        older = self._by_topic.get(message.topic)
+        is_new_to_owner = older is None or older.owner != message.owner
+        if message.owner and is_new_to_owner and self._counts.get(message.owner, 0) >= self._max_per_owner:
+            return False
+        if older is not None:
+            self._uncount(older.owner)
+        self._counts[message.owner] = self._counts.get(message.owner, 0) + 1
+        self._by_topic[message.topic] = message
+        node = self._root
+        for level in message.topic.split("/"):
+            following = node.levels.get(level)
+            if following is None:
+                following = node.levels[level] = _Node()
+            node = following
+        node.message = message
+        return True
+
+    def drop(self, topic: str) -> RetainedMessage | None:
+        """Forget the message of a topic (3.3.1-10), and return it."""
+        message = self._by_topic.pop(topic, None)
+        if message is None:
+            return None
+        self._uncount(message.owner)
+        levels = topic.split("/")
+        path = [self._root]
+        for level in levels:
+            path.append(path[-1].levels[level])
+        path[-1].message = None
+        for depth in range(len(levels), 0, -1):
+            if path[depth].levels or path[depth].message is not None:
+                break
+            del path[depth - 1].levels[levels[depth - 1]]
+        return message
+
+    def drop_of(self, owner: str) -> list[str]:
+        """Forget all messages of an owner, and return their topics."""
+        topics = [topic for topic, message in self._by_topic.items() if message.owner == owner]
+        for topic in topics:
+            self.drop(topic)
+        return topics
+
+    def match(self, topic_filter: str) -> Iterator[RetainedMessage]:
+        """Yield the messages whose topics match a filter; costs what the filter reaches."""
+        levels = topic_filter.split("/")
+        stack = [(self._root, 0)]
+        while stack:
+            node, position = stack.pop()
+            if position == len(levels):
+                if node.message is not None:
+                    yield node.message
+                continue
+            level = levels[position]
+            if level == "#":
+                if node.message is not None:
+                    yield node.message
+                stack.extend((following, position) for following in self._below(node, position))
+            elif level == "+":
+                stack.extend((following, position + 1) for following in self._below(node, position))
+            elif (following := node.levels.get(level)) is not None:
+                stack.append((following, position + 1))
+
+    def _below(self, node: _Node, position: int) -> list[_Node]:
+        """Return what a wildcard reaches: at the first level nothing that begins with `$` (4.7.2-1)."""
+        if node is self._root and position == 0:
+            return [following for level, following in node.levels.items() if not level.startswith("$")]
+        return list(node.levels.values())
+
+    def _uncount(self, owner: str) -> None:
+        left = self._counts.get(owner, 0) - 1
+        if left > 0:
+            self._counts[owner] = left
+        else:
+            self._counts.pop(owner, None)

@@ -1,0 +1,133 @@
+"""Who subscribed to what: a tree of topic levels, so that a message costs what its topic is deep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fleetkey.broker.session import Session
+
+__all__ = ["SubscriptionTree"]
+
+
+class _Node:
+    __slots__ = ("any_level", "levels", "rest", "sessions")
+
+    def __init__(self) -> None:
+        self.levels: dict[str, _Node] = {}
+        self.any_level: _Node | None = None
+        self.rest: dict[Session, int] | None = None
+        """Subscriptions whose filter ends here with `#`."""
+        self.sessions: dict[Session, int] | None = None
+        """Subscriptions whose filter ends here."""
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.levels or self.any_level or self.rest or self.sessions)
+
+
+class SubscriptionTree:
+    """Subscriptions of all sessions. `generation` grows with every change, for whoever remembers an answer."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+        self.generation = 0
+
+    def add(self, topic_filter: str, session: Session, qos: int) -> None:
+        """Add or replace a session's subscription (3.8.4-3)."""
+        self.generation += 1
+        levels = topic_filter.split("/")
+        takes_rest = levels[-1] == "#"
+        node = self._root
+        for level in levels[:-1] if takes_rest else levels:
+            if level == "+":
+                node.any_level = node.any_level or _Node()
+                node = node.any_level
+            else:
+                following = node.levels.get(level)
+                if following is None:
+                    following = node.levels[level] = _Node()
+                node = following
+        if takes_rest:
+            node.rest = node.rest or {}
+            node.rest[session] = qos
+        else:
+            node.sessions = node.sessions or {}
+            node.sessions[session] = qos
+
+    def remove(self, topic_filter: str, session: Session) -> None:
+        """Take a session's subscription away, and the levels that nobody needs any more."""
+        self.generation += 1
+        levels = topic_filter.split("/")
+        takes_rest = levels[-1] == "#"
+        path = [self._root]
+        for level in levels[:-1] if takes_rest else levels:
+            following = path[-1].any_level if level == "+" else path[-1].levels.get(level)
+            if following is None:
+                return
+            path.append(following)
+        holders = path[-1].rest if takes_rest else path[-1].sessions
+        if holders is not None:
+            holders.pop(session, None)
+            if not holders:
+                if takes_rest:
+                    path[-1].rest = None
+                else:
+                    path[-1].sessions = None
+        for depth in range(len(path) - 1, 0, -1):
+            if not path[depth].is_empty:
+                return
+            parent, level = path[depth - 1], levels[depth - 1]
+            if level == "+":
+                parent.any_level = None
+            else:
+                parent.levels.pop(level, None)
+
+    def match(self, topic: str) -> dict[Session, int]:
+        """Return the sessions that a topic reaches, each with the highest QoS of its matching filters (3.3.5-1)."""
+        found: dict[Session, int] = {}
+        levels = topic.split("/")
+        if topic[0] == "$":
+            # 4.7.2-1: a filter that begins with a wildcard doesn't reach these.
+            first = self._root.levels.get(levels[0])
+            if first is not None:
+                _collect(first, levels, 1, found)
+        else:
+            _collect(self._root, levels, 0, found)
+        return found
+
+    def filters(self) -> Iterator[tuple[str, dict[Session, int]]]:
+        """Yield every filter with its sessions; for plugins that ask, not for the message path."""
+        stack: list[tuple[_Node, str]] = [(self._root, "")]
+        while stack:
+            node, prefix = stack.pop()
+            if node.rest:
+                yield f"{prefix}#", node.rest
+            if node.sessions:
+                yield prefix[:-1], node.sessions
+            if node.any_level:
+                stack.append((node.any_level, f"{prefix}+/"))
+            stack.extend((following, f"{prefix}{level}/") for level, following in node.levels.items())
+
+
+def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, int]) -> None:
+    """Gather from here down; goes as deep as the filters are, which `max_topic_levels` bounds."""
+    if node.rest:
+        _merge(node.rest, found)
+    if position == len(levels):
+        if node.sessions:
+            _merge(node.sessions, found)
+        return
+    following = node.levels.get(levels[position])
+    if following is not None:
+        _collect(following, levels, position + 1, found)
+    if node.any_level is not None:
+        _collect(node.any_level, levels, position + 1, found)
+
+
+def _merge(holders: dict[Session, int], found: dict[Session, int]) -> None:
+    for session, qos in holders.items():
+        if found.get(session, -1) < qos:
+            found[session] = qos

@@ -1,0 +1,104 @@
+"""A session: subscriptions, what waits to be delivered, and unfinished handshakes (MQTT 3.1.1, 3.1.2.4 and 4.1)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetkey.access import Principal
+    from fleetkey.broker.connection import Connection
+
+__all__ = ["Message", "Outgoing", "Session"]
+
+LAST_PACKET_ID = 65_535
+
+
+class Message:
+    """One published message, shared by everyone it goes to."""
+
+    __slots__ = ("payload", "qos", "row", "topic", "topic_bytes")
+
+    def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int) -> None:
+        self.topic = topic
+        self.topic_bytes = topic_bytes
+        self.payload = payload
+        self.qos = qos
+        self.row = 0
+        """Its row in the broker's store; 0 = not stored."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of topic and payload."""
+        return len(self.topic_bytes) + len(self.payload)
+
+
+class Outgoing:
+    """One message on its way to one session."""
+
+    __slots__ = ("is_released", "is_retained", "is_sent", "message", "packet_id", "qos", "row")
+
+    def __init__(self, message: Message, qos: int, *, is_retained: bool = False) -> None:
+        self.message = message
+        self.qos = qos
+        self.is_retained = is_retained
+        self.packet_id = 0
+        self.is_sent = False
+        self.is_released = False
+        """QoS 2: PUBREC has come, so PUBREL is what is resent (4.3.3)."""
+        self.row = 0
+        """Its row in the broker's store; 0 = not stored."""
+
+
+class Session:
+    """Belongs to the principal's owner: a device, or one application key.
+
+    Compared by identity, so that a new session with an old client id is never taken for the old one.
+    """
+
+    __slots__ = (
+        "client_id",
+        "connection",
+        "expires_at",
+        "inbound",
+        "inflight",
+        "is_clean",
+        "is_drop_logged",
+        "last_packet_id",
+        "owner",
+        "principal",
+        "queue",
+        "queued_bytes",
+        "retained",
+        "row",
+        "subscriptions",
+    )
+
+    def __init__(self, client_id: str, principal: Principal | None, owner: str, *, is_clean: bool) -> None:
+        self.client_id = client_id
+        self.owner = owner
+        self.principal = principal
+        """Who it was lately; None after a restart, until its owner comes back."""
+        self.is_clean = is_clean
+        self.connection: Connection | None = None
+        self.subscriptions: dict[str, int] = {}
+        self.queue: deque[Outgoing] = deque()
+        self.queued_bytes = 0
+        self.inflight: OrderedDict[int, Outgoing] = OrderedDict()
+        self.inbound: set[int] = set()
+        """Packet ids of QoS 2 messages that were taken and not yet released (4.3.3)."""
+        self.retained: deque[tuple[Message, int]] = deque()
+        """Retained messages that a new subscription is owed, with the QoS of each."""
+        self.last_packet_id = 0
+        self.expires_at: float | None = None
+        self.row = 0
+        self.is_drop_logged = False
+
+    def next_packet_id(self) -> int:
+        """Return an id that no unfinished handshake uses (2.3.1-4); there are fewer of those than ids."""
+        candidate = self.last_packet_id
+        while True:
+            candidate = candidate % LAST_PACKET_ID + 1
+            if candidate not in self.inflight:
+                self.last_packet_id = candidate
+                return candidate

@@ -1,0 +1,87 @@
+"""What amqtt's plugins see: sessions as amqtt describes them, made when a plugin asks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from amqtt.broker import RetainedApplicationMessage
+from amqtt.session import Session as AmqttSession
+
+from fleetkey.auth_plugin.session_principal import remember_outcome
+
+if TYPE_CHECKING:
+    from fleetkey.access import Granted
+    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.hub import Hub
+    from fleetkey.broker.packets import Connect
+    from fleetkey.broker.retained import RetainedMessage
+    from fleetkey.broker.session import Session
+
+__all__ = ["SessionView", "SessionViews", "retained_view"]
+
+
+class SessionView(AmqttSession):
+    """An amqtt session without amqtt's state machine and queues: a snapshot for reading.
+
+    `attributes` belong to the plugins; they live as long as the session.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._state = state
+        super().__init__()
+
+    def _init_states(self) -> None:
+        state = self._state
+        self.transitions = SimpleNamespace(state=state, is_connected=lambda: state == "connected")  # type: ignore[assignment]
+
+
+class SessionViews:
+    """Makes views; remembers nothing but the plugins' own attributes."""
+
+    def __init__(self) -> None:
+        self._attributes: dict[Session, dict[str, Any]] = {}
+
+    def for_attempt(self, connection: Connection, connect: Connect, granted: Granted) -> SessionView:
+        """Return what other auth plugins decide on."""
+        view = SessionView("new")
+        view.client_id, view.username = connect.client_id, connect.username
+        view.password = connect.password.decode(errors="replace") if connect.password is not None else None
+        view.clean_session, view.keep_alive = connect.is_clean, connect.keep_alive_seconds
+        view.remote_address = connection.address
+        if connect.will is not None:
+            view.will_flag, view.will_topic, view.will_message = True, connect.will.topic, connect.will.payload
+            view.will_qos, view.will_retain = connect.will.qos, connect.will.is_retained
+        view.ssl_object = connection.transport.get_extra_info("ssl_object")
+        remember_outcome(view, granted)
+        return view
+
+    def for_session(self, session: Session) -> SessionView:
+        """Return a session as a plugin may see it."""
+        connection = session.connection
+        view = SessionView("connected" if connection is not None else "disconnected")
+        view.client_id, view.clean_session = session.client_id, session.is_clean
+        view.username = session.principal.key if session.principal is not None else None
+        view.remote_address = connection.address if connection is not None else None
+        view.attributes = self._attributes.setdefault(session, {})
+        return view
+
+    def forget(self, session: Session) -> None:
+        """Let go of what plugins noted about a session."""
+        self._attributes.pop(session, None)
+
+    def all(self, hub: Hub) -> dict[str, tuple[SessionView, None]]:
+        """Return every session, as `Broker.sessions` does."""
+        return {client_id: (self.for_session(session), None) for client_id, session in hub.sessions.items()}
+
+    def subscriptions(self, hub: Hub) -> dict[str, list[tuple[SessionView, int]]]:
+        """Return every subscription, as `Broker.subscriptions` does."""
+        return {
+            topic_filter: [(self.for_session(session), qos) for session, qos in holders.items()]
+            for topic_filter, holders in hub.tree.filters()
+        }
+
+
+def retained_view(kept: RetainedMessage) -> RetainedApplicationMessage:
+    """Return a retained message as amqtt describes it."""
+    return RetainedApplicationMessage(None, kept.topic, kept.payload, kept.qos)
