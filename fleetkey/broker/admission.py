@@ -28,6 +28,7 @@ __all__ = ["Admission"]
 log = structlog.get_logger(__name__)
 
 IDENTIFIER_REJECTED = 2
+SERVER_UNAVAILABLE = 3
 NOT_AUTHORIZED = 5
 
 
@@ -87,7 +88,6 @@ class Admission:
             return
         if isinstance(outcome, Granted):
             self._admit(connection, connect, outcome.principal)
-            connection.proceed()
         else:
             self._refuse(connection, outcome.return_code)
 
@@ -115,10 +115,28 @@ class Admission:
             log.info("login_refused", reason="session_of_another", address=connection.address, code=IDENTIFIER_REJECTED)
             self._refuse(connection, IDENTIFIER_REJECTED)
             return
-        is_present = self.hub.open_session(connection, connect, principal, client_id)
+        is_present, must_wait = self.hub.open_session(connection, connect, principal, client_id)
+        if not must_wait:
+            self._welcome(connection, is_present=is_present)
+            return
+        # 3.1.2-6: a clean session ends the older one for good, so the store forgets that one first.
+        connection.suspend()
+
+        def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
+            if connection.state is not State.DECIDING:
+                return
+            if is_stored:
+                self._welcome(connection, is_present=is_present)
+            else:
+                self._refuse(connection, SERVER_UNAVAILABLE)
+
+        self.hub.store.after_commit(committed)
+
+    def _welcome(self, connection: Connection, *, is_present: bool) -> None:
         connection.state = State.OPEN
         connection.send(packets.connack(0, is_session_present=is_present))
         self.hub.opened(connection, is_resumed=is_present)
+        connection.proceed()
 
     def _refuse(self, connection: Connection, return_code: int) -> None:
         connection.send(packets.connack(return_code))

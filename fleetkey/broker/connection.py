@@ -144,7 +144,6 @@ class Connection:
 
     def data_received(self, data: bytes) -> None:
         """Handle what came, packet by packet."""
-        self.last_heard = self.hub.loop.time()
         if self._backlog:
             self._backlog += data
             return
@@ -232,7 +231,7 @@ class Connection:
             self.send(packets.connack(CONNACK_UNACCEPTABLE_PROTOCOL))
             self.close("protocol", is_graceful=True)
 
-    def _split(self, data: bytes, position: int) -> None:
+    def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912 - the one hot loop
         """Split bytes into packets (2.2) and handle each, at most `PACKETS_PER_TURN` of them now."""
         size, turns = len(data), PACKETS_PER_TURN
         while size - position > 1:
@@ -264,12 +263,16 @@ class Connection:
             position = end
         else:
             self._need = 2
+        if turns < PACKETS_PER_TURN:
+            # 3.1.2-24: whole packets keep a connection alive, bytes don't.
+            self.last_heard = self.hub.loop.time()
         if position < size:
             self._rest += data[position:] if position else data
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until the other connections had their turn, or until `proceed`."""
         self._backlog, self._backlog_at = data, position
+        self.last_heard = self.hub.loop.time()
         self._update_reading()
         if not self._is_suspended and not self.is_paused:
             self.call_next_turn(self._continue)
@@ -329,8 +332,8 @@ class Connection:
         elif kind == packets.PUBCOMP:
             is_right = delivery.completed(session, packet_id)
         elif kind == packets.PUBREL:
-            self.hub.release(session, packet_id)
-            self.acknowledge(packets.acknowledgement(packets.PUBCOMP, packet_id), must_wait=False)
+            must_wait = self.hub.release(session, packet_id)
+            self.acknowledge(packets.acknowledgement(packets.PUBCOMP, packet_id), must_wait=must_wait)
             is_right = True
         else:
             # A second CONNECT (3.1.0-2), a packet that only a server sends, or a reserved type (2.2.1).
@@ -381,9 +384,10 @@ class Connection:
             if not packet_id:
                 msg = "a packet id of 0"
                 raise MalformedPacketError(msg)
-        must_wait = False
-        is_allowed = topic is not None and self.principal is not None and not self.principal.is_revoked
         is_again = qos == packets.MAX_QOS and packet_id in session.inbound
+        # A message that came before was not acknowledged yet; it is when it is stored.
+        must_wait = is_again and not session.is_clean
+        is_allowed = topic is not None and self.principal is not None and not self.principal.is_revoked
         if not is_allowed:
             self.log_refusal("publish", topic_bytes)
         elif not is_again and topic is not None:
@@ -400,6 +404,9 @@ class Connection:
         """Send an acknowledgement, after a commit if something was stored, and never before an older one (4.6.0-2)."""
         if not must_wait and not self._deferred_acks:
             self.send(acknowledgement)
+            return
+        if must_wait and self.hub.store.is_failing:
+            self.close("not_stored")
             return
         self._deferred_acks += 1
 

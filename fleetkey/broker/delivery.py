@@ -40,10 +40,12 @@ class Delivery:
         can_send = (
             connection is not None
             and not session.queue
-            and not session.retained
             and not connection.is_paused
             and len(session.inflight) < self._limits.max_inflight
         )
+        if not session.is_clean and self._store.is_failing:
+            # Nothing new is taken that would have to be stored; its sender is told by a closed connection.
+            return True
         if not can_send and not self._has_room(session, message):
             return False
         outgoing = Outgoing(message, qos)
@@ -52,13 +54,31 @@ class Delivery:
         if can_send:
             self._send(session, outgoing)
         else:
-            session.queue.append(outgoing)
-            session.queued_bytes += message.size
+            self.wait(session, outgoing)
         return not session.is_clean
 
+    def wait(self, session: Session, outgoing: Outgoing) -> None:
+        """Put a message at the end of a session's queue."""
+        session.queue.append(outgoing)
+        topic = outgoing.message.topic
+        if outgoing.is_retained:
+            session.owed[topic] = session.owed.get(topic, 0) + 1
+        else:
+            session.queued_messages += 1
+            session.queued_bytes += outgoing.message.size
+
+    def follow(self, session: Session, message: Message) -> None:
+        """Take a QoS 0 message that must not overtake an older retained one of its topic (4.6.0-6)."""
+        if self._has_room(session, message):
+            self.wait(session, Outgoing(message, 0))
+
     def offer_retained(self, session: Session, owed: list[tuple[Message, int]]) -> None:
-        """Take the retained messages that a new subscription is owed, with the QoS of each (3.3.1-6)."""
-        session.retained.extend(owed)
+        """Queue the retained messages that a new subscription is owed, with the QoS of each (3.3.1-6)."""
+        for message, qos in owed:
+            outgoing = Outgoing(message, qos, is_retained=True)
+            if qos and not session.is_clean:
+                self._store.add_delivery(session, outgoing)
+            self.wait(session, outgoing)
         self.pump(session)
 
     def resume(self, session: Session) -> None:
@@ -83,22 +103,18 @@ class Delivery:
         if connection is None:
             return
         turns = SENDS_PER_TURN
-        while (
-            session.queue and not connection.is_paused and len(session.inflight) < self._limits.max_inflight and turns
-        ):
+        while session.queue and not connection.is_paused and turns:
+            outgoing = session.queue[0]
+            if outgoing.qos and len(session.inflight) >= self._limits.max_inflight:
+                return
             turns -= 1
-            outgoing = session.queue.popleft()
-            session.queued_bytes -= outgoing.message.size
+            session.queue.popleft()
+            self._uncount(session, outgoing)
             if self._may_have(session, outgoing.message.topic):
                 self._send(session, outgoing)
             else:
                 self._forget(outgoing)
-        while not session.queue and session.retained and not connection.is_paused and turns:
-            if len(session.inflight) >= self._limits.max_inflight:
-                return
-            turns -= 1
-            self._send_retained(session, session.retained.popleft())
-        if not turns and (session.queue or session.retained):
+        if not turns and session.queue:
             connection.call_next_turn(self.pump, session)
 
     def acknowledged(self, session: Session, packet_id: int) -> bool:
@@ -110,7 +126,7 @@ class Delivery:
             return False
         del session.inflight[packet_id]
         self._forget(outgoing)
-        if session.queue or session.retained:
+        if session.queue:
             self.pump(session)
         return True
 
@@ -127,8 +143,10 @@ class Delivery:
             if outgoing.row:
                 self._store.mark_sent(outgoing)
         if connection is not None:
-            # 4.3.3: a PUBREC of an unknown id is answered as well, so that its sender can end.
-            connection.send(acknowledgement(PUBREL, packet_id))
+            # 4.3.3: a PUBREC of an unknown id is answered as well, so that its sender can end. What is stored is
+            # released there first: after a power cut the message must not come again.
+            must_wait = outgoing is not None and bool(outgoing.row)
+            connection.acknowledge(acknowledgement(PUBREL, packet_id), must_wait=must_wait)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:
@@ -140,13 +158,16 @@ class Delivery:
             return False
         del session.inflight[packet_id]
         self._forget(outgoing)
-        if session.queue or session.retained:
+        if session.queue:
             self.pump(session)
         return True
 
     def _send(self, session: Session, outgoing: Outgoing) -> None:
         connection = session.connection
         if connection is None:
+            return
+        if not outgoing.qos:
+            connection.send(self._encode(outgoing, is_duplicate=False))
             return
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
@@ -155,18 +176,15 @@ class Delivery:
         connection.send(self._encode(outgoing, is_duplicate=False))
         outgoing.is_sent = True
 
-    def _send_retained(self, session: Session, owed: tuple[Message, int]) -> None:
-        message, qos = owed
-        connection = session.connection
-        if connection is None or not self._may_have(session, message.topic):
-            return
-        if not qos:
-            connection.send(publish(message.topic_bytes, message.payload, is_retained=True))
-            return
-        outgoing = Outgoing(message, qos, is_retained=True)
-        if not session.is_clean:
-            self._store.add_delivery(session, outgoing)
-        self._send(session, outgoing)
+    def _uncount(self, session: Session, outgoing: Outgoing) -> None:
+        topic = outgoing.message.topic
+        if not outgoing.is_retained:
+            session.queued_messages -= 1
+            session.queued_bytes -= outgoing.message.size
+        elif session.owed.get(topic, 0) > 1:
+            session.owed[topic] -= 1
+        else:
+            session.owed.pop(topic, None)
 
     def _may_have(self, session: Session, topic: str) -> bool:
         principal = session.principal
@@ -174,13 +192,13 @@ class Delivery:
 
     def _has_room(self, session: Session, message: Message) -> bool:
         has_room = (
-            len(session.queue) < self._limits.max_queued_messages
+            session.queued_messages < self._limits.max_queued_messages
             and session.queued_bytes + message.size <= self._limits.max_queued_bytes
         )
         if not has_room and not session.is_drop_logged:
             session.is_drop_logged = True
             log.warning(
-                "queue_full", client_id=session.client_id, queued=len(session.queue), bytes=session.queued_bytes
+                "queue_full", client_id=session.client_id, queued=session.queued_messages, bytes=session.queued_bytes
             )
         return has_room
 

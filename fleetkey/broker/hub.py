@@ -85,21 +85,21 @@ class Hub:
                 outgoing = Outgoing(message, delivery.qos)
                 outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id
                 outgoing.is_released, outgoing.is_sent = delivery.is_released, bool(delivery.packet_id)
+                outgoing.is_retained = delivery.is_retained
                 if delivery.packet_id:
                     session.inflight[delivery.packet_id] = outgoing
                     session.last_packet_id = delivery.packet_id
                 else:
-                    session.queue.append(outgoing)
-                    session.queued_bytes += message.size
+                    self.delivery.wait(session, outgoing)
             self.sessions[session.client_id] = session
         self._tick()
 
     def stop(self) -> None:
-        """Close every connection, without wills: nobody is there to hear them."""
+        """Close every connection; nobody said DISCONNECT, so the wills go out, to queues and as retained (3.1.2-8)."""
         if self._ticker is not None:
             self._ticker.cancel()
         for connection in list(self.population.connections):
-            connection.close("shutdown", is_graceful=True)
+            connection.close("shutdown")
 
     def arrived(self, connection: Connection) -> bool:
         """Count a new connection; False if there is no room."""
@@ -128,15 +128,23 @@ class Hub:
                 is_retained=will.is_retained,
             )
 
-    def open_session(self, connection: Connection, connect: Connect, principal: Principal, client_id: str) -> bool:
-        """Give a connection its session: the one there is, or a new one (3.1.2.4). Returns whether one was there."""
+    def open_session(
+        self, connection: Connection, connect: Connect, principal: Principal, client_id: str
+    ) -> tuple[bool, bool]:
+        """Give a connection its session: the one there is, or a new one (3.1.2.4).
+
+        Returns:
+            whether one was there, and whether CONNACK must wait until the store has forgotten an older one.
+        """
         self.population.admitted(connection)
         existing = self.sessions.get(client_id)
         if existing is not None and existing.connection is not None:
             existing.connection.close("taken_over")
             # A clean session ended with its connection.
             existing = self.sessions.get(client_id)
+        must_wait = False
         if existing is not None and connect.is_clean:
+            must_wait = bool(existing.row)
             self.drop_session(existing)
             existing = None
         is_present = existing is not None
@@ -154,7 +162,7 @@ class Hub:
         session.connection, session.is_drop_logged = connection, False
         connection.session, connection.principal, connection.will = session, principal, connect.will
         connection.keep_alive_seconds = connect.keep_alive_seconds * 1.5
-        return is_present
+        return is_present, must_wait
 
     def opened(self, connection: Connection, *, is_resumed: bool) -> None:
         """Go on with a session whose CONNACK was sent."""
@@ -172,7 +180,7 @@ class Hub:
         session.subscriptions = {}
         session.queue.clear()
         session.inflight.clear()
-        session.retained.clear()
+        session.owed.clear()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         if session.row:
@@ -212,6 +220,9 @@ class Hub:
         session = connection.session
         if session is None:
             return
+        if not all(is_topic_filter(topic_filter) for topic_filter in filters):
+            msg = "an ill-formed topic filter"
+            raise packets.MalformedPacketError(msg)
         for topic_filter in filters:
             if session.subscriptions.pop(topic_filter, None) is not None:
                 self.tree.remove(topic_filter, session)
@@ -233,12 +244,15 @@ class Hub:
         self.store.add_inbound(session, packet_id)
         return True
 
-    def release(self, session: Session, packet_id: int) -> None:
-        """Forget a QoS 2 message's id."""
-        if packet_id in session.inbound:
-            session.inbound.discard(packet_id)
-            if not session.is_clean:
-                self.store.drop_inbound(session, packet_id)
+    def release(self, session: Session, packet_id: int) -> bool:
+        """Forget a QoS 2 message's id; True if the store has to forget it as well."""
+        if packet_id not in session.inbound:
+            return False
+        session.inbound.discard(packet_id)
+        if session.is_clean:
+            return False
+        self.store.drop_inbound(session, packet_id)
+        return True
 
     def forward(self, connection: Connection, topic_bytes: bytes, topic: str, wire: bytes, payload_at: int) -> None:
         """Pass a QoS 0 message on, as the bytes that came in."""
@@ -249,7 +263,9 @@ class Hub:
             self.events.published(connection, Message(topic, topic_bytes, wire[payload_at:], 0))
         for session, _ in route.targets:
             receiver = session.connection
-            if receiver is not None and not receiver.is_paused:
+            if session.owed and topic in session.owed:
+                self.delivery.follow(session, Message(topic, topic_bytes, wire[payload_at:], 0))
+            elif receiver is not None and not receiver.is_paused:
                 receiver.send(wire)
 
     def publish(self, connection: Connection | None, message: Message, *, is_retained: bool = False) -> bool:
@@ -272,6 +288,8 @@ class Hub:
             qos = min(granted, message.qos)
             if qos:
                 must_wait |= self.delivery.offer(session, message, qos)
+            elif session.owed and message.topic in session.owed:
+                self.delivery.follow(session, message)
             elif (receiver := session.connection) is not None and not receiver.is_paused:
                 wire = wire or packets.publish(message.topic_bytes, message.payload)
                 receiver.send(wire)
@@ -281,6 +299,8 @@ class Hub:
         """Keep a message for later subscribers; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
         # What the broker says of itself is said anew after a restart.
         is_stored = not message.topic.startswith("$")
+        if is_stored and self.store.is_failing:
+            return True
         if not message.payload:
             if self.retained.drop(message.topic) is None:
                 return False

@@ -31,8 +31,10 @@ COMMIT_SECONDS = 0.005
 """How long notes are gathered before a commit; the promise is 50 ms from note to acknowledgement."""
 MAX_NOTES = 20_000
 """Notes that may wait; above it, connections that add to them are not read from until a commit."""
-MAX_KEPT_REMOVALS = 100_000
-"""Removals kept for a next try while the disk can't be written."""
+RETRY_SECONDS = 1.0
+"""Between two tries while the disk can't be written."""
+MAX_KEPT = 100_000
+"""Notes kept for a next try; then the oldest go."""
 
 Statement = tuple[str, tuple[Any, ...]]
 
@@ -47,6 +49,7 @@ class StoredDelivery:
     qos: int
     packet_id: int
     is_released: bool
+    is_retained: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,11 +77,12 @@ class BrokerStore:
         self._connection = open_broker_database(path)
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fleetkey-broker-store")
         self._notes: list[Statement] = []
-        self._removals: deque[Statement] = deque(maxlen=MAX_KEPT_REMOVALS)
+        self._kept: deque[Statement] = deque(maxlen=MAX_KEPT)
         self._waiters: list[Callable[[bool], None]] = []
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._is_failing = False
+        self.is_failing = False
+        """Whether the last commit failed: nothing new may be taken that would have to be stored."""
         self._rows = {
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
             for table in ("sessions", "deliveries")
@@ -87,7 +91,7 @@ class BrokerStore:
     @property
     def is_behind(self) -> bool:
         """Whether more is noted than should wait."""
-        return len(self._notes) + len(self._removals) > MAX_NOTES
+        return len(self._notes) > MAX_NOTES
 
     def after_commit(self, callback: Callable[[bool], None]) -> None:
         """Call back when everything noted so far is committed (True) or could not be (False)."""
@@ -129,12 +133,13 @@ class BrokerStore:
         outgoing.row = self._rows["deliveries"]
         message = outgoing.message
         self._note(
-            "INSERT INTO deliveries (row, session, topic, payload, qos) VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO deliveries (row, session, topic, payload, qos, is_retained) VALUES (?, ?, ?, ?, ?, ?)",
             outgoing.row,
             session.row,
             message.topic,
             message.payload,
             outgoing.qos,
+            int(outgoing.is_retained),
         )
 
     def mark_sent(self, outgoing: Outgoing) -> None:
@@ -190,8 +195,8 @@ class BrokerStore:
         for row, packet_id in self._connection.execute("SELECT session, packet_id FROM inbound"):
             if row in sessions:
                 sessions[row].inbound.add(packet_id)
-        for session, row, topic, payload, qos, packet_id, is_released in self._connection.execute(
-            "SELECT session, row, topic, payload, qos, packet_id, is_released FROM deliveries ORDER BY row"
+        for session, row, topic, payload, qos, packet_id, is_released, is_retained in self._connection.execute(
+            "SELECT session, row, topic, payload, qos, packet_id, is_released, is_retained FROM deliveries ORDER BY row"
         ):
             if session in sessions:
                 sessions[session].deliveries.append(
@@ -202,6 +207,7 @@ class BrokerStore:
                         qos=qos,
                         packet_id=packet_id,
                         is_released=bool(is_released),
+                        is_retained=bool(is_retained),
                     )
                 )
         return list(sessions.values())
@@ -222,12 +228,13 @@ class BrokerStore:
 
     def _schedule(self) -> None:
         if self._timer is None and not self._is_committing:
-            self._timer = asyncio.get_running_loop().call_later(COMMIT_SECONDS, self._begin_commit)
+            delay = RETRY_SECONDS if self.is_failing else COMMIT_SECONDS
+            self._timer = asyncio.get_running_loop().call_later(delay, self._begin_commit)
 
     def _begin_commit(self) -> None:
         self._timer = None
         self._is_committing = True
-        statements, self._notes = [*self._removals, *self._notes], []
+        statements, self._notes = [*self._kept, *self._notes], []
         waiters, self._waiters = self._waiters, []
         loop = asyncio.get_running_loop()
         future = self._executor.submit(self._commit, statements)
@@ -252,18 +259,17 @@ class BrokerStore:
         self, error: BaseException | None, statements: list[Statement], waiters: list[Callable[[bool], None]]
     ) -> None:
         self._is_committing = False
+        self._kept.clear()
         if error is None:
-            self._removals.clear()
-            if self._is_failing:
+            if self.is_failing:
                 log.warning("broker_store_recovered")
         else:
-            if not self._is_failing:
+            if not self.is_failing:
                 log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
-            # Additions were not acknowledged, so their senders will send them again. Removals must not be lost.
-            self._removals.clear()
-            self._removals.extend(statement for statement in statements if not statement[0].startswith("INSERT"))
-        self._is_failing = error is not None
-        if self._notes or self._waiters:
+            # Nothing of it was acknowledged, and it is in memory: it is tried again, so that the two stay the same.
+            self._kept.extend(statements)
+        self.is_failing = error is not None
+        if self._notes or self._waiters or self._kept:
             self._schedule()
         for waiter in waiters:
             waiter(error is None)

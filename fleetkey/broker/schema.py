@@ -26,7 +26,8 @@ def _sessions(db: Database) -> None:
              PRIMARY KEY (session, filter)) WITHOUT ROWID""",
         """CREATE TABLE deliveries (
              row INTEGER PRIMARY KEY, session INTEGER NOT NULL, topic TEXT NOT NULL, payload BLOB NOT NULL,
-             qos INTEGER NOT NULL, packet_id INTEGER NOT NULL DEFAULT 0, is_released INTEGER NOT NULL DEFAULT 0)""",
+             qos INTEGER NOT NULL, packet_id INTEGER NOT NULL DEFAULT 0, is_released INTEGER NOT NULL DEFAULT 0,
+             is_retained INTEGER NOT NULL DEFAULT 0)""",
         "CREATE INDEX deliveries_by_session ON deliveries (session)",
         """CREATE TABLE inbound (
              session INTEGER NOT NULL, packet_id INTEGER NOT NULL, PRIMARY KEY (session, packet_id)) WITHOUT ROWID""",

@@ -65,11 +65,12 @@ class Session:
         "is_clean",
         "is_drop_logged",
         "last_packet_id",
+        "owed",
         "owner",
         "principal",
         "queue",
         "queued_bytes",
-        "retained",
+        "queued_messages",
         "row",
         "subscriptions",
     )
@@ -83,12 +84,14 @@ class Session:
         self.connection: Connection | None = None
         self.subscriptions: dict[str, int] = {}
         self.queue: deque[Outgoing] = deque()
+        self.queued_messages = 0
         self.queued_bytes = 0
+        """What of the queue counts against its bounds: everything but the retained messages that it is owed."""
+        self.owed: dict[str, int] = {}
+        """Topics of the retained messages in the queue, with how many there are; newer messages wait behind them."""
         self.inflight: OrderedDict[int, Outgoing] = OrderedDict()
         self.inbound: set[int] = set()
         """Packet ids of QoS 2 messages that were taken and not yet released (4.3.3)."""
-        self.retained: deque[tuple[Message, int]] = deque()
-        """Retained messages that a new subscription is owed, with the QoS of each."""
         self.last_packet_id = 0
         self.expires_at: float | None = None
         self.row = 0

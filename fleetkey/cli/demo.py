@@ -47,6 +47,8 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
 
     Runs a real server on a temporary registry, on loopback and free ports; the settings and the registry of this
     installation stay untouched. Takes a few seconds; exit status 1 if anything is not as promised.
+
+    Example: fleetkey demo --json
     """
     del config, data_dir
     configure_logs(LogSettings(level="error"))

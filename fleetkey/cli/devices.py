@@ -53,7 +53,10 @@ def show(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one device and its active keys."""
+    """Show one device and its active keys.
+
+    Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
     with opened_store(config, data_dir) as store:
         fields = device_fields(store.get_device(device_id))
         fields["keys"] = [key_fields(key) for _, key in store.list_keys(device_id=device_id, limit=1000)]
@@ -69,7 +72,10 @@ def approve(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a pending device have credentials the next time it registers."""
+    """Let a pending device have credentials the next time it registers.
+
+    Example: fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
     with opened_store(config, data_dir) as store:
         device = store.get_device(device_id)
         if device.state is DeviceState.DISABLED:
@@ -85,7 +91,10 @@ def disable(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Disconnect a device within a second and keep it out; it can't register its way back."""
+    """Disconnect a device within a second and keep it out; it can't register its way back.
+
+    Example: fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
     with opened_store(config, data_dir) as store:
         _print_device(store, device_id, DeviceState.DISABLED, as_json=as_json)
 
@@ -97,7 +106,10 @@ def enable(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a disabled device in again, with the keys it had."""
+    """Let a disabled device in again, with the keys it had.
+
+    Example: fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
     with opened_store(config, data_dir) as store:
         if store.get_device(device_id).state is DeviceState.PENDING:
             msg = f"device {device_id} is pending; see: fleetkey devices approve {device_id}"
@@ -112,7 +124,10 @@ def delete(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forget a device and retire its keys; its serial may register as a new device while it is on the allow-list."""
+    """Forget a device and retire its keys; its serial may register as a new device while it is on the allow-list.
+
+    Example: fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
     with opened_store(config, data_dir) as store:
         store.delete_device(device_id, actor=actor())
     if as_json:

@@ -48,7 +48,10 @@ def list_keys(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List keys, in order of issue; secrets are not stored and can't be shown."""
+    """List keys, in order of issue; secrets are not stored and can't be shown.
+
+    Example: fleetkey keys list --applications --json
+    """
     kind = KeyKind.APPLICATION if applications else None
     with opened_store(config, data_dir) as store:
         print_list(_all(store, device, kind, include_retired=everything), COLUMNS, as_json=as_json)
@@ -123,7 +126,10 @@ def revoke(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Retire a key for good and disconnect whoever uses it, within a second."""
+    """Retire a key for good and disconnect whoever uses it, within a second.
+
+    Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
+    """
     with opened_store(config, data_dir) as store:
         print_one(key_fields(store.revoke_key(key, actor=actor())), as_json=as_json)
 
@@ -139,7 +145,10 @@ def rotate(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a device's keys end after a grace period; it is refused then and registers again."""
+    """Let a device's keys end after a grace period; it is refused then and registers again.
+
+    Example: fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
+    """
     settings = settings_from(config, data_dir)
     grace = settings.registration.grace_seconds if grace_seconds is None else grace_seconds
     with opened_store(config, data_dir) as store:

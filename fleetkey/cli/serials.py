@@ -66,7 +66,10 @@ def import_file(
 
 @app.command("list")
 def list_serials(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Print the serials, in order. JSON: an array of strings."""
+    """Print the serials, in order. JSON: an array of strings.
+
+    Example: fleetkey serials list --json
+    """
     with opened_store(config, data_dir) as store:
         if not as_json:
             for serial in store.iter_serials():
@@ -87,7 +90,10 @@ def remove(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a serial off the list. A device that registered with it stays; see `fleetkey devices disable`."""
+    """Take a serial off the list. A device that registered with it stays; see `fleetkey devices disable`.
+
+    Example: fleetkey serials remove SN-0001
+    """
     with opened_store(config, data_dir) as store:
         store.remove_serial(serial, actor=actor())
     if as_json:

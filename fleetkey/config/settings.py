@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MAX_COUNT = 1_000_000_000
+SQLITE_SCHEME = "sqlite:///"
 
 
 def _split_commas(value: object) -> object:
@@ -55,6 +56,13 @@ def _required_address(value: str) -> str:
         msg = "an address is needed, such as 127.0.0.1:8080"
         raise ValueError(msg)
     return _address(value)
+
+
+def _store_url(value: str) -> str:
+    if value and (not value.startswith(SQLITE_SCHEME) or value == SQLITE_SCHEME):
+        msg = f"{value.partition(':')[0]!r} is not a supported store; write sqlite:///path or leave it empty"
+        raise ValueError(msg)
+    return value
 
 
 def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -258,7 +266,7 @@ class AccessSettings(_Table):
 class StoreSettings(_Table):
     """`[store]`: where the registry is kept."""
 
-    url: str = ""
+    url: Annotated[str, AfterValidator(_store_url)] = ""
     """`sqlite:///path`; empty = `fleetkey.db` in `data_dir`."""
     busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     """How long a change waits for another process that is writing."""
