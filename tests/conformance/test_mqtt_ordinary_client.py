@@ -1,0 +1,45 @@
+"""A client that knows nothing but the standard (7): paho, over TCP and WebSocket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.mqtt import Message, Will
+
+if TYPE_CHECKING:
+    from tests.support.wire_clients import Clients
+
+pytestmark = pytest.mark.xdist_group("mqtt_ordinary_client")
+
+
+@pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
+def test_whole_story(mqtt: Clients, *, websocket: bool) -> None:
+    """Nothing outside the standard is needed to use all of it (7.0.0-2)."""
+    device = mqtt.fleet.device()
+    client = mqtt.fleet.client(device, clean=False, websocket=websocket).connect()
+    application = mqtt.fleet.application()
+    with mqtt.fleet.client(application, websocket=websocket) as backend:
+        assert backend.subscribe("devices/+/state", "devices/+/gone", qos=2) == [2, 2]
+        assert client.subscribe(device.topic("command"), device.topic("config"), qos=2) == [2, 2]
+        for qos in range(3):
+            assert client.publish(device.topic("state"), f"up {qos}", qos=qos)
+            assert backend.publish(device.topic("command"), f"down {qos}", qos=qos)
+            assert backend.hears(device.topic("state"), f"up {qos}")
+            assert client.hears(device.topic("command"), f"down {qos}")
+        assert [message.qos for message in backend.messages] == [0, 1, 2]
+        client.close()
+        assert backend.publish(device.topic("command"), "waited", qos=2)
+        assert backend.publish(device.topic("config"), "kept", qos=1, retain=True)
+        will = Will(device.topic("gone"), b"gone", 2)
+        client = mqtt.fleet.client(device, clean=False, websocket=websocket, will=will).connect()
+        assert client.is_session_present
+        assert client.hears(device.topic("command"), "waited")
+        assert client.hears(device.topic("config"), "kept")
+        client.unsubscribe(device.topic("config"))
+        client.subscribe(device.topic("config"))
+        assert client.hears(device.topic("config"), "kept")
+        assert client.messages[-1] == Message(device.topic("config"), b"kept", 1, retain=True)
+        client.drop()
+        assert backend.hears(device.topic("gone"), b"gone")

@@ -1,0 +1,97 @@
+"""What holds for every test run: no secret may turn up anywhere, and soaks run only when asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped] # it ships no py.typed
+
+from tests.support.fleet import Fleet
+from tests.support.ledger import VARIABLE, Ledger, open_ledger
+from tests.support.server import NO_LIMITS, ServerProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from _pytest.terminal import TerminalReporter
+
+LEDGER = pytest.StashKey[Ledger]()
+LEAKS = pytest.StashKey[list[str]]()
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the run's ledger, once; xdist's workers find it in their environment."""
+    if not _is_worker(config):
+        config.stash[LEDGER] = open_ledger()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave soaks out, unless `-m` speaks of them."""
+    if "soak" in (config.getoption("markexpr") or ""):
+        return
+    soaks = [item for item in items if item.get_closest_marker("soak")]
+    if soaks:
+        config.hook.pytest_deselected(items=soaks)
+        items[:] = [item for item in items if item not in soaks]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
+    """Run each module's tests in one worker, in the order of collection, so that its server is started once.
+
+    xdist 3.8's own `loadgroup` marks groups in a place where pytest 9.2 doesn't look.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Search all that was recorded for every secret that any test obtained; one found fails the run."""
+    ledger = session.config.stash.get(LEDGER, None)
+    if ledger is None:
+        return
+    leaks = session.config.stash[LEAKS] = ledger.leaks()
+    if leaks:
+        leaks.append(f"what was searched is in {ledger.folder}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    else:
+        ledger.remove()
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Say where secrets were found."""
+    leaks = config.stash.get(LEAKS, [])
+    if leaks:
+        terminalreporter.section("secrets were found where none may be", red=True)
+        for line in leaks:
+            terminalreporter.line(line)
+
+
+@pytest.fixture
+def empty_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Give a test a ledger of its own."""
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    monkeypatch.setenv(VARIABLE, str(folder))
+    return Ledger(folder)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a server for a module's tests, with every listener that needs no certificate and without rate limits."""
+    environment = {
+        **NO_LIMITS,
+        "FLEETKEY_MQTT__WS_BIND": "127.0.0.1:0",
+        "FLEETKEY_MQTT__CONNECT_TIMEOUT_SECONDS": "2",
+    }
+    with ServerProcess(tmp_path_factory.mktemp("server"), environment=environment) as server:
+        yield Fleet(server)

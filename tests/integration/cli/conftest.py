@@ -1,0 +1,22 @@
+"""A command line on an empty registry."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.cli.cli_rig import CommandLine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Give a test a registry of its own and the commands for it."""
+    for name in [name for name in os.environ if name.upper().startswith("FLEETKEY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+    return CommandLine(tmp_path, monkeypatch, capsys)

@@ -1,0 +1,97 @@
+"""`fleetkey devices`: looking at devices and changing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.cli.cli_rig import CommandLine
+
+
+def _state(fleetkey: CommandLine, device_id: str) -> str:
+    state: str = fleetkey.json("devices", "show", device_id)["state"]
+    return state
+
+
+def test_list(fleetkey: CommandLine) -> None:
+    """All of them, or those in a state or with tags; JSON is an array, also of none."""
+    assert fleetkey.json("devices", "list") == []
+    assert fleetkey.text("devices", "list") == "(none)\n"
+    first, second = fleetkey.device("SN-1")[0], fleetkey.device("SN-2", is_pending=True)[0]
+    fleetkey.json("devices", "tag", first, "site=north", "line=3")
+    assert [device["device_id"] for device in fleetkey.json("devices", "list")] == sorted((first, second))
+    assert [device["serial"] for device in fleetkey.json("devices", "list", "--state", "pending")] == ["SN-2"]
+    assert [device["serial"] for device in fleetkey.json("devices", "list", "--tag", "site=north")] == ["SN-1"]
+    assert fleetkey.json("devices", "list", "--tag", "site=north", "--tag", "line=4") == []
+    assert first in fleetkey.text("devices", "list")
+
+
+def test_show(fleetkey: CommandLine) -> None:
+    """One device with its keys, without any secret or hash."""
+    device_id, key = fleetkey.device("SN-1")
+    shown = fleetkey.json("devices", "show", device_id)
+    assert (shown["device_id"], shown["serial"], shown["state"], shown["tags"]) == (device_id, "SN-1", "active", {})
+    assert [(one["key"], one["status"]) for one in shown["keys"]] == [(key, "active")]
+    assert "secret" not in str(shown)
+    said = fleetkey.text("devices", "show", device_id)
+    assert key in said
+    assert "$2a$" not in said
+
+
+def test_approve(fleetkey: CommandLine) -> None:
+    """A pending device becomes active; one that is active stays so."""
+    device_id, _ = fleetkey.device(is_pending=True)
+    assert _state(fleetkey, device_id) == "pending"
+    assert fleetkey.json("devices", "approve", device_id)["state"] == "active"
+    assert fleetkey.json("devices", "approve", device_id)["state"] == "active"
+
+
+def test_approve_disabled(fleetkey: CommandLine) -> None:
+    """Approving is not enabling."""
+    device_id, _ = fleetkey.device()
+    fleetkey.json("devices", "disable", device_id)
+    assert "devices enable" in fleetkey.error("devices", "approve", device_id)
+    assert _state(fleetkey, device_id) == "disabled"
+
+
+def test_disable_and_enable(fleetkey: CommandLine) -> None:
+    """The state changes and the key stays."""
+    device_id, key = fleetkey.device()
+    assert fleetkey.json("devices", "disable", device_id)["state"] == "disabled"
+    assert fleetkey.json("devices", "enable", device_id)["state"] == "active"
+    assert [one["key"] for one in fleetkey.json("devices", "show", device_id)["keys"]] == [key]
+
+
+def test_enable_pending(fleetkey: CommandLine) -> None:
+    """Enabling is not approving."""
+    device_id, _ = fleetkey.device(is_pending=True)
+    assert "devices approve" in fleetkey.error("devices", "enable", device_id)
+    assert _state(fleetkey, device_id) == "pending"
+
+
+def test_delete(fleetkey: CommandLine) -> None:
+    """The device is gone; its key is retired, not forgotten."""
+    device_id, key = fleetkey.device()
+    assert fleetkey.json("devices", "delete", device_id) == {"deleted": device_id}
+    assert fleetkey.json("devices", "list") == []
+    assert fleetkey.json("keys", "list") == []
+    assert [(one["key"], one["status"]) for one in fleetkey.json("keys", "list", "--all")] == [(key, "retired")]
+    assert device_id in fleetkey.error("devices", "delete", device_id)
+
+
+def test_tag(fleetkey: CommandLine) -> None:
+    """`NAME=VALUE` sets, `NAME=` takes away, and the others stay."""
+    device_id, _ = fleetkey.device()
+    assert fleetkey.json("devices", "tag", device_id, "site=north", "line=a=b")["tags"] == {
+        "site": "north",
+        "line": "a=b",
+    }
+    assert fleetkey.json("devices", "tag", device_id, "site=", "floor=2")["tags"] == {"line": "a=b", "floor": "2"}
+    assert fleetkey.json("devices", "show", device_id)["tags"] == {"line": "a=b", "floor": "2"}
+
+
+def test_tag_one_that_is_none(fleetkey: CommandLine) -> None:
+    """All of them or none."""
+    device_id, _ = fleetkey.device()
+    assert "128" in fleetkey.error("devices", "tag", device_id, "site=north", "line=" + "x" * 129)
+    assert fleetkey.json("devices", "show", device_id)["tags"] == {}

@@ -1,0 +1,123 @@
+"""`fleetkey doctor`: what is wrong, what to do about it, and an exit status for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.cli.cli_rig import CommandLine
+
+FREE = "[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n"
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """Take a port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening.getsockname()[1]
+
+
+def _examine(fleetkey: CommandLine, settings: str, *, status: int = 0) -> dict[str, Any]:
+    (fleetkey.folder / "fleetkey.toml").write_text(settings)
+    findings = fleetkey("doctor", "--data-dir", fleetkey.data_dir, "--json", status=status).json
+    for finding in findings:
+        assert set(finding) == {"check", "verdict", "detail", "advice"}
+        assert bool(finding["advice"]) == (finding["verdict"] != "ok")
+    return {finding["check"]: finding["verdict"] for finding in findings}
+
+
+def test_all_well(fleetkey: CommandLine) -> None:
+    """A sound installation: every check is ok, with and without a registry, and none is made."""
+    verdicts = _examine(fleetkey, FREE)
+    assert set(verdicts.values()) == {"ok"}
+    assert {"settings", "topics", "store", "clock", "http port", "mqtt port"} <= set(verdicts)
+    assert not fleetkey.data_dir.exists()
+    fleetkey.device()
+    assert set(_examine(fleetkey, FREE).values()) == {"ok"}
+    said = fleetkey.text("doctor")
+    assert "OK" in said
+    assert "FAILED" not in said
+
+
+def test_port_in_use(fleetkey: CommandLine, taken: int) -> None:
+    """A warning, as it may be Fleetkey itself."""
+    verdicts = _examine(fleetkey, f"[http]\nbind = '127.0.0.1:{taken}'\n[mqtt]\nbind = '127.0.0.1:0'\n")
+    assert (verdicts["http port"], verdicts["mqtt port"]) == ("warning", "ok")
+
+
+def test_open_to_others(fleetkey: CommandLine) -> None:
+    """Secrets without TLS beyond this machine are a warning."""
+    verdicts = _examine(fleetkey, "[http]\nbind = '0.0.0.0:0'\n[mqtt]\nbind = '127.0.0.1:0'\n")
+    assert verdicts["exposure"] == "warning"
+
+
+def test_readable_by_others(fleetkey: CommandLine) -> None:
+    """A registry that other users may reach is a warning that says how to close it."""
+    fleetkey.device()
+    fleetkey.database.chmod(0o644)
+    assert _examine(fleetkey, FREE)["permissions"] == "warning"
+    assert "chmod" in fleetkey.text("doctor")
+
+
+def test_clock_behind_the_registry(fleetkey: CommandLine) -> None:
+    """Entries from the future are a warning."""
+    with fleetkey.store() as store:
+        store._clock = lambda: 4_000_000_000.0
+        store.add_serials(["SN-1"], actor="test")
+    assert _examine(fleetkey, FREE)["clock"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("settings", "check"),
+    [
+        ("nope = 1\n", "settings"),
+        ("[http\n", "settings"),
+        (FREE + "[topics]\npublish = ['{nope}/#']\n", "topics"),
+        (FREE + "[store]\nurl = 'letters://somewhere'\n", "store"),
+        ("[http]\nbind = '192.0.2.1:8080'\n[mqtt]\nbind = '127.0.0.1:0'\n", "http port"),
+        (FREE + "tls_cert = 'none.pem'\ntls_key = 'none.pem'\n", "mqtt TLS"),
+    ],
+    ids=["unknown_key", "no_toml", "topic_pattern", "store_url", "foreign_address", "no_certificate"],
+)
+def test_failed(fleetkey: CommandLine, settings: str, check: str) -> None:
+    """What keeps the server from starting is a failure with advice, and exit status 1."""
+    assert _examine(fleetkey, settings, status=1)[check] == "failed"
+
+
+def test_foreign_file(fleetkey: CommandLine) -> None:
+    """A registry that is none is a failure, and is left as it is."""
+    fleetkey.data_dir.mkdir()
+    fleetkey.database.write_bytes(b"a letter")
+    assert _examine(fleetkey, FREE, status=1)["store"] == "failed"
+    assert fleetkey.database.read_bytes() == b"a letter"
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["the_folder", "a_folder_above"])
+def test_data_folder_is_a_file(fleetkey: CommandLine, *, below: bool) -> None:
+    """A data folder that `serve` could not make is a failure."""
+    fleetkey.data_dir.write_text("in the way")
+    folder = fleetkey.data_dir / "deeper" if below else fleetkey.data_dir
+    assert _verdict_of_store(fleetkey, folder) == "failed"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_data_folder_not_writable(fleetkey: CommandLine) -> None:
+    """A data folder below one that this user can't write to is a failure."""
+    fleetkey.folder.joinpath("fleetkey.toml").write_text(FREE)
+    fleetkey.data_dir.mkdir(mode=0o500)
+    assert _verdict_of_store(fleetkey, fleetkey.data_dir / "deeper") == "failed"
+
+
+def _verdict_of_store(fleetkey: CommandLine, folder: Path) -> str:
+    (fleetkey.folder / "fleetkey.toml").write_text(FREE)
+    findings = json.loads(fleetkey("doctor", "--data-dir", folder, "--json", status=1).out)
+    verdict: str = {finding["check"]: finding["verdict"] for finding in findings}["store"]
+    return verdict

@@ -1,0 +1,142 @@
+"""`fleetkey keys`: keys for applications, and the end of keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleetkey.access import verify_secret
+from tests.support.ledger import the_ledger
+
+if TYPE_CHECKING:
+    from tests.integration.cli.cli_rig import CommandLine
+
+NOTHING: dict[str, Any] = {"all_devices": False, "device_ids": [], "tags": [], "publish": [], "subscribe": []}
+SCOPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "all_devices": (("--all-devices",), {"all_devices": True}),
+    "device": (("--device", "{id}"), {"device_ids": ["{id}"]}),
+    "tag": (("--tag", "site=north", "--tag", "line=3"), {"tags": [["site", "north"], ["line", "3"]]}),
+    "device_or_tag": (("--device", "{id}", "--tag", "a=b"), {"device_ids": ["{id}"], "tags": [["a", "b"]]}),
+    "publish": (("--publish", "news/all", "--publish", "x/+"), {"publish": ["news/all", "x/+"]}),
+    "subscribe": (("--subscribe", "news/#"), {"subscribe": ["news/#"]}),
+    "all_and_topics": (
+        ("--all-devices", "--publish", "p", "--subscribe", "s"),
+        {"all_devices": True, "publish": ["p"], "subscribe": ["s"]},
+    ),
+}
+HEX_64 = re.compile(r"[0-9a-f]{64}")
+
+
+def _create(fleetkey: CommandLine, *scope: str) -> dict[str, Any]:
+    made: dict[str, Any] = fleetkey.json("keys", "create", "--application", "back end", *scope)
+    the_ledger().note_secret(made["secret"])
+    return made
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_create(fleetkey: CommandLine, name: str) -> None:
+    """The key has exactly the scope that was asked for, and its secret verifies against what is stored."""
+    device_id, _ = fleetkey.device()
+    options, scope = SCOPES[name]
+    made = _create(fleetkey, *(option.format(id=device_id) for option in options))
+    expected = {**NOTHING, **{field: _filled(value, device_id) for field, value in scope.items()}}
+    assert made["scope"] == expected
+    assert re.fullmatch(r"[0-9a-f]{32}", made["key"])
+    assert HEX_64.fullmatch(made["secret"])
+    listed = fleetkey.json("keys", "list", "--applications")
+    assert [(one["key"], one["name"], one["kind"], one["status"], one["scope"]) for one in listed] == [
+        (made["key"], "back end", "application", "active", expected)
+    ]
+    with fleetkey.store() as store:
+        login = store.find_login(made["key"])
+    assert login is not None
+    assert verify_secret(made["secret"].encode(), login.secret_hash)
+
+
+def _filled(value: Any, device_id: str) -> Any:
+    return [device_id if item == "{id}" else item for item in value] if isinstance(value, list) else value
+
+
+def test_create_for_people(fleetkey: CommandLine) -> None:
+    """The secret is shown, once."""
+    said = fleetkey.text("keys", "create", "--application", "x", "--all-devices")
+    (secret,) = HEX_64.findall(said)
+    the_ledger().note_secret(secret)
+    for again in (fleetkey.text("keys", "list"), fleetkey.text("audit"), str(fleetkey.json("keys", "list", "--all"))):
+        assert secret not in again
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["for_people", "for_scripts"])
+def test_create_save(fleetkey: CommandLine, *, as_json: bool) -> None:
+    """The credentials go to a new file that only its owner can read, and no secret is printed."""
+    file = fleetkey.folder / "back-end.json"
+    words = ("keys", "create", "--application", "x", "--all-devices", "--save", file, "--data-dir", fleetkey.data_dir)
+    ended = fleetkey(*words, *(["--json"] if as_json else []))
+    assert file.stat().st_mode & 0o777 == 0o600
+    saved = json.loads(file.read_text())
+    the_ledger().note_secret(saved["secret"])
+    assert saved["secret"] not in ended.out + ended.err
+    assert HEX_64.search(ended.out + ended.err) is None
+    assert saved["key"] in ended.out
+    assert saved["mqtt"] == {"host": "127.0.0.1", "port": 1883, "tls": False}
+    assert [one["key"] for one in fleetkey.json("keys", "list")] == [saved["key"]]
+
+
+def test_create_save_over_a_file(fleetkey: CommandLine) -> None:
+    """A file that is there is left as it is, and no key is made."""
+    file = fleetkey.folder / "back-end.json"
+    file.write_text("mine")
+    assert str(file) in fleetkey.error("keys", "create", "--application", "x", "--all-devices", "--save", file)
+    assert file.read_text() == "mine"
+    assert fleetkey.json("keys", "list", "--all") == []
+
+
+def test_create_save_nowhere(fleetkey: CommandLine) -> None:
+    """A file that can't be written is named, and no key is made."""
+    file = fleetkey.folder / "nowhere" / "back-end.json"
+    assert str(file) in fleetkey.error("keys", "create", "--application", "x", "--all-devices", "--save", file)
+    assert fleetkey.json("keys", "list", "--all") == []
+
+
+def test_create_save_for_unknown_device(fleetkey: CommandLine) -> None:
+    """A key that was not made leaves no file behind."""
+    file = fleetkey.folder / "back-end.json"
+    fleetkey.error("keys", "create", "--application", "x", "--device", "0" * 24, "--save", file)
+    assert not file.exists()
+
+
+def test_list(fleetkey: CommandLine) -> None:
+    """All of them, a device's, or those of applications; JSON is an array, also of none."""
+    assert fleetkey.json("keys", "list") == []
+    (device_id, key), (_, other) = fleetkey.device("SN-1"), fleetkey.device("SN-2")
+    made = _create(fleetkey, "--all-devices")["key"]
+    assert [one["key"] for one in fleetkey.json("keys", "list")] == [key, other, made]
+    assert [one["key"] for one in fleetkey.json("keys", "list", "--device", device_id)] == [key]
+    assert [one["key"] for one in fleetkey.json("keys", "list", "--applications")] == [made]
+    said = fleetkey.text("keys", "list")
+    assert key in said
+    assert "$2a$" not in said
+
+
+def test_revoke(fleetkey: CommandLine) -> None:
+    """The key is retired for good; a second time changes nothing."""
+    _, key = fleetkey.device()
+    retired = fleetkey.json("keys", "revoke", key)
+    assert (retired["key"], retired["status"]) == (key, "retired")
+    assert retired["retired_at"]
+    assert fleetkey.json("keys", "revoke", key) == retired
+    assert fleetkey.json("keys", "list") == []
+
+
+def test_rotate(fleetkey: CommandLine) -> None:
+    """A device's keys get an end: after the grace period that is asked for, or the one of the settings."""
+    device_id, key = fleetkey.device()
+    assert fleetkey.json("keys", "rotate", device_id) == {"device_id": device_id, "keys": 1, "grace_seconds": 86_400}
+    far = fleetkey.json("keys", "list")[0]["expires_at"]
+    assert fleetkey.json("keys", "rotate", device_id, "--grace-seconds", "60")["grace_seconds"] == 60
+    (listed,) = fleetkey.json("keys", "list")
+    assert listed["key"] == key
+    assert listed["expires_at"] < far

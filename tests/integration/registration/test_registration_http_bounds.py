@@ -1,0 +1,163 @@
+"""What one HTTP connection may take of time, bytes and room."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.registration.registration_rig import (
+    at_refusal,
+    head,
+    is_closed,
+    raw_connection,
+    read_answer,
+    serving,
+)
+from tests.support.problems import assert_problem
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+    from tests.support.fleet import Fleet
+
+HEADER_SECONDS = 10.0
+MAX_HEADER_BYTES = 16 * 1024
+BODY_SECONDS = 0.5
+PATIENCE_SECONDS = 7.0
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a server that waits half a second for a body."""
+    with serving(tmp_path_factory.mktemp("hasty"), http__body_timeout_seconds=str(BODY_SECONDS)) as fleet:
+        yield fleet
+
+
+def _held_open(connections: dict[str, socket.socket], seconds: float) -> set[str]:
+    """Send a byte on each now and then, for as long as this, and return which of them the server left open."""
+    left = dict(connections)
+    deadline = time.monotonic() + seconds
+    while left and time.monotonic() < deadline:
+        for name, connection in list(left.items()):
+            try:
+                connection.sendall(b" ")
+            except ConnectionError:
+                del left[name]
+                continue
+            if is_closed(connection, 0.1):
+                del left[name]
+    return set(left)
+
+
+def test_slow_headers(fleet: Fleet) -> None:
+    """A connection that sends nothing, or one byte now and then, gets 408 after ten seconds and is closed."""
+    with at_refusal(fleet), raw_connection(fleet) as silent, raw_connection(fleet) as slow:
+        began = time.monotonic()
+        slow.sendall(head())
+        while time.monotonic() - began < HEADER_SECONDS - 1:
+            slow.sendall(b"X")
+            time.sleep(0.5)
+        for connection in (silent, slow):
+            assert_problem(read_answer(connection), 408)
+            assert HEADER_SECONDS - 0.5 < time.monotonic() - began < HEADER_SECONDS + 3
+            assert is_closed(connection, 1)
+
+
+def test_slow_body(hasty: Fleet) -> None:
+    """A body that comes too slowly gets 408, though what came by then would be enough."""
+    body = json.dumps({"serial": hasty.serial()}).encode()
+    length = {"Content-Length": str(len(body) + 100)}
+    with at_refusal(hasty, "body_too_slow"), raw_connection(hasty) as connection:
+        began = time.monotonic()
+        connection.sendall(head(**length) + b"\r\n" + body)
+        assert_problem(read_answer(connection), 408)
+        assert BODY_SECONDS <= time.monotonic() - began < BODY_SECONDS + 3
+
+
+def test_slow_body_connection(hasty: Fleet) -> None:
+    """After its 408 the connection is closed, also if the rest goes on coming."""
+    with raw_connection(hasty) as connection:
+        connection.sendall(head(**{"Content-Length": "1000"}) + b"\r\n{")
+        assert_problem(read_answer(connection), 408)
+        assert not _held_open({"slow": connection}, 2)
+
+
+def test_slow_body_after_refusal(hasty: Fleet) -> None:
+    """A body that was refused before it came can't hold its connection open for as long as it likes."""
+    length = {"Content-Length": "1000"}
+    requests = {
+        "404": head("/nowhere", **length),
+        "413": head(**{"Content-Length": "100000"}),
+        "415": head(**length, **{"Content-Type": "text/plain"}),
+    }
+    with ExitStack() as stack:
+        connections = {status: stack.enter_context(raw_connection(hasty)) for status in requests}
+        for status, connection in connections.items():
+            connection.sendall(requests[status] + b"\r\n{")
+            assert_problem(read_answer(connection), int(status))
+        assert _held_open(connections, PATIENCE_SECONDS) == set()
+
+
+def _long_head(kind: str, length: int) -> bytes:
+    if kind == "line":
+        return head("/register?" + "x" * (length - len(head("/register?")) - 2)) + b"\r\n"
+    many = {f"X-{number}": "x" * 90 for number in range(100)} if kind == "many_headers" else {}
+    return head(**many, **{"X-Long": "x" * (length - len(head(**many, **{"X-Long": ""})) - 2)}) + b"\r\n"
+
+
+@pytest.mark.parametrize("kind", ["line", "one_header", "many_headers"])
+@pytest.mark.parametrize("piece", [512, 1_000_000], ids=["in_pieces", "at_once"])
+def test_headers_too_long(fleet: Fleet, kind: str, piece: int) -> None:
+    """Line and headers over 16 KiB are 431 and the connection is closed, however they come."""
+    data = _long_head(kind, MAX_HEADER_BYTES + 100)
+    with at_refusal(fleet), raw_connection(fleet) as connection:
+        for start in range(0, len(data), piece):
+            connection.sendall(data[start : start + piece])
+            time.sleep(0.002)
+        assert_problem(read_answer(connection), 431)
+        assert is_closed(connection, 1)
+
+
+def test_headers_too_long_in_second_request(fleet: Fleet) -> None:
+    """The bound is the same for each request of a connection."""
+    with raw_connection(fleet) as connection:
+        connection.sendall(head("/health", method="GET") + b"\r\n")
+        assert read_answer(connection, "/health").status_code == 200
+        connection.sendall(_long_head("one_header", MAX_HEADER_BYTES + 100))
+        assert_problem(read_answer(connection), 431)
+        assert is_closed(connection, 1)
+
+
+@pytest.mark.parametrize("piece", [512, 1_000_000], ids=["in_pieces", "at_once"])
+def test_headers_long_enough(fleet: Fleet, piece: int) -> None:
+    """15 KiB of headers are taken, request after request."""
+    body = json.dumps({"serial": fleet.serial()}).encode()
+    data = head(**{"X-Long": "x" * 15_000, "Content-Length": str(len(body))}) + b"\r\n" + body
+    with raw_connection(fleet) as connection:
+        for _ in range(3):
+            for start in range(0, len(data), piece):
+                connection.sendall(data[start : start + piece])
+            assert read_answer(connection).status_code == 200
+
+
+def test_too_many_connections(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """`max_connections` are served; the one above gets 503 as a problem; one that leaves makes room."""
+    request = head("/health", method="GET") + b"\r\n"
+    with serving(tmp_path_factory.mktemp("narrow"), http__max_connections="2") as fleet, ExitStack() as stack:
+        first, second = (stack.enter_context(raw_connection(fleet)) for _ in range(2))
+        for connection in (first, second):
+            connection.sendall(request)
+            assert read_answer(connection, "/health").status_code == 200
+        with raw_connection(fleet) as third:
+            assert_problem(read_answer(third), 503)
+            assert is_closed(third, 1)
+        first.close()
+        time.sleep(0.2)
+        with raw_connection(fleet) as fourth:
+            fourth.sendall(request)
+            assert read_answer(fourth, "/health").status_code == 200

@@ -1,0 +1,74 @@
+"""Running `python -m fleetkey …` as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support.ledger import the_ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["REPOSITORY", "Finished", "clean_environment", "cli"]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """What it printed with `--json`."""
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line with which it failed; asserts that it is one, and no traceback."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        assert "Traceback" not in self.err
+        assert len(lines) == 1, self.err
+        return lines[0]
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return this process's environment without anyone's Fleetkey settings."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("FLEETKEY_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", **(extra or {})}
+
+
+def cli(
+    *arguments: str | Path,
+    data_dir: Path | None = None,
+    stdin: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    seconds: float = 60,
+) -> Finished:
+    """Run a command to its end; what it says on standard error is searched for secrets when the run ends."""
+    command = [sys.executable, "-m", "fleetkey", *map(str, arguments)]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
+    ended = subprocess.run(
+        command,
+        input=stdin if stdin is not None else b"",
+        capture_output=True,
+        env=clean_environment(environment),
+        cwd=folder or Path.home(),
+        timeout=seconds,
+        check=False,
+    )
+    finished = Finished(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    the_ledger().note_text(finished.err)
+    return finished
