@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak check bench format clean
+.PHONY: help run demo test soak fuzz check bench format clean
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -20,10 +20,13 @@ demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
 	@exec $(BIN)/fleetkey demo $(ARGS)
 
 test: $(VENV)/.dev ## Set up, then run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
 	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
+
+fuzz: $(VENV)/.dev ## 1,000,000 mutated packets against a running broker
+	@FUZZ_PACKETS=1000000 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/fuzz/test_fuzz_packets.py $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types and import rules
 	@$(BIN)/ruff check .

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped] # it ships no py.typed
 
 from tests.support.fleet import Fleet
 from tests.support.ledger import VARIABLE, Ledger, open_ledger
@@ -39,18 +38,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if soaks:
         config.hook.pytest_deselected(items=soaks)
         items[:] = [item for item in items if item not in soaks]
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling | None:
-    """Run each module's tests in one worker, in the order of collection, so that its server is started once.
-
-    xdist 3.8's own `loadgroup` marks groups in a place where pytest 9.2 doesn't look.
-    """
-    if config.getoption("dist") != "loadgroup":
-        return None
-    config.option.loadscopereorder = False
-    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict, deque
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class AttemptLimiter:
         return wait
 
 
+@lru_cache(maxsize=10_000)
 def address_bucket(address: str) -> str:
     """Return what attempts are counted by: the IPv4 address, or the /64 of an IPv6 address.
 

@@ -405,9 +405,6 @@ class Connection:
         if not must_wait and not self._deferred_acks:
             self.send(acknowledgement)
             return
-        if must_wait and self.hub.store.is_failing:
-            self.close("not_stored")
-            return
         self._deferred_acks += 1
 
         def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback

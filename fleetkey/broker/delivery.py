@@ -11,6 +11,7 @@ from fleetkey.broker.packets import PUBREL, acknowledgement, publish
 from fleetkey.broker.session import Message, Outgoing
 
 if TYPE_CHECKING:
+    from fleetkey.broker.connection import Connection
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.persistence import BrokerStore
     from fleetkey.broker.session import Session
@@ -43,9 +44,6 @@ class Delivery:
             and not connection.is_paused
             and len(session.inflight) < self._limits.max_inflight
         )
-        if not session.is_clean and self._store.is_failing:
-            # Nothing new is taken that would have to be stored; its sender is told by a closed connection.
-            return True
         if not can_send and not self._has_room(session, message):
             return False
         outgoing = Outgoing(message, qos)
@@ -90,8 +88,7 @@ class Delivery:
             if outgoing.is_released:
                 connection.send(acknowledgement(PUBREL, packet_id))
             elif self._may_have(session, outgoing.message.topic):
-                connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
-                outgoing.is_sent = True
+                self._transmit(session, connection, outgoing)
             else:
                 del session.inflight[packet_id]
                 self._forget(outgoing)
@@ -173,8 +170,28 @@ class Delivery:
         session.inflight[outgoing.packet_id] = outgoing
         if outgoing.row:
             self._store.mark_sent(outgoing)
-        connection.send(self._encode(outgoing, is_duplicate=False))
-        outgoing.is_sent = True
+        self._transmit(session, connection, outgoing)
+
+    def _transmit(self, session: Session, connection: Connection, outgoing: Outgoing) -> None:
+        """Put a message on the wire; a stored QoS 2 one when its packet id is stored as well.
+
+        Otherwise it could come again under another id after a power cut, and its receiver would take it twice.
+        """
+        if outgoing.is_sent or not outgoing.row or outgoing.qos == 1:
+            connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
+            outgoing.is_sent = True
+            return
+
+        def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
+            if session.connection is not connection or session.inflight.get(outgoing.packet_id) is not outgoing:
+                return
+            if is_stored:
+                connection.send(self._encode(outgoing, is_duplicate=False))
+                outgoing.is_sent = True
+            else:
+                self._store.after_commit(committed)
+
+        self._store.after_commit(committed)
 
     def _uncount(self, session: Session, outgoing: Outgoing) -> None:
         topic = outgoing.message.topic

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 REFUSED = 0x80
 MAX_ROUTES = 50_000
 """Topics whose receivers are remembered."""
+MAX_LOGGED_BOUNDS = 10_000
+"""Bounds and clients that were logged together and are not again; then it begins anew."""
 LINGER_SECONDS = 2.0
 """How long a closed connection may take to send what is written."""
 TICK_SECONDS = 0.5
@@ -62,6 +64,7 @@ class Hub:
         self.retained = RetainedMessages(max_per_owner=limits.max_retained)
         self.sessions: dict[str, Session] = {}
         self.population = Population(limits)
+        self._logged_bounds: set[tuple[str, ...]] = set()
         self._hears_messages = events.hears_messages
         self._routes: dict[bytes, _Route] = {}
         self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
@@ -235,7 +238,7 @@ class Hub:
     def take(self, session: Session, packet_id: int) -> bool:
         """Remember a QoS 2 message's id until it is released (4.3.3); True if that is stored."""
         if len(session.inbound) >= self.limits.max_unreleased:
-            log.warning("bound_reached", bound="max_unreleased", client_id=session.client_id)
+            self._log_bound("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
             raise packets.MalformedPacketError(msg)
         session.inbound.add(packet_id)
@@ -299,8 +302,6 @@ class Hub:
         """Keep a message for later subscribers; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
         # What the broker says of itself is said anew after a restart.
         is_stored = not message.topic.startswith("$")
-        if is_stored and self.store.is_failing:
-            return True
         if not message.payload:
             if self.retained.drop(message.topic) is None:
                 return False
@@ -309,7 +310,7 @@ class Hub:
             return is_stored
         kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
         if not self.retained.keep(kept):
-            log.warning("bound_reached", bound="max_retained", owner=owner)
+            self._log_bound("max_retained", owner=owner)
             return False
         if is_stored:
             self.store.keep_retained(kept)
@@ -323,6 +324,16 @@ class Hub:
     def scopes_changed(self) -> None:
         """Decide again who receives what."""
         self.tree.generation += 1
+
+    def _log_bound(self, bound: str, **whose: str) -> None:
+        """Say once that someone reached a bound, not as often as it does."""
+        logged = (bound, *whose.values())
+        if logged in self._logged_bounds:
+            return
+        if len(self._logged_bounds) >= MAX_LOGGED_BOUNDS:
+            self._logged_bounds.clear()
+        self._logged_bounds.add(logged)
+        log.warning("bound_reached", bound=bound, **whose)
 
     def _route(self, topic_bytes: bytes, topic: str) -> _Route:
         targets = [
@@ -344,7 +355,7 @@ class Hub:
             else limits.max_subscriptions_per_application
         )
         if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
-            log.warning("bound_reached", bound="max_subscriptions", client_id=session.client_id)
+            self._log_bound("max_subscriptions", client_id=session.client_id)
             return False
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
             return False

@@ -31,7 +31,7 @@ COMMIT_SECONDS = 0.005
 """How long notes are gathered before a commit; the promise is 50 ms from note to acknowledgement."""
 MAX_NOTES = 20_000
 """Notes that may wait; above it, connections that add to them are not read from until a commit."""
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 0.1
 """Between two tries while the disk can't be written."""
 MAX_KEPT = 100_000
 """Notes kept for a next try; then the oldest go."""
@@ -82,7 +82,7 @@ class BrokerStore:
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
         self.is_failing = False
-        """Whether the last commit failed: nothing new may be taken that would have to be stored."""
+        """Whether the last commit failed; nothing that must be stored is acknowledged until one succeeds."""
         self._rows = {
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
             for table in ("sessions", "deliveries")

@@ -96,7 +96,7 @@ def test_one_frame_for_all(mqtt: Clients) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_frames_of_any_length(mqtt: Clients, seed: int) -> None:
     """Frames end anywhere, and may be empty or fragmented themselves; the packets are the same (6.0.0-2)."""
-    chance, wire = random.Random(seed), mqtt.open(websocket=True)  # noqa: S311 - no secret
+    chance, wire = random.Random(seed), mqtt.open(websocket=True)
     data = b"".join(_conversation(mqtt, mqtt.topic("x")))
     cuts = sorted(chance.choices(range(len(data)), k=30))
     frames = [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
@@ -185,7 +185,7 @@ def test_keep_alive(mqtt: Clients) -> None:
 @pytest.mark.parametrize("size", [125, 126, 65_535, 65_536, 200_000])
 def test_sizes_of_frames(mqtt: Clients, size: int) -> None:
     """Messages around the sizes at which a frame's header grows pass unchanged (6.0.0-1)."""
-    topic, payload = mqtt.topic("x"), random.Random(size).randbytes(size)  # noqa: S311 - no secret
+    topic, payload = mqtt.topic("x"), random.Random(size).randbytes(size)
     wire = mqtt.connect(websocket=True)
     wire.subscribe(topic)
     wire.publish(topic, payload)

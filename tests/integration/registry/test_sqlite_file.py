@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlite_utils import Database
+
+MAX_STEPS = 200
 
 
 @pytest.fixture
@@ -174,6 +176,44 @@ def test_open_impossible_place(where: str, path: Path) -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         SqliteStore(target)
     assert str(target) in str(caught.value)
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["stays_open", "closes"])
+def test_open_made_meanwhile(stays: bool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 - a row
+    """Whichever step another process makes, uses and closes the same new registry before: both succeed."""
+    connect = sqlite3.connect
+    others: list[SqliteStore] = []
+    steps_left = 0
+
+    def make_it(_: str) -> None:
+        nonlocal steps_left
+        steps_left -= 1
+        if steps_left == 0:
+            # Where the one under test holds a lock by now, the other process waits; here it gives up.
+            with suppress(StoreError):
+                others.append(SqliteStore(target, busy_timeout_seconds=0.01))
+                issue(others[-1])
+                if not stays:
+                    others.pop().close()
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        connection.set_trace_callback(make_it)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    for step in range(1, MAX_STEPS):
+        target = path.with_name(f"{step}.db")
+        steps_left = step
+        with closing(SqliteStore(target)) as store:
+            issue(store, "mine")
+        if steps_left > 0:
+            break
+    else:
+        pytest.fail("opening takes more steps than this test looks at")
+    for other in others:
+        assert other.find_device("mine")
+        other.close()
 
 
 @pytest.mark.parametrize("journal_mode", ["WAL", "DELETE"])

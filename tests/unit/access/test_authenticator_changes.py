@@ -189,6 +189,37 @@ async def test_tags_change_a_devices_scope(make_world: WorldFactory) -> None:
     await until(lambda: principal.is_revoked)
 
 
+async def test_on_rescoped(make_world: WorldFactory) -> None:
+    """Who asked is told when someone in use reaches other topics, and not when a change makes no difference to them."""
+    world = make_world(pattern="sites/{tag:site}/{device_id}")
+    credentials = world.device()
+    world.store.tag_device(credentials.client_id, {"site": "a"}, actor="cli")
+    told: list[str] = []
+    principal = await world.connect(credentials)
+    world.authenticator.on_rescoped(lambda: told.append(principal.scope.publish[0]))
+    world.apply_committed()
+    world.store.tag_device(credentials.client_id, {"floor": "1"}, actor="cli")
+    world.apply_committed()
+    await asyncio.sleep(0.1)
+    assert told == []
+    world.store.tag_device(credentials.client_id, {"site": "b"}, actor="cli")
+    world.apply_committed()
+    await until(lambda: told == [f"sites/b/{credentials.client_id}"])
+
+
+async def test_on_deleted(world: World) -> None:
+    """Who asked is told of every device that is deleted, connected or not, and of no other change."""
+    connected, absent = world.device("S1"), world.device("S2")
+    await world.connect(connected)
+    told: list[str] = []
+    world.authenticator.on_deleted(told.append)
+    for credentials in (absent, connected):
+        _disable(world.store, credentials)
+        world.store.delete_device(credentials.client_id, actor="cli")
+    world.apply_committed()
+    assert told == [absent.client_id, connected.client_id]
+
+
 async def test_reset(world: World, bcrypt: Bcrypt) -> None:
     """After a RESET everyone is looked at again: who may stay stays, who may not is revoked, nothing is remembered."""
     credentials, gone = world.device(), world.device("S2")

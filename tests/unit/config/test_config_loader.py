@@ -76,6 +76,26 @@ def test_load_settings_comma_list(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.topics.publish == ("a/{device_id}", "b")
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        pytest.param("registration.refuse_status", "401", 401, id="one_of_a_few_numbers"),
+        pytest.param("registration.max_keys", "7", 7, id="number"),
+        pytest.param("http.body_timeout_seconds", "2.5", 2.5, id="fraction"),
+        pytest.param("registration.require_approval", "true", True, id="yes_or_no"),
+        pytest.param("topics.preset", "losant", "losant", id="one_of_a_few_words"),
+        pytest.param("registration.verifiers", "allowlist,open", ("allowlist", "open"), id="list"),
+    ],
+)
+def test_load_settings_every_kind_of_variable(
+    key: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable is a text, and becomes what its setting is."""
+    table, name = key.split(".")
+    monkeypatch.setenv(f"FLEETKEY_{table}__{name}".upper(), text)
+    assert getattr(getattr(load_settings(), table), name) == value
+
+
 def test_load_settings_variable_in_lower_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Case in a variable's name doesn't count."""
     monkeypatch.setenv("fleetkey_http__bind", "127.0.0.1:9")
@@ -190,7 +210,14 @@ def test_load_settings_folder_for_a_file() -> None:
     assert "given.toml" in _refusal(Path("given.toml"))
 
 
-def test_load_settings_wrong_value_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A value of the wrong type isn't shown: it may be a secret in the wrong place."""
-    monkeypatch.setenv("FLEETKEY_HTTP__MAX_CONNECTIONS", "hunter2hunter2")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        pytest.param("FLEETKEY_HTTP__MAX_CONNECTIONS", "hunter2hunter2", id="wrong_type"),
+        pytest.param("FLEETKEY_STORE__URL", "postgresql://fleet:hunter2@localhost/fleet", id="password_in_a_url"),
+    ],
+)
+def test_load_settings_wrong_value_not_repeated(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value that may have a secret in it isn't shown."""
+    monkeypatch.setenv(variable, value)
     assert "hunter2" not in _refusal()

@@ -1,0 +1,163 @@
+"""The load generator: compiled when it is needed, and driven line by line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from benchmarks.broker_fleet import FIRST_DEVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from benchmarks.broker_fleet import BrokerFleet
+    from benchmarks.broker_servers import Broker
+
+__all__ = ["LoadGenerator", "Phase", "compile_loadgen", "compiler_path"]
+
+SOURCE = Path(__file__).with_name("loadgen.c")
+PARALLEL = 100
+WINDOW = 200
+NO_SUBSCRIPTION = -1
+STOP_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """What one command of the load generator did: connections or messages, and how long each took."""
+
+    done: int
+    failed: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+    @property
+    def rate(self) -> float:
+        """How many were done a second."""
+        return self.done / self.seconds
+
+
+def compiler_path() -> str | None:
+    """Return where a C compiler is."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
+def compile_loadgen(folder: Path) -> Path:
+    """Compile the load generator into a folder."""
+    compiler, program = compiler_path(), folder / "loadgen"
+    assert compiler is not None
+    subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+    return program
+
+
+class LoadGenerator:
+    """The clients of one fleet, in a process of their own; use it as a context manager.
+
+    Devices are counted from 0. A method returns when its phase is over and raises if anything in it failed.
+    """
+
+    def __init__(self, program: Path, broker: Broker, fleet: BrokerFleet) -> None:
+        self._process = subprocess.Popen(
+            [str(program), "127.0.0.1", str(broker.port), str(fleet.clients)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+
+    def __enter__(self) -> Self:
+        """Nothing is connected yet."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the process, and with it its connections."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+    def connect(self, first: int, count: int, *, parallel: int = PARALLEL, is_subscribing: bool = True) -> Phase:
+        """Connect devices, each subscribed to its own commands or to nothing, and let them stay."""
+        qos = 0 if is_subscribing else NO_SUBSCRIPTION
+        return self._run("connect", FIRST_DEVICE + first, count, parallel, qos)
+
+    def churn(self, first: int, count: int, *, parallel: int = PARALLEL, is_subscribing: bool = False) -> Phase:
+        """Connect devices, and disconnect each as soon as it is in."""
+        qos = 0 if is_subscribing else NO_SUBSCRIPTION
+        return self._run("churn", FIRST_DEVICE + first, count, parallel, qos)
+
+    def close(self, first: int, count: int) -> Phase:
+        """Disconnect devices."""
+        return self._run("close", FIRST_DEVICE + first, count)
+
+    def connect_back_end(self, *, qos: int = 0) -> None:
+        """Connect the back end and subscribe it to every device's state."""
+        self._run("connect", 0, 1, 1, NO_SUBSCRIPTION)
+        self.listen(qos=qos)
+
+    def listen(self, *, qos: int) -> None:
+        """Subscribe the back end to every device's state, with another QoS."""
+        self._run("listen", qos)
+
+    def state(self, devices: int, messages: int, *, qos: int = 0, window: int = WINDOW) -> Phase:
+        """Let the first `devices` publish their state in turn, until the back end has all messages."""
+        return self._run("state", FIRST_DEVICE, devices, messages, window, qos)
+
+    def command(self, devices: int, messages: int, *, qos: int = 0, window: int = WINDOW) -> Phase:
+        """Let the back end publish to the first `devices` in turn, until each has its messages."""
+        return self._run("command", FIRST_DEVICE, devices, messages, window, qos)
+
+    def echo(self, device: int, messages: int) -> Phase:
+        """Let one device publish to its own command topic and wait for the message, one after the other."""
+        return self._run("echo", FIRST_DEVICE + device, messages)
+
+    @contextmanager
+    def flooding(self, device: int) -> Iterator[list[Phase]]:
+        """Let one device publish as fast as the broker takes it, while the block runs; yields as `pacing` does."""
+        with self._meanwhile("flood", FIRST_DEVICE + device) as phases:
+            yield phases
+
+    @contextmanager
+    def pacing(self, devices: int, rate: int) -> Iterator[list[Phase]]:
+        """Let the first `devices` publish `rate` messages a second in all, while the block runs.
+
+        Yields a list that gets one phase at the end of the block: what the back end had of it.
+        """
+        with self._meanwhile("pace", FIRST_DEVICE, devices, rate) as phases:
+            yield phases
+
+    @contextmanager
+    def _meanwhile(self, command: str, *arguments: int) -> Iterator[list[Phase]]:
+        phases: list[Phase] = []
+        self._tell(command, *arguments)
+        yield phases
+        self._tell("stop")
+        phases.append(self._answer(command))
+
+    def _run(self, command: str, *arguments: int) -> Phase:
+        self._tell(command, *arguments)
+        return self._answer(command)
+
+    def _tell(self, command: str, *arguments: int) -> None:
+        assert self._process.stdin is not None
+        print(command, *arguments, file=self._process.stdin, flush=True)
+
+    def _answer(self, command: str) -> Phase:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the load generator ended"
+        phase = Phase(**json.loads(line))
+        assert not phase.failed, f"{command}: {phase}"
+        return phase

@@ -1,0 +1,227 @@
+"""What deciding about every message costs, in the path of a message through the broker's core, in this process.
+
+Ours is the product: devices that were let in by their secrets publish, packet by packet as from a socket, and the back
+end is written to. The peer is the same core with the decisions cut out, in this benchmark only: it asks nobody whether
+the sender may publish or the receiver receive, and doesn't look whether either was revoked. What a broker without
+isolation needs as well stays in: framing, a well-formed topic, finding the receivers.
+
+There are no sockets, so a message costs less than in a real broker, and the share of the decisions is more.
+
+`known topics`: every device publishes to one topic again and again, as a fleet does. `new topics`: no topic comes
+twice, so each is decided and routed for the first time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from typing import TYPE_CHECKING, Any
+
+import uvloop
+
+from benchmarks.figure import Figure, Target
+from benchmarks.logins import opened_authenticator
+from benchmarks.rounds import alternate
+from fleetkey.access import ConnectAttempt, Principal
+from fleetkey.broker import FleetkeyBroker, Limits, broker_config, packets
+from fleetkey.broker.connection import QOS_0_PUBLISH, Connection, State
+from fleetkey.cli.logs import configure_logs
+from fleetkey.config import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from benchmarks.broker_fleet import BrokerFleet
+    from fleetkey.access import Action, Authenticator
+    from fleetkey.config import Settings
+
+__all__ = ["scope_figures"]
+
+DEVICES = 1_000
+MESSAGES = 5_000
+ROUNDS = 101
+"""Many short ones: what is measured is small, and both sides should meet the same moments of the machine."""
+PAYLOAD = b"x" * 64
+MICROSECONDS = 1e6
+TCP = "tcp"
+CLEAN_SESSION_WITH_PASSWORD = 0xC2
+PROTOCOL_LEVEL = 4
+
+
+class _Sink:
+    """The part of a transport that a connection uses; counts what is written and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def get_extra_info(self, _: str) -> Any:
+        return ("127.0.0.1", 1)
+
+    def write(self, _: bytes) -> None:
+        self.written += 1
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        """Nothing is ever buffered."""
+
+    def pause_reading(self) -> None:
+        """Nothing is read."""
+
+    resume_reading = close = abort = pause_reading
+
+
+class _Anyone(Principal):
+    """A principal that nobody asks anything."""
+
+    __slots__ = ()
+
+    def allows(self, action: Action, topic: str) -> bool:
+        del action, topic
+        return True
+
+
+def _anyone(principal: Principal) -> _Anyone:
+    return _Anyone(
+        key=principal.key,
+        kind=principal.kind,
+        device_id=principal.device_id,
+        name=principal.name,
+        scope=principal.scope,
+    )
+
+
+class _UncheckedConnection(Connection):
+    """A connection that passes every well-formed QoS 0 message on, whoever sent it."""
+
+    __slots__ = ()
+
+    def _on_publish(self, first: int, data: bytes, position: int, start: int, end: int) -> None:
+        topic_end = start + 2 + (data[start] << 8 | data[start + 1])
+        topic_bytes = data[start + 2 : topic_end]
+        assert first == QOS_0_PUBLISH
+        if topic_end > end:
+            raise packets.MalformedPacketError
+        try:
+            topic = self._topics[topic_bytes]
+        except KeyError:
+            assert self.principal is not None
+            topic = self._decide_topic(self.principal, topic_bytes)
+        assert topic is not None
+        self.hub.forward(self, topic_bytes, topic, data[position:end], topic_end - position)
+
+
+class _Core:
+    """A broker without listeners, its devices connected and its back end subscribed."""
+
+    def __init__(self, broker: FleetkeyBroker, kind: type[Connection], clients: list[str]) -> None:
+        self._hub = broker._hub  # noqa: SLF001 - the core is what is measured
+        self._kind = kind
+        self.back_end = _Sink()
+        self._admit(clients[0], self.back_end).data_received(
+            _packet(packets.SUBSCRIBE << 4 | 2, b"\0\1" + _text("devices/+/state/#") + b"\0")
+        )
+        self.devices = [self._admit(client, _Sink()) for client in clients[1:]]
+
+    async def close(self) -> None:
+        """Close the broker's store."""
+        await self._hub.store.close()
+
+    def _admit(self, client: str, sink: _Sink) -> Connection:
+        client_id, username, password = client.split("\t")
+        connection = self._kind(self._hub, TCP)
+        connection.connection_made(sink)  # type: ignore[arg-type] # the part of it that is used
+        head = _text("MQTT") + bytes((PROTOCOL_LEVEL, CLEAN_SESSION_WITH_PASSWORD, 0, 0))
+        connection.data_received(
+            _packet(packets.CONNECT << 4, head + _text(client_id) + _text(username) + _text(password))
+        )
+        assert connection.state is State.OPEN
+        assert connection.session is not None
+        assert connection.principal is not None
+        if self._kind is _UncheckedConnection:
+            connection.principal = connection.session.principal = _anyone(connection.principal)
+        return connection
+
+
+def scope_figures(folder: Path, fleet: BrokerFleet) -> list[Figure]:
+    """Measure with topics that come again, and with topics that don't."""
+    clients = fleet.clients.read_text().splitlines()[: DEVICES + 1]
+    settings = load_settings(None, {"data_dir": fleet.data_dir})
+    configure_logs(settings.log)
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        opened_authenticator(runner, fleet.data_dir) as authenticator,
+    ):
+        cores = runner.run(_open_cores(folder, settings, authenticator, clients))
+        counter = itertools.count()
+        figures = [
+            _figure("known topics", cores, lambda: itertools.repeat("state"), (Target("ratio", "<=", 1.1),)),
+            _figure("new topics", cores, lambda: (f"state/{number}" for number in counter), ()),
+        ]
+        for core in cores:
+            runner.run(core.close())
+    return figures
+
+
+async def _open_cores(
+    folder: Path, settings: Settings, authenticator: Authenticator, clients: list[str]
+) -> list[_Core]:
+    """Return the core as it is, and without decisions."""
+    for client in clients:
+        client_id, username, password = client.split("\t")
+        # From here on the secret is remembered, and a CONNECT is decided at once.
+        await authenticator.authenticate(
+            ConnectAttempt(client_id=client_id, username=username, password=password.encode(), address="127.0.0.1")
+        )
+    config, limits = broker_config(settings.mqtt, authenticator), Limits.from_settings(settings.mqtt)
+    return [
+        _Core(FleetkeyBroker(config, authenticator, limits, folder / f"{kind.__name__}.db"), kind, clients)
+        for kind in (Connection, _UncheckedConnection)
+    ]
+
+
+def _figure(name: str, cores: list[_Core], tails: Callable[[], Iterator[str]], targets: tuple[Target, ...]) -> Figure:
+    checked, unchecked = cores
+    ours, peer = alternate(
+        lambda: _seconds_per_message(checked, tails()) * MICROSECONDS,
+        lambda: _seconds_per_message(unchecked, tails()) * MICROSECONDS,
+        rounds=ROUNDS,
+    )
+    return Figure(
+        name=f"broker, message path, {name}",
+        unit="µs",
+        ours_rounds=ours,
+        peer_rounds=peer,
+        peer_name="the same core without decisions about the message",
+        targets=targets,
+        note=f"{DEVICES:,} devices, {MESSAGES:,} messages a round, processor time, no sockets",
+    )
+
+
+def _seconds_per_message(core: _Core, tails: Iterator[str]) -> float:
+    senders = itertools.islice(itertools.cycle(core.devices), MESSAGES)
+    messages = [
+        (sender, _packet(packets.PUBLISH << 4, _text(f"devices/{sender.session.client_id}/{next(tails)}") + PAYLOAD))
+        for sender in senders
+        if sender.session is not None
+    ]
+    before = core.back_end.written
+    start = time.thread_time()
+    for sender, message in messages:
+        sender.data_received(message)
+    seconds = time.thread_time() - start
+    assert core.back_end.written - before == MESSAGES
+    return seconds / MESSAGES
+
+
+def _text(text: str) -> bytes:
+    return len(text).to_bytes(2, "big") + text.encode()
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    length = len(body)
+    encoded = bytes((length,)) if length < 128 else bytes((length % 128 | 0x80, length // 128))
+    return bytes((first,)) + encoded + body

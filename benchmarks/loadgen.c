@@ -1,0 +1,194 @@
+// loadgen: a small epoll MQTT 3.1.1 load generator, for measuring brokers on loopback.
+//
+//   loadgen HOST PORT CREDENTIALS
+//
+// CREDENTIALS holds a client a line: client id, user name and password, separated by tabs. Client 0 is the back end, the
+// others are devices. Commands come in on standard input, one a line; each is answered with one JSON object on a line.
+//
+//   connect FIRST COUNT PARALLEL QOS        connect, subscribe to the own command topic (QOS -1: don't), and stay
+//   churn FIRST COUNT PARALLEL QOS          the same, and disconnect at once
+//   close FIRST COUNT                       disconnect, and wait until the broker has closed
+//   listen QOS                              the back end subscribes to the state of every device
+//   state FIRST COUNT MESSAGES WINDOW QOS   these devices publish in turn, the back end receives
+//   command FIRST COUNT MESSAGES WINDOW QOS the back end publishes to these devices in turn, each receives its own
+//   echo CLIENT MESSAGES                    a device publishes to its own command topic and waits for it, one by one
+//   pace FIRST COUNT RATE                   these devices publish RATE messages a second in all, until the next line
+//   flood CLIENT                            a device publishes as fast as the broker reads, until the next line
+//   stop                                    that next line; not answered itself
+//
+// WINDOW messages are under way from end to end at once. Every loop is bounded by LIMIT_SECONDS, or by STALL_SECONDS
+// without progress; what was not done by then is reported as failed.
+#include "loadgen_clients.h"
+
+enum { LINE = 4096 };
+
+static void report(double seconds) {
+  double at[] = {.5, .99, 1}, value[3] = {0};
+  qsort(took, took_count, sizeof *took, by_value);
+  for (int i = 0; i < 3 && took_count; i++) value[i] = took[(int)(at[i] * (took_count - 1))] * 1e3;
+  printf("{\"done\": %d, \"failed\": %d, \"seconds\": %.6f, \"p50_ms\": %.4f, \"p99_ms\": %.4f, \"max_ms\": %.4f}\n", done,
+         failed, seconds, value[0], value[1], value[2]);
+  fflush(stdout);
+}
+
+static bool is_told_to_stop(void) {
+  struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+  return poll(&input, 1, 0) > 0;
+}
+
+static void run_connect(int first, int count, int parallel, int qos, bool stay) {
+  begin();
+  stays = stay, own_qos = qos, next_client = first, last_client = first + count;
+  double start = now();
+  for (int i = 0; i < parallel; i++) open_next();
+  while (done < count && now() - start < LIMIT_SECONDS) turn(200);
+  double seconds = now() - start;
+  next_client = last_client;
+  failed += count - done;
+  done = took_count;
+  report(seconds);
+}
+
+static void run_close(int first, int count) {
+  begin();
+  double start = now();
+  int open = 0;
+  for (client_t *c = clients + first; c < clients + first + count; c++) {
+    if (c->stage != READY) continue;
+    open++;
+    c->stage = LEAVING;
+    append(c, DISCONNECT, sizeof DISCONNECT);
+    flush_out(c);
+  }
+  while (done < open && now() - start < LIMIT_SECONDS) turn(200);
+  failed = open - done;
+  report(now() - start);
+}
+
+static void run_listen(int qos) {
+  begin();
+  double start = now();
+  append_subscribe(&clients[0], "devices/+/state", qos);
+  flush_out(&clients[0]);
+  while (!done && !failed && now() - start < STALL_SECONDS) turn(50);
+  failed += !done && !failed;
+  report(now() - start);
+}
+
+static void run_messages(bool is_command, int first, int count, int messages, int window, int qos) {
+  begin();
+  int sent = 0, seen = 0;
+  double start = now(), progress = start;
+  while ((received < messages || (qos && acknowledged < messages)) && now() - start < LIMIT_SECONDS) {
+    while (sent < messages && sent - received < window) {
+      client_t *device = &clients[first + sent++ % count], *sender = is_command ? &clients[0] : device;
+      if (sender->stage != READY) continue;
+      append_publish(sender, topic_of(device, is_command ? "command" : "state"), qos);
+      flush_out(sender);
+    }
+    turn(100);
+    if (received != seen) seen = received, progress = now();
+    else if (now() - progress > STALL_SECONDS) break;
+  }
+  done = received;
+  failed += messages - received;
+  report(now() - start);
+}
+
+static void run_echo(int client, int messages) {
+  begin();
+  client_t *c = &clients[client];
+  double start = now();
+  for (int i = 0; i < messages && c->stage == READY && now() - start < LIMIT_SECONDS; i++) {
+    double sent_at = now();
+    append_publish(c, topic_of(c, "command"), 0);
+    flush_out(c);
+    while (received <= i && c->stage == READY && now() - sent_at < STALL_SECONDS) turn(1000);
+    if (received <= i) break;
+  }
+  done = received;
+  failed = messages - received;
+  report(now() - start);
+}
+
+static void run_pace(int first, int count, int rate) {
+  begin();
+  int sent = 0;
+  double start = now(), seconds = 0;
+  while (!is_told_to_stop() && seconds < LIMIT_SECONDS) {
+    for (int due = seconds * rate; sent < due; sent++) {
+      client_t *c = &clients[first + sent % count];
+      if (c->stage != READY) continue;
+      append_publish(c, topic_of(c, "state"), 0);
+      flush_out(c);
+    }
+    turn(1);
+    seconds = now() - start;
+  }
+  while (received < sent && now() - start < seconds + DRAIN_SECONDS) turn(10);
+  done = received;
+  failed += sent - received;
+  report(seconds);
+}
+
+// How much of it reaches the back end is the broker's to decide, so nothing here counts as failed but a closed connection.
+static void run_flood(int client) {
+  begin();
+  client_t *c = &clients[client];
+  double start = now();
+  while (!is_told_to_stop() && c->stage == READY && now() - start < LIMIT_SECONDS) {
+    while (c->unsent_size < FLOOD_BYTES) append_publish(c, topic_of(c, "state"), 0);
+    flush_out(c);
+    turn(10);
+  }
+  done = received;
+  report(now() - start);
+}
+
+static void run(const char *line) {
+  char name[16] = "";
+  int a = 0, b = 0, c = 0, d = 0, e = 0;
+  sscanf(line, "%15s %d %d %d %d %d", name, &a, &b, &c, &d, &e);
+#define IS(x) (!strcmp(name, x))
+  if (IS("connect") || IS("churn")) run_connect(a, b, c, d, IS("connect"));
+  else if (IS("close")) run_close(a, b);
+  else if (IS("listen")) run_listen(a);
+  else if (IS("state") || IS("command")) run_messages(IS("command"), a, b, c, d, e);
+  else if (IS("echo")) run_echo(a, b);
+  else if (IS("pace")) run_pace(a, b, c);
+  else if (IS("flood")) run_flood(a);
+  else if (!IS("stop")) fprintf(stderr, "unknown command: %s", line), exit(2);
+}
+
+static void load_clients(const char *path) {
+  FILE *file = fopen(path, "r");
+  if (!file) perror(path), exit(2);
+  char line[LINE];
+  int room = 0;
+  while (fgets(line, sizeof line, file)) {
+    char *username = strchr(line, '\t'), *password = username ? strchr(username + 1, '\t') : NULL;
+    if (!password) continue;
+    *username++ = *password++ = 0;
+    password[strcspn(password, "\n")] = 0;
+    if (strlen(line) + 32 > TEXT || strlen(username) > TEXT || strlen(password) > TEXT) continue;
+    if (client_count == room) clients = realloc(clients, (room = room * 2 + 1024) * sizeof *clients);
+    clients[client_count++] = (client_t){
+        .fd = -1, .client_id = strdup(line), .username = strdup(username), .password = strdup(password)};
+  }
+  fclose(file);
+}
+
+int main(int argc, char **argv) {
+  if (argc != 4) return fprintf(stderr, "usage: loadgen HOST PORT CREDENTIALS\n"), 2;
+  struct rlimit files;
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  broker.sin_family = AF_INET, broker.sin_port = htons(atoi(argv[2]));
+  if (inet_pton(AF_INET, argv[1], &broker.sin_addr) != 1) return 2;
+  load_clients(argv[3]);
+  poller = epoll_create1(0);
+  char line[LINE];
+  while (fgets(line, sizeof line, stdin)) run(line);
+  return 0;
+}

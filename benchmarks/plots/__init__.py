@@ -1,0 +1,1 @@
+"""Pictures for the docs, drawn from what `python -m benchmarks broker --json` prints."""

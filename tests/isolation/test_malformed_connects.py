@@ -1,0 +1,124 @@
+"""A CONNECT that isn't as MQTT 3.1.1 says lets nobody in, whatever secret is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.attack import BOTH_TRANSPORTS, Wire
+from tests.support.fleet import Credentials
+from tests.support.raw_mqtt import connect, packet, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("malformed_connects")
+
+CLEAN, WILL, WILL_QOS, WILL_RETAIN, PASSWORD, USERNAME = 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
+ALL = CLEAN | PASSWORD | USERNAME
+BROKEN_TEXT = (b"\0", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\xaf")
+
+
+def _connect(
+    who: Credentials,
+    *,
+    name: bytes = b"\0\4MQTT",
+    level: int = 4,
+    flags: int = ALL,
+    client_id: bytes | None = None,
+    will: bytes = b"",
+    username: bytes | None = None,
+    rest: bytes = b"",
+) -> bytes:
+    """Return a CONNECT that is right but for what is said."""
+    body = name + bytes([level, flags]) + b"\0\x3c" + text(who.client_id if client_id is None else client_id) + will
+    if flags & USERNAME:
+        body += text(who.key) if username is None else text(username)
+    if flags & PASSWORD:
+        body += text(who.secret)
+    return packet(1, 0, body + rest)
+
+
+def _will(who: Credentials, topic: bytes | None = None) -> bytes:
+    return text(who.topic("gone") if topic is None else topic) + text(b"malformed")
+
+
+def malformed(who: Credentials) -> dict[str, bytes]:
+    """Return a CONNECT of every malformed kind, by name."""
+    table = {
+        "reserved_flag": _connect(who, flags=ALL | 1),
+        "will_qos_3": _connect(who, flags=ALL | WILL | 3 * WILL_QOS, will=_will(who)),
+        "will_qos_without_will": _connect(who, flags=ALL | WILL_QOS),
+        "will_retain_without_will": _connect(who, flags=ALL | WILL_RETAIN),
+        "password_without_username": _connect(who, flags=CLEAN | PASSWORD),
+        "will_flag_without_will": _connect(who, flags=ALL | WILL),
+        "will_without_flag": _connect(who, will=_will(who)),
+        "bytes_behind": _connect(who, rest=b"\0"),
+        "field_behind": _connect(who, rest=text(b"more")),
+    }
+    for flags in (1, 2, 8, 15):
+        table[f"flags_{flags}"] = packet(1, flags, b"\0\4MQTT\4\2\0\0\0\0")
+    for protocol in (b"", b"MQTx", b"mqtt", b"MQTTT", b"MQT", b"MQTT\0", b"HTTP"):
+        table[f"protocol_{protocol!r}"] = _connect(who, name=text(protocol))
+    for broken in BROKEN_TEXT:
+        topic = who.topic("").encode() + broken
+        table[f"client_id_{broken!r}"] = _connect(who, client_id=who.client_id.encode() + broken)
+        table[f"username_{broken!r}"] = _connect(who, username=who.key.encode() + broken)
+        table[f"will_topic_{broken!r}"] = _connect(who, flags=ALL | WILL, will=_will(who, topic))
+    return table
+
+
+NAMES = tuple(malformed(Credentials(client_id="", key="", secret="")))
+
+
+@pytest.fixture(scope="module")
+def who(fleet: Fleet) -> Credentials:
+    """Enrol a device."""
+    return fleet.device()
+
+
+@pytest.fixture(scope="module")
+def observer(fleet: Fleet) -> Iterator[Wire]:
+    """Let someone listen to everything; nothing may be heard or kept in the end."""
+    with Wire(fleet) as wire:
+        everything = fleet.application(publish=("#",), subscribe=("#",))
+        wire.enter(everything, keep_alive_seconds=0).subscribe("#")
+        yield wire
+        wire.subscribe("#")
+        assert wire.settle() == []
+
+
+@BOTH_TRANSPORTS
+@pytest.mark.parametrize("kind", NAMES)
+def test_malformed_connect(fleet: Fleet, who: Credentials, observer: Wire, kind: str, *, websocket: bool) -> None:
+    """Closed without a CONNACK; the live connection of that client id and everyone else are served."""
+    with Wire(fleet) as home, Wire(fleet, websocket=websocket) as wire:
+        home.enter(who)
+        wire.send(malformed(who)[kind])
+        assert wire.receive() is None
+        assert home.settle() == []
+    assert observer.settle() == []
+
+
+@BOTH_TRANSPORTS
+def test_connect_cut_at_every_byte(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
+    """A CONNECT whose length says that it ends too early, wherever that is, is closed without a CONNACK."""
+    whole = connect(who.client_id, username=who.key, password=who.secret, will=(who.topic("gone"), b"malformed"))
+    body = whole[3:]
+    assert packet(1, 0, body) == whole
+    for end in range(len(body)):
+        with Wire(fleet, websocket=websocket) as wire:
+            wire.send(packet(1, 0, body[:end]))
+            assert wire.receive() is None, end
+
+
+@BOTH_TRANSPORTS
+def test_right_connect(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
+    """The same, but right, is served: it was nothing else that kept the others out."""
+    for attempt in (_connect(who), _connect(who, flags=ALL | WILL | 2 * WILL_QOS | WILL_RETAIN, will=_will(who))):
+        with Wire(fleet, websocket=websocket) as wire:
+            assert wire.log_in(attempt) == (0, 0)
+            wire.leave()
