@@ -30,6 +30,8 @@ __all__ = ["SqliteBase", "SqliteWatch"]
 
 MAX_READERS = 8
 RETRY_SECONDS = 0.02
+MAX_LOOKS = 50
+"""Looks at a file that changes while it is looked at; then it counts as somebody else's."""
 MAGIC = b"SQLite format 3\0"
 BUSY = ("locked", "busy")
 
@@ -187,13 +189,16 @@ class SqliteBase:
             connection.close()
             raise
 
-    def _refuse_foreign(self) -> None:
+    def _header(self) -> bytes:
+        with self.path.open("rb") as file:
+            return file.read(100)
+
+    def _refuse_foreign(self, looks: int = MAX_LOOKS) -> None:
         """Look at an existing file without writing to it or beside it."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             self.path.touch(mode=0o600)
             return
-        with self.path.open("rb") as file:
-            header = file.read(100)
+        header = self._header()
         if not header.startswith(MAGIC):
             raise ForeignFileError(self.path, "it is no SQLite database")
         # SQLite file format 1.3: the application id is at offset 68.
@@ -202,7 +207,17 @@ class SqliteBase:
             raise ForeignFileError(self.path, f"application id {application_id:#x}")
         if application_id == APPLICATION_ID:
             return
-        if _tables_and_id(self.path)[0]:
+        try:
+            has_tables = _tables_and_id(self.path)[0] > 0
+        except sqlite3.DatabaseError:
+            if self._header() == header:
+                raise
+            has_tables = True
+        if has_tables:
+            if self._header() != header and looks > 1:
+                # Somebody is writing to it, who may be making it a registry: look again.
+                self._refuse_foreign(looks - 1)
+                return
             raise ForeignFileError(self.path, "it has tables of something else")
         log = self.path.with_name(f"{self.path.name}-wal")
         if log.exists():
@@ -219,7 +234,12 @@ class SqliteBase:
     def _migrate(self) -> None:
         """Bring the tables up to date, in one transaction that only one process can be in."""
         connection = self._writer.conn
-        self._refuse_unknown_tables()
+        # One look: between two, another process may make the registry.
+        connection.execute("BEGIN")
+        try:
+            self._refuse_unknown_tables()
+        finally:
+            connection.execute("ROLLBACK")
         self._use_log(connection)
         connection.execute("BEGIN IMMEDIATE")
         try:
