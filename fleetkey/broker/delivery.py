@@ -88,7 +88,7 @@ class Delivery:
             if outgoing.is_released:
                 connection.send(acknowledgement(PUBREL, packet_id))
             elif self._may_have(session, outgoing.message.topic):
-                self._transmit(session, connection, outgoing)
+                self._transmit(connection, outgoing)
             else:
                 del session.inflight[packet_id]
                 self._forget(outgoing)
@@ -170,28 +170,12 @@ class Delivery:
         session.inflight[outgoing.packet_id] = outgoing
         if outgoing.row:
             self._store.mark_sent(outgoing)
-        self._transmit(session, connection, outgoing)
+        self._transmit(connection, outgoing)
 
-    def _transmit(self, session: Session, connection: Connection, outgoing: Outgoing) -> None:
-        """Put a message on the wire; a stored QoS 2 one when its packet id is stored as well.
-
-        Otherwise it could come again under another id after a power cut, and its receiver would take it twice.
-        """
-        if outgoing.is_sent or not outgoing.row or outgoing.qos == 1:
-            connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
-            outgoing.is_sent = True
-            return
-
-        def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
-            if session.connection is not connection or session.inflight.get(outgoing.packet_id) is not outgoing:
-                return
-            if is_stored:
-                connection.send(self._encode(outgoing, is_duplicate=False))
-                outgoing.is_sent = True
-            else:
-                self._store.after_commit(committed)
-
-        self._store.after_commit(committed)
+    def _transmit(self, connection: Connection, outgoing: Outgoing) -> None:
+        """Put a message on the wire, as a duplicate if it was there before (3.3.1-1)."""
+        connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
+        outgoing.is_sent = True
 
     def _uncount(self, session: Session, outgoing: Outgoing) -> None:
         topic = outgoing.message.topic

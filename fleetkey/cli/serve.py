@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from typing import TYPE_CHECKING, Annotated
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
 
 __all__ = ["serve"]
-
-GC_THRESHOLDS = (10_000, 20, 20)
 
 
 def serve(
@@ -67,10 +64,6 @@ async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
         loop.add_signal_handler(number, stop.set)
     runtime = Runtime(settings)
     await runtime.start()
-    # What is loaded by now stays; looking through it again and again would stop every connection for a moment.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     made = await asyncio.to_thread(make_sample, runtime) if sample else None
     _print_ready(runtime, as_json=as_json)
     if sample and not as_json:

@@ -81,7 +81,7 @@ def test_clock_behind_the_registry(fleetkey: CommandLine) -> None:
         ("nope = 1\n", "settings"),
         ("[http\n", "settings"),
         (FREE + "[topics]\npublish = ['{nope}/#']\n", "topics"),
-        (FREE + "[store]\nurl = 'letters://somewhere'\n", "store"),
+        (FREE + "[store]\nurl = 'letters://somewhere'\n", "settings"),
         ("[http]\nbind = '192.0.2.1:8080'\n[mqtt]\nbind = '127.0.0.1:0'\n", "http port"),
         (FREE + "tls_cert = 'none.pem'\ntls_key = 'none.pem'\n", "mqtt TLS"),
     ],
