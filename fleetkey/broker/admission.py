@@ -101,7 +101,7 @@ class Admission:
 
     def _admit(self, connection: Connection, connect: Connect, principal: Principal) -> None:
         client_id = connect.client_id
-        if principal.is_revoked:
+        if principal.is_revoked or self._is_will_too_long(connect):
             self._refuse(connection, NOT_AUTHORIZED)
             return
         if not client_id:
@@ -131,6 +131,12 @@ class Admission:
                 self._refuse(connection, SERVER_UNAVAILABLE)
 
         self.hub.store.after_commit(committed)
+
+    def _is_will_too_long(self, connect: Connect) -> bool:
+        if connect.will is None:
+            return False
+        limits, topic = self.hub.limits, connect.will.topic
+        return len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels
 
     def _welcome(self, connection: Connection, *, is_present: bool) -> None:
         connection.state = State.OPEN

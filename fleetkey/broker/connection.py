@@ -458,6 +458,10 @@ def _long_length(data: bytes, position: int) -> tuple[int, int]:
             return 0, -1
         length |= (data[index] & 0x7F) << 7 * offset
         if not data[index] & 0x80:
+            if not data[index]:
+                # What is passed on is passed on as it came, so it has to be spelt in one way only.
+                msg = "a remaining length of more bytes than it needs"
+                raise MalformedPacketError(msg)
             return length, index + 1
     msg = "a remaining length of more than four bytes"
     raise MalformedPacketError(msg)

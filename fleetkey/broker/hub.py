@@ -67,6 +67,7 @@ class Hub:
         self._logged_bounds: set[tuple[str, ...]] = set()
         self._hears_messages = events.hears_messages
         self._routes: dict[bytes, _Route] = {}
+        self._routes_generation = 0
         self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -342,8 +343,10 @@ class Hub:
             # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
             if session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
         ]
-        if len(self._routes) >= MAX_ROUTES:
+        if len(self._routes) >= MAX_ROUTES or self._routes_generation != self.tree.generation:
+            # All of an older generation are void, and would keep sessions that have ended.
             self._routes.clear()
+            self._routes_generation = self.tree.generation
         route = self._routes[topic_bytes] = _Route(self.tree.generation, targets)
         return route
 

@@ -134,6 +134,8 @@ async def serve_websockets(
             if connection.state is not State.CLOSED:
                 connection.connection_lost(None)
             await transport.finish()
+            # A client that doesn't finish closing keeps no descriptor.
+            socket.transport.abort()
 
     return await websockets.asyncio.server.serve(
         handle,
@@ -146,5 +148,6 @@ async def serve_websockets(
         max_queue=1,
         open_timeout=hub.limits.connect_timeout_seconds,
         ping_interval=None,
+        close_timeout=CLOSE_SECONDS,
         server_header=None,
     )
