@@ -1,0 +1,129 @@
+"""Whoever asks for ever more, or always for something new, doesn't fill the memory."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.attack import PINGREQ, PUBREL, UNSUBACK, Wire, acknowledgement, running, unsubscribe
+from tests.support.measure import MEBIBYTE, memory_bytes
+from tests.support.raw_mqtt import publish, subscribe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fleet import Fleet
+
+pytestmark = pytest.mark.xdist_group("bounds_memory")
+
+MAX_GROWTH_BYTES = 6 * MEBIBYTE
+MAX_RETAINED = 100
+REQUESTS = 600
+SMALL_RECEIVE_BUFFER = 4_096
+
+
+@pytest.fixture
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a server for one test, so that it has no room left from the one before."""
+    with running(tmp_path_factory.mktemp("server"), max_inflight=16, max_retained=MAX_RETAINED) as fleet:
+        yield fleet
+
+
+def test_thousands_of_clean_sessions(fleet: Fleet) -> None:
+    """Sessions that came, subscribed, published and went leave nothing."""
+    application = fleet.application()
+
+    def come_and_go(numbers: range) -> None:
+        for number in numbers:
+            # A topic of its own for each, nearly as long as topics may be.
+            topic = f"devices/{number:024x}/".ljust(1_000, "x")
+            with Wire(fleet) as wire:
+                wire.enter(replace(application, client_id=f"app-{number}"), will=(topic, b"gone"))
+                wire.subscribe(topic, qos=1)
+                wire.publish(topic, bytes(100), qos=1)
+                wire.leave()
+
+    come_and_go(range(500))
+    before = memory_bytes(fleet)
+    come_and_go(range(500, 3_500))
+    assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_retained_asked_for_again_and_again(fleet: Fleet, qos: int) -> None:
+    """A device that subscribes thousands of times to all it retains, and neither reads nor acknowledges."""
+    device = fleet.device()
+    with Wire(fleet) as wire:
+        wire.enter(device)
+        for number in range(MAX_RETAINED):
+            wire.publish(device.topic(f"kept/{number}"), b"kept", qos=1, retain=True)
+    with Wire(fleet, receive_buffer=SMALL_RECEIVE_BUFFER) as asker, Wire(fleet) as other:
+        another = fleet.device()
+        other.enter(another)
+        asker.enter(device, keep_alive_seconds=0)
+        before = most = memory_bytes(fleet)
+        request = subscribe(1, [device.topic("#")] * 10, qos)
+        asker.raw.settimeout(0.5)
+        with suppress(TimeoutError, ConnectionError):
+            for _ in range(REQUESTS):
+                asker.send(request)
+        for _ in range(30):
+            other.settle()
+            most = max(most, memory_bytes(fleet))
+            time.sleep(0.05)
+        assert most - before < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("kind", ["pingreq", "pubrel"])
+def test_answers_that_nobody_reads(fleet: Fleet, kind: str) -> None:
+    """Bytes that wait for a client cost about `write_buffer_bytes`, a mebibyte by default, in however small packets."""
+    flood = {"pingreq": PINGREQ, "pubrel": acknowledgement(PUBREL, 1)}[kind] * 10_000
+    with Wire(fleet, receive_buffer=SMALL_RECEIVE_BUFFER) as wire:
+        wire.enter(fleet.device(), keep_alive_seconds=0)
+        wire.raw.settimeout(0.5)
+        before = memory_bytes(fleet)
+        with suppress(TimeoutError):
+            for _ in range(64 * MEBIBYTE // len(flood)):
+                wire.send(flood)
+        assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
+
+
+def test_topics_without_end(fleet: Fleet) -> None:
+    """What is remembered about topics has a bound: a device may invent new ones all the time."""
+    device = fleet.device()
+    with Wire(fleet) as wire, Wire(fleet) as other:
+        wire.enter(device)
+        other.enter(fleet.application()).subscribe(device.topic("end"))
+
+        def invent(count: int, name: str) -> None:
+            for start in range(0, count, 100):
+                topics = (device.topic(f"{name}{number}/").ljust(1_000, "x") for number in range(start, start + 100))
+                wire.send(b"".join(publish(topic, b"") for topic in topics))
+            wire.publish(device.topic("end"), b"end")
+            assert len(other.hear()) == 1
+
+        invent(60_000, "a")
+        before = memory_bytes(fleet)
+        invent(60_000, "b")
+        assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
+
+
+def test_filters_that_come_and_go(fleet: Fleet) -> None:
+    """Subscribing and unsubscribing without end leaves nothing of the filters."""
+    with Wire(fleet) as wire:
+        wire.enter(fleet.application())
+
+        def come_and_go(count: int) -> None:
+            for start in range(0, count, 50):
+                filters = [f"devices/+/{number}/".ljust(900, "x") for number in range(start, start + 50)]
+                assert wire.subscribe(*filters) == [0] * 50
+                wire.ask(unsubscribe(1, filters), UNSUBACK)
+
+        come_and_go(500)
+        before = memory_bytes(fleet)
+        come_and_go(6_000)
+        assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES

@@ -1,0 +1,160 @@
+"""One client id, one connection: the same principal takes over, another one is refused."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.attack import BOTH_TRANSPORTS, Wire
+from tests.support.raw_mqtt import connect
+
+if TYPE_CHECKING:
+    from tests.support.fleet import Credentials, Fleet
+
+pytestmark = pytest.mark.xdist_group("isolation_takeover")
+
+IDENTIFIER_REJECTED, NOT_AUTHORIZED = 2, 5
+MANY = 24
+
+
+@pytest.fixture(scope="module")
+def backend_key(fleet: Fleet) -> Credentials:
+    """Make a back end for every device."""
+    return fleet.application()
+
+
+@BOTH_TRANSPORTS
+@pytest.mark.parametrize("new_clean", [True, False], ids=["to_clean", "to_persistent"])
+@pytest.mark.parametrize("old_clean", [True, False], ids=["from_clean", "from_persistent"])
+def test_takeover_by_the_same_device(
+    fleet: Fleet, backend_key: Credentials, *, old_clean: bool, new_clean: bool, websocket: bool
+) -> None:
+    """The old connection is closed and its will goes out once; the new one is served; what was persistent goes on."""
+    device = fleet.device()
+    command = device.topic("command")
+    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as old, Wire(fleet, websocket=websocket) as new:
+        backend.enter(backend_key).subscribe(device.topic("gone"), device.topic("state"))
+        old.enter(device, clean=old_clean, will=(device.topic("gone"), b"old"))
+        old.subscribe(command, qos=1)
+        backend.publish(command, b"1", qos=1)
+        assert [message.payload for message in old.hear(acknowledges=False)] == [b"1"]
+
+        new.enter(device, clean=new_clean, will=(device.topic("gone"), b"new"))
+        assert old.is_closed_by_broker()
+        goes_on = not old_clean and not new_clean
+        assert new.is_session_present == goes_on
+        backend.publish(command, b"2", qos=1)
+        assert [(message.payload, message.is_duplicate) for message in new.settle()] == (
+            [(b"1", True), (b"2", False)] if goes_on else []
+        )
+        assert new.subscribe(device.topic("own")) == [0]
+        new.publish(device.topic("state"), b"served", qos=1)
+        assert [message.payload for message in backend.hear(2)] == [b"old", b"served"]
+        new.leave()
+        assert backend.settle() == []
+
+
+def test_takeover_of_a_rotated_key(fleet: Fleet) -> None:
+    """The device's new key takes over from its old one, in the same session."""
+    device = fleet.device()
+    with Wire(fleet) as old, Wire(fleet) as new:
+        old.enter(device, clean=False).subscribe(device.topic("command"), qos=1)
+        rotated = fleet.register(device.serial)
+        assert new.enter(rotated, clean=False).is_session_present
+        assert old.is_closed_by_broker()
+        assert new.settle() == []
+        new.publish(device.topic("command"), b"heard")
+        assert [message.payload for message in new.hear()] == [b"heard"]
+
+
+@BOTH_TRANSPORTS
+def test_takeover_by_many_at_once(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
+    """However many come at once, one of them is in and is served; every will of the others goes out once."""
+    device = fleet.device()
+    with Wire(fleet) as backend, ExitStack() as stack:
+        backend.enter(backend_key).subscribe(device.topic("gone"))
+        wires = [stack.enter_context(Wire(fleet, websocket=websocket)) for _ in range(MANY)]
+
+        def enter(numbered: tuple[int, Wire]) -> None:
+            number, wire = numbered
+            wire.enter(device, clean=bool(number % 2), will=(device.topic("gone"), b"%d" % number))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(enter, enumerate(wires)))
+        wills = [message.payload for message in backend.hear(MANY - 1)]
+        last = ({b"%d" % number for number in range(MANY)} - set(wills)).pop()
+        assert len(wills) == len(set(wills)) == MANY - 1
+        winner = wires[int(last)]
+        assert winner.subscribe(device.topic("x")) == [0]
+        winner.publish(device.topic("x"), b"served")
+        assert [message.payload for message in winner.settle()] == [b"served"]
+        winner.leave()
+        assert backend.settle() == []
+
+
+@BOTH_TRANSPORTS
+@pytest.mark.parametrize("clean", [True, False], ids=["clean", "persistent"])
+def test_client_id_of_another_application(fleet: Fleet, *, clean: bool, websocket: bool) -> None:
+    """CONNACK 2, session-present 0; the session of the one who has it goes on, connected and away."""
+    owner = fleet.application()
+    thief = replace(fleet.application(), client_id=owner.client_id)
+    device = fleet.device()
+    attempt = connect(thief.client_id, username=thief.key, password=thief.secret, clean=clean)
+    with Wire(fleet) as sender, Wire(fleet, websocket=websocket) as wire:
+        sender.enter(device)
+        wire.enter(owner, clean=False, will=(device.topic("gone"), b"gone"))
+        wire.subscribe(device.topic("#"), qos=1)
+        with Wire(fleet, websocket=websocket) as attacker:
+            assert attacker.log_in(attempt) == (0, IDENTIFIER_REJECTED)
+            assert attacker.is_closed_by_broker()
+        sender.publish(device.topic("state"), b"1", qos=1)
+        assert [message.payload for message in wire.hear()] == [b"1"]
+        wire.leave()
+        sender.publish(device.topic("state"), b"2", qos=1)
+        with Wire(fleet, websocket=websocket) as attacker:
+            assert attacker.log_in(attempt) == (0, IDENTIFIER_REJECTED)
+            assert attacker.is_closed_by_broker()
+        with Wire(fleet, websocket=websocket) as back:
+            assert back.enter(owner, clean=False).is_session_present
+            assert [message.payload for message in back.hear()] == [b"2"]
+
+
+@BOTH_TRANSPORTS
+def test_client_id_that_an_application_may_not_have(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
+    """A device's id, of one that exists or could exist, is CONNACK 5; an empty one only without clean session, 2."""
+    device = fleet.device()
+    options: dict[str, Any] = {"username": backend_key.key, "password": backend_key.secret}
+    for client_id in (device.client_id, "0" * 24):
+        with Wire(fleet, websocket=websocket) as wire:
+            assert wire.log_in(connect(client_id, **options)) == (0, NOT_AUTHORIZED)
+    with Wire(fleet, websocket=websocket) as wire:
+        assert wire.log_in(connect("", clean=False, **options)) == (0, IDENTIFIER_REJECTED)
+    with Wire(fleet, websocket=websocket) as one, Wire(fleet, websocket=websocket) as two:
+        for wire in (one, two):
+            assert wire.log_in(connect("", **options)) == (0, 0)
+        assert one.subscribe(device.topic("x")) == [0]
+        two.publish(device.topic("x"), b"between the two")
+        assert [message.payload for message in one.settle()] == [b"between the two"]
+
+
+def test_client_ids_of_one_application(fleet: Fleet, backend_key: Credentials) -> None:
+    """Each client id has a session of its own; one connection's end or clean start touches no other's."""
+    device = fleet.device()
+    one, two = (replace(backend_key, client_id=f"app-{name}") for name in ("one", "two"))
+    with Wire(fleet) as first, Wire(fleet) as second:
+        first.enter(one, clean=False).subscribe(device.topic("a"), qos=1)
+        second.enter(two, clean=False).subscribe(device.topic("b"), qos=1)
+        first.leave()
+        with Wire(fleet) as again:
+            assert not again.enter(two, clean=True).is_session_present
+            assert second.is_closed_by_broker()
+            again.publish(device.topic("a"), b"a", qos=1)
+            again.publish(device.topic("b"), b"b", qos=1)
+            assert again.settle() == []
+        with Wire(fleet) as back:
+            assert back.enter(one, clean=False).is_session_present
+            assert [message.payload for message in back.hear()] == [b"a"]
