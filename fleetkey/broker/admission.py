@@ -11,7 +11,7 @@ import structlog
 from fleetkey.access import ConnectAttempt, Granted, Refusal, Refused
 from fleetkey.auth_plugin import FleetkeyAuthPlugin
 from fleetkey.broker import packets
-from fleetkey.broker.connection import State
+from fleetkey.broker.stream import State
 
 if TYPE_CHECKING:
     from amqtt.broker import BrokerContext
@@ -117,7 +117,7 @@ class Admission:
             return
         is_present, must_wait = self.hub.open_session(connection, connect, principal, client_id)
         if not must_wait:
-            self._welcome(connection, is_present=is_present)
+            self._welcome(connection, connect, is_present=is_present)
             return
         # 3.1.2-6: a clean session ends the older one for good, so the store forgets that one first.
         connection.suspend()
@@ -126,7 +126,7 @@ class Admission:
             if connection.state is not State.DECIDING:
                 return
             if is_stored:
-                self._welcome(connection, is_present=is_present)
+                self._welcome(connection, connect, is_present=is_present)
             else:
                 self._refuse(connection, SERVER_UNAVAILABLE)
 
@@ -138,8 +138,8 @@ class Admission:
         limits, topic = self.hub.limits, connect.will.topic
         return len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels
 
-    def _welcome(self, connection: Connection, *, is_present: bool) -> None:
-        connection.state = State.OPEN
+    def _welcome(self, connection: Connection, connect: Connect, *, is_present: bool) -> None:
+        connection.state, connection.will = State.OPEN, connect.will
         connection.send(packets.connack(0, is_session_present=is_present))
         self.hub.opened(connection, is_resumed=is_present)
         connection.proceed()

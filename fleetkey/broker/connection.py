@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from amqtt.events import MQTTEvents
@@ -12,22 +11,23 @@ from fleetkey.access import Action
 from fleetkey.broker import packets
 from fleetkey.broker.packets import MalformedPacketError, UnsupportedProtocolError
 from fleetkey.broker.session import Message
+from fleetkey.broker.stream import State, Stream
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.hub import Hub
     from fleetkey.broker.packets import Connect, Will
+    from fleetkey.broker.routes import Route
     from fleetkey.broker.session import Session
 
-__all__ = ["Connection", "State"]
+__all__ = ["Connection"]
 
 log = structlog.get_logger(__name__)
 
 PACKETS_PER_TURN = 16
-"""Packets of one connection that are handled before the others get a turn."""
+"""Packets of one connection that are handled before the others get a turn; one that has filters ends the turn."""
 MAX_REMEMBERED_TOPICS = 256
 """Decisions on topics that one connection remembers."""
 MAX_LENGTH_BYTES = 4
@@ -35,18 +35,10 @@ CONNACK_UNACCEPTABLE_PROTOCOL = 1
 QOS_0_PUBLISH = 0x30
 BODILESS = frozenset({packets.PINGREQ, packets.DISCONNECT})
 FLAGS_OF_TWO = frozenset({packets.PUBREL, packets.SUBSCRIBE, packets.UNSUBSCRIBE})
+WITH_FILTERS = frozenset({packets.SUBSCRIBE << 4 | 2, packets.UNSUBSCRIBE << 4 | 2})
 
 
-class State(IntEnum):
-    """Where a connection is in its life."""
-
-    NEW = 0
-    DECIDING = 1
-    OPEN = 2
-    CLOSED = 3
-
-
-class Connection:
+class Connection(Stream):
     """An `asyncio.Protocol`; the WebSocket listener feeds the same class."""
 
     __slots__ = (
@@ -54,45 +46,35 @@ class Connection:
         "_backlog_at",
         "_deferred_acks",
         "_hears_in",
-        "_hears_out",
         "_is_reading",
         "_is_suspended",
         "_max_length",
         "_need",
         "_rest",
+        "_routes",
         "_scope",
-        "_topics",
         "address",
         "connect",
-        "hub",
-        "is_paused",
         "is_refusal_logged",
         "keep_alive_seconds",
         "last_heard",
         "listener",
         "principal",
-        "session",
-        "state",
-        "transport",
         "will",
     )
 
     def __init__(self, hub: Hub, listener: str) -> None:
-        self.hub = hub
+        super().__init__(hub)
         self.listener = listener
-        self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
-        self.state = State.NEW
         self.address = ""
         self.principal: Principal | None = None
-        self.session: Session | None = None
         self.connect: Connect | None = None
         self.will: Will | None = None
         self.keep_alive_seconds = 0.0
-        self.last_heard = 0.0
-        self.is_paused = False
+        self.last_heard = hub.now
+        """When a whole packet came, as exact as `Hub.now` is."""
         self.is_refusal_logged = False
         self._hears_in = hub.events.hears_packets_in
-        self._hears_out = hub.events.hears_packets_out
         self._max_length = hub.limits.max_connect_bytes
         self._rest = bytearray()
         self._need = 2
@@ -103,15 +85,16 @@ class Connection:
         self._is_suspended = False
         self._deferred_acks = 0
         self._scope: TopicScope | None = None
-        self._topics: dict[bytes, str | None] = {}
+        self._routes: dict[bytes, Route | None] = {}
+        """Where the topics that were decided lead, as long as the scope is `_scope`; None is a refusal."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection in, if there is room for it."""
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else ""
-        transport.set_write_buffer_limits(high=self.hub.limits.write_buffer_bytes)
-        self.last_heard = self.hub.loop.time()
+        # Whatever can't be sent at once is held by `Stream`.
+        transport.set_write_buffer_limits(high=1, low=0)
         if not self.hub.arrived(self):
             self.state = State.CLOSED
             transport.abort()
@@ -121,6 +104,7 @@ class Connection:
         del exc
         was_open = self.state is not State.CLOSED
         self.state = State.CLOSED
+        self._forget()
         self._rest.clear()
         self._backlog = b""
         self.hub.left(self, reason="connection_lost" if was_open else "")
@@ -128,19 +112,6 @@ class Connection:
     def eof_received(self) -> bool:
         """Close when the client closes its side."""
         return False
-
-    def pause_writing(self) -> None:
-        """The client doesn't read: nothing more is sent or taken until it does."""
-        self.is_paused = True
-        self._update_reading()
-
-    def resume_writing(self) -> None:
-        """The client reads again."""
-        self.is_paused = False
-        self._update_reading()
-        if self.session is not None and self.state is State.OPEN:
-            self.hub.delivery.pump(self.session)
-        self.call_next_turn(self._continue)
 
     def data_received(self, data: bytes) -> None:
         """Handle what came, packet by packet."""
@@ -155,16 +126,10 @@ class Connection:
             self._rest.clear()
         self._handle_all(data)
 
-    def send(self, data: bytes) -> None:
-        """Send one packet; a client that doesn't read is not read from, so what waits stays bounded."""
-        if self.state is not State.CLOSED:
-            self.transport.write(data)
-            if self._hears_out:
-                self.hub.events.packet(MQTTEvents.PACKET_SENT, data, self.session)
-
-    def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Go on after the other connections had their turn."""
-        self.hub.loop.call_soon(callback, *arguments)
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that came in is still to be handled."""
+        return self.state is not State.CLOSED and bool(self._backlog)
 
     def suspend(self) -> None:
         """Handle nothing more until `proceed`; what comes in meanwhile is not read."""
@@ -188,6 +153,7 @@ class Connection:
             return
         if is_graceful:
             self.will = None
+        self._let_go()
         self.state = State.CLOSED
         self.hub.left(self, reason=reason)
         if self.transport.get_write_buffer_size():
@@ -197,10 +163,20 @@ class Connection:
     def abort(self, reason: str) -> None:
         """Close at once, without the will and whatever is still to be written."""
         self.will = None
+        self._forget()
         if self.state is not State.CLOSED:
             self.state = State.CLOSED
             self.hub.left(self, reason=reason)
         self.transport.abort()
+
+    def _on_full(self) -> None:
+        self._update_reading()
+
+    def _on_room(self) -> None:
+        self._update_reading()
+        if self.session is not None and self.state is State.OPEN:
+            self.hub.delivery.pump(self.session)
+        self._continue()
 
     def _update_reading(self) -> None:
         should_read = not self.is_paused and not self._is_suspended and not self._backlog
@@ -231,9 +207,9 @@ class Connection:
             self.send(packets.connack(CONNACK_UNACCEPTABLE_PROTOCOL))
             self.close("protocol", is_graceful=True)
 
-    def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912 - the one hot loop
+    def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle each, at most `PACKETS_PER_TURN` of them now."""
-        size, turns = len(data), PACKETS_PER_TURN
+        size, turns, routes = len(data), PACKETS_PER_TURN, self._routes
         while size - position > 1:
             length, start = data[position + 1], position + 2
             if length > 0x7F:  # noqa: PLR2004 - the continuation bit
@@ -247,7 +223,7 @@ class Connection:
             if end > size:
                 self._need = end - position
                 break
-            if not turns or self._is_suspended or self.is_paused:
+            if turns <= 0 or self._is_suspended or self.is_paused:
                 self._wait_for_turn(data, position)
                 return
             turns -= 1
@@ -255,9 +231,32 @@ class Connection:
             if self._hears_in:
                 self.hub.events.packet(MQTTEvents.PACKET_RECEIVED, data[position:end], self.session)
             if 0x30 <= first <= 0x3F and self.session is not None:  # noqa: PLR2004 - PUBLISH with any flags
-                self._on_publish(first, data, position, start, end)
+                if length < 2:  # noqa: PLR2004 - the length of the topic
+                    msg = "PUBLISH without a topic"
+                    raise MalformedPacketError(msg)
+                topic_end = start + 2 + (data[start] << 8 | data[start + 1])
+                topic_bytes = data[start + 2 : topic_end]
+                principal = self.principal
+                if principal is None or topic_end > end:
+                    msg = "a topic that ends after its packet"
+                    raise MalformedPacketError(msg)
+                if self._scope is not principal.scope:
+                    self._scope = principal.scope
+                    routes.clear()
+                try:
+                    route = routes[topic_bytes]
+                except KeyError:
+                    route = self._decide_topic(principal, topic_bytes)
+                if first != QOS_0_PUBLISH:
+                    self._on_flagged_publish(first, data, topic_bytes, route, topic_end, end)
+                elif route is None or principal.is_revoked:
+                    self.log_refusal("publish", topic_bytes)
+                else:
+                    self.hub.forward(self, route, data[position:end], topic_end - position)
             else:
                 self._on_packet(first, data, start, end)
+                if first in WITH_FILTERS:
+                    turns = 0
             if self.state is State.CLOSED:
                 return
             position = end
@@ -265,14 +264,14 @@ class Connection:
             self._need = 2
         if turns < PACKETS_PER_TURN:
             # 3.1.2-24: whole packets keep a connection alive, bytes don't.
-            self.last_heard = self.hub.loop.time()
+            self.last_heard = self.hub.now
         if position < size:
             self._rest += data[position:] if position else data
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until the other connections had their turn, or until `proceed`."""
         self._backlog, self._backlog_at = data, position
-        self.last_heard = self.hub.loop.time()
+        self.last_heard = self.hub.now
         self._update_reading()
         if not self._is_suspended and not self.is_paused:
             self.call_next_turn(self._continue)
@@ -283,7 +282,10 @@ class Connection:
             msg = "the first packet is no CONNECT"
             raise MalformedPacketError(msg)
         if length > self._max_length:
-            log.warning("bound_reached", bound="max_packet_bytes or max_connect_bytes", address=self.address)
+            if self.session is not None:
+                self.hub.log_bound("max_packet_bytes", client_id=self.session.client_id)
+            else:
+                self.hub.log_bound("max_connect_bytes", address=self.address)
             msg = f"a packet of {length} bytes"
             raise MalformedPacketError(msg)
 
@@ -303,7 +305,7 @@ class Connection:
                 msg = "a body where there is none"
                 raise MalformedPacketError(msg)
             if kind == packets.PINGREQ:
-                self.send(packets.PINGRESP_BYTES)
+                self._on_ping()
             else:
                 self.close("disconnect", is_graceful=True)
             return
@@ -322,6 +324,14 @@ class Connection:
             self.hub.unsubscribe(self, packet_id, filters)
         else:
             self._on_acknowledgement(kind, session, packets.packet_id_of(data, start, end))
+
+    def _on_ping(self) -> None:
+        """Answer after what was to be sent before, so that a client that waits for the answer has seen it."""
+        store = self.hub.store
+        if self.session is not None and self.session.unsent and not store.is_failing:
+            store.after_commit(lambda _: self.send(packets.PINGRESP_BYTES))
+        else:
+            self.send(packets.PINGRESP_BYTES)
 
     def _on_acknowledgement(self, kind: int, session: Session, packet_id: int) -> None:
         delivery = self.hub.delivery
@@ -342,33 +352,8 @@ class Connection:
             msg = f"unexpected packet of type {kind}"
             raise MalformedPacketError(msg)
 
-    def _on_publish(self, first: int, data: bytes, position: int, start: int, end: int) -> None:
-        if end - start < 2:  # noqa: PLR2004 - the length of the topic
-            msg = "PUBLISH without a topic"
-            raise MalformedPacketError(msg)
-        topic_end = start + 2 + (data[start] << 8 | data[start + 1])
-        topic_bytes = data[start + 2 : topic_end]
-        principal = self.principal
-        if principal is None or topic_end > end:
-            msg = "a topic that ends after its packet"
-            raise MalformedPacketError(msg)
-        if self._scope is not principal.scope:
-            self._scope = principal.scope
-            self._topics.clear()
-        try:
-            topic = self._topics[topic_bytes]
-        except KeyError:
-            topic = self._decide_topic(principal, topic_bytes)
-        if first == QOS_0_PUBLISH:
-            if topic is not None and not principal.is_revoked:
-                self.hub.forward(self, topic_bytes, topic, data[position:end], topic_end - position)
-            else:
-                self.log_refusal("publish", topic_bytes)
-            return
-        self._on_flagged_publish(first, data, topic_bytes, topic, topic_end, end)
-
     def _on_flagged_publish(
-        self, first: int, data: bytes, topic_bytes: bytes, topic: str | None, topic_end: int, end: int
+        self, first: int, data: bytes, topic_bytes: bytes, route: Route | None, topic_end: int, end: int
     ) -> None:
         """Handle a PUBLISH with a QoS, the retain flag, or both (3.3.1)."""
         qos, packet_id, session = first >> 1 & 3, 0, self.session
@@ -387,14 +372,13 @@ class Connection:
         is_again = qos == packets.MAX_QOS and packet_id in session.inbound
         # A message that came before was not acknowledged yet; it is when it is stored.
         must_wait = is_again and not session.is_clean
-        is_allowed = topic is not None and self.principal is not None and not self.principal.is_revoked
-        if not is_allowed:
+        if route is None or self.principal is None or self.principal.is_revoked:
             self.log_refusal("publish", topic_bytes)
-        elif not is_again and topic is not None:
-            message = Message(topic, topic_bytes, data[topic_end:end], qos)
+        elif not is_again:
+            message = Message(route.topic, topic_bytes, data[topic_end:end], qos)
             if qos == packets.MAX_QOS:
                 must_wait = self.hub.take(session, packet_id)
-            must_wait |= self.hub.publish(self, message, is_retained=bool(first & 0x01))
+            must_wait |= self.hub.publish(self, message, route, is_retained=bool(first & 0x01))
         if qos:
             # 3.3.5-2: what may not be published is acknowledged and goes nowhere.
             kind = packets.PUBACK if qos == 1 else packets.PUBREC
@@ -421,7 +405,7 @@ class Connection:
             self.suspend()
             self.hub.store.after_commit(lambda _: self.proceed())
 
-    def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> str | None:
+    def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:
         """Decide a topic for as long as the scope stays the same; None is a refusal."""
         limits = self.hub.limits
         topic = packets.decode_text(topic_bytes)
@@ -431,13 +415,23 @@ class Connection:
         if len(topic_bytes) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:
             msg = "a topic over max_topic_bytes or max_topic_levels"
             raise MalformedPacketError(msg)
-        decided = topic if principal.allows(Action.PUBLISH, topic) else None
+        route = self.hub.routes.find(topic_bytes, topic) if principal.allows(Action.PUBLISH, topic) else None
         if principal.is_revoked:
             return None
-        if len(self._topics) >= MAX_REMEMBERED_TOPICS:
-            self._topics.clear()
-        self._topics[topic_bytes] = decided
-        return decided
+        if self.hub.topic_plugins and self.session is not None:
+            # They are asked each time.
+            return route if self.hub.topic_plugins.allow(self.session, Action.PUBLISH, topic) else None
+        if len(self._routes) >= MAX_REMEMBERED_TOPICS:
+            self._routes.clear()
+        self._routes[topic_bytes] = route
+        return route
+
+    def renew(self, route: Route) -> list[tuple[Session, int]]:
+        """Ask again who receives a topic."""
+        renewed = self.hub.routes.find(route.topic_bytes, route.topic)
+        if route.topic_bytes in self._routes:
+            self._routes[route.topic_bytes] = renewed
+        return renewed.targets or []
 
     def log_refusal(self, what: str, topic_bytes: bytes) -> None:
         """Log the first refusal of a connection; the others would only repeat it."""

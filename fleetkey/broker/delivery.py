@@ -8,13 +8,15 @@ import structlog
 
 from fleetkey.access import Action
 from fleetkey.broker.packets import PUBREL, acknowledgement, publish
-from fleetkey.broker.session import Message, Outgoing
+from fleetkey.broker.session import Message, Outgoing, Owed
 
 if TYPE_CHECKING:
     from fleetkey.broker.connection import Connection
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.persistence import BrokerStore
+    from fleetkey.broker.retained import RetainedMessages
     from fleetkey.broker.session import Session
+    from fleetkey.broker.topic_plugins import TopicPlugins
 
 __all__ = ["Delivery"]
 
@@ -22,14 +24,20 @@ log = structlog.get_logger(__name__)
 
 SENDS_PER_TURN = 64
 """Messages from a queue that one session is sent before others get a turn."""
+LEVELS_PER_SEND = 4
+"""Topic levels that may be looked through for retained messages in the time of one message."""
 
 
 class Delivery:
     """Sends and queues QoS 1 and 2 messages, and retained ones, within the bounds of a session."""
 
-    def __init__(self, limits: Limits, store: BrokerStore) -> None:
+    def __init__(
+        self, limits: Limits, store: BrokerStore, retained: RetainedMessages, topic_plugins: TopicPlugins
+    ) -> None:
+        self._topic_plugins = topic_plugins
         self._limits = limits
         self._store = store
+        self._retained = retained
 
     def offer(self, session: Session, message: Message, qos: int) -> bool:
         """Take a QoS 1 or 2 message for a session.
@@ -58,33 +66,54 @@ class Delivery:
     def wait(self, session: Session, outgoing: Outgoing) -> None:
         """Put a message at the end of a session's queue."""
         session.queue.append(outgoing)
-        topic = outgoing.message.topic
-        if outgoing.is_retained:
-            session.owed[topic] = session.owed.get(topic, 0) + 1
-        else:
-            session.queued_messages += 1
-            session.queued_bytes += outgoing.message.size
+        session.queued_messages += 1
+        session.queued_bytes += outgoing.message.size
+
+    def must_follow(self, session: Session, topic: str) -> bool:
+        """Whether a QoS 0 message would overtake an older retained one of its topic (4.6.0-6)."""
+        return bool(session.owed) and self._retained.get(topic) is not None
 
     def follow(self, session: Session, message: Message) -> None:
-        """Take a QoS 0 message that must not overtake an older retained one of its topic (4.6.0-6)."""
+        """Take a QoS 0 message that must wait."""
         if self._has_room(session, message):
             self.wait(session, Outgoing(message, 0))
 
-    def offer_retained(self, session: Session, owed: list[tuple[Message, int]]) -> None:
-        """Queue the retained messages that a new subscription is owed, with the QoS of each (3.3.1-6)."""
-        for message, qos in owed:
-            outgoing = Outgoing(message, qos, is_retained=True)
-            if qos and not session.is_clean:
-                self._store.add_delivery(session, outgoing)
-            self.wait(session, outgoing)
+    def may_owe(self, topic_filter: str) -> bool:
+        """Whether there may be a retained message for a filter."""
+        if "+" in topic_filter or topic_filter[-1] == "#":
+            return len(self._retained) > 0
+        return self._retained.get(topic_filter) is not None
+
+    def owe(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Send the retained messages of a new subscription when their turn comes (3.3.1-6).
+
+        A subscription that is made again while they wait is owed them once more, not twice.
+        """
+        if not self.may_owe(topic_filter):
+            return
+        owed = session.owed.get(topic_filter)
+        if owed is None:
+            owed = session.owed[topic_filter] = Owed(topic_filter, qos, self._retained.newest)
+            session.queue.append(owed)
+        owed.qos, owed.matches = qos, None
         self.pump(session)
+
+    def forgive(self, session: Session, topic_filter: str) -> None:
+        """Owe nothing to a subscription that has ended."""
+        owed = session.owed.pop(topic_filter, None)
+        if owed is not None:
+            session.queue.remove(owed)
+            self.pump(session)
 
     def resume(self, session: Session) -> None:
         """Send again what was not acknowledged, in order, then what waits (4.4.0-1, 4.6.0-1)."""
         connection = session.connection
         if connection is None:
             return
+        unsent = set(session.unsent)
         for packet_id, outgoing in list(session.inflight.items()):
+            if outgoing in unsent:
+                continue
             if outgoing.is_released:
                 connection.send(acknowledgement(PUBREL, packet_id))
             elif self._may_have(session, outgoing.message.topic):
@@ -97,22 +126,66 @@ class Delivery:
     def pump(self, session: Session) -> None:
         """Send what waits, as far as the window, the connection's buffer and the other connections' turns allow."""
         connection = session.connection
-        if connection is None:
+        if connection is None or session.is_pump_due:
             return
         turns = SENDS_PER_TURN
-        while session.queue and not connection.is_paused and turns:
-            outgoing = session.queue[0]
-            if outgoing.qos and len(session.inflight) >= self._limits.max_inflight:
+        queue = session.queue
+        while queue and not connection.is_paused:
+            if turns <= 0:
+                session.is_pump_due = True
+                connection.call_next_turn(self._pump_again, session)
+                return
+            head = queue[0]
+            if isinstance(head, Owed):
+                taken = self._hand_out(session, connection, head, turns)
+                if not taken:
+                    return
+                turns -= taken
+                continue
+            if (len(session.inflight) >= self._limits.max_inflight) if head.qos else session.unsent:
                 return
             turns -= 1
-            session.queue.popleft()
-            self._uncount(session, outgoing)
-            if self._may_have(session, outgoing.message.topic):
-                self._send(session, outgoing)
+            queue.popleft()
+            session.queued_messages -= 1
+            session.queued_bytes -= head.message.size
+            if self._may_have(session, head.message.topic):
+                self._send(session, head)
             else:
-                self._forget(outgoing)
-        if not turns and session.queue:
-            connection.call_next_turn(self.pump, session)
+                self._forget(head)
+
+    def _pump_again(self, session: Session) -> None:
+        session.is_pump_due = False
+        self.pump(session)
+
+    def _hand_out(self, session: Session, connection: Connection, owed: Owed, turns: int) -> int:
+        """Send retained messages, for as many turns; return how many it took, and 0 when it has to wait."""
+        if owed.matches is None:
+            owed.matches = self._retained.walk(owed.topic_filter)
+        levels, steps = turns * LEVELS_PER_SEND, 0
+        while steps < levels:
+            if connection.is_paused or (owed.qos and len(session.inflight) >= self._limits.max_inflight):
+                return 0
+            try:
+                kept = next(owed.matches)
+            except StopIteration:
+                if session.unsent:
+                    # What follows must not overtake the last of them.
+                    return 0
+                session.queue.popleft()
+                del session.owed[owed.topic_filter]
+                if not session.is_clean:
+                    self._store.drop_owed(session, owed.topic_filter)
+                return steps // LEVELS_PER_SEND + 1
+            steps += 1
+            if kept is None or kept.number > owed.newest or not self._may_have(session, kept.topic):
+                continue
+            steps += LEVELS_PER_SEND
+            message = Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos)
+            outgoing = Outgoing(message, min(owed.qos, kept.qos), is_retained=True)
+            if outgoing.qos and not session.is_clean:
+                self._store.add_delivery(session, outgoing)
+            self._send(session, outgoing)
+        return turns
 
     def acknowledged(self, session: Session, packet_id: int) -> bool:
         """Take a PUBACK; False if it answers something else than a QoS 1 message."""
@@ -170,26 +243,44 @@ class Delivery:
         session.inflight[outgoing.packet_id] = outgoing
         if outgoing.row:
             self._store.mark_sent(outgoing)
-        self._transmit(connection, outgoing)
+            if outgoing.qos == 2:  # noqa: PLR2004 - exactly once
+                outgoing.must_wait = True
+                self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
+        if outgoing.must_wait or session.unsent:
+            session.unsent.append(outgoing)
+        else:
+            self._transmit(connection, outgoing)
+
+    def _committed(self, session: Session, outgoing: Outgoing, *, is_stored: bool) -> None:
+        """Send a message whose packet id is committed, and what waited behind it."""
+        if not is_stored:
+            if outgoing in session.unsent:
+                self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
+            return
+        outgoing.must_wait = False
+        unsent = session.unsent
+        while unsent and not unsent[0].must_wait:
+            first = unsent.popleft()
+            if session.connection is None or session.inflight.get(first.packet_id) is not first:
+                continue
+            if self._may_have(session, first.message.topic):
+                self._transmit(session.connection, first)
+            else:
+                del session.inflight[first.packet_id]
+                self._forget(first)
+        if session.queue:
+            self.pump(session)
 
     def _transmit(self, connection: Connection, outgoing: Outgoing) -> None:
         """Put a message on the wire, as a duplicate if it was there before (3.3.1-1)."""
         connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
         outgoing.is_sent = True
 
-    def _uncount(self, session: Session, outgoing: Outgoing) -> None:
-        topic = outgoing.message.topic
-        if not outgoing.is_retained:
-            session.queued_messages -= 1
-            session.queued_bytes -= outgoing.message.size
-        elif session.owed.get(topic, 0) > 1:
-            session.owed[topic] -= 1
-        else:
-            session.owed.pop(topic, None)
-
     def _may_have(self, session: Session, topic: str) -> bool:
         principal = session.principal
-        return principal is not None and principal.allows(Action.RECEIVE, topic)
+        if principal is None or not principal.allows(Action.RECEIVE, topic):
+            return False
+        return self._topic_plugins.allow(session, Action.RECEIVE, topic)
 
     def _has_room(self, session: Session, message: Message) -> bool:
         has_room = (

@@ -68,6 +68,8 @@ class Events:
 
     def published(self, connection: Connection, message: Message) -> None:
         """A message was taken from a client that may publish it."""
+        if not self.hears_messages:
+            return
         client_id = connection.session.client_id if connection.session else None
         view = IncomingApplicationMessage(None, message.topic, message.qos, message.payload, retain=False)
         for event in (BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST):

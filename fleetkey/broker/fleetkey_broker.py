@@ -18,6 +18,7 @@ from fleetkey.broker.events import Events
 from fleetkey.broker.hub import Hub
 from fleetkey.broker.persistence import BrokerStore
 from fleetkey.broker.session import Message, Session
+from fleetkey.broker.topic_plugins import TopicPlugins
 from fleetkey.broker.views import SessionViews, retained_view
 from fleetkey.broker.websocket import serve_websockets
 from fleetkey.registry import is_device_id
@@ -42,7 +43,7 @@ BACKLOG = 4096
 class FleetkeyBroker(Broker):
     """amqtt's configuration, plugins, events and context; connections, sessions and messages are Fleetkey's own.
 
-    Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth plugins are asked as well.
+    Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins are asked too.
     """
 
     def __init__(self, config: BrokerConfig, authenticator: Authenticator, limits: Limits, store_path: Path) -> None:
@@ -52,20 +53,18 @@ class FleetkeyBroker(Broker):
             BrokerError: the configuration or the store can't be used.
         """
         super().__init__(config)
-        foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
-        if foreign:
-            names = ", ".join(type(plugin).__name__ for plugin in foreign)
-            msg = f"topic plugins other than Fleetkey's can't decide in this broker: {names}"
-            raise BrokerError(msg)
         try:
             store = BrokerStore(store_path)
         except (sqlite3.Error, OSError) as error:
             msg = f"can't open {store_path}: {error}"
             raise BrokerError(msg) from error
+        self._store_path = store_path
         self._views = SessionViews()
         admission = Admission(authenticator, self.plugins_manager, self._views)
         events = Events(self.plugins_manager, self._views)
-        self._hub = Hub(limits, store, admission, events)
+        # amqtt keeps its topic plugins to itself; ours is the principal's scope, which is asked first.
+        foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
+        self._hub = Hub(limits, store, admission, events, TopicPlugins(foreign, self._views))
         admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)
         authenticator.on_rescoped(self._hub.scopes_changed)
@@ -78,8 +77,17 @@ class FleetkeyBroker(Broker):
         return int(next(iter(sockets)).getsockname()[1]) if sockets else None
 
     async def start(self) -> None:
-        """Load what was stored and open the listeners. Raises `BrokerError` when one can't be bound."""
-        self._hub.start()
+        """Load what was stored and open the listeners.
+
+        Raises:
+            BrokerError: a listener can't be bound, or the store can't be read.
+        """
+        try:
+            self._hub.start()
+        except sqlite3.Error as error:
+            await self._hub.store.close()
+            msg = f"can't read {self._store_path}: {error}"
+            raise BrokerError(msg) from error
         await super().start()
 
     async def shutdown(self) -> None:
@@ -146,10 +154,8 @@ class FleetkeyBroker(Broker):
         found = self._hub.sessions.get(session.client_id or "")
         if found is None:
             return 0x80
-        found.subscriptions[topic_filter] = qos
-        self._hub.tree.add(topic_filter, found, qos)
-        if not found.is_clean:
-            self._hub.store.add_subscription(found, topic_filter, qos)
+        self._hub.add_subscription(found, topic_filter, qos)
+        self._hub.delivery.owe(found, topic_filter, qos)
         return qos
 
     async def _start_listeners(self) -> None:

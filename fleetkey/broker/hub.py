@@ -13,6 +13,7 @@ from fleetkey.broker import packets
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.population import Population
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+from fleetkey.broker.routes import Routes
 from fleetkey.broker.routing import SubscriptionTree
 from fleetkey.broker.session import Message, Outgoing, Session
 from fleetkey.registry import KeyKind
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.packets import Connect
     from fleetkey.broker.persistence import BrokerStore
+    from fleetkey.broker.routes import Route
+    from fleetkey.broker.stream import Stream
+    from fleetkey.broker.topic_plugins import TopicPlugins
 
 __all__ = ["Hub"]
 
 log = structlog.get_logger(__name__)
 
 REFUSED = 0x80
-MAX_ROUTES = 50_000
-"""Topics whose receivers are remembered."""
 MAX_LOGGED_BOUNDS = 10_000
 """Bounds and clients that were logged together and are not again; then it begins anew."""
 LINGER_SECONDS = 2.0
@@ -40,34 +42,34 @@ LINGER_SECONDS = 2.0
 TICK_SECONDS = 0.5
 
 
-class _Route:
-    """Who receives a topic, as long as `generation` is the tree's."""
-
-    __slots__ = ("generation", "targets")
-
-    def __init__(self, generation: int, targets: list[tuple[Session, int]]) -> None:
-        self.generation = generation
-        self.targets = targets
-
-
 class Hub:
     """The broker's shared state. Everything happens on one event loop, in the order in which it comes in."""
 
-    def __init__(self, limits: Limits, store: BrokerStore, admission: Admission, events: Events) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        store: BrokerStore,
+        admission: Admission,
+        events: Events,
+        topic_plugins: TopicPlugins,
+    ) -> None:
         self.limits = limits
         self.store = store
         self.admission = admission
         self.events = events
+        self.topic_plugins = topic_plugins
         self.loop = asyncio.get_running_loop()
-        self.delivery = Delivery(limits, store)
+        self.now = self.loop.time()
+        """The loop's time, as of `TICK_SECONDS` ago at most."""
         self.tree = SubscriptionTree()
+        self.routes = Routes(self.tree)
         self.retained = RetainedMessages(max_per_owner=limits.max_retained)
+        self.delivery = Delivery(limits, store, self.retained, topic_plugins)
         self.sessions: dict[str, Session] = {}
         self.population = Population(limits)
         self._logged_bounds: set[tuple[str, ...]] = set()
-        self._hears_messages = events.hears_messages
-        self._routes: dict[bytes, _Route] = {}
-        self._routes_generation = 0
+        self._has_plugins = events.hears_messages or bool(topic_plugins)
+        self._unflushed: list[Stream] = []
         self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -95,6 +97,8 @@ class Hub:
                     session.last_packet_id = delivery.packet_id
                 else:
                     self.delivery.wait(session, outgoing)
+            for topic_filter in stored.owed:
+                self.delivery.owe(session, topic_filter, session.subscriptions[topic_filter])
             self.sessions[session.client_id] = session
         self._tick()
 
@@ -125,7 +129,11 @@ class Hub:
             self.store.set_expiry(session)
         log.info("disconnected", client_id=session.client_id, reason=reason or "disconnect", address=connection.address)
         self.events.disconnected(connection, session)
-        if will is not None and principal is not None and principal.allows(Action.PUBLISH, will.topic):
+        if will is None or principal is None:
+            return
+        if principal.allows(Action.PUBLISH, will.topic) and self.topic_plugins.allow(
+            session, Action.PUBLISH, will.topic
+        ):
             self.publish(
                 connection,
                 Message(will.topic, will.topic.encode(), will.payload, will.qos),
@@ -161,10 +169,10 @@ class Hub:
             session.expires_at = None
             self.store.set_expiry(session)
         session.principal = principal
-        if session.subscriptions:
-            self.tree.generation += 1
+        for topic_filter in session.subscriptions:
+            self.routes.changed(topic_filter)
         session.connection, session.is_drop_logged = connection, False
-        connection.session, connection.principal, connection.will = session, principal, connect.will
+        connection.session, connection.principal = session, principal
         connection.keep_alive_seconds = connect.keep_alive_seconds * 1.5
         return is_present, must_wait
 
@@ -181,10 +189,10 @@ class Hub:
         """Forget a session and everything that belongs to it."""
         for topic_filter in session.subscriptions:
             self.tree.remove(topic_filter, session)
+            self.routes.changed(topic_filter)
         session.subscriptions = {}
-        session.queue.clear()
-        session.inflight.clear()
-        session.owed.clear()
+        for waiting in (session.queue, session.inflight, session.unsent, session.owed):
+            waiting.clear()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
         if session.row:
@@ -203,21 +211,24 @@ class Hub:
             if not self._may_subscribe(session, principal, topic_filter):
                 codes.append(REFUSED)
                 continue
-            session.subscriptions[topic_filter] = qos
-            self.tree.add(topic_filter, session, qos)
-            if not session.is_clean:
-                self.store.add_subscription(session, topic_filter, qos)
+            self.add_subscription(session, topic_filter, qos)
             codes.append(qos)
         connection.acknowledge(packets.suback(packet_id, codes), must_wait=not session.is_clean)
-        owed: list[tuple[Message, int]] = []
         for (topic_filter, qos), code in zip(pairs, codes, strict=True):
             if code != REFUSED:
                 self.events.subscribed(session, topic_filter, qos)
-                owed += self._owed(principal, topic_filter, qos)
+                self.delivery.owe(session, topic_filter, qos)
             else:
                 connection.log_refusal("subscribe", topic_filter.encode())
-        if owed:
-            self.delivery.offer_retained(session, owed)
+
+    def add_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Add or replace a subscription that was granted (3.8.4-3); `Delivery.owe` is to follow."""
+        session.subscriptions[topic_filter] = qos
+        self.tree.add(topic_filter, session, qos)
+        self.routes.changed(topic_filter)
+        if not session.is_clean:
+            is_owed = self.delivery.may_owe(topic_filter)
+            self.store.add_subscription(session, topic_filter, qos, is_owed=is_owed)
 
     def unsubscribe(self, connection: Connection, packet_id: int, filters: list[str]) -> None:
         """Take subscriptions away (3.10.4)."""
@@ -230,6 +241,8 @@ class Hub:
         for topic_filter in filters:
             if session.subscriptions.pop(topic_filter, None) is not None:
                 self.tree.remove(topic_filter, session)
+                self.routes.changed(topic_filter)
+                self.delivery.forgive(session, topic_filter)
                 if not session.is_clean:
                     self.store.drop_subscription(session, topic_filter)
             self.events.unsubscribed(session, topic_filter)
@@ -239,7 +252,7 @@ class Hub:
     def take(self, session: Session, packet_id: int) -> bool:
         """Remember a QoS 2 message's id until it is released (4.3.3); True if that is stored."""
         if len(session.inbound) >= self.limits.max_unreleased:
-            self._log_bound("max_unreleased", client_id=session.client_id)
+            self.log_bound("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
             raise packets.MalformedPacketError(msg)
         session.inbound.add(packet_id)
@@ -258,22 +271,25 @@ class Hub:
         self.store.drop_inbound(session, packet_id)
         return True
 
-    def forward(self, connection: Connection, topic_bytes: bytes, topic: str, wire: bytes, payload_at: int) -> None:
+    def forward(self, connection: Connection, route: Route, wire: bytes, payload_at: int) -> None:
         """Pass a QoS 0 message on, as the bytes that came in."""
-        route = self._routes.get(topic_bytes)
-        if route is None or route.generation != self.tree.generation:
-            route = self._route(topic_bytes, topic)
-        if self._hears_messages:
-            self.events.published(connection, Message(topic, topic_bytes, wire[payload_at:], 0))
-        for session, _ in route.targets:
+        targets = route.targets
+        if targets is None:
+            targets = connection.renew(route)
+        if self._has_plugins:
+            self.events.published(connection, Message(route.topic, route.topic_bytes, wire[payload_at:], 0))
+            targets = self._allowed(targets, route.topic)
+        for session, _ in targets:
             receiver = session.connection
-            if session.owed and topic in session.owed:
-                self.delivery.follow(session, Message(topic, topic_bytes, wire[payload_at:], 0))
+            if session.owed and self.delivery.must_follow(session, route.topic):
+                self.delivery.follow(session, Message(route.topic, route.topic_bytes, wire[payload_at:], 0))
             elif receiver is not None and not receiver.is_paused:
                 receiver.send(wire)
 
-    def publish(self, connection: Connection | None, message: Message, *, is_retained: bool = False) -> bool:
-        """Pass a message on to whoever may have it.
+    def publish(
+        self, connection: Connection | None, message: Message, route: Route | None = None, *, is_retained: bool = False
+    ) -> bool:
+        """Pass a message on to whoever may have it; `route` is that of its topic, if it is known.
 
         Returns:
             whether anything was noted in the store, so that an acknowledgement must wait for a commit.
@@ -284,15 +300,18 @@ class Hub:
         if is_retained:
             owner = connection.principal.owner if connection is not None and connection.principal else ""
             must_wait = self.retain(message, owner)
-        route = self._routes.get(message.topic_bytes)
-        if route is None or route.generation != self.tree.generation:
-            route = self._route(message.topic_bytes, message.topic)
+        route = route or self.routes.find(message.topic_bytes, message.topic)
+        targets = route.targets
+        if targets is None:
+            targets = connection.renew(route) if connection is not None else []
+        if self._has_plugins:
+            targets = self._allowed(targets, message.topic)
         wire = b""
-        for session, granted in route.targets:
+        for session, granted in targets:
             qos = min(granted, message.qos)
             if qos:
                 must_wait |= self.delivery.offer(session, message, qos)
-            elif session.owed and message.topic in session.owed:
+            elif session.owed and self.delivery.must_follow(session, message.topic):
                 self.delivery.follow(session, message)
             elif (receiver := session.connection) is not None and not receiver.is_paused:
                 wire = wire or packets.publish(message.topic_bytes, message.payload)
@@ -311,7 +330,7 @@ class Hub:
             return is_stored
         kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
         if not self.retained.keep(kept):
-            self._log_bound("max_retained", owner=owner)
+            self.log_bound("max_retained", owner=owner)
             return False
         if is_stored:
             self.store.keep_retained(kept)
@@ -324,9 +343,20 @@ class Hub:
 
     def scopes_changed(self) -> None:
         """Decide again who receives what."""
-        self.tree.generation += 1
+        self.routes.all_changed()
 
-    def _log_bound(self, bound: str, **whose: str) -> None:
+    def flush_soon(self, stream: Stream) -> None:
+        """Let a stream hand what it gathers in this turn to its transport."""
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed.append(stream)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for stream in unflushed:
+            stream.flush()
+
+    def log_bound(self, bound: str, **whose: str) -> None:
         """Say once that someone reached a bound, not as often as it does."""
         logged = (bound, *whose.values())
         if logged in self._logged_bounds:
@@ -336,19 +366,14 @@ class Hub:
         self._logged_bounds.add(logged)
         log.warning("bound_reached", bound=bound, **whose)
 
-    def _route(self, topic_bytes: bytes, topic: str) -> _Route:
-        targets = [
+    def _allowed(self, targets: list[tuple[Session, int]], topic: str) -> list[tuple[Session, int]]:
+        """Return the receivers that other plugins allow; who is away is decided when it is sent."""
+        allow = self.topic_plugins.allow
+        return [
             (session, qos)
-            for session, qos in self.tree.match(topic).items()
-            # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
-            if session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
+            for session, qos in targets
+            if session.connection is None or allow(session, Action.RECEIVE, topic)
         ]
-        if len(self._routes) >= MAX_ROUTES or self._routes_generation != self.tree.generation:
-            # All of an older generation are void, and would keep sessions that have ended.
-            self._routes.clear()
-            self._routes_generation = self.tree.generation
-        route = self._routes[topic_bytes] = _Route(self.tree.generation, targets)
-        return route
 
     def _may_subscribe(self, session: Session, principal: Principal, topic_filter: str) -> bool:
         limits = self.limits
@@ -358,24 +383,19 @@ class Hub:
             else limits.max_subscriptions_per_application
         )
         if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
-            self._log_bound("max_subscriptions", client_id=session.client_id)
+            self.log_bound("max_subscriptions", client_id=session.client_id)
             return False
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
             return False
-        return principal.allows(Action.SUBSCRIBE, topic_filter)
-
-    def _owed(self, principal: Principal, topic_filter: str, qos: int) -> list[tuple[Message, int]]:
-        return [
-            (Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos), min(qos, kept.qos))
-            for kept in self.retained.match(topic_filter)
-            if principal.allows(Action.RECEIVE, kept.topic)
-        ]
+        return principal.allows(Action.SUBSCRIBE, topic_filter) and self.topic_plugins.allow(
+            session, Action.SUBSCRIBE, topic_filter
+        )
 
     def _tick(self) -> None:
         """Twice a second: silent connections, connections that never said who they are, sessions whose time is over."""
         self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
-        now = self.loop.time()
-        for connection in self.population.silent(now):
+        now = self.now = self.loop.time()
+        for connection in self.population.silent(now - TICK_SECONDS):
             connection.close("keep_alive")
         for connection in self.population.undecided(now):
             connection.abort("connect_timeout")

@@ -61,6 +61,7 @@ class StoredSession:
     owner: str
     expires_at: float | None
     subscriptions: dict[str, int] = field(default_factory=dict)
+    owed: list[str] = field(default_factory=list)
     deliveries: list[StoredDelivery] = field(default_factory=list)
     inbound: set[int] = field(default_factory=set)
 
@@ -119,9 +120,19 @@ class BrokerStore:
         """Note when a session ends by itself."""
         self._note("UPDATE sessions SET expires_at = ? WHERE row = ?", session.expires_at, session.row)
 
-    def add_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Note a subscription."""
-        self._note("INSERT OR REPLACE INTO subscriptions VALUES (?, ?, ?)", session.row, topic_filter, qos)
+    def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_owed: bool = False) -> None:
+        """Note a subscription, and whether it is still owed its retained messages."""
+        self._note(
+            "INSERT OR REPLACE INTO subscriptions (session, filter, qos, is_owed) VALUES (?, ?, ?, ?)",
+            session.row,
+            topic_filter,
+            qos,
+            int(is_owed),
+        )
+
+    def drop_owed(self, session: Session, topic_filter: str) -> None:
+        """Note that a subscription has all its retained messages."""
+        self._note("UPDATE subscriptions SET is_owed = 0 WHERE session = ? AND filter = ?", session.row, topic_filter)
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Note the end of a subscription."""
@@ -189,9 +200,13 @@ class BrokerStore:
                 "SELECT row, client_id, owner, expires_at FROM sessions"
             )
         }
-        for row, topic_filter, qos in self._connection.execute("SELECT session, filter, qos FROM subscriptions"):
+        for row, topic_filter, qos, is_owed in self._connection.execute(
+            "SELECT session, filter, qos, is_owed FROM subscriptions"
+        ):
             if row in sessions:
                 sessions[row].subscriptions[topic_filter] = qos
+                if is_owed:
+                    sessions[row].owed.append(topic_filter)
         for row, packet_id in self._connection.execute("SELECT session, packet_id FROM inbound"):
             if row in sessions:
                 sessions[row].inbound.add(packet_id)

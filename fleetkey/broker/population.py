@@ -43,7 +43,7 @@ class Population:
                     log.warning("bound_reached", bound=bound, address=connection.address)
                 return False
         self.connections.add(connection)
-        self._pending[connection] = connection.last_heard + limits.connect_timeout_seconds
+        self._pending[connection] = connection.hub.loop.time() + limits.connect_timeout_seconds
         _count(self._pending_per_address, bucket, 1)
         _count(self._per_address, bucket, 1)
         return True

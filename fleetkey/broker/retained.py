@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["RetainedMessage", "RetainedMessages"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RetainedMessage:
     """The last message that was published to a topic with the retain flag (3.3.1.3)."""
 
@@ -19,6 +19,8 @@ class RetainedMessage:
     payload: bytes = field(repr=False)
     qos: int
     owner: str
+    number: int = 0
+    """Counts up with every message that is kept."""
 
 
 class _Node:
@@ -40,6 +42,8 @@ class RetainedMessages:
         self._root = _Node()
         self._by_topic: dict[str, RetainedMessage] = {}
         self._counts: dict[str, int] = {}
+        self.newest = 0
+        """The number of the newest message."""
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -63,6 +67,8 @@ class RetainedMessages:
             self._uncount(older.owner)
         self._counts[message.owner] = self._counts.get(message.owner, 0) + 1
         self._by_topic[message.topic] = message
+        self.newest += 1
+        message.number = self.newest
         node = self._root
         for level in message.topic.split("/"):
             following = node.levels.get(level)
@@ -96,23 +102,25 @@ class RetainedMessages:
             self.drop(topic)
         return topics
 
-    def match(self, topic_filter: str) -> Iterator[RetainedMessage]:
-        """Yield the messages whose topics match a filter; costs what the filter reaches."""
+    def walk(self, topic_filter: str) -> Iterator[RetainedMessage | None]:
+        """Yield the messages whose topics match a filter, and None for every other level that is looked at.
+
+        So whoever asks can stop and go on later. What changes meanwhile may be met or not.
+        """
         levels = topic_filter.split("/")
         stack = [(self._root, 0)]
         while stack:
             node, position = stack.pop()
             if position == len(levels):
-                if node.message is not None:
-                    yield node.message
+                yield node.message
                 continue
             level = levels[position]
             if level == "#":
-                if node.message is not None:
-                    yield node.message
                 stack.extend((following, position) for following in self._below(node, position))
+                yield node.message
             elif level == "+":
                 stack.extend((following, position + 1) for following in self._below(node, position))
+                yield None
             elif (following := node.levels.get(level)) is not None:
                 stack.append((following, position + 1))
 

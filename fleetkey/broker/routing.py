@@ -29,15 +29,13 @@ class _Node:
 
 
 class SubscriptionTree:
-    """Subscriptions of all sessions. `generation` grows with every change, for whoever remembers an answer."""
+    """Subscriptions of all sessions."""
 
     def __init__(self) -> None:
         self._root = _Node()
-        self.generation = 0
 
     def add(self, topic_filter: str, session: Session, qos: int) -> None:
         """Add or replace a session's subscription (3.8.4-3)."""
-        self.generation += 1
         levels = topic_filter.split("/")
         takes_rest = levels[-1] == "#"
         node = self._root
@@ -59,7 +57,6 @@ class SubscriptionTree:
 
     def remove(self, topic_filter: str, session: Session) -> None:
         """Take a session's subscription away, and the levels that nobody needs any more."""
-        self.generation += 1
         levels = topic_filter.split("/")
         takes_rest = levels[-1] == "#"
         path = [self._root]

@@ -38,6 +38,11 @@ def _sessions(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations(name="0002_owed")
+def _owed(db: Database) -> None:
+    db.conn.execute("ALTER TABLE subscriptions ADD COLUMN is_owed INTEGER NOT NULL DEFAULT 0")
+
+
 def open_broker_database(path: Path) -> sqlite3.Connection:
     """Open the file, or make it for its owner alone; `synchronous=FULL`, so that a commit survives a power cut.
 

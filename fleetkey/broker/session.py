@@ -6,10 +6,13 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetkey.access import Principal
     from fleetkey.broker.connection import Connection
+    from fleetkey.broker.retained import RetainedMessage
 
-__all__ = ["Message", "Outgoing", "Session"]
+__all__ = ["Message", "Outgoing", "Owed", "Session"]
 
 LAST_PACKET_ID = 65_535
 
@@ -36,7 +39,7 @@ class Message:
 class Outgoing:
     """One message on its way to one session."""
 
-    __slots__ = ("is_released", "is_retained", "is_sent", "message", "packet_id", "qos", "row")
+    __slots__ = ("is_released", "is_retained", "is_sent", "message", "must_wait", "packet_id", "qos", "row")
 
     def __init__(self, message: Message, qos: int, *, is_retained: bool = False) -> None:
         self.message = message
@@ -48,6 +51,25 @@ class Outgoing:
         """QoS 2: PUBREC has come, so PUBREL is what is resent (4.3.3)."""
         self.row = 0
         """Its row in the broker's store; 0 = not stored."""
+        self.must_wait = False
+        """Whether it is sent only when its packet id is committed: after a kill it must come under the same one."""
+
+
+class Owed:
+    """The retained messages that a new subscription is owed (3.3.1-6); each is looked up when its turn comes.
+
+    What is newer than the subscription comes as a live message, so it is left out here.
+    """
+
+    __slots__ = ("matches", "newest", "qos", "topic_filter")
+
+    def __init__(self, topic_filter: str, qos: int, newest: int) -> None:
+        self.topic_filter = topic_filter
+        self.qos = qos
+        self.newest = newest
+        """Number of the newest retained message that there was."""
+        self.matches: Iterator[RetainedMessage | None] | None = None
+        """How far it has come; None = not begun."""
 
 
 class Session:
@@ -64,6 +86,7 @@ class Session:
         "inflight",
         "is_clean",
         "is_drop_logged",
+        "is_pump_due",
         "last_packet_id",
         "owed",
         "owner",
@@ -73,6 +96,7 @@ class Session:
         "queued_messages",
         "row",
         "subscriptions",
+        "unsent",
     )
 
     def __init__(self, client_id: str, principal: Principal | None, owner: str, *, is_clean: bool) -> None:
@@ -83,12 +107,16 @@ class Session:
         self.is_clean = is_clean
         self.connection: Connection | None = None
         self.subscriptions: dict[str, int] = {}
-        self.queue: deque[Outgoing] = deque()
+        self.queue: deque[Outgoing | Owed] = deque()
         self.queued_messages = 0
         self.queued_bytes = 0
-        """What of the queue counts against its bounds: everything but the retained messages that it is owed."""
-        self.owed: dict[str, int] = {}
-        """Topics of the retained messages in the queue, with how many there are; newer messages wait behind them."""
+        """What of the queue counts against its bounds: the messages, not the retained ones that are looked up."""
+        self.owed: dict[str, Owed] = {}
+        """By filter: what of the queue are retained messages; there are no more of them than subscriptions."""
+        self.unsent: deque[Outgoing] = deque()
+        """The end of `inflight`: what waits until its packet id is committed, and what waits behind it."""
+        self.is_pump_due = False
+        """Whether the queue goes on by itself in the loop's next turn."""
         self.inflight: OrderedDict[int, Outgoing] = OrderedDict()
         self.inbound: set[int] = set()
         """Packet ids of QoS 2 messages that were taken and not yet released (4.3.3)."""

@@ -7,14 +7,16 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import websockets.asyncio.server
+from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from fleetkey.broker.connection import Connection, State
+from fleetkey.broker.connection import Connection
+from fleetkey.broker.stream import State
 
 if TYPE_CHECKING:
     import ssl
 
-    from websockets.asyncio.server import Server, ServerConnection
+    from websockets.asyncio.server import Server
 
     from fleetkey.broker.hub import Hub
 
@@ -23,7 +25,12 @@ __all__ = ["WebSocketTransport", "serve_websockets"]
 SUBPROTOCOL = websockets.Subprotocol("mqtt")
 MAX_FRAME_BYTES = 1024 * 1024
 """A frame may hold several packets (6.0.0-2), or a part of one."""
+MAX_FIRST_BYTES = 64 * 1024
+"""What may come before the upgrade is done, and in one frame before the client has proven who it is."""
+MAX_UNSENT_BYTES = 64 * 1024
+"""What may wait to be framed; more is held by the connection."""
 CLOSE_SECONDS = 2
+BUSY_SECONDS = 0.005
 
 
 class WebSocketTransport:
@@ -33,20 +40,19 @@ class WebSocketTransport:
         self._socket = socket
         self._connection = connection
         self._out = bytearray()
-        self._high = 0
+        self._is_full = False
         self._wake = asyncio.Event()
         self._readable = asyncio.Event()
         self._readable.set()
         self._is_closing = False
-        self._writer = asyncio.create_task(self._write_all(), name="fleetkey-ws-writer")
+        self._writer: asyncio.Task[None] | None = None
 
     def get_extra_info(self, name: str) -> Any:
         """Ask the transport below."""
         return self._socket.transport.get_extra_info(name)
 
-    def set_write_buffer_limits(self, high: int) -> None:
-        """Set how much may wait to be written before the connection is paused."""
-        self._high = high
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        """Keep `MAX_UNSENT_BYTES`: nothing can be framed at once."""
 
     def get_write_buffer_size(self) -> int:
         """Return how much waits to be written."""
@@ -58,7 +64,8 @@ class WebSocketTransport:
             return
         self._out += data
         self._wake.set()
-        if len(self._out) > self._high and not self._connection.is_paused:
+        if len(self._out) > MAX_UNSENT_BYTES and not self._is_full:
+            self._is_full = True
             self._connection.pause_writing()
 
     def pause_reading(self) -> None:
@@ -73,8 +80,14 @@ class WebSocketTransport:
         """Wait until frames may be taken."""
         await self._readable.wait()
 
+    def start(self) -> None:
+        """Begin to send: the upgrade is done."""
+        self._writer = asyncio.create_task(self._write_all(), name="fleetkey-ws-writer")
+
     def close(self) -> None:
         """Close after what is queued was sent."""
+        if self._writer is None:
+            self.abort()
         self._is_closing = True
         self._readable.set()
         self._wake.set()
@@ -90,8 +103,9 @@ class WebSocketTransport:
     async def finish(self) -> None:
         """Let the writer end, for at most `CLOSE_SECONDS`."""
         self.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._writer, CLOSE_SECONDS)
+        if self._writer is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._writer, CLOSE_SECONDS)
 
     async def _write_all(self) -> None:
         try:
@@ -100,16 +114,80 @@ class WebSocketTransport:
                 self._wake.clear()
                 while self._out:
                     data = bytes(self._out)
+                    self._out.clear()
                     await self._socket.send(data)
-                    del self._out[: len(data)]
-                    if self._connection.is_paused and len(self._out) <= self._high // 2:
-                        self._connection.resume_writing()
+                    self._has_room()
                 if self._is_closing:
                     await self._socket.close()
                     return
         except ConnectionClosed:
+            # What came in before is still handled; the answers go nowhere.
             self._is_closing = True
+            self._out.clear()
+            self._has_room()
             self._readable.set()
+
+    def _has_room(self) -> None:
+        if self._is_full and not self._out:
+            self._is_full = False
+            self._connection.resume_writing()
+
+
+class _Socket(ServerConnection):
+    """A WebSocket whose MQTT connection is there, and counted, from the first byte on."""
+
+    def __init__(self, hub: Hub, listener: str, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._first_bytes = 0
+        self.mqtt = Connection(hub, listener)
+        self.mqtt_transport = WebSocketTransport(self, self.mqtt)
+        self.is_upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.mqtt.connection_made(self.mqtt_transport)  # type: ignore[arg-type] # the part of it that is used
+
+    def data_received(self, data: bytes) -> None:
+        if not self.is_upgraded:
+            self._first_bytes += len(data)
+            if self._first_bytes > MAX_FIRST_BYTES:
+                self.mqtt.abort("upgrade_too_long")
+                return
+        if self.mqtt.state is State.OPEN:
+            self.protocol.max_size = MAX_FRAME_BYTES
+        super().data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.is_upgraded and self.mqtt.state is not State.CLOSED:
+            self.mqtt.connection_lost(exc)
+
+    async def run(self) -> None:
+        """Handle the frames of an upgraded connection until it is closed."""
+        connection, transport = self.mqtt, self.mqtt_transport
+        self.is_upgraded = True
+        transport.start()
+        try:
+            while connection.state is not State.CLOSED:
+                await transport.readable()
+                data = await self.recv()
+                if not isinstance(data, bytes):
+                    break
+                connection.data_received(data)
+        except ConnectionClosed:
+            await self._work_off()
+        finally:
+            if connection.state is not State.CLOSED:
+                connection.connection_lost(None)
+            await transport.finish()
+            # A client that doesn't finish closing keeps no descriptor.
+            self.transport.abort()
+
+    async def _work_off(self) -> None:
+        """Handle what came before the close, for at most `CLOSE_SECONDS`."""
+        deadline = self.loop.time() + CLOSE_SECONDS
+        while self.mqtt.is_busy and self.loop.time() < deadline:  # noqa: ASYNC110 - an event would be set in the hot path
+            await asyncio.sleep(BUSY_SECONDS)
 
 
 async def serve_websockets(
@@ -117,25 +195,11 @@ async def serve_websockets(
 ) -> Server:
     """Listen. Frames are bounded like packets; anything but binary frames closes the connection (6.0.0-1)."""
 
-    async def handle(socket: ServerConnection) -> None:
-        connection = Connection(hub, listener)
-        transport = WebSocketTransport(socket, connection)
-        connection.connection_made(transport)  # type: ignore[arg-type] # the part of it that is used
-        try:
-            while connection.state is not State.CLOSED:
-                await transport.readable()
-                data = await socket.recv()
-                if not isinstance(data, bytes):
-                    break
-                connection.data_received(data)
-        except ConnectionClosed:
-            pass
-        finally:
-            if connection.state is not State.CLOSED:
-                connection.connection_lost(None)
-            await transport.finish()
-            # A client that doesn't finish closing keeps no descriptor.
-            socket.transport.abort()
+    def create(*arguments: Any, **options: Any) -> ServerConnection:
+        return _Socket(hub, listener, *arguments, **options)
+
+    async def handle(socket: Any) -> None:
+        await socket.run()
 
     return await websockets.asyncio.server.serve(
         handle,
@@ -143,8 +207,9 @@ async def serve_websockets(
         port,
         ssl=context,
         subprotocols=[SUBPROTOCOL],
+        create_connection=create,  # type: ignore[arg-type] # a class is expected; it is only called
         compression=None,
-        max_size=MAX_FRAME_BYTES,
+        max_size=MAX_FIRST_BYTES,
         max_queue=1,
         open_timeout=hub.limits.connect_timeout_seconds,
         ping_interval=None,

@@ -13,7 +13,6 @@ from tests.support.wire_packets import Will, connect
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_client_id")
 
 CHARACTERS = string.digits + string.ascii_letters
 

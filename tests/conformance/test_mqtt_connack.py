@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_connack")
 
 Refused = tuple[int, "Callable[[Clients, str], bytes]"]
 REFUSED: dict[str, Refused] = {

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_connect")
 
 CLEAN, WILL, RETAIN, PASSWORD, USER = 0x02, 0x04, 0x20, 0x40, 0x80
 LOGIN = CLEAN | PASSWORD | USER

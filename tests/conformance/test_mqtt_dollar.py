@@ -6,8 +6,6 @@ import asyncio
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-import pytest
-
 from fleetkey.access import build_authenticator, build_hash_pool, hash_secret, new_secret
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, broker_config
 from fleetkey.config import Settings
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_dollar")
 
 TOPICS = ["$SYS", "$SYS/broker/clients", "$SYS/broker/", "$other/x", "$/x", "$"]
 BEGIN_WITH_A_WILDCARD = ["#", "+", "+/#", "+/+", "+/broker/#", "+/broker/+", "+/x", "+/+/+"]

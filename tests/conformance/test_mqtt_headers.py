@@ -23,7 +23,6 @@ from tests.support.wire_packets import (
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_headers")
 
 ONE = b"\x00\x01"
 FLAGGED = {

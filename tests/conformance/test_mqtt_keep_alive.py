@@ -12,7 +12,6 @@ from tests.support.wire_packets import PINGREQ, Kind, Will, acknowledgement, pub
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_keep_alive")
 
 EARLIEST, LATEST = 1.5, 5.0
 """Seconds after which a keep alive of one second has run out, and until which it must have had an effect."""

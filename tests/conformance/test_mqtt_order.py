@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.wire import Wire
 
-pytestmark = pytest.mark.xdist_group("mqtt_order")
-
 
 def _numbered(count: int, first: int = 0) -> list[bytes]:
     return [number.to_bytes(2, "big") for number in range(first, first + count)]

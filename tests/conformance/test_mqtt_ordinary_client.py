@@ -11,8 +11,6 @@ from tests.support.mqtt import Message, Will
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_ordinary_client")
-
 
 @pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
 def test_whole_story(mqtt: Clients, *, websocket: bool) -> None:

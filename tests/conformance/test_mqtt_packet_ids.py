@@ -11,7 +11,6 @@ from tests.support.wire_packets import Kind, acknowledgement, number_of, packet,
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_packet_ids")
 
 WINDOW = 30
 """Messages that are under way at once; the broker sends at least so many (`mqtt.max_inflight`)."""

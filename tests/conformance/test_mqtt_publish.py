@@ -12,7 +12,6 @@ from tests.support.wire_packets import Kind, Packet, acknowledgement, packet, pu
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_publish")
 
 ANSWERS = {0: None, 1: Kind.PUBACK, 2: Kind.PUBREC}
 

@@ -11,8 +11,6 @@ from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_qos_1")
-
 
 def test_sender(mqtt: Clients) -> None:
     """A new message goes out with a packet id of its own, QoS 1 and without DUP (4.3.2-1)."""

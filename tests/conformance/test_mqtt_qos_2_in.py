@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from tests.support.wire import Wire
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_qos_2_in")
-
 
 def _publish(wire: Wire, topic: str, payload: bytes, number: int, *, dup: bool = False) -> None:
     wire.send(publish(topic, payload, qos=2, number=number, dup=dup))

@@ -11,8 +11,6 @@ from tests.support.wire_packets import Kind, acknowledgement, number_of
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_qos_2_out")
-
 
 def test_sender(mqtt: Clients) -> None:
     """PUBLISH without DUP, PUBREL for PUBREC with the same packet id, and after PUBCOMP nothing (4.3.3-1)."""

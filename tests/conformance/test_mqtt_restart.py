@@ -13,8 +13,6 @@ from tests.support.wire_packets import Kind, Will, acknowledgement, number_of, p
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_restart")
-
 
 def _restart(mqtt: Clients, how: str) -> None:
     server = mqtt.fleet.server

@@ -12,8 +12,6 @@ from tests.support.wire_packets import Kind, acknowledgement, publish
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_retained")
-
 
 @pytest.mark.parametrize("requested", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])

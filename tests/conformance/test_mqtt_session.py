@@ -16,8 +16,6 @@ from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("mqtt_session")
-
 
 def test_resumed_session(mqtt: Clients) -> None:
     """With CleanSession 0, subscriptions and what is under way go on where they were (3.1.2-4)."""

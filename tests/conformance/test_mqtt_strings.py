@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_strings")
 
 ILL_FORMED = {
     "surrogate": b"\xed\xa0\x80",

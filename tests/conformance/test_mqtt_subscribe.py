@@ -11,7 +11,6 @@ from tests.support.wire_packets import Kind, Packet, acknowledgement, number_of,
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_subscribe")
 
 REFUSED = 0x80
 

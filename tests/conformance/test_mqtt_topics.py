@@ -13,7 +13,6 @@ from tests.support.wire_packets import Kind, Will, publish, subscribe, unsubscri
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_topics")
 
 BROKEN_FILTERS = [
     "a/#/b",

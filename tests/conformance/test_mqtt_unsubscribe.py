@@ -11,8 +11,6 @@ from tests.support.wire_packets import Kind, Packet, acknowledgement, number_of,
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_unsubscribe")
-
 
 def test_unsuback(mqtt: Clients) -> None:
     """An UNSUBSCRIBE is answered with one UNSUBACK of the same packet id (3.10.4-4)."""

@@ -17,8 +17,6 @@ from tests.support.wire_packets import PINGREQ, Kind, Will, acknowledgement, pac
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_websocket")
-
 
 def _stream(wire: Wire) -> WebSocketStream:
     assert isinstance(wire.stream, WebSocketStream)

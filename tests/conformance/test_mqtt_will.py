@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from tests.support.wire import Wire
     from tests.support.wire_clients import Clients
 
-pytestmark = pytest.mark.xdist_group("mqtt_will")
-
 
 def _violate(wire: Wire) -> None:
     wire.send(packet(15, 0, b""))

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("fuzz_packets")
 
 PACKETS_IN_THE_SUITE = 20_000
 PACKETS = int(os.environ.get("FUZZ_PACKETS", "1000000"))

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_packets")
 
 REFUSED, NOT_AUTHORIZED = 0x80, 5
 MAX_PACKET_BYTES, MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS = 4_096, 200, 8
@@ -67,19 +66,21 @@ WAYS = {"in_one_piece": MAX_PACKET_BYTES * 2, "in_pieces": 100, "byte_by_byte": 
 @BOTH_TRANSPORTS
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", LONG)
-def test_max_packet_bytes(fleet: Fleet, device: Credentials, kind: str, way: str, *, websocket: bool) -> None:
-    """A packet of exactly that length is served; the announcement of one more byte closes the connection."""
+def test_max_packet_bytes(fleet: Fleet, kind: str, way: str, *, websocket: bool) -> None:
+    """A packet of exactly that length is served; the announcement of one more byte closes the connection.
+
+    One line of the log says so, however often it happens.
+    """
     build, answer = LONG[kind]
-    lines = len(log_lines(fleet, "bound_reached"))
-    with Wire(fleet, websocket=websocket) as wire:
-        wire.enter(device)
-        _send(wire, build(device, MAX_PACKET_BYTES), WAYS[way])
-        assert wire.receive(answer) is not None
-        _send(wire, build(device, MAX_PACKET_BYTES + 1)[:3], WAYS[way])
-        assert wire.receive(answer) is None
-    new = log_lines(fleet, "bound_reached")[lines:]
-    assert len(new) == 1
-    assert "max_packet_bytes" in new[0]["bound"]
+    device = fleet.device()
+    for _ in range(2):
+        with Wire(fleet, websocket=websocket) as wire:
+            wire.enter(device)
+            _send(wire, build(device, MAX_PACKET_BYTES), WAYS[way])
+            assert wire.receive(answer) is not None
+            _send(wire, build(device, MAX_PACKET_BYTES + 1)[:3], WAYS[way])
+            assert wire.receive(answer) is None
+    assert len(log_lines(fleet, "bound_reached", bound="max_packet_bytes", client_id=device.client_id)) == 1
 
 
 def _send(wire: Wire, data: bytes, piece: int) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_refusals")
 
 REFUSALS = 20_000
 WARM_UP = 2_000

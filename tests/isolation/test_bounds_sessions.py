@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_sessions")
 
 REFUSED = 0x80
 MAX_INFLIGHT, MAX_QUEUED, MAX_QUEUED_BYTES, MAX_UNRELEASED = 4, 10, 20_000, 5

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("durability_full_disk")
 
 GROUP_COMMIT_SECONDS = 0.05
 STORED_PAYLOAD = bytes(8_000)

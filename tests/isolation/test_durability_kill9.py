@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("durability_kill9")
 
 ROUNDS = 10
 WINDOW = 20

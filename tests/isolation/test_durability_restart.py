@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("durability_restart")
 
 BOTH_ENDS = pytest.mark.parametrize("end", ["restart", "kill9"])
 MAX_INFLIGHT = 3

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_admission")
 
 UNKNOWN_KEY = "0" * 32
 NOT_AUTHORIZED = 5

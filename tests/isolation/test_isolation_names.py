@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_names")
 
 NOT_AUTHORIZED, REFUSED = 5, 0x80
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_persistent_sessions")
 
 SESSION_EXPIRY_SECONDS = 2
 MAX_INFLIGHT = 8

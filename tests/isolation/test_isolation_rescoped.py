@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_rescoped")
 
 REFUSED = 0x80
 WITHIN_SECONDS = 1.0

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from tests.support.attack import Heard
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_retained_delivery")
 
 MAX_INFLIGHT = 4
 

@@ -12,7 +12,6 @@ from tests.support.raw_mqtt import connect
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_retained_of_others")
 
 NOT_AUTHORIZED, REFUSED = 5, 0x80
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fleetkey.registry import SqliteStore
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_revoked")
 
 NOT_AUTHORIZED = 5
 WITHIN_SECONDS = 1.0

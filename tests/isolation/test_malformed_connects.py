@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("malformed_connects")
 
 CLEAN, WILL, WILL_QOS, WILL_RETAIN, PASSWORD, USERNAME = 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
 ALL = CLEAN | PASSWORD | USERNAME

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("malformed_packets")
 
 PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, UNSUBSCRIBE = 4, 5, 6, 7, 8, 10
 BROKEN_TEXT = {

@@ -81,8 +81,8 @@ class PlainBroker:
         assert isinstance(issued, KeyIssued)
         return Credentials(client_id=issued.device.device_id, key=key, secret=secret.reveal())
 
-    def application(self) -> Credentials:
-        """Issue an application's key for every device."""
+    def application(self, scope: ApplicationScope | None = None) -> Credentials:
+        """Issue an application's key, by default for every device."""
         key, secret = new_access_key(), new_secret()
         the_ledger().note_secret(secret.reveal())
         with self.store() as store:
@@ -90,10 +90,10 @@ class PlainBroker:
                 key=key,
                 secret_hash=hash_secret(secret, 4),
                 name="test",
-                scope=ApplicationScope(all_devices=True),
+                scope=scope or ApplicationScope(all_devices=True),
                 actor="test",
             )
-        return Credentials(client_id="back-end", key=key, secret=secret.reveal())
+        return Credentials(client_id=f"back-end-{key[:8]}", key=key, secret=secret.reveal())
 
     def client(self, who: Credentials, **options: Any) -> MqttClient:
         """Return a client that isn't connected yet."""

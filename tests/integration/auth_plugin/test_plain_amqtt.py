@@ -124,10 +124,13 @@ def test_revoked_from_outside(broker: PlainBroker, how: str) -> None:
             mark = secrets.token_hex(8)
             client.publish(device.topic("x"), mark)
             assert back_end.publish(device.topic("end"), mark)
-            assert back_end.hears(device.topic("end"), mark)
-            return (device.topic("x"), mark.encode()) not in back_end.heard
+            # What a plain broker loses under load shows nothing.
+            return (
+                back_end.hears(device.topic("end"), mark, 0.3)
+                and (device.topic("x"), mark.encode()) not in back_end.heard
+            )
 
-        assert eventually(is_silenced, 1)
+        assert eventually(is_silenced, 3)
     assert _code(broker, device) == 5
 
 

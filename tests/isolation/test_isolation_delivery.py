@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("isolation_delivery")
 
 PUBACK = 4
 MAX_INFLIGHT = 16

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_memory")
 
 MAX_GROWTH_BYTES = 6 * MEBIBYTE
 MAX_RETAINED = 100

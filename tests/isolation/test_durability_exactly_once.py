@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("durability_exactly_once")
 
 ROUNDS = 8
 ADVANCE = 5

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_connections")
 
 PER_ADDRESS, PENDING, CONNECTIONS = 20, 50, 80
 CONNECT_TIMEOUT_SECONDS = 3

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_readers")
 
 WRITE_BUFFER_BYTES = 64 * 1024
 MAX_QUEUED_BYTES = 1024 * 1024

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from tests.support.fleet import Credentials, Fleet
 
-pytestmark = pytest.mark.xdist_group("bounds_fairness")
 
 ROUND_TRIPS = 60
 FLOOD_SECONDS = 1.0

@@ -1,0 +1,138 @@
+"""Bytes out of one connection: gathered in a turn of the event loop, held when the client doesn't read, bounded."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from amqtt.events import MQTTEvents
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fleetkey.broker.hub import Hub
+    from fleetkey.broker.session import Session
+
+__all__ = ["State", "Stream"]
+
+MAX_GATHERED = 64
+"""Packets that are gathered before they are handed to the transport within a turn."""
+DRAIN_BYTES = 64 * 1024
+"""What a transport is given at a time of what was held."""
+
+
+class State(IntEnum):
+    """Where a connection is in its life."""
+
+    NEW = 0
+    DECIDING = 1
+    OPEN = 2
+    CLOSED = 3
+
+
+class Stream:
+    """The sending half of a connection.
+
+    A transport is written to only when it has sent everything before: what a client doesn't read is held here, as
+    one run of bytes however small the packets are, up to `write_buffer_bytes`.
+    """
+
+    __slots__ = (
+        "_gathered",
+        "_hears_out",
+        "_held",
+        "_is_draining",
+        "hub",
+        "is_paused",
+        "session",
+        "state",
+        "transport",
+    )
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
+        self.state = State.NEW
+        self.session: Session | None = None
+        self.is_paused = False
+        """Whether more than `write_buffer_bytes` is held; then nothing more is taken, and nothing delivered."""
+        self._hears_out = hub.events.hears_packets_out
+        self._gathered: list[bytes] = []
+        self._held = bytearray()
+        self._is_draining = False
+        """Whether the transport still has something to send."""
+
+    def send(self, data: bytes) -> None:
+        """Send one packet, with whatever else is sent in this turn of the loop."""
+        if self._is_draining:
+            self._hold(data)
+        elif self.state is not State.CLOSED:
+            gathered = self._gathered
+            if not gathered:
+                self.hub.flush_soon(self)
+            gathered.append(data)
+            if len(gathered) >= MAX_GATHERED:
+                self.flush()
+        if self._hears_out:
+            self.hub.events.packet(MQTTEvents.PACKET_SENT, data, self.session)
+
+    def flush(self) -> None:
+        """Hand what was gathered to the transport."""
+        gathered = self._gathered
+        if gathered:
+            self.transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
+            gathered.clear()
+
+    def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Go on after the other connections had their turn."""
+        self.hub.loop.call_soon(callback, *arguments)
+
+    def pause_writing(self) -> None:
+        """Hold what is sent: the transport couldn't send everything at once."""
+        self._is_draining = True
+
+    def resume_writing(self) -> None:
+        """Go on with what is held, in the next turn: the transport has sent everything."""
+        self.call_next_turn(self._drain)
+
+    def _drain(self) -> None:
+        if self.state is State.CLOSED:
+            return
+        self._is_draining = False
+        while self._held and not self._is_draining:
+            held = memoryview(self._held)
+            part = bytes(held[:DRAIN_BYTES])
+            held.release()
+            del self._held[:DRAIN_BYTES]
+            # Calls `pause_writing` if it can't send it at once.
+            self.transport.write(part)
+        if self.is_paused and len(self._held) <= self.hub.limits.write_buffer_bytes // 2:
+            self.is_paused = False
+            self._on_room()
+
+    def _hold(self, data: bytes) -> None:
+        if self.state is State.CLOSED:
+            return
+        self._held += data
+        if not self.is_paused and len(self._held) > self.hub.limits.write_buffer_bytes:
+            self.is_paused = True
+            self._on_full()
+
+    def _on_full(self) -> None:
+        """Take nothing more."""
+
+    def _on_room(self) -> None:
+        """Take more again."""
+
+    def _let_go(self) -> None:
+        """Hand everything to the transport, which is about to be closed."""
+        self.flush()
+        if self._held:
+            self.transport.write(bytes(self._held))
+            self._held.clear()
+
+    def _forget(self) -> None:
+        """Keep nothing of what was to be sent."""
+        self._gathered.clear()
+        self._held.clear()

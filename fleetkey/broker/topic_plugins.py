@@ -1,0 +1,68 @@
+"""amqtt's other topic plugins: asked about every topic, in addition to the principal's scope."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from amqtt.contexts import Action as AmqttAction
+
+from fleetkey.access import Action
+
+if TYPE_CHECKING:
+    from amqtt.plugins.base import BaseTopicPlugin
+
+    from fleetkey.broker.session import Session
+    from fleetkey.broker.views import SessionViews
+
+__all__ = ["TopicPlugins"]
+
+log = structlog.get_logger(__name__)
+
+AMQTT_ACTIONS = {
+    Action.PUBLISH: AmqttAction.PUBLISH,
+    Action.SUBSCRIBE: AmqttAction.SUBSCRIBE,
+    Action.RECEIVE: AmqttAction.RECEIVE,
+}
+
+
+class TopicPlugins:
+    """All of them must agree, each time; nothing that one says is remembered.
+
+    A plugin's answer is a coroutine, and a message waits for nobody: one that has to wait for something else, fails or
+    has no answer refuses.
+    """
+
+    def __init__(self, plugins: list[BaseTopicPlugin], views: SessionViews) -> None:
+        self._plugins = plugins
+        self._views = views
+        self._complained_about: set[BaseTopicPlugin] = set()
+
+    def __bool__(self) -> bool:
+        """Return whether there is anyone to ask."""
+        return bool(self._plugins)
+
+    def allow(self, session: Session, action: Action, topic: str) -> bool:
+        """Ask all of them about a topic, or a filter to subscribe to."""
+        if not self._plugins:
+            return True
+        view = self._views.for_session(session)
+        return all(self._ask(plugin, view, AMQTT_ACTIONS[action], topic) for plugin in self._plugins)
+
+    def _ask(self, plugin: BaseTopicPlugin, view: object, action: AmqttAction, topic: str) -> bool:
+        answer = plugin.topic_filtering(session=view, topic=topic, action=action)  # type: ignore[arg-type] # a view
+        try:
+            answer.send(None)
+        except StopIteration as done:
+            return bool(done.value)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+            self._complain(plugin, f"raised {type(error).__name__}")
+        else:
+            answer.close()
+            self._complain(plugin, "waits for something before it answers")
+        return False
+
+    def _complain(self, plugin: BaseTopicPlugin, about: str) -> None:
+        if plugin not in self._complained_about:
+            self._complained_about.add(plugin)
+            log.error("topic_plugin_refuses", plugin=type(plugin).__name__, reason=about)
