@@ -25,8 +25,9 @@ test: $(VENV)/.dev ## Set up, then run all tests
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
 	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
 
-fuzz: $(VENV)/.dev ## 1,000,000 mutated packets against a running broker
+fuzz: $(VENV)/.dev ## 1,000,000 mutated packets, and 100,000 random steps held against a model
 	@FUZZ_PACKETS=1000000 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/fuzz/test_fuzz_packets.py $(ARGS)
+	@FUZZ_STEPS=100000 $(BIN)/python -m pytest -s tests/stateful $(ARGS)
 
 check: $(VENV)/.dev ## Lint, format, types and import rules
 	@$(BIN)/ruff check .

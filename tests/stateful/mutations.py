@@ -1,0 +1,108 @@
+"""Brokers that lack one check each: the machine must find every one of them out. All that is patched is named here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.access import Action, Authenticator, Principal, Refusal, authenticator, verification
+from fleetkey.broker.persistence import BrokerStore
+from fleetkey.broker.retained import RetainedMessages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pytest
+
+    from fleetkey.access import ConnectAttempt, TopicScope
+
+__all__ = ["MUTATIONS"]
+
+
+def _allow(patch: pytest.MonkeyPatch, allowed: Action) -> None:
+    allows = Principal.allows
+    patch.setattr(Principal, "allows", lambda self, action, topic: action is allowed or allows(self, action, topic))
+
+
+def deliveries_are_not_decided(patch: pytest.MonkeyPatch) -> None:
+    """Live, retained and queued messages come to whoever subscribed, also after its scope changed."""
+    _allow(patch, Action.RECEIVE)
+
+
+def deliveries_are_decided_once(patch: pytest.MonkeyPatch) -> None:
+    """Whether a topic may come to someone is decided the first time, and not at every delivery."""
+    allows = Principal.allows
+    decided: dict[tuple[str, str], bool] = {}
+
+    def remembers(self: Principal, action: Action, topic: str) -> bool:
+        if action is not Action.RECEIVE:
+            return allows(self, action, topic)
+        return decided.setdefault((self.key, topic), allows(self, action, topic))
+
+    patch.setattr(Principal, "allows", remembers)
+
+
+def publishing_is_not_decided(patch: pytest.MonkeyPatch) -> None:
+    """Anyone publishes anything."""
+    _allow(patch, Action.PUBLISH)
+
+
+def subscribing_is_not_decided(patch: pytest.MonkeyPatch) -> None:
+    """Anyone subscribes to anything; what comes is still decided."""
+    _allow(patch, Action.SUBSCRIBE)
+
+
+def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
+    """A CONNECT may name any will."""
+    check_claims = verification.check_claims
+
+    def check(attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope) -> Refusal | None:
+        refusal = check_claims(attempt, device_id=device_id, scope=scope)
+        return None if refusal is Refusal.FOREIGN_WILL else refusal
+
+    patch.setattr(authenticator, "check_claims", check)
+    patch.setattr(verification, "check_claims", check)
+
+
+def secrets_are_not_verified(patch: pytest.MonkeyPatch) -> None:
+    """The key is enough."""
+    patch.setattr(verification, "verify_secret", lambda *_: True)
+
+
+def applications_share_their_sessions(patch: pytest.MonkeyPatch) -> None:
+    """An application takes over another's session."""
+    patch.setattr(Principal, "owner", property(lambda self: self.device_id or "application"))
+
+
+def revocations_are_ignored(patch: pytest.MonkeyPatch) -> None:
+    """Who is connected stays."""
+    patch.setattr(Authenticator, "on_revoked", lambda *_: None)
+
+
+def deletions_leave_everything(patch: pytest.MonkeyPatch) -> None:
+    """A deleted device's retained messages stay."""
+    patch.setattr(Authenticator, "on_deleted", lambda *_: None)
+
+
+def retained_messages_match_every_filter(patch: pytest.MonkeyPatch) -> None:
+    """A subscription brings every retained message in the scope."""
+    patch.setattr(RetainedMessages, "match", lambda self, _: list(self.all().values()))
+
+
+def restarts_forget_what_waits(patch: pytest.MonkeyPatch) -> None:
+    """After a restart sessions are there, and their queues are empty."""
+    patch.setattr(BrokerStore, "add_delivery", lambda *_: None)
+
+
+MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
+    deliveries_are_not_decided,
+    deliveries_are_decided_once,
+    publishing_is_not_decided,
+    subscribing_is_not_decided,
+    foreign_wills_are_allowed,
+    secrets_are_not_verified,
+    applications_share_their_sessions,
+    revocations_are_ignored,
+    deletions_leave_everything,
+    retained_messages_match_every_filter,
+    restarts_forget_what_waits,
+]
