@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATIONS", "DEVICES", "Publications", "World"]
 
 DEVICES, APPLICATIONS = ("d1", "d2", "d3"), ("A", "B")
+EVERYTHING = "devices/+/#", "site/+/#", "fleet/#"
 
 Publications = list[tuple[str, int, bool, bool]]
 """Topic, QoS, retain, and whether it is empty."""
@@ -223,6 +224,15 @@ class World:
             all_devices=not tags, tags=tags, publish=party.extra.publish, subscribe=party.extra.subscribe
         )
         return self.broker.new_application_key(party.name, scope)
+
+    def inspect(self) -> None:
+        """Let a new client of A's ask for every retained message: what others have left, or must not have left."""
+        self.log_in("A", "probe", clean=True)
+        self.subscribe(len(self.clients) - 1, [(topic_filter, 1) for topic_filter in EVERYTHING])
+        self.read_all()
+        inspector = self.clients.pop("probe")
+        inspector.disconnect()
+        self.model.close(inspector.session, has_will=False)
 
     def client(self, pick: int) -> Client:
         """Return one of the clients that are there."""
