@@ -76,7 +76,8 @@ class Authenticator:
         self._turns_waiting = 0
         self._listeners: list[Callable[[Principal], None]] = []
         self._rescope_listeners: list[Callable[[], None]] = []
-        self._deletion_listeners: list[Callable[[str], None]] = []
+        self._ending_listeners: list[Callable[[str], None]] = []
+        self._reset_listeners: list[Callable[[], None]] = []
         self._to_recheck: dict[str, None] = {}
         self._recheck_task: asyncio.Task[None] | None = None
 
@@ -127,9 +128,16 @@ class Authenticator:
         """Tell `callback`, on the event loop, when a principal in use reaches other topics than before."""
         self._rescope_listeners.append(callback)
 
-    def on_deleted(self, callback: Callable[[str], None]) -> None:
-        """Tell `callback`, on the event loop, the id of each device that is deleted, connected or not."""
-        self._deletion_listeners.append(callback)
+    def on_ended(self, callback: Callable[[str], None]) -> None:
+        """Tell `callback`, on the event loop, of owners that won't come back, connected or not.
+
+        It gets the id of each device that is deleted, and each application key that is retired.
+        """
+        self._ending_listeners.append(callback)
+
+    def on_reset(self, callback: Callable[[], None]) -> None:
+        """Tell `callback`, on the event loop, when changes were missed, so that anything may have ended."""
+        self._reset_listeners.append(callback)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in committed changes: forget, revoke or look again. Call on the event loop."""
@@ -138,12 +146,13 @@ class Authenticator:
             match change.kind:
                 case ChangeKind.KEY_RETIRED if change.key is not None:
                     self._revoke(self._index.by_key(change.key), change.key, change.kind)
+                    if change.device_id is None:
+                        self._end(change.key)
                 case ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if change.device_id is not None:
                     for principal in self._index.of_device(change.device_id):
                         self._revoke(principal, principal.key, change.kind)
                     if change.kind is ChangeKind.DEVICE_DELETED:
-                        for deleted in self._deletion_listeners:
-                            deleted(change.device_id)
+                        self._end(change.device_id)
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
                     self._look_again([change.key])
@@ -153,6 +162,8 @@ class Authenticator:
                 case ChangeKind.RESET:
                     self._verified.clear()
                     self._look_again(principal.key for principal in self._index.all())
+                    for listener in self._reset_listeners:
+                        listener()
                 case _:
                     pass
 
@@ -237,6 +248,10 @@ class Authenticator:
         log.info("principal_revoked", key=key, device_id=principal.device_id, because=because.value)
         for listener in self._listeners:
             listener(principal)
+
+    def _end(self, owner: str) -> None:
+        for listener in self._ending_listeners:
+            listener(owner)
 
     def _look_again(self, keys: Iterable[str]) -> None:
         self._to_recheck.update(dict.fromkeys(key for key in keys if self._index.by_key(key) is not None))

@@ -68,7 +68,7 @@ class FleetkeyBroker(Broker):
         admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)
         authenticator.on_rescoped(self._hub.scopes_changed)
-        authenticator.on_deleted(self.forget_owner)
+        authenticator.on_ended(self.forget_owner)
 
     def port_of(self, listener: str) -> int | None:
         """Return the port that a listener is bound to; None if there is no such listener."""
@@ -99,7 +99,7 @@ class FleetkeyBroker(Broker):
 
     def forget_owner(self, owner: str) -> None:
         """Leave nothing of a deleted device or a retired application key: sessions, queues, retained messages."""
-        for session in [s for s in self._hub.sessions.values() if s.owner == owner]:
+        for session in self._hub.sessions_of(owner):
             if session.connection is not None:
                 session.connection.abort("deleted")
             self._hub.drop_session(session)
@@ -183,10 +183,8 @@ class FleetkeyBroker(Broker):
 
     def _on_revoked(self, principal: Principal) -> None:
         """Close the connections of a principal that stopped being valid, without their wills."""
-        if principal.device_id is not None:
-            session = self._hub.sessions.get(principal.device_id)
+        ids = [principal.device_id] if principal.device_id is not None else list(self._hub.sessions)
+        for client_id in ids:
+            session = self._hub.sessions.get(client_id)
             if session is not None and session.principal is principal and session.connection is not None:
                 session.connection.abort("revoked")
-            return
-        # The key was the owner, and it never comes back.
-        self.forget_owner(principal.owner)

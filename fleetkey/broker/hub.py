@@ -16,7 +16,7 @@ from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.routes import Routes
 from fleetkey.broker.routing import SubscriptionTree
 from fleetkey.broker.session import Message, Outgoing, Session
-from fleetkey.registry import KeyKind
+from fleetkey.registry import KeyKind, is_device_id
 
 if TYPE_CHECKING:
     from fleetkey.access import Principal
@@ -184,6 +184,13 @@ class Hub:
         log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=is_resumed)
         self.events.connected(session)
         self.delivery.resume(session)
+
+    def sessions_of(self, owner: str) -> list[Session]:
+        """Return the sessions of a device, which has one, or of an application key."""
+        if is_device_id(owner):
+            session = self.sessions.get(owner)
+            return [session] if session is not None else []
+        return [session for session in self.sessions.values() if session.owner == owner]
 
     def drop_session(self, session: Session) -> None:
         """Forget a session and everything that belongs to it."""

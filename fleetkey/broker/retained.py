@@ -41,7 +41,7 @@ class RetainedMessages:
         self._max_per_owner = max_per_owner
         self._root = _Node()
         self._by_topic: dict[str, RetainedMessage] = {}
-        self._counts: dict[str, int] = {}
+        self._topics_of: dict[str, set[str]] = {}
         self.newest = 0
         """The number of the newest message."""
 
@@ -61,11 +61,11 @@ class RetainedMessages:
         """Keep a message in place of the topic's older one; False if its owner has too many already."""
         older = self._by_topic.get(message.topic)
         is_new_to_owner = older is None or older.owner != message.owner
-        if message.owner and is_new_to_owner and self._counts.get(message.owner, 0) >= self._max_per_owner:
+        if message.owner and is_new_to_owner and len(self._topics_of.get(message.owner, ())) >= self._max_per_owner:
             return False
         if older is not None:
-            self._uncount(older.owner)
-        self._counts[message.owner] = self._counts.get(message.owner, 0) + 1
+            self._disown(older)
+        self._topics_of.setdefault(message.owner, set()).add(message.topic)
         self._by_topic[message.topic] = message
         self.newest += 1
         message.number = self.newest
@@ -83,7 +83,7 @@ class RetainedMessages:
         message = self._by_topic.pop(topic, None)
         if message is None:
             return None
-        self._uncount(message.owner)
+        self._disown(message)
         levels = topic.split("/")
         path = [self._root]
         for level in levels:
@@ -97,7 +97,7 @@ class RetainedMessages:
 
     def drop_of(self, owner: str) -> list[str]:
         """Forget all messages of an owner, and return their topics."""
-        topics = [topic for topic, message in self._by_topic.items() if message.owner == owner]
+        topics = list(self._topics_of.get(owner, ()))
         for topic in topics:
             self.drop(topic)
         return topics
@@ -130,9 +130,8 @@ class RetainedMessages:
             return [following for level, following in node.levels.items() if not level.startswith("$")]
         return list(node.levels.values())
 
-    def _uncount(self, owner: str) -> None:
-        left = self._counts.get(owner, 0) - 1
-        if left > 0:
-            self._counts[owner] = left
-        else:
-            self._counts.pop(owner, None)
+    def _disown(self, message: RetainedMessage) -> None:
+        topics = self._topics_of[message.owner]
+        topics.discard(message.topic)
+        if not topics:
+            del self._topics_of[message.owner]

@@ -50,6 +50,8 @@ class Runtime:
         self._broker: FleetkeyBroker | None = None
         self._http: HttpServer | None = None
         self._housekeeper: asyncio.Task[None] | None = None
+        self._sweep: asyncio.Task[None] | None = None
+        self._authenticator.on_reset(self._sweep_soon)
 
     async def start(self) -> None:
         """Serve; returns when both are ready. Stops again whatever it started when something fails."""
@@ -103,6 +105,8 @@ class Runtime:
         if self._housekeeper is not None:
             self._housekeeper.cancel()
             await asyncio.gather(self._housekeeper, return_exceptions=True)
+        if self._sweep is not None:
+            await asyncio.gather(self._sweep, return_exceptions=True)
         if self._http is not None:
             await self._http.stop()
         if self._broker is not None:
@@ -140,11 +144,17 @@ class Runtime:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
 
+    def _sweep_soon(self) -> None:
+        """Look for what ended unnoticed, unless that is under way."""
+        if self._broker is not None and (self._sweep is None or self._sweep.done()):
+            self._sweep = asyncio.create_task(self._forget_the_gone(self._broker), name="fleetkey-sweep")
+
     async def _forget_the_gone(self, broker: FleetkeyBroker) -> None:
-        """Leave nothing of devices that were deleted, and keys that were retired, while the broker was down."""
+        """Leave nothing of devices that were deleted, and keys that were retired, while nobody told the broker."""
+        owners = broker.owners()
 
         def gone() -> list[str]:
-            return [owner for owner in broker.owners() if not self._exists(owner)]
+            return [owner for owner in owners if not self._exists(owner)]
 
         for owner in await asyncio.to_thread(gone):
             broker.forget_owner(owner)

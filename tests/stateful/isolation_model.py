@@ -88,6 +88,8 @@ class Owed:
     """Whether it has to come, or only may."""
     connection: int = 0
     """Which connection of the session it came over."""
+    topic_filter: str = ""
+    """The subscription that it is owed to, if it is a retained message."""
 
     def is_shown_by(self, got: Publication) -> bool:
         """Whether a delivery is this one."""
@@ -273,10 +275,17 @@ class Model:
                 continue
             codes.append(qos)
             session.subscriptions[topic_filter] = qos
+            for owed in session.owed:
+                # One that is made again while its retained messages wait is owed them once more, not twice.
+                owed.must = owed.must and owed.topic_filter != topic_filter
             for topic, kept in self.retained.items():
                 if matches(topic_filter, topic):
                     sure = len(kept) == 1
-                    session.owed += [Owed(m, min(qos, m.qos), retain=True, must=sure) for m in kept if m is not None]
+                    session.owed += [
+                        Owed(m, min(qos, m.qos), retain=True, must=sure, topic_filter=topic_filter)
+                        for m in kept
+                        if m is not None
+                    ]
         return codes
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:

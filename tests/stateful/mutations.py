@@ -80,12 +80,12 @@ def revocations_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 def deletions_leave_everything(patch: pytest.MonkeyPatch) -> None:
     """A deleted device's retained messages stay."""
-    patch.setattr(Authenticator, "on_deleted", lambda *_: None)
+    patch.setattr(Authenticator, "on_ended", lambda *_: None)
 
 
 def retained_messages_match_every_filter(patch: pytest.MonkeyPatch) -> None:
     """A subscription brings every retained message in the scope."""
-    patch.setattr(RetainedMessages, "match", lambda self, _: list(self.all().values()))
+    patch.setattr(RetainedMessages, "walk", lambda self, _: iter(list(self.all().values())))
 
 
 def restarts_forget_what_waits(patch: pytest.MonkeyPatch) -> None:

@@ -131,10 +131,6 @@ class World:
         """Commit a change, if it can be made, and tell the model that it is on its way."""
         with self.broker.store() as store:
             if kind == "revoke" or (kind == "delete" and not party.device_id):
-                if not party.device_id and not is_down:
-                    # A known gap: of an application that has not connected since the broker's start, a revocation
-                    # leaves sessions and retained messages (`tests/known_gaps/test_isolation_revoked_away.py`).
-                    self._probe(party, None, ("fleet/x",))
                 party.keys[-1].is_active = False
                 store.revoke_key(party.keys[-1].key, actor="test")
             elif kind == "delete":

@@ -207,12 +207,12 @@ async def test_on_rescoped(make_world: WorldFactory) -> None:
     await until(lambda: told == [f"sites/b/{credentials.client_id}"])
 
 
-async def test_on_deleted(world: World) -> None:
-    """Who asked is told of every device that is deleted, connected or not, and of no other change."""
+async def test_on_ended(world: World) -> None:
+    """Who asked is told of every device that is deleted, connected or not, and of no other change to a device."""
     connected, absent = world.device("S1"), world.device("S2")
     await world.connect(connected)
     told: list[str] = []
-    world.authenticator.on_deleted(told.append)
+    world.authenticator.on_ended(told.append)
     for credentials in (absent, connected):
         _disable(world.store, credentials)
         world.store.delete_device(credentials.client_id, actor="cli")
