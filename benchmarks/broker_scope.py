@@ -18,7 +18,7 @@ import inspect
 import itertools
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -97,25 +97,28 @@ def _anyone(principal: Principal) -> _Anyone:
     )
 
 
-DECISIONS = (
-    """                if self._scope is not principal.scope:
+DECISIONS = {
+    "_split": (
+        """                if self._scope is not principal.scope:
                     self._scope = principal.scope
                     routes.clear()
 """,
-    " or principal.is_revoked",
-)
-"""What the path of a message has in it only to decide about it."""
+        " or principal.is_revoked",
+    ),
+    "data_received": ("            and not principal.is_revoked\n",),
+}
+"""What the path of a message has in it only to decide about it, by method."""
 
 
-def _unchecked_split() -> Callable[[Connection, bytes, int], None]:
-    """Return the connection's message loop without its decisions, made from its source, so that they stay the same."""
-    source = inspect.getsource(Connection._split)  # noqa: SLF001 - the core is what is measured
-    for decision in DECISIONS:
+def _without_decisions(method: str) -> Any:
+    """Return a method of the connection without its decisions, made from its source, so that the rest is the same."""
+    source = inspect.getsource(getattr(Connection, method))
+    for decision in DECISIONS[method]:
         assert source.count(decision) == 1, decision
         source = source.replace(decision, "")
     names: dict[str, Any] = {}
     exec(textwrap.dedent(source), vars(connection), names)  # noqa: S102 - our own source
-    return cast("Callable[[Connection, bytes, int], None]", names["_split"])
+    return names[method]
 
 
 class _UncheckedConnection(Connection):
@@ -123,7 +126,8 @@ class _UncheckedConnection(Connection):
 
     __slots__ = ()
 
-    _split = _unchecked_split()  # type: ignore[assignment] # a method
+    data_received = _without_decisions("data_received")
+    _split = _without_decisions("_split")
 
 
 class _Core:

@@ -68,7 +68,8 @@ class Hub:
         self.sessions: dict[str, Session] = {}
         self.population = Population(limits)
         self._logged_bounds: set[tuple[str, ...]] = set()
-        self._has_plugins = events.hears_messages or bool(topic_plugins)
+        self.has_plugins = events.hears_messages or bool(topic_plugins)
+        """Whether a plugin hears of messages, or decides about them."""
         self._unflushed: list[Stream] = []
         self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
         self._ticker: asyncio.TimerHandle | None = None
@@ -283,7 +284,7 @@ class Hub:
         targets = route.targets
         if targets is None:
             targets = connection.renew(route)
-        if self._has_plugins:
+        if self.has_plugins:
             self.events.published(connection, Message(route.topic, route.topic_bytes, wire[payload_at:], 0))
             targets = self._allowed(targets, route.topic)
         for session, _ in targets:
@@ -311,7 +312,7 @@ class Hub:
         targets = route.targets
         if targets is None:
             targets = connection.renew(route) if connection is not None else []
-        if self._has_plugins:
+        if self.has_plugins:
             targets = self._allowed(targets, message.topic)
         wire = b""
         for session, granted in targets:

@@ -24,11 +24,13 @@ class Route:
     `targets` is None when they may have changed.
     """
 
-    __slots__ = ("targets", "topic", "topic_bytes")
+    __slots__ = ("head", "targets", "topic", "topic_bytes")
 
     def __init__(self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, int]]) -> None:
         self.topic = topic
         self.topic_bytes = topic_bytes
+        self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
+        """The topic as it begins the body of a PUBLISH (3.3.2)."""
         self.targets: list[tuple[Session, int]] | None = targets
 
 
