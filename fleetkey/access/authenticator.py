@@ -153,6 +153,8 @@ class Authenticator:
                         self._revoke(principal, principal.key, change.kind)
                     if change.kind is ChangeKind.DEVICE_DELETED:
                         self._end(change.device_id)
+                        # Another device may come to have its serial, and so its topics.
+                        self._look_again(principal.key for principal in self._index.applications())
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
                     self._look_again([change.key])

@@ -229,3 +229,17 @@ def test_key_rotated_while_away(fleet: Fleet, device: Credentials, everyone: Cre
             assert not fleet.can_connect(device)
             backend.publish(device.topic("command"), b"still", qos=1)
             assert [message.payload for message in wire.hear()] == [b"still"]
+
+
+def test_application_whose_device_was_deleted(fleet: Fleet, device: Credentials, everyone: Credentials) -> None:
+    """A deleted device's topics leave the scope of an application that reached them by its tag."""
+    tagged = fleet.application(tags=(("site", "north"),))
+    with Wire(fleet) as backend, Wire(fleet) as wire:
+        backend.enter(everyone)
+        wire.enter(tagged)
+        assert wire.subscribe(device.topic("#")) == [0]
+        with fleet.store() as store:
+            store.delete_device(device.client_id, actor="test")
+        assert eventually(lambda: wire.subscribe(device.topic("x")) == [REFUSED], WITHIN_SECONDS)
+        backend.publish(device.topic("x"), b"after")
+        assert wire.settle() == []

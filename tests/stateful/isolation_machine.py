@@ -224,6 +224,7 @@ class IsolationMachine(RuleBasedStateMachine):
         self.world.wait_for_change()
         self.world.renew(kind, party)
         self.world.wait_for_scopes()
+        self.world.model.arriving()
         self.world.read_all()
         self.world.model.settled()
         if kind in {"delete", "revoke"}:

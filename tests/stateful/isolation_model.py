@@ -43,6 +43,7 @@ class Party:
     """In order of issue."""
     is_enabled: bool = True
     site: str = "a"
+    is_deleted: bool = False
     reach: str = ""
     """Of an application: `all` devices, or those of one site, which it names."""
     extra: Scope = NOTHING
@@ -301,6 +302,11 @@ class Model:
             if after != party.scopes[-1]:
                 party.scopes.append(after)
 
+    def arriving(self) -> None:
+        """Changes have arrived, maybe before what was published just before was sent: that is decided when it is."""
+        for session in self.sessions.values():
+            session.need_not_come(topics_outside_scope=True)
+
     def settled(self) -> None:
         """Every change has arrived."""
         for party in self.parties.values():
@@ -318,7 +324,7 @@ class Model:
 
     def _scope(self, party: Party) -> Scope:
         """Return what a party reaches: its own topics and its site's, those of its devices, and its extra ones."""
-        devices = [other for other in self.parties.values() if other.device_id]
+        devices = [other for other in self.parties.values() if other.device_id and not other.is_deleted]
         if party.device_id:
             patterns = [f"devices/{party.device_id}/#", f"site/{party.site}/#"]
         elif party.reach == "all":

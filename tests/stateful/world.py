@@ -136,6 +136,7 @@ class World:
             elif kind == "delete":
                 for key in party.keys:
                     key.is_active = False
+                party.is_deleted = True
                 store.delete_device(party.device_id, actor="test")
             elif kind == "disable" and party.device_id:
                 party.is_enabled = not party.is_enabled
