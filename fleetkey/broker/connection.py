@@ -30,6 +30,8 @@ PACKETS_PER_TURN = 16
 """Packets of one connection that are handled before the others get a turn; one that has filters ends the turn."""
 MAX_REMEMBERED_TOPICS = 256
 """Decisions on topics that one connection remembers."""
+MAX_UNDECIDED_BYTES = 64 * 1024
+"""What a client may send behind its CONNECT before that is answered."""
 MAX_LENGTH_BYTES = 4
 CONNACK_UNACCEPTABLE_PROTOCOL = 1
 QOS_0_PUBLISH = 0x30
@@ -49,7 +51,6 @@ class Connection(Stream):
         "_deferred_acks",
         "_hears_in",
         "_is_reading",
-        "_is_suspended",
         "_last_route",
         "_max_length",
         "_need",
@@ -59,6 +60,7 @@ class Connection(Stream):
         "address",
         "connect",
         "is_refusal_logged",
+        "is_suspended",
         "keep_alive_seconds",
         "last_heard",
         "listener",
@@ -85,7 +87,8 @@ class Connection(Stream):
         """Bytes that came and wait for this connection's next turn, from `_backlog_at` on."""
         self._backlog_at = 0
         self._is_reading = True
-        self._is_suspended = False
+        self.is_suspended = False
+        """Whether nothing is taken from it until something else has happened."""
         self._deferred_acks = 0
         self._scope: TopicScope | None = None
         self._routes: dict[bytes, Route | None] = {}
@@ -95,24 +98,35 @@ class Connection(Stream):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection in, if there is room for it."""
-        self.transport = transport
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else ""
-        # Whatever can't be sent at once is held by `Stream`.
-        transport.set_write_buffer_limits(high=1, low=0)
+        self._use(transport)
         if not self.hub.arrived(self):
             self.state = State.CLOSED
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go of everything; the will goes out unless DISCONNECT came (3.1.2-8)."""
+        """Let go of everything; the will goes out unless DISCONNECT came (3.1.2-8).
+
+        What came before is still handled, for at most `LINGER_SECONDS`; the answers go nowhere.
+        """
         del exc
-        was_open = self.state is not State.CLOSED
+        if self.state is State.OPEN and self._backlog and not self.is_gone:
+            self._go()
+            self.hub.call_later(self.end)
+            self._continue()
+        else:
+            self.end()
+
+    def end(self) -> None:
+        """Part from the session; safe to call again."""
+        reason = "connection_lost" if self.state is not State.CLOSED else ""
         self.state = State.CLOSED
+        self._last_route = None
         self._forget()
         self._rest.clear()
         self._backlog = b""
-        self.hub.left(self, reason="connection_lost" if was_open else "")
+        self.hub.left(self, reason=reason)
 
     def eof_received(self) -> bool:
         """Close when the client closes its side."""
@@ -154,12 +168,12 @@ class Connection(Stream):
 
     def suspend(self) -> None:
         """Handle nothing more until `proceed`; what comes in meanwhile is not read."""
-        self._is_suspended, self._last_route = True, None
+        self.is_suspended, self._last_route = True, None
         self._update_reading()
 
     def proceed(self) -> None:
         """Go on handling."""
-        self._is_suspended = False
+        self.is_suspended = False
         self._update_reading()
         self._continue()
 
@@ -179,7 +193,7 @@ class Connection(Stream):
         self.state = State.CLOSED
         self.hub.left(self, reason=reason)
         if self.transport.get_write_buffer_size():
-            self.hub.close_later(self.transport)
+            self.hub.call_later(self.transport.abort)
         self.transport.close()
 
     def abort(self, reason: str) -> None:
@@ -202,8 +216,8 @@ class Connection(Stream):
         self._continue()
 
     def _update_reading(self) -> None:
-        should_read = not self.is_paused and not self._is_suspended and not self._backlog
-        if self.state is State.CLOSED or should_read == self._is_reading:
+        should_read = not self.is_paused and not self.is_suspended and not self._backlog
+        if self.state is State.CLOSED or self.is_gone or should_read == self._is_reading:
             return
         self._is_reading = should_read
         if should_read:
@@ -212,11 +226,13 @@ class Connection(Stream):
             self.transport.pause_reading()
 
     def _continue(self) -> None:
-        if self.state is State.CLOSED or self._is_suspended or self.is_paused or not self._backlog:
+        if self.state is State.CLOSED or self.is_suspended or self.is_paused or not self._backlog:
             return
         data, position = self._backlog, self._backlog_at
         self._backlog = b""
         self._handle_all(data, position)
+        if self.is_gone and not self._backlog:
+            self.end()
         self._update_reading()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
@@ -248,7 +264,7 @@ class Connection(Stream):
             if end > size:
                 self._need = end - position
                 break
-            if turns <= 0 or self._is_suspended or self.is_paused:
+            if turns <= 0 or self.is_suspended or self.is_paused:
                 self._wait_for_turn(data, position)
                 return
             turns -= 1
@@ -298,10 +314,13 @@ class Connection(Stream):
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until the other connections had their turn, or until `proceed`."""
+        if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
+            msg = "too much before the answer to CONNECT"
+            raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position
         self.last_heard = self.hub.now
         self._update_reading()
-        if not self._is_suspended and not self.is_paused:
+        if not self.is_suspended and not self.is_paused:
             self.call_next_turn(self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:
@@ -407,6 +426,8 @@ class Connection(Stream):
             if qos == packets.MAX_QOS:
                 must_wait = self.hub.take(session, packet_id)
             must_wait |= self.hub.publish(self, message, route, is_retained=bool(first & 0x01))
+            if must_wait:
+                self._wait_if_behind()
         if qos:
             # 3.3.5-2: what may not be published is acknowledged and goes nowhere.
             kind = packets.PUBACK if qos == 1 else packets.PUBREC
@@ -429,7 +450,11 @@ class Connection(Stream):
                 self.close("not_stored")
 
         self.hub.store.after_commit(committed)
-        if self.hub.store.is_behind and not self._is_suspended:
+        self._wait_if_behind()
+
+    def _wait_if_behind(self) -> None:
+        """Take nothing more until the store has committed, if too much waits for it."""
+        if self.hub.store.is_behind and not self.is_suspended:
             self.suspend()
             self.hub.store.after_commit(lambda _: self.proceed())
 
@@ -472,8 +497,8 @@ class Connection(Stream):
 
 
 def _is_two_byte_length(data: bytes, length: int) -> bool:
-    """Whether a remaining length is this one, in the two bytes that it needs."""
-    return data[1] == (length & 0x7F | 0x80) and data[2] == length >> 7
+    """Whether a remaining length is this one, and needs the two bytes that it has (2.2.3)."""
+    return 0x7F < length < 0x4000 and data[1] == (length & 0x7F | 0x80) and data[2] == length >> 7  # noqa: PLR2004
 
 
 def _long_length(data: bytes, position: int) -> tuple[int, int]:

@@ -49,6 +49,7 @@ class Delivery:
         can_send = (
             connection is not None
             and not session.queue
+            and not session.resending
             and not connection.is_paused
             and len(session.inflight) < self._limits.max_inflight
         )
@@ -70,12 +71,16 @@ class Delivery:
         session.queued_bytes += outgoing.message.size
 
     def must_follow(self, session: Session, topic: str) -> bool:
-        """Whether a QoS 0 message would overtake an older retained one of its topic (4.6.0-6)."""
-        return bool(session.owed) and self._retained.get(topic) is not None
+        """Whether a QoS 0 message would overtake an older one of its topic (4.6.0-6).
+
+        That is a retained one which is still owed, or one that waits behind such.
+        """
+        return session.followers > 0 or (bool(session.owed) and self._retained.get(topic) is not None)
 
     def follow(self, session: Session, message: Message) -> None:
         """Take a QoS 0 message that must wait."""
         if self._has_room(session, message):
+            session.followers += 1
             self.wait(session, Outgoing(message, 0))
 
     def may_owe(self, topic_filter: str) -> bool:
@@ -95,7 +100,7 @@ class Delivery:
         if owed is None:
             owed = session.owed[topic_filter] = Owed(topic_filter, qos, self._retained.newest)
             session.queue.append(owed)
-        owed.qos, owed.matches = qos, None
+        owed.qos, owed.matches, owed.newest_again = qos, None, self._retained.newest
         self.pump(session)
 
     def forgive(self, session: Session, topic_filter: str) -> None:
@@ -111,16 +116,8 @@ class Delivery:
         if connection is None:
             return
         unsent = set(session.unsent)
-        for packet_id, outgoing in list(session.inflight.items()):
-            if outgoing in unsent:
-                continue
-            if outgoing.is_released:
-                connection.send(acknowledgement(PUBREL, packet_id))
-            elif self._may_have(session, outgoing.message.topic):
-                self._transmit(connection, outgoing)
-            else:
-                del session.inflight[packet_id]
-                self._forget(outgoing)
+        session.resending.clear()
+        session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
         self.pump(session)
 
     def pump(self, session: Session) -> None:
@@ -129,8 +126,14 @@ class Delivery:
         if connection is None or session.is_pump_due:
             return
         turns = SENDS_PER_TURN
-        queue = session.queue
-        while queue and not connection.is_paused:
+        queue, resending = session.queue, session.resending
+        while (queue or resending) and not connection.is_paused:
+            if turns > 0 and resending:
+                turns -= 1
+                self._send_again(session, connection, resending.popleft())
+                if not resending:
+                    self._send_committed(session)
+                continue
             if turns <= 0:
                 session.is_pump_due = True
                 connection.call_next_turn(self._pump_again, session)
@@ -146,6 +149,7 @@ class Delivery:
                 return
             turns -= 1
             queue.popleft()
+            session.followers -= not head.qos
             session.queued_messages -= 1
             session.queued_bytes -= head.message.size
             if self._may_have(session, head.message.topic):
@@ -172,12 +176,16 @@ class Delivery:
                     # What follows must not overtake the last of them.
                     return 0
                 session.queue.popleft()
+                if owed.newest_again > owed.newest:
+                    owed.oldest, owed.newest, owed.matches = owed.newest, owed.newest_again, None
+                    session.queue.append(owed)
+                    return steps // LEVELS_PER_SEND + 1
                 del session.owed[owed.topic_filter]
                 if not session.is_clean:
                     self._store.drop_owed(session, owed.topic_filter)
                 return steps // LEVELS_PER_SEND + 1
             steps += 1
-            if kept is None or kept.number > owed.newest or not self._may_have(session, kept.topic):
+            if kept is None or not owed.oldest < kept.number <= owed.newest or not self._may_have(session, kept.topic):
                 continue
             steps += LEVELS_PER_SEND
             message = Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos)
@@ -206,7 +214,7 @@ class Delivery:
         connection = session.connection
         if outgoing is not None and outgoing.qos != 2:  # noqa: PLR2004 - exactly once
             return False
-        if outgoing is not None and not outgoing.is_released:
+        if outgoing is not None and outgoing.is_sent and not outgoing.is_released:
             outgoing.is_released = True
             # The payload is not needed any more.
             outgoing.message = Message(outgoing.message.topic, outgoing.message.topic_bytes, b"", outgoing.qos)
@@ -231,6 +239,18 @@ class Delivery:
         if session.queue:
             self.pump(session)
         return True
+
+    def _send_again(self, session: Session, connection: Connection, outgoing: Outgoing) -> None:
+        """Send what a connection before was sent, or should have been, unless that has ended meanwhile."""
+        if session.inflight.get(outgoing.packet_id) is not outgoing:
+            return
+        if outgoing.is_released:
+            connection.send(acknowledgement(PUBREL, outgoing.packet_id))
+        elif self._may_have(session, outgoing.message.topic):
+            self._transmit(connection, outgoing)
+        else:
+            del session.inflight[outgoing.packet_id]
+            self._forget(outgoing)
 
     def _send(self, session: Session, outgoing: Outgoing) -> None:
         connection = session.connection
@@ -258,8 +278,14 @@ class Delivery:
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
             return
         outgoing.must_wait = False
+        self._send_committed(session)
+        if session.queue or session.resending:
+            self.pump(session)
+
+    def _send_committed(self, session: Session) -> None:
+        """Send what need not wait for a commit any more, unless older ones are still to be sent again."""
         unsent = session.unsent
-        while unsent and not unsent[0].must_wait:
+        while unsent and not unsent[0].must_wait and not session.resending:
             first = unsent.popleft()
             if session.connection is None or session.inflight.get(first.packet_id) is not first:
                 continue
@@ -268,8 +294,6 @@ class Delivery:
             else:
                 del session.inflight[first.packet_id]
                 self._forget(first)
-        if session.queue:
-            self.pump(session)
 
     def _transmit(self, connection: Connection, outgoing: Outgoing) -> None:
         """Put a message on the wire, as a duplicate if it was there before (3.3.1-1)."""

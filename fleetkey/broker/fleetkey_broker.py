@@ -15,7 +15,7 @@ from fleetkey.auth_plugin import FleetkeyAuthPlugin
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.connection import Connection
 from fleetkey.broker.events import Events
-from fleetkey.broker.hub import Hub
+from fleetkey.broker.hub import LINGER_SECONDS, Hub
 from fleetkey.broker.persistence import BrokerStore
 from fleetkey.broker.session import Message, Session
 from fleetkey.broker.topic_plugins import TopicPlugins
@@ -172,13 +172,20 @@ class FleetkeyBroker(Broker):
             self._servers[name] = Server(name, instance)
 
     async def _listen(self, name: str, host: str | None, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
+        tls: dict[str, Any] = {}
+        if context is not None:
+            tls = {
+                "ssl": context,
+                "ssl_handshake_timeout": self._hub.limits.connect_timeout_seconds,
+                "ssl_shutdown_timeout": LINGER_SECONDS,
+            }
         return await self._hub.loop.create_server(
             lambda: Connection(self._hub, name),  # type: ignore[arg-type,return-value] # a protocol by its methods
             host,
             port,
-            ssl=context,
             backlog=BACKLOG,
             reuse_address=True,
+            **tls,
         )
 
     def _on_revoked(self, principal: Principal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,6 +20,8 @@ from fleetkey.broker.session import Message, Outgoing, Session
 from fleetkey.registry import KeyKind, is_device_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetkey.access import Principal
     from fleetkey.broker.admission import Admission
     from fleetkey.broker.connection import Connection
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.stream import Stream
     from fleetkey.broker.topic_plugins import TopicPlugins
 
-__all__ = ["Hub"]
+__all__ = ["LINGER_SECONDS", "Hub"]
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +74,7 @@ class Hub:
         self.has_plugins = events.hears_messages or bool(topic_plugins)
         """Whether a plugin hears of messages, or decides about them."""
         self._unflushed: list[Stream] = []
-        self._lingering: list[tuple[float, asyncio.BaseTransport]] = []
+        self._due: deque[tuple[float, Callable[[], None]]] = deque()
         self._ticker: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -199,7 +202,7 @@ class Hub:
             self.tree.remove(topic_filter, session)
             self.routes.changed(topic_filter)
         session.subscriptions = {}
-        for waiting in (session.queue, session.inflight, session.unsent, session.owed):
+        for waiting in (session.queue, session.inflight, session.unsent, session.owed, session.resending):
             waiting.clear()
         if self.sessions.get(session.client_id) is session:
             del self.sessions[session.client_id]
@@ -211,11 +214,11 @@ class Hub:
         session, principal = connection.session, connection.principal
         if session is None or principal is None:
             return
+        if not all(is_topic_filter(topic_filter) for topic_filter, _ in pairs):
+            msg = "an ill-formed topic filter"
+            raise packets.MalformedPacketError(msg)
         codes = []
         for topic_filter, qos in pairs:
-            if not is_topic_filter(topic_filter):
-                msg = "an ill-formed topic filter"
-                raise packets.MalformedPacketError(msg)
             if not self._may_subscribe(session, principal, topic_filter):
                 codes.append(REFUSED)
                 continue
@@ -289,9 +292,11 @@ class Hub:
             targets = self._allowed(targets, route.topic)
         for session, _ in targets:
             receiver = session.connection
-            if session.owed and self.delivery.must_follow(session, route.topic):
+            if receiver is None:
+                continue
+            if session.queue and self.delivery.must_follow(session, route.topic):
                 self.delivery.follow(session, Message(route.topic, route.topic_bytes, wire[payload_at:], 0))
-            elif receiver is not None and not receiver.is_paused:
+            elif not receiver.is_paused:
                 receiver.send(wire)
 
     def publish(
@@ -319,9 +324,11 @@ class Hub:
             qos = min(granted, message.qos)
             if qos:
                 must_wait |= self.delivery.offer(session, message, qos)
-            elif session.owed and self.delivery.must_follow(session, message.topic):
+            elif (receiver := session.connection) is None:
+                continue
+            elif session.queue and self.delivery.must_follow(session, message.topic):
                 self.delivery.follow(session, message)
-            elif (receiver := session.connection) is not None and not receiver.is_paused:
+            elif not receiver.is_paused:
                 wire = wire or packets.publish(message.topic_bytes, message.payload)
                 receiver.send(wire)
         return must_wait
@@ -345,9 +352,9 @@ class Hub:
         self.events.retained(kept)
         return is_stored
 
-    def close_later(self, transport: asyncio.BaseTransport) -> None:
-        """Abort a transport that doesn't get rid of its last bytes in `LINGER_SECONDS`."""
-        self._lingering.append((self.loop.time() + LINGER_SECONDS, transport))
+    def call_later(self, callback: Callable[[], None]) -> None:
+        """Put an end to something in `LINGER_SECONDS`."""
+        self._due.append((self.loop.time() + LINGER_SECONDS, callback))
 
     def scopes_changed(self) -> None:
         """Decide again who receives what."""
@@ -407,8 +414,8 @@ class Hub:
             connection.close("keep_alive")
         for connection in self.population.undecided(now):
             connection.abort("connect_timeout")
-        while self._lingering and self._lingering[0][0] <= now:
-            self._lingering.pop(0)[1].abort()  # type: ignore[attr-defined] # every transport here can
+        while self._due and self._due[0][0] <= now:
+            self._due.popleft()[1]()
         wall = time.time()
         for session in [s for s in self.sessions.values() if s.expires_at is not None and s.expires_at <= wall]:
             log.info("session_expired", client_id=session.client_id)

@@ -31,6 +31,10 @@ COMMIT_SECONDS = 0.005
 """How long notes are gathered before a commit; the promise is 50 ms from note to acknowledgement."""
 MAX_NOTES = 20_000
 """Notes that may wait; above it, connections that add to them are not read from until a commit."""
+MAX_NOTED_BYTES = 32 * 1024 * 1024
+"""Payloads in them; above it likewise."""
+MAX_WAITERS = 20_000
+"""Acknowledgements that may wait for a commit; above it likewise."""
 RETRY_SECONDS = 0.1
 """Between two tries while the disk can't be written."""
 MAX_KEPT = 100_000
@@ -80,6 +84,7 @@ class BrokerStore:
         self._notes: list[Statement] = []
         self._kept: deque[Statement] = deque(maxlen=MAX_KEPT)
         self._waiters: list[Callable[[bool], None]] = []
+        self._noted_bytes = 0
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
         self.is_failing = False
@@ -92,7 +97,7 @@ class BrokerStore:
     @property
     def is_behind(self) -> bool:
         """Whether more is noted than should wait."""
-        return len(self._notes) > MAX_NOTES
+        return len(self._notes) > MAX_NOTES or self._noted_bytes > MAX_NOTED_BYTES or len(self._waiters) > MAX_WAITERS
 
     def after_commit(self, callback: Callable[[bool], None]) -> None:
         """Call back when everything noted so far is committed (True) or could not be (False)."""
@@ -143,6 +148,7 @@ class BrokerStore:
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
         message = outgoing.message
+        self._noted_bytes += len(message.payload)
         self._note(
             "INSERT INTO deliveries (row, session, topic, payload, qos, is_retained) VALUES (?, ?, ?, ?, ?, ?)",
             outgoing.row,
@@ -176,6 +182,7 @@ class BrokerStore:
 
     def keep_retained(self, message: RetainedMessage) -> None:
         """Note a retained message."""
+        self._noted_bytes += len(message.payload)
         self._note(
             "INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?)",
             message.topic,
@@ -249,7 +256,7 @@ class BrokerStore:
     def _begin_commit(self) -> None:
         self._timer = None
         self._is_committing = True
-        statements, self._notes = [*self._kept, *self._notes], []
+        statements, self._notes, self._noted_bytes = [*self._kept, *self._notes], [], 0
         waiters, self._waiters = self._waiters, []
         loop = asyncio.get_running_loop()
         future = self._executor.submit(self._commit, statements)

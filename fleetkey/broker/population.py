@@ -66,7 +66,10 @@ class Population:
         return [
             connection
             for connection in self.connections
-            if connection.keep_alive_seconds and now - connection.last_heard > connection.keep_alive_seconds
+            if connection.keep_alive_seconds
+            and now - connection.last_heard > connection.keep_alive_seconds
+            # What isn't read can't be heard.
+            and not connection.is_suspended
         ]
 
     def undecided(self, now: float) -> list[Connection]:

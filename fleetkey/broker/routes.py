@@ -14,6 +14,8 @@ __all__ = ["Route", "Routes"]
 
 MAX_ROUTES = 50_000
 """Topics whose receivers are remembered; then it begins anew."""
+MAX_ROUTE_BYTES = 4 * 1024 * 1024
+"""Bytes of those topics; likewise."""
 BRANCH_LEVELS = 2
 """Levels that a topic and a filter have in common when a change of the filter may touch the topic."""
 
@@ -24,14 +26,18 @@ class Route:
     `targets` is None when they may have changed.
     """
 
-    __slots__ = ("head", "targets", "topic", "topic_bytes")
+    __slots__ = ("head", "targets", "topic")
 
     def __init__(self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, int]]) -> None:
         self.topic = topic
-        self.topic_bytes = topic_bytes
         self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
         """The topic as it begins the body of a PUBLISH (3.3.2)."""
         self.targets: list[tuple[Session, int]] | None = targets
+
+    @property
+    def topic_bytes(self) -> bytes:
+        """The topic, encoded; made anew at each call."""
+        return self.head[2:]
 
 
 class Routes:
@@ -42,6 +48,7 @@ class Routes:
         self._branches: dict[str, dict[bytes, Route]] = {}
         """Routes by their first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
         self._count = 0
+        self._bytes = 0
 
     def find(self, topic_bytes: bytes, topic: str) -> Route:
         """Return who receives a topic, as of now."""
@@ -55,9 +62,10 @@ class Routes:
             # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
             if session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
         ]
-        if self._count >= MAX_ROUTES:
+        if self._count >= MAX_ROUTES or self._bytes >= MAX_ROUTE_BYTES:
             self.all_changed()
         self._count += 1
+        self._bytes += len(topic_bytes)
         route = Route(topic, topic_bytes, targets)
         self._branches.setdefault(_branch_of(topic), {})[topic_bytes] = route
         return route
@@ -78,6 +86,7 @@ class Routes:
         if route is not None:
             route.targets = None
             self._count -= 1
+            self._bytes -= len(route.head) - 2
             if not branch:
                 del self._branches[key]
 
@@ -91,6 +100,7 @@ class Routes:
         for route in branch.values():
             # Whoever remembers the route must not keep sessions that have ended.
             route.targets = None
+            self._bytes -= len(route.head) - 2
         self._count -= len(branch)
 
 

@@ -61,13 +61,16 @@ class Owed:
     What is newer than the subscription comes as a live message, so it is left out here.
     """
 
-    __slots__ = ("matches", "newest", "qos", "topic_filter")
+    __slots__ = ("matches", "newest", "newest_again", "oldest", "qos", "topic_filter")
 
     def __init__(self, topic_filter: str, qos: int, newest: int) -> None:
         self.topic_filter = topic_filter
         self.qos = qos
+        self.oldest = 0
         self.newest = newest
         """Number of the newest retained message that there was."""
+        self.newest_again = newest
+        """The same when the subscription was made again; those in between come after what waits behind this."""
         self.matches: Iterator[RetainedMessage | None] | None = None
         """How far it has come; None = not begun."""
 
@@ -82,6 +85,7 @@ class Session:
         "client_id",
         "connection",
         "expires_at",
+        "followers",
         "inbound",
         "inflight",
         "is_clean",
@@ -94,6 +98,7 @@ class Session:
         "queue",
         "queued_bytes",
         "queued_messages",
+        "resending",
         "row",
         "subscriptions",
         "unsent",
@@ -113,6 +118,10 @@ class Session:
         """What of the queue counts against its bounds: the messages, not the retained ones that are looked up."""
         self.owed: dict[str, Owed] = {}
         """By filter: what of the queue are retained messages; there are no more of them than subscriptions."""
+        self.followers = 0
+        """How many QoS 0 messages of the queue wait behind retained ones."""
+        self.resending: deque[Outgoing] = deque()
+        """What of `inflight` a new connection is still to be sent again, before anything else."""
         self.unsent: deque[Outgoing] = deque()
         """The end of `inflight`: what waits until its packet id is committed, and what waits behind it."""
         self.is_pump_due = False

@@ -18,6 +18,8 @@ __all__ = ["State", "Stream"]
 
 MAX_GATHERED = 64
 """Packets that are gathered before they are handed to the transport within a turn."""
+MAX_GATHERED_BYTES = 4 * 1024
+"""A packet that is longer is handed over at once."""
 DRAIN_BYTES = 64 * 1024
 """What a transport is given at a time of what was held."""
 
@@ -44,6 +46,7 @@ class Stream:
         "_held",
         "_is_draining",
         "hub",
+        "is_gone",
         "is_paused",
         "session",
         "state",
@@ -62,6 +65,13 @@ class Stream:
         self._held = bytearray()
         self._is_draining = False
         """Whether the transport still has something to send."""
+        self.is_gone = False
+        """Whether the client is gone, and what it sent before is still handled."""
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        # Whatever can't be sent at once is held here.
+        transport.set_write_buffer_limits(high=1, low=0)
 
     def send(self, data: bytes) -> None:
         """Send one packet, with whatever else is sent in this turn of the loop."""
@@ -72,7 +82,7 @@ class Stream:
             if not gathered:
                 self.hub.flush_soon(self)
             gathered.append(data)
-            if len(gathered) >= MAX_GATHERED:
+            if len(data) > MAX_GATHERED_BYTES or len(gathered) >= MAX_GATHERED:
                 self.flush()
         if self._hears_out:
             self.hub.events.packet(MQTTEvents.PACKET_SENT, data, self.session)
@@ -80,7 +90,9 @@ class Stream:
     def flush(self) -> None:
         """Hand what was gathered to the transport."""
         gathered = self._gathered
-        if gathered:
+        if self.is_gone:
+            gathered.clear()
+        elif gathered:
             self.transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
             gathered.clear()
 
@@ -97,7 +109,7 @@ class Stream:
         self.call_next_turn(self._drain)
 
     def _drain(self) -> None:
-        if self.state is State.CLOSED:
+        if self.state is State.CLOSED or self.is_gone:
             return
         self._is_draining = False
         while self._held and not self._is_draining:
@@ -125,12 +137,18 @@ class Stream:
     def _on_room(self) -> None:
         """Take more again."""
 
+    def _go(self) -> None:
+        """The client is gone: what is sent from here on goes nowhere."""
+        self._forget()
+        self.is_gone, self.is_paused, self._is_draining = True, False, False
+
     def _let_go(self) -> None:
-        """Hand everything to the transport, which is about to be closed."""
+        """Hand what was gathered to the transport, which is about to be closed.
+
+        What is held is dropped: its client doesn't read.
+        """
         self.flush()
-        if self._held:
-            self.transport.write(bytes(self._held))
-            self._held.clear()
+        self._held.clear()
 
     def _forget(self) -> None:
         """Keep nothing of what was to be sent."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any
 
 import websockets.asyncio.server
+from websockets.asyncio.messages import Assembler
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -29,6 +31,11 @@ MAX_FIRST_BYTES = 64 * 1024
 """What may come before the upgrade is done, and in one frame before the client has proven who it is."""
 MAX_UNSENT_BYTES = 64 * 1024
 """What may wait to be framed; more is held by the connection."""
+FEED_BYTES = 512
+FEED_SECONDS = 0.001
+"""How long the bytes of one client are taken apart into frames before the others get a turn."""
+FRAMES_PER_TURN = 16
+"""Frames of one client that are handled before the others get a turn."""
 CLOSE_SECONDS = 2
 BUSY_SECONDS = 0.005
 
@@ -56,7 +63,7 @@ class WebSocketTransport:
 
     def get_write_buffer_size(self) -> int:
         """Return how much waits to be written."""
-        return len(self._out)
+        return len(self._out) + int(self._socket.transport.get_write_buffer_size())
 
     def write(self, data: bytes) -> None:
         """Queue bytes; what is queued in one turn of the loop goes out as one binary frame (6.0.0-1, 6.0.0-2)."""
@@ -88,6 +95,9 @@ class WebSocketTransport:
         """Close after what is queued was sent."""
         if self._writer is None:
             self.abort()
+        if not self._is_closing:
+            # A client that reads nothing more doesn't keep its connection.
+            self._socket.loop.call_later(CLOSE_SECONDS, self._socket.transport.abort)
         self._is_closing = True
         self._readable.set()
         self._wake.set()
@@ -134,17 +144,25 @@ class WebSocketTransport:
 
 
 class _Socket(ServerConnection):
-    """A WebSocket whose MQTT connection is there, and counted, from the first byte on."""
+    """A WebSocket whose MQTT connection is there, and counted, from the first byte on.
+
+    What comes is handed to the library piece by piece, for `FEED_SECONDS` in a turn of the loop, and not while it waits
+    for its frames to be taken or its answers to be read.
+    """
 
     def __init__(self, hub: Hub, listener: str, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._first_bytes = 0
+        self._incoming = bytearray()
+        self._is_full = False
+        self._is_feeding = False
         self.mqtt = Connection(hub, listener)
         self.mqtt_transport = WebSocketTransport(self, self.mqtt)
         self.is_upgraded = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self.recv_messages = Assembler(*self.max_queue, pause=self._on_full, resume=self._on_room)
         self.mqtt.connection_made(self.mqtt_transport)  # type: ignore[arg-type] # the part of it that is used
 
     def data_received(self, data: bytes) -> None:
@@ -153,24 +171,70 @@ class _Socket(ServerConnection):
             if self._first_bytes > MAX_FIRST_BYTES:
                 self.mqtt.abort("upgrade_too_long")
                 return
-        if self.mqtt.state is State.OPEN:
-            self.protocol.max_size = MAX_FRAME_BYTES
-        super().data_received(data)
+        self._incoming += data
+        if not self._is_feeding:
+            self._feed()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._feed_soon()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._incoming.clear()
         super().connection_lost(exc)
         if not self.is_upgraded and self.mqtt.state is not State.CLOSED:
             self.mqtt.connection_lost(exc)
+
+    def _on_full(self) -> None:
+        self._is_full = True
+
+    def _on_room(self) -> None:
+        self._is_full = False
+        if self._incoming:
+            self._feed_soon()
+        else:
+            self.transport.resume_reading()
+
+    def _feed_soon(self) -> None:
+        if self._incoming and not self._is_feeding:
+            self._is_feeding = True
+            self.loop.call_soon(self._feed)
+
+    def _feed(self) -> None:
+        """Hand on what came; go on in the next turn, or when there is room."""
+        self._is_feeding = False
+        until = time.perf_counter() + FEED_SECONDS
+        while self._incoming:
+            if self._is_full or self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+                self.transport.pause_reading()
+                return
+            if time.perf_counter() > until:
+                self.transport.pause_reading()
+                self._feed_soon()
+                return
+            if self.mqtt.state is State.OPEN:
+                self.protocol.max_size = MAX_FRAME_BYTES
+            piece = bytes(self._incoming[:FEED_BYTES])
+            del self._incoming[:FEED_BYTES]
+            super().data_received(piece)
+        if not self._is_full:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     async def run(self) -> None:
         """Handle the frames of an upgraded connection until it is closed."""
         connection, transport = self.mqtt, self.mqtt_transport
         self.is_upgraded = True
         transport.start()
+        taken = 0
         try:
             while connection.state is not State.CLOSED:
                 await transport.readable()
                 data = await self.recv()
+                taken += 1
+                if not taken % FRAMES_PER_TURN:
+                    await asyncio.sleep(0)
                 if not isinstance(data, bytes):
                     break
                 connection.data_received(data)
@@ -198,6 +262,10 @@ async def serve_websockets(
     def create(*arguments: Any, **options: Any) -> ServerConnection:
         return _Socket(hub, listener, *arguments, **options)
 
+    tls: dict[str, Any] = {}
+    if context is not None:
+        tls = {"ssl_handshake_timeout": hub.limits.connect_timeout_seconds, "ssl_shutdown_timeout": CLOSE_SECONDS}
+
     async def handle(socket: Any) -> None:
         await socket.run()
 
@@ -214,5 +282,6 @@ async def serve_websockets(
         open_timeout=hub.limits.connect_timeout_seconds,
         ping_interval=None,
         close_timeout=CLOSE_SECONDS,
+        **tls,
         server_header=None,
     )

@@ -126,3 +126,18 @@ def test_filters_that_come_and_go(fleet: Fleet) -> None:
         before = memory_bytes(fleet)
         come_and_go(6_000)
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
+
+
+@pytest.mark.parametrize("is_in", [True, False], ids=["admitted", "unknown"])
+def test_pongs_that_nobody_reads(fleet: Fleet, *, is_in: bool) -> None:
+    """WebSocket pings of a client that doesn't read their answers cost no more than other answers."""
+    ping = bytes([0x89, 0x80 | 125]) + bytes(4 + 125)
+    with Wire(fleet, websocket=True, receive_buffer=SMALL_RECEIVE_BUFFER) as wire:
+        if is_in:
+            wire.enter(fleet.device(), keep_alive_seconds=0)
+        wire.raw.settimeout(0.5)
+        before = memory_bytes(fleet)
+        with suppress(TimeoutError, ConnectionError):
+            for _ in range(1_500):
+                wire.raw.sendall(ping * 250)
+        assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
