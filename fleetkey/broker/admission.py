@@ -60,13 +60,9 @@ class Admission:
             will_topic=connect.will.topic if connect.will else None,
         )
         connection.connect = None
-        # What is wrong whoever it is, before anything is asked or noted about who it is.
+        # Wrong whoever it is: before anything is asked or noted about who it is.
         if self._is_will_too_long(connect):
             self._refuse(connection, NOT_AUTHORIZED)
-            return
-        if not connect.client_id and not connect.is_clean:
-            # 3.1.3-8: a session that is to be found again needs a name.
-            self._refuse(connection, IDENTIFIER_REJECTED)
             return
         remembered = self._authenticator.remembered(attempt) if not self._others else None
         if remembered is not None:
@@ -113,6 +109,10 @@ class Admission:
             self._refuse(connection, NOT_AUTHORIZED)
             return
         if not client_id:
+            if not connect.is_clean:
+                # 3.1.3-8: a session that is to be found again needs a name.
+                self._refuse(connection, IDENTIFIER_REJECTED)
+                return
             client_id = f"auto-{secrets.token_hex(12)}"
         existing = self.hub.sessions.get(client_id)
         if existing is not None and existing.owner != principal.owner:
