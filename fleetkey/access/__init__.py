@@ -1,13 +1,15 @@
 """Who may connect, and which topics: pure decisions, no framework."""
 
 from fleetkey.access.authenticator import Authenticator
-from fleetkey.access.errors import AccessError, HashPoolFullError, TemplateError, UnsafeValueError
+from fleetkey.access.errors import AccessError, HashPoolFullError, SharedSecretError, TemplateError, UnsafeValueError
 from fleetkey.access.hashing import HashPool, hash_secret, new_secret, verify_secret
 from fleetkey.access.limits import AttemptLimiter, address_bucket
 from fleetkey.access.outcome import ConnectAttempt, Granted, Refusal, Refused
 from fleetkey.access.principal import Principal
+from fleetkey.access.proofs import GroupSecrets, read_shared_secret
 from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.access.secret import Secret
+from fleetkey.access.sources import SourceError, SourceList, parse_sources
 from fleetkey.access.templates import TopicTemplates
 from fleetkey.access.topics import is_topic_filter, is_topic_name
 from fleetkey.access.wiring import build_authenticator, build_hash_pool
@@ -19,12 +21,16 @@ __all__ = [
     "Authenticator",
     "ConnectAttempt",
     "Granted",
+    "GroupSecrets",
     "HashPool",
     "HashPoolFullError",
     "Principal",
     "Refusal",
     "Refused",
     "Secret",
+    "SharedSecretError",
+    "SourceError",
+    "SourceList",
     "TemplateError",
     "TopicScope",
     "TopicTemplates",
@@ -37,5 +43,7 @@ __all__ = [
     "is_topic_filter",
     "is_topic_name",
     "new_secret",
+    "parse_sources",
+    "read_shared_secret",
     "verify_secret",
 ]

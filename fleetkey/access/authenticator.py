@@ -38,6 +38,7 @@ HARMLESS = frozenset(
     {
         ChangeKind.DEVICE_APPROVED,
         ChangeKind.DEVICE_CREATED,
+        ChangeKind.DEVICE_DESCRIBED,
         ChangeKind.DEVICE_ENABLED,
         ChangeKind.KEY_CONNECTED,
         ChangeKind.KEY_ISSUED,
@@ -115,7 +116,7 @@ class Authenticator:
         if (
             principal is None
             or self._verification.is_over(principal.expires_at)
-            or check_claims(attempt, device_id=principal.device_id, scope=principal.scope)
+            or check_claims(attempt, device_id=principal.device_id, scope=principal.scope, sources=principal.sources)
         ):
             return None
         return Granted(principal)
@@ -148,7 +149,9 @@ class Authenticator:
                     self._revoke(self._index.by_key(change.key), change.key, change.kind)
                     if change.device_id is None:
                         self._end(change.key)
-                case ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if change.device_id is not None:
+                case ChangeKind.DEVICE_REJECTED | ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if (
+                    change.device_id is not None
+                ):
                     for principal in self._index.of_device(change.device_id):
                         self._revoke(principal, principal.key, change.kind)
                     if change.kind is ChangeKind.DEVICE_DELETED:
@@ -160,7 +163,8 @@ class Authenticator:
                     self._look_again([change.key])
                 case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
                     tagged = self._index.of_device(change.device_id)
-                    self._look_again(principal.key for principal in (*tagged, *self._index.applications()))
+                    followers = [found for found in self._index.applications() if found.follows_devices]
+                    self._look_again(principal.key for principal in (*tagged, *followers))
                 case ChangeKind.RESET:
                     self._verified.clear()
                     self._look_again(principal.key for principal in self._index.all())
@@ -217,7 +221,13 @@ class Authenticator:
         principal = self._index.by_key(login.key)
         if principal is None or principal.is_revoked:
             principal = Principal(
-                key=login.key, kind=login.kind, device_id=login.device_id, name=login.name, scope=found.scope
+                key=login.key,
+                kind=login.kind,
+                device_id=login.device_id,
+                name=login.name,
+                scope=found.scope,
+                sources=found.sources,
+                follows_devices=found.follows_devices,
             )
             self._index.add(principal)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AccessError", "HashPoolFullError", "TemplateError", "UnsafeValueError"]
+__all__ = ["AccessError", "HashPoolFullError", "SharedSecretError", "TemplateError", "UnsafeValueError"]
 
 
 class AccessError(Exception):
@@ -25,3 +25,7 @@ class UnsafeValueError(AccessError):
             f"the value of {{{placeholder}}} is missing or has a character that means something in a topic"
         )
         self.placeholder = placeholder
+
+
+class SharedSecretError(AccessError):
+    """A secret of the settings that can't be read or used; the message says where it is, never what."""

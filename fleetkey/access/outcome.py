@@ -36,6 +36,7 @@ class Refusal(StrEnum):
     KEY_EXPIRED = "key_expired"
     DEVICE_NOT_ACTIVE = "device_not_active"
     WRONG_CLIENT_ID = "wrong_client_id"
+    WRONG_ADDRESS = "wrong_address"
     FOREIGN_WILL = "foreign_will"
     UNSAFE_SCOPE = "unsafe_scope"
     SCOPE_TOO_LARGE = "scope_too_large"

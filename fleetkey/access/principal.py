@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access.scope import Action, TopicScope, decide
+from fleetkey.access.sources import SourceList
 
 if TYPE_CHECKING:
     from fleetkey.registry import ChangeKind, KeyKind
 
 __all__ = ["Principal"]
+
+ANYWHERE = SourceList(())
 
 
 class Principal:
@@ -19,14 +22,40 @@ class Principal:
     it came from change, and `is_revoked`, once, when the key or its device stops being valid.
     """
 
-    __slots__ = ("__weakref__", "device_id", "expires_at", "is_revoked", "key", "kind", "name", "revoked_by", "scope")
+    __slots__ = (
+        "__weakref__",
+        "device_id",
+        "expires_at",
+        "follows_devices",
+        "is_revoked",
+        "key",
+        "kind",
+        "name",
+        "revoked_by",
+        "scope",
+        "sources",
+    )
 
-    def __init__(self, *, key: str, kind: KeyKind, device_id: str | None, name: str | None, scope: TopicScope) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        kind: KeyKind,
+        device_id: str | None,
+        name: str | None,
+        scope: TopicScope,
+        sources: SourceList = ANYWHERE,
+        follows_devices: bool = True,
+    ) -> None:
         self.key = key
         self.kind = kind
         self.device_id = device_id
         self.name = name
         self.scope = scope
+        self.sources = sources
+        """From where it may connect."""
+        self.follows_devices = follows_devices
+        """Whether its scope may change when some device's tags do."""
         self.expires_at: int | None = None
         """When its key ends, in milliseconds since 1970."""
         self.is_revoked = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetkey.access.errors import TemplateError, UnsafeValueError
@@ -13,8 +13,8 @@ from fleetkey.access.topics import is_topic_filter
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from fleetkey.config import TopicSettings
-    from fleetkey.registry import ApplicationScope, Device
+    from fleetkey.config import ProfileSettings, TopicSettings
+    from fleetkey.registry import ApplicationScope, Device, DevicePolicy
 
 __all__ = ["PRESETS", "TopicTemplates"]
 
@@ -32,6 +32,8 @@ class TopicTemplates:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    of_profiles: tuple[str, ...] = ()
+    """What profiles say instead; application keys for all devices reach these as well."""
 
     def __post_init__(self) -> None:
         """Refuse what could never be filled in safely.
@@ -39,14 +41,39 @@ class TopicTemplates:
         Raises:
             TemplateError: a pattern that is no filter, or has a placeholder that doesn't fill its level.
         """
-        for template in (*self.publish, *self.subscribe):
+        for template in (*self.publish, *self.subscribe, *self.of_profiles):
             _check(template)
 
     @classmethod
-    def from_settings(cls, settings: TopicSettings) -> TopicTemplates:
-        """Take the preset's patterns, or those that the settings name instead. Raises `TemplateError`."""
+    def from_settings(
+        cls, settings: TopicSettings, profiles: Mapping[str, ProfileSettings] | None = None
+    ) -> TopicTemplates:
+        """Take the preset's patterns, or those that the settings name instead, and the profiles'.
+
+        Raises:
+            TemplateError: a pattern that can't be used; names the profile that it is in.
+        """
         publish, subscribe = PRESETS[settings.preset]
-        return cls(publish=settings.publish or publish, subscribe=settings.subscribe or subscribe)
+        of_profiles: dict[str, None] = {}
+        for name, profile in (profiles or {}).items():
+            for template in (*profile.publish, *profile.subscribe):
+                try:
+                    _check(template)
+                except TemplateError as error:
+                    msg = f"profile {name}: {error}"
+                    raise TemplateError(msg) from None
+                of_profiles[template] = None
+        return cls(
+            publish=settings.publish or publish,
+            subscribe=settings.subscribe or subscribe,
+            of_profiles=tuple(of_profiles),
+        )
+
+    def of_policy(self, policy: DevicePolicy) -> TopicTemplates:
+        """Return the patterns that hold for a device with a policy of its own. Raises `TemplateError`."""
+        if not policy.publish and not policy.subscribe:
+            return self
+        return replace(self, publish=policy.publish or self.publish, subscribe=policy.subscribe or self.subscribe)
 
     @property
     def uses_tags(self) -> bool:
@@ -64,20 +91,29 @@ class TopicTemplates:
             subscribe=[_fill(template, device_id, serial, tags) for template in self.subscribe],
         )
 
-    def for_application(self, scope: ApplicationScope, devices: Iterable[Device]) -> TopicScope:
+    def for_application(
+        self, scope: ApplicationScope, devices: Iterable[Device], *, of_devices: Iterable[str] = ()
+    ) -> TopicScope:
         """Return an application's scope: both directions of every device in it, and the extra topics.
 
         A back end listens to what devices publish and publishes what they listen to. A device whose values can't be
         filled in safely is left out.
+
+        Args:
+            scope: what the key reaches.
+            devices: the devices that it names by id or tag.
+            of_devices: patterns that devices were given by profiles, those of today or earlier ones.
         """
-        both = tuple(dict.fromkeys((*self.publish, *self.subscribe)))
         patterns: list[str] = []
         if scope.all_devices:
-            patterns += [PLACEHOLDER.sub("+", template) for template in both]
+            every = dict.fromkeys((*self.publish, *self.subscribe, *self.of_profiles, *of_devices))
+            patterns += dict.fromkeys(PLACEHOLDER.sub("+", template) for template in every)
         for device in devices:
             try:
+                own = self.of_policy(device.policy)
+                both = dict.fromkeys((*own.publish, *own.subscribe))
                 patterns += [_fill(template, device.device_id, device.serial, device.tags) for template in both]
-            except UnsafeValueError:
+            except (UnsafeValueError, TemplateError):
                 continue
         return TopicScope(publish=(*patterns, *scope.publish), subscribe=(*patterns, *scope.subscribe))
 

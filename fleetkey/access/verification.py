@@ -11,6 +11,7 @@ from fleetkey.access.errors import TemplateError, UnsafeValueError
 from fleetkey.access.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
 from fleetkey.access.outcome import Refusal
 from fleetkey.access.scope import Action, TopicScope, decide
+from fleetkey.access.sources import SourceList
 from fleetkey.registry import DeviceState, KeyKind, KeyStatus, is_device_id
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access.outcome import ConnectAttempt
     from fleetkey.access.templates import TopicTemplates
-    from fleetkey.registry import Login, Store
+    from fleetkey.registry import Device, Login, Store
 
 __all__ = ["Verification", "Verified", "check_claims"]
 
@@ -32,6 +33,13 @@ class Verified:
 
     login: Login
     scope: TopicScope
+    sources: SourceList
+
+    @property
+    def follows_devices(self) -> bool:
+        """Whether the scope may change when some device's tags do."""
+        scope = self.login.scope
+        return scope is None or bool(scope.device_ids or scope.tags)
 
 
 class Verification:
@@ -80,7 +88,7 @@ class Verification:
         found = self.check(login)
         if isinstance(found, Refusal):
             return found
-        refusal = check_claims(attempt, device_id=login.device_id, scope=found.scope)
+        refusal = check_claims(attempt, device_id=login.device_id, scope=found.scope, sources=found.sources)
         if refusal is not None:
             return refusal
         if login.first_connected_at is None and not self._store.mark_connected(key):
@@ -114,22 +122,36 @@ class Verification:
         return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
 
     def _compile(self, login: Login) -> Verified | Refusal:
+        try:
+            sources = SourceList(login.sources)
+        except ValueError:
+            # Fail closed: a list that can't be read admits nobody.
+            return Refusal.WRONG_ADDRESS
         if login.device_id is not None and login.serial is not None:
-            tags = self._store.device_tags(login.device_id) if self._templates.uses_tags else {}
-            scope = self._templates.for_device(device_id=login.device_id, serial=login.serial, tags=tags)
-            return Verified(login=login, scope=scope)
+            templates = self._templates.of_policy(login.policy)
+            tags = self._store.device_tags(login.device_id) if templates.uses_tags else {}
+            scope = templates.for_device(device_id=login.device_id, serial=login.serial, tags=tags)
+            return Verified(login=login, scope=scope, sources=sources)
         if login.scope is None:
             return Refusal.UNSAFE_SCOPE
-        devices = (
-            [] if login.scope.all_devices else self._store.scope_devices(login.scope, limit=self._max_scope_devices + 1)
-        )
+        devices: list[Device] = []
+        of_devices: list[str] = []
+        if login.scope.all_devices:
+            of_devices = self._store.topic_patterns()
+        else:
+            devices = self._store.scope_devices(login.scope, limit=self._max_scope_devices + 1)
         if len(devices) > self._max_scope_devices:
             return Refusal.SCOPE_TOO_LARGE
-        return Verified(login=login, scope=self._templates.for_application(login.scope, devices))
+        scope = self._templates.for_application(login.scope, devices, of_devices=of_devices)
+        return Verified(login=login, scope=scope, sources=sources)
 
 
-def check_claims(attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope) -> Refusal | None:
-    """Hold what a CONNECT claims beside its credentials against who it is."""
+def check_claims(
+    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: SourceList
+) -> Refusal | None:
+    """Hold what a CONNECT claims beside its credentials, and where it comes from, against who it is."""
+    if not sources.admits(attempt.address):
+        return Refusal.WRONG_ADDRESS
     if device_id is not None and attempt.client_id != device_id:
         return Refusal.WRONG_CLIENT_ID
     if device_id is None and is_device_id(attempt.client_id):

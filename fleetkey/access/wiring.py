@@ -33,7 +33,7 @@ def build_authenticator(settings: Settings, store: Store, pool: HashPool) -> Aut
     return Authenticator(
         Verification(
             store,
-            TopicTemplates.from_settings(settings.topics),
+            TopicTemplates.from_settings(settings.topics, settings.profiles),
             bcrypt_rounds=access.bcrypt_rounds,
             max_scope_devices=access.max_scope_devices,
         ),

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, opened_store
+from fleetkey.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    actor,
+    opened_management,
+    parse_labels,
+)
 from fleetkey.cli.output import device_fields, key_fields, print_json, print_list, print_one
+from fleetkey.management import DeviceFilter, DeviceSelection, KeyFilter
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from fleetkey.management import BulkResult
+    from fleetkey.registry import Device
 
-    from fleetkey.registry import Store
+__all__ = ["app"]
 
-__all__ = ["app", "parse_tag"]
+app = typer.Typer(help="The devices: list, approve, reject, disable, tag, describe, delete.", no_args_is_help=True)
 
-app = typer.Typer(help="The devices: list, approve, disable, tag, delete.", no_args_is_help=True)
-
-PAGE = 500
-COLUMNS = (("device_id", 24), ("state", 8), ("serial", 24), ("tags", 24), ("created_at", 24))
-MAX_TAG_CHARACTERS = 128
+COLUMNS = (("device_id", 24), ("state", 8), ("serial", 24), ("name", 24), ("tags", 24), ("created_at", 24))
 
 DeviceIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")]
+DeviceIdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID…]", help="Device ids, 24 hex digits each.", show_default=False)
+]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only devices with this tag; repeatable.")
+]
+AttributeOption = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", metavar="NAME=VALUE", help="Only devices with this attribute; repeatable."),
+]
+SerialPatternOption = Annotated[
+    str | None,
+    typer.Option("--serial-pattern", metavar="PATTERN", help="Only devices whose whole serial has this pattern."),
+]
 
 
 @app.command("list")
 def list_devices(
     state: Annotated[DeviceState | None, typer.Option("--state", help="Only devices in this state.")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only devices with this tag.")
-    ] = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the devices, in order of id.
 
-    Example: fleetkey devices list --state pending --json
+    Examples:
+        fleetkey devices list --state pending --json
+
+        fleetkey devices list --tag site=north --attribute batch=7
     """
-    tags = dict(parse_tag(text) for text in tag or ())
-    with opened_store(config, data_dir) as store:
-        print_list(_all(store, state, tags), COLUMNS, as_json=as_json)
+    wanted = DeviceFilter(
+        state=state,
+        tags=parse_labels(tag),
+        attributes=parse_labels(attribute, "attribute"),
+        serial_pattern=serial_pattern,
+    )
+    with opened_management(config, data_dir) as management:
+        print_list(map(device_fields, management.devices.iterate(wanted)), COLUMNS, as_json=as_json)
 
 
 @app.command("show")
@@ -57,9 +84,9 @@ def show(
 
     Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_store(config, data_dir) as store:
-        fields = device_fields(store.get_device(device_id))
-        fields["keys"] = [key_fields(key) for _, key in store.list_keys(device_id=device_id, limit=1000)]
+    with opened_management(config, data_dir) as management:
+        fields = device_fields(management.devices.get(device_id))
+        fields["keys"] = [key_fields(key) for key in management.keys.iterate(KeyFilter(device_id=device_id))]
     if not as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
     print_one(fields, as_json=as_json)
@@ -67,21 +94,56 @@ def show(
 
 @app.command("approve")
 def approve(
-    device_id: DeviceIdArgument,
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a pending device have credentials the next time it registers.
+    """Let pending devices have credentials the next time they register: those named, or all that match.
 
-    Example: fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c
+    A rejected device that is named is approved as well.
+
+    Examples:
+        fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c
+
+        fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'
     """
-    with opened_store(config, data_dir) as store:
-        device = store.get_device(device_id)
-        if device.state is DeviceState.DISABLED:
-            msg = f"device {device_id} is disabled, not pending; see: fleetkey devices enable {device_id}"
-            raise CommandError(msg)
-        _print_device(store, device_id, DeviceState.ACTIVE, as_json=as_json)
+    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    with opened_management(config, data_dir) as management:
+        if _names_one(selection):
+            _print_device(management.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
+            return
+        result = management.devices.approve_many(selection, actor=actor())
+    _print_bulk("approved", result, as_json=as_json)
+
+
+@app.command("reject")
+def reject(
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse pending devices: those named, or all that match. Their serials can't register until you approve them.
+
+    Examples:
+        fleetkey devices reject 5f0c1d2e3a4b5c6d7e8f9a0c
+
+        fleetkey devices reject --serial-pattern 'TEST-.*'
+    """
+    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    with opened_management(config, data_dir) as management:
+        if _names_one(selection):
+            _print_device(management.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
+            return
+        result = management.devices.reject_many(selection, actor=actor())
+    _print_bulk("rejected", result, as_json=as_json)
 
 
 @app.command("disable")
@@ -95,8 +157,8 @@ def disable(
 
     Example: fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_store(config, data_dir) as store:
-        _print_device(store, device_id, DeviceState.DISABLED, as_json=as_json)
+    with opened_management(config, data_dir) as management:
+        _print_device(management.devices.disable(device_id, actor=actor()), as_json=as_json)
 
 
 @app.command("enable")
@@ -110,11 +172,8 @@ def enable(
 
     Example: fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_store(config, data_dir) as store:
-        if store.get_device(device_id).state is DeviceState.PENDING:
-            msg = f"device {device_id} is pending; see: fleetkey devices approve {device_id}"
-            raise CommandError(msg)
-        _print_device(store, device_id, DeviceState.ACTIVE, as_json=as_json)
+    with opened_management(config, data_dir) as management:
+        _print_device(management.devices.enable(device_id, actor=actor()), as_json=as_json)
 
 
 @app.command("delete")
@@ -128,8 +187,8 @@ def delete(
 
     Example: fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_store(config, data_dir) as store:
-        store.delete_device(device_id, actor=actor())
+    with opened_management(config, data_dir) as management:
+        management.devices.delete(device_id, actor=actor())
     if as_json:
         print_json({"deleted": device_id})
     else:
@@ -148,34 +207,59 @@ def tag(
 
     Example: fleetkey devices tag 5f…c2 site=north line=3
     """
-    changes = {name: value or None for name, value in (parse_tag(text) for text in tags)}
-    with opened_store(config, data_dir) as store:
-        print_one(device_fields(store.tag_device(device_id, changes, actor=actor())), as_json=as_json)
+    changes = {name: value or None for name, value in parse_labels(tags).items()}
+    with opened_management(config, data_dir) as management:
+        _print_device(management.devices.tag(device_id, changes, actor=actor()), as_json=as_json)
 
 
-def parse_tag(text: str) -> tuple[str, str]:
-    """Split `name=value`.
+@app.command("describe")
+def describe(
+    device_id: DeviceIdArgument,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE…]", help="Attributes to set; `NAME=` takes one away.", show_default=False),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty = none.")] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set a device's name, and set or take away attributes. No topic depends on them.
 
-    Raises:
-        CommandError: there is no `=`, no name, or too much of either.
+    Example: fleetkey devices describe 5f…c2 --name 'Pump 3' firmware=1.4.2
     """
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        msg = f"{text!r} is not a tag; write NAME=VALUE"
+    changes = {key: value or None for key, value in parse_labels(attributes, "attribute").items()}
+    if name is None and not changes:
+        msg = "say what to set: --name TEXT or NAME=VALUE"
         raise CommandError(msg)
-    if max(len(name), len(value)) > MAX_TAG_CHARACTERS or not (name + value).isprintable():
-        msg = f"a tag's name and value have at most {MAX_TAG_CHARACTERS} printable characters each"
-        raise CommandError(msg)
-    return name, value
+    with opened_management(config, data_dir) as management:
+        device = management.devices.describe(device_id, name=name, attributes=changes, actor=actor())
+    _print_device(device, as_json=as_json)
 
 
-def _print_device(store: Store, device_id: str, state: DeviceState, *, as_json: bool) -> None:
-    print_one(device_fields(store.set_device_state(device_id, state, actor=actor())), as_json=as_json)
+def _selection(
+    device_ids: list[str] | None, tag: list[str] | None, attribute: list[str] | None, serial_pattern: str | None
+) -> DeviceSelection:
+    return DeviceSelection(
+        device_ids=tuple(dict.fromkeys(device_ids or ())),
+        tags=parse_labels(tag),
+        attributes=parse_labels(attribute, "attribute"),
+        serial_pattern=serial_pattern,
+    )
 
 
-def _all(store: Store, state: DeviceState | None, tags: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    after = ""
-    while page := store.list_devices(after=after, limit=PAGE, state=state, tags=tags):
-        for device in page:
-            yield device_fields(device)
-        after = page[-1].device_id
+def _names_one(selection: DeviceSelection) -> bool:
+    """Whether one device is named and nothing else is said; what contradicts that, the service refuses."""
+    has_more = selection.tags or selection.attributes or selection.serial_pattern
+    return len(selection.device_ids) == 1 and not has_more
+
+
+def _print_device(device: Device, *, as_json: bool) -> None:
+    print_one(device_fields(device), as_json=as_json)
+
+
+def _print_bulk(verb: str, result: BulkResult, *, as_json: bool) -> None:
+    if as_json:
+        print_json({verb: result.changed, "unchanged": result.unchanged})
+    else:
+        print(f"{verb} {result.changed}, {result.unchanged} unchanged")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fleetkey.access import TemplateError, TopicTemplates
+from fleetkey.access import GroupSecrets, SharedSecretError, TemplateError, TopicTemplates, read_shared_secret
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
 from fleetkey.cli.output import print_json
 from fleetkey.config import SettingsError, parse_address
@@ -78,6 +78,7 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json:
 
 def _examine(settings: Settings) -> Iterator[Finding]:
     yield _topics(settings)
+    yield from _shared_secrets(settings)
     yield from _store(settings)
     yield from _ports(settings)
     yield from _tls("http TLS", settings.http.tls_cert, settings.http.tls_key)
@@ -87,11 +88,30 @@ def _examine(settings: Settings) -> Iterator[Finding]:
 
 def _topics(settings: Settings) -> Finding:
     try:
-        templates = TopicTemplates.from_settings(settings.topics)
+        templates = TopicTemplates.from_settings(settings.topics, settings.profiles)
     except TemplateError as error:
-        return Finding("topics", Verdict.FAILED, str(error), "Correct [topics] publish and subscribe.")
-    patterns = ", ".join(dict.fromkeys((*templates.publish, *templates.subscribe)))
+        return Finding("topics", Verdict.FAILED, str(error), "Correct publish and subscribe there.")
+    patterns = ", ".join(dict.fromkeys((*templates.publish, *templates.subscribe, *templates.of_profiles)))
     return Finding("topics", Verdict.OK, patterns)
+
+
+def _shared_secrets(settings: Settings) -> Iterator[Finding]:
+    registration = settings.registration
+    try:
+        if "hmac" in registration.verifiers:
+            groups = GroupSecrets.from_settings(registration.hmac)
+            yield Finding("group secrets", Verdict.OK, ", ".join(groups.names))
+        if "http" in registration.verifiers and registration.http.secret_file is not None:
+            read_shared_secret("registration.http.secret_file", path=registration.http.secret_file)
+    except SharedSecretError as error:
+        advice = "Write it with: openssl rand -hex 32; the file needs to be readable by this user alone."
+        yield Finding("shared secret", Verdict.FAILED, str(error), advice)
+        return
+    files = [*registration.hmac.secret_files.values(), registration.http.secret_file]
+    for path in filter(None, files):
+        if path.exists() and path.stat().st_mode & OTHERS:
+            advice = f"Run: chmod go= {path}"
+            yield Finding("permissions", Verdict.WARNING, f"other users of this machine may read {path}", advice)
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

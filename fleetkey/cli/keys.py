@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.access import TemplateError, TopicScope, hash_secret, new_secret
 from fleetkey.cli.credentials_file import application_credentials, write_credentials
-from fleetkey.cli.devices import parse_tag
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, opened_store, settings_from
+from fleetkey.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    actor,
+    opened_management,
+    parse_labels,
+    settings_from,
+)
 from fleetkey.cli.output import key_fields, print_json, print_list, print_one
 from fleetkey.config import parse_address
+from fleetkey.management import (
+    ApplicationKeyRequest,
+    KeyFilter,
+    LosantKey,
+    losant_answer,
+    parse_expiry,
+    parse_losant_key,
+)
 from fleetkey.registration import MqttEndpoint
-from fleetkey.registry import ApplicationScope, KeyKind, new_access_key
+from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from fleetkey.access import Secret
     from fleetkey.config import Settings
-    from fleetkey.registry import Store
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Access keys: list, create for applications, revoke, rotate.", no_args_is_help=True)
 
-PAGE = 500
+MAX_DOCUMENT_BYTES = 1024 * 1024
 COLUMNS = (
     ("key", 32),
     ("kind", 11),
@@ -53,13 +68,16 @@ def list_keys(
     Example: fleetkey keys list --applications --json
     """
     kind = KeyKind.APPLICATION if applications else None
-    with opened_store(config, data_dir) as store:
-        print_list(_all(store, device, kind, include_retired=everything), COLUMNS, as_json=as_json)
+    wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
+    with opened_management(config, data_dir) as management:
+        print_list(map(key_fields, management.keys.iterate(wanted)), COLUMNS, as_json=as_json)
 
 
 @app.command("create")
-def create(
-    application: Annotated[str, typer.Option("--application", metavar="NAME", help="What the key is for.")],
+def create(  # noqa: PLR0917 - options, which Typer hands over by name
+    application: Annotated[
+        str | None, typer.Option("--application", metavar="NAME", help="What the key is for.")
+    ] = None,
     all_devices: Annotated[bool, typer.Option("--all-devices", help="Reach every device's topics.")] = False,
     device: Annotated[
         list[str] | None, typer.Option("--device", metavar="ID", help="Reach this device; repeatable.")
@@ -73,6 +91,19 @@ def create(
     ] = None,
     subscribe: Annotated[
         list[str] | None, typer.Option("--subscribe", metavar="TOPIC", help="May subscribe there as well.")
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--source", metavar="NETWORK", help="May connect from this address or network alone; repeatable."),
+    ] = None,
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="WHEN", help="When the key ends: 30d, 12h, or a date (UTC).")
+    ] = None,
+    from_json: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-json", metavar="FILE", help="Take name and scope from Losant's JSON; `-` reads standard input."
+        ),
     ] = None,
     save: Annotated[
         Path | None,
@@ -89,34 +120,54 @@ def create(
     Examples:
         fleetkey keys create --application backend --all-devices --save backend.json
 
-        fleetkey keys create --application dashboard --tag site=north --json
+        fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json
     """
-    scope = ApplicationScope(
-        all_devices=all_devices,
-        device_ids=tuple(dict.fromkeys(device or ())),
-        tags=tuple(parse_tag(text) for text in tag or ()),
-        publish=tuple(publish or ()),
-        subscribe=tuple(subscribe or ()),
-    )
-    _check_scope(application, scope)
+    expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
+    sources = tuple(source or ())
+    document: LosantKey | None = None
+    if from_json is not None:
+        if application or all_devices or device or tag or publish or subscribe:
+            msg = "--from-json says name and scope; leave out --application, --all-devices, --device, --tag and topics"
+            raise CommandError(msg)
+        document, request = parse_losant_key(_read(from_json), sources=sources, expires_at=expires_at)
+    elif application is None:
+        msg = "say --application NAME, or --from-json FILE"
+        raise typer.BadParameter(msg)
+    else:
+        request = ApplicationKeyRequest(
+            name=application,
+            scope=ApplicationScope(
+                all_devices=all_devices,
+                device_ids=tuple(dict.fromkeys(device or ())),
+                tags=tuple(parse_labels(tag).items()),
+                publish=tuple(publish or ()),
+                subscribe=tuple(subscribe or ()),
+            ),
+            sources=sources,
+            expires_at=expires_at,
+        )
     settings = settings_from(config, data_dir)
-    key, secret = new_access_key(), new_secret()
-    with opened_store(config, data_dir) as store:
-        secret_hash = hash_secret(secret, settings.access.bcrypt_rounds)
+    written: list[Path] = []
+
+    def write_down(key: str, secret: Secret) -> None:
         if save is not None:
             write_credentials(save, application_credentials(key, secret, _endpoint(settings)))
+            written.append(save)
+
+    with opened_management(config, data_dir) as management:
         try:
-            made = store.create_application_key(
-                key=key, secret_hash=secret_hash, name=application, scope=scope, actor=actor()
-            )
+            created = management.keys.create_application(request, actor=actor(), hand_over=write_down)
         except BaseException:
-            if save is not None:
-                save.unlink(missing_ok=True)
+            for file in written:
+                file.unlink(missing_ok=True)
             raise
     if save is not None:
-        print_one({**key_fields(made), "saved": str(save)}, as_json=as_json)
+        print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
+    elif document is not None:
+        print_one(losant_answer(document, created), as_json=as_json)
     else:
-        print_one({"key": key, "secret": secret.reveal(), **key_fields(made)}, as_json=as_json)
+        fields = {"key": created.key.key, "secret": created.secret.reveal(), **key_fields(created.key)}
+        print_one(fields, as_json=as_json)
 
 
 @app.command("revoke")
@@ -130,8 +181,8 @@ def revoke(
 
     Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
     """
-    with opened_store(config, data_dir) as store:
-        print_one(key_fields(store.revoke_key(key, actor=actor())), as_json=as_json)
+    with opened_management(config, data_dir) as management:
+        print_one(key_fields(management.keys.revoke(key, actor=actor())), as_json=as_json)
 
 
 @app.command("rotate")
@@ -139,7 +190,9 @@ def rotate(
     device_id: Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")],
     grace_seconds: Annotated[
         int | None,
-        typer.Option("--grace-seconds", min=0, max=365 * 86_400, help="Default: [registration] grace_seconds."),
+        typer.Option(
+            "--grace-seconds", min=0, max=365 * 86_400, help="Default: its profile's, or [registration] grace_seconds."
+        ),
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
@@ -149,39 +202,22 @@ def rotate(
 
     Example: fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
     """
-    settings = settings_from(config, data_dir)
-    grace = settings.registration.grace_seconds if grace_seconds is None else grace_seconds
-    with opened_store(config, data_dir) as store:
-        count = store.expire_device_keys(device_id, grace_seconds=grace, actor=actor())
+    with opened_management(config, data_dir) as management:
+        rotation = management.keys.rotate(device_id, grace_seconds=grace_seconds, actor=actor())
     if as_json:
-        print_json({"device_id": device_id, "keys": count, "grace_seconds": grace})
+        print_json({"device_id": device_id, "keys": rotation.keys, "grace_seconds": rotation.grace_seconds})
     else:
-        print(f"{count} key(s) of {device_id} end in {grace} s")
+        print(f"{rotation.keys} key(s) of {device_id} end in {rotation.grace_seconds} s")
 
 
-def _check_scope(name: str, scope: ApplicationScope) -> None:
-    """Refuse a scope that reaches nothing, or can't be one."""
-    if not name.strip() or not name.isprintable():
-        msg = "give the application a name: --application NAME"
-        raise CommandError(msg)
-    reaches = scope.all_devices or scope.device_ids or scope.tags or scope.publish or scope.subscribe
-    if not reaches:
-        msg = "say what the key may reach: --all-devices, --device ID, --tag NAME=VALUE, --publish or --subscribe TOPIC"
-        raise CommandError(msg)
-    if scope.all_devices and (scope.device_ids or scope.tags):
-        msg = "--all-devices reaches every device already; leave out --device and --tag"
-        raise CommandError(msg)
-    for _, value in scope.tags:
-        if not value:
-            msg = "a tag needs a value here; write --tag NAME=VALUE"
-            raise CommandError(msg)
+def _read(file: Path) -> bytes:
+    """Return a document, bounded. Raises `CommandError` when it can't be read."""
     try:
-        TopicScope(publish=scope.publish, subscribe=scope.subscribe)
-    except TemplateError as error:
-        raise CommandError(str(error)) from None
-    if any(topic.startswith("$") for topic in scope.publish):
-        msg = "nobody may publish to a topic that begins with $"
-        raise CommandError(msg)
+        with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
+            return stream.read(MAX_DOCUMENT_BYTES + 1)
+    except OSError as error:
+        msg = f"can't read {file}: {error.strerror}"
+        raise CommandError(msg) from None
 
 
 def _endpoint(settings: Settings) -> MqttEndpoint:
@@ -189,15 +225,3 @@ def _endpoint(settings: Settings) -> MqttEndpoint:
     address = parse_address(mqtt.tls_bind or mqtt.bind or mqtt.ws_bind)
     host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
     return MqttEndpoint(host=host, port=mqtt.advertise_port or address.port, is_tls=bool(mqtt.tls_bind))
-
-
-def _all(
-    store: Store, device_id: str | None, kind: KeyKind | None, *, include_retired: bool
-) -> Iterator[dict[str, Any]]:
-    after = 0
-    while page := store.list_keys(
-        after=after, limit=PAGE, device_id=device_id, kind=kind, include_retired=include_retired
-    ):
-        for _, key in page:
-            yield key_fields(key)
-        after = page[-1][0]

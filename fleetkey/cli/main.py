@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from fleetkey import __version__
-from fleetkey.access import TemplateError
+from fleetkey.access import SharedSecretError, TemplateError
 from fleetkey.cli import audit, demo, devices, doctor, keys, serials, serve
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import SettingsError
+from fleetkey.management import ManagementError
 from fleetkey.registry import InvalidSerialError, StoreError
 
 __all__ = ["app", "main"]
@@ -69,9 +70,9 @@ def main() -> None:
         _fail("given up", FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except (SettingsError, TemplateError) as error:
+    except (SettingsError, TemplateError, SharedSecretError) as error:
         _fail(str(error), USAGE)
-    except (StoreError, InvalidSerialError, CommandError) as error:
+    except (StoreError, InvalidSerialError, ManagementError, CommandError) as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
         # Whoever read the output has seen enough.

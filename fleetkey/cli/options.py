@@ -9,13 +9,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fleetkey.cli.errors import CommandError
 from fleetkey.config import Settings, load_settings
+from fleetkey.config.labels import MAX_LABEL_CHARACTERS
+from fleetkey.management import Management, build_management
 from fleetkey.registry import Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["ConfigOption", "DataDirOption", "JsonOption", "actor", "opened_store", "settings_from"]
+__all__ = [
+    "ConfigOption",
+    "DataDirOption",
+    "JsonOption",
+    "actor",
+    "opened_management",
+    "opened_store",
+    "parse_label",
+    "parse_labels",
+    "settings_from",
+]
 
 ConfigOption = Annotated[
     Path | None,
@@ -48,6 +61,45 @@ def opened_store(config: Path | None, data_dir: Path | None) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def opened_management(config: Path | None, data_dir: Path | None) -> Iterator[Management]:
+    """Open the registry for one command and put the services over it. Raises `SettingsError` and `StoreError`."""
+    settings = settings_from(config, data_dir)
+    store = open_store(settings)
+    try:
+        yield build_management(settings, store)
+    finally:
+        store.close()
+
+
+def parse_label(text: str, what: str = "tag") -> tuple[str, str]:
+    """Split `name=value`.
+
+    Raises:
+        CommandError: there is no `=`, no name, or too much of either.
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        msg = f"{text!r} is not {'an' if what == 'attribute' else 'a'} {what}; write NAME=VALUE"
+        raise CommandError(msg)
+    if max(len(name), len(value)) > MAX_LABEL_CHARACTERS or not (name + value).isprintable():
+        msg = f"{what} name and value have at most {MAX_LABEL_CHARACTERS} printable characters each"
+        raise CommandError(msg)
+    return name, value
+
+
+def parse_labels(texts: Iterable[str] | None, what: str = "tag") -> dict[str, str]:
+    """Split each `name=value`. Raises `CommandError`, also for a name that is there twice."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        name, value = parse_label(text, what)
+        if name in found:
+            msg = f"the {what} {name!r} is there twice"
+            raise CommandError(msg)
+        found[name] = value
+    return found
 
 
 def actor() -> str:

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fleetkey.registry import AccessKey, AuditRecord, Device
+    from fleetkey.registry import AccessKey, AuditRecord, Device, DevicePolicy, ListedSerial
 
-__all__ = ["audit_fields", "device_fields", "key_fields", "print_json", "print_list", "print_one", "when"]
+__all__ = [
+    "audit_fields",
+    "device_fields",
+    "key_fields",
+    "print_json",
+    "print_list",
+    "print_one",
+    "serial_fields",
+    "when",
+]
 
 
 def when(milliseconds: int | None) -> str | None:
@@ -28,9 +37,28 @@ def device_fields(device: Device) -> dict[str, Any]:
         "device_id": device.device_id,
         "serial": device.serial,
         "state": device.state.value,
+        "name": device.name,
         "tags": dict(device.tags),
+        "attributes": dict(device.attributes),
+        "profile": device.profile,
+        "policy": _policy_fields(device.policy),
         "created_at": when(device.created_at),
         "updated_at": when(device.updated_at),
+    }
+
+
+def _policy_fields(policy: DevicePolicy) -> dict[str, Any]:
+    return {name: value for name, value in asdict(policy).items() if value not in (None, ())}
+
+
+def serial_fields(listed: ListedSerial) -> dict[str, Any]:
+    """Return a listed serial as the command line and the API show it."""
+    return {
+        "serial": listed.serial,
+        "name": listed.name,
+        "profile": listed.profile,
+        "tags": dict(listed.tags),
+        "attributes": dict(listed.attributes),
     }
 
 
@@ -42,7 +70,9 @@ def key_fields(key: AccessKey) -> dict[str, Any]:
         "status": key.status.value,
         "device_id": key.device_id,
         "name": key.name,
+        "description": key.description,
         "scope": asdict(key.scope) if key.scope else None,
+        "sources": list(key.sources),
         "created_at": when(key.created_at),
         "first_connected_at": when(key.first_connected_at),
         "expires_at": when(key.expires_at),

@@ -38,6 +38,7 @@ class Runtime:
         Raises:
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
+            SharedSecretError: a verifier's secret can't be used.
             CommandError: the address can't be bound.
         """
         self.settings = settings
@@ -109,6 +110,7 @@ class Runtime:
             await asyncio.gather(self._sweep, return_exceptions=True)
         if self._http is not None:
             await self._http.stop()
+        await self._registrar.close()
         if self._broker is not None:
             await self._broker.shutdown()
         await asyncio.to_thread(self._follower.stop)

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, opened_store
-from fleetkey.cli.output import print_json
-from fleetkey.registry import InvalidSerialError, parse_serial
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, opened_management
+from fleetkey.cli.output import print_json, print_list, serial_fields
+from fleetkey.management import SerialFileError, SerialFormat
+from fleetkey.registry import ConflictingSerialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="The allow-list: which serials may register.", no_args_is_help=True)
 
-MAX_LINE_BYTES = 4096
+COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
 
 
 @app.command("add")
@@ -39,48 +40,96 @@ def add(
 
     Example: fleetkey serials add SN-0001 SN-0002
     """
-    with opened_store(config, data_dir) as store:
-        _print_added(store.add_serials(serials, actor=actor()), as_json=as_json)
+    with opened_management(config, data_dir) as management:
+        _print_added(management.serials.add(serials, actor=actor()), as_json=as_json)
 
 
 @app.command("import")
 def import_file(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Text, one serial a line, UTF-8; `-` reads standard input.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list of serials, UTF-8; `-` reads standard input.")],
+    serial_format: Annotated[
+        SerialFormat | None,
+        typer.Option("--format", help="Default: `csv` for a file whose name ends in .csv, `text` for others."),
+    ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add the serials of a file, all of them or none; empty lines are passed over.
+    """Add the serials of a file, all of them or none.
+
+    Text: one serial a line; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
+    `tag:NAME` and `attribute:NAME`, which a device gets when it is created.
 
     Examples:
         fleetkey serials import serials.txt
 
-        cut -d, -f1 batch.csv | fleetkey serials import -
+        fleetkey serials import batch.csv
+
+        cut -d, -f1 batch.csv | tail -n +2 | fleetkey serials import -
     """
-    with opened_store(config, data_dir) as store, _opened(file) as stream, _progress(file, stream) as on_progress:
-        added = store.add_serials(_lines(stream, file), actor=actor(), on_progress=on_progress)
+    chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
+    with opened_management(config, data_dir) as management, _opened(file) as stream:
+        try:
+            with _progress(file, stream) as on_progress:
+                added = management.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
+        except SerialFileError as error:
+            msg = f"{file}, {error}"
+            raise CommandError(msg) from None
+        except ConflictingSerialError as error:
+            msg = f"{file}: {error} (counted without header and empty lines); nothing was imported"
+            raise CommandError(msg) from None
     _print_added(added, as_json=as_json)
 
 
 @app.command("list")
-def list_serials(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+def list_serials(
+    details: Annotated[
+        bool, typer.Option("--details", help="With what their devices get; JSON: an array of objects.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Print the serials, in order. JSON: an array of strings.
 
     Example: fleetkey serials list --json
     """
-    with opened_store(config, data_dir) as store:
+    with opened_management(config, data_dir) as management:
+        if details:
+            print_list(map(serial_fields, management.serials.iterate()), COLUMNS, as_json=as_json)
+            return
         if not as_json:
-            for serial in store.iter_serials():
-                print(serial)
+            for listed in management.serials.iterate():
+                print(listed.serial)
             return
         separator = "["
-        for serial in store.iter_serials():
+        for listed in management.serials.iterate():
             sys.stdout.write(separator)
-            print_json(serial)
+            print_json(listed.serial)
             separator = ","
         print("]" if separator == "," else "[]")
+
+
+@app.command("prove")
+def prove(
+    serial: Annotated[str, typer.Argument(metavar="SERIAL")],
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="NAME", help="The group secret; needed if there are several.")
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the proof with which a serial registers under the `hmac` verifier, for the factory to write into a device.
+
+    Example: fleetkey serials prove SN-0001 --group factory-2026
+    """
+    with opened_management(config, data_dir) as management:
+        chosen, proof = management.serials.prove(serial, group=group)
+    if as_json:
+        print_json({"serial": serial, "group": chosen, "proof": proof.reveal()})
+    else:
+        print(proof.reveal())
 
 
 @app.command("remove")
@@ -94,8 +143,8 @@ def remove(
 
     Example: fleetkey serials remove SN-0001
     """
-    with opened_store(config, data_dir) as store:
-        store.remove_serial(serial, actor=actor())
+    with opened_management(config, data_dir) as management:
+        management.serials.remove(serial, actor=actor())
     if as_json:
         print_json({"removed": serial})
     else:
@@ -122,23 +171,6 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
             raise
         msg = f"can't read {file}: {error.strerror}"
         raise CommandError(msg) from None
-
-
-def _lines(stream: BinaryIO, file: Path) -> Iterator[str]:
-    """Yield the serials, or say which line is wrong."""
-    number = 0
-    while line := stream.readline(MAX_LINE_BYTES):
-        number += 1
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            if text:
-                yield parse_serial(text)
-        except UnicodeDecodeError:
-            msg = f"{file}, line {number}: not UTF-8; nothing was imported"
-            raise CommandError(msg) from None
-        except InvalidSerialError as error:
-            msg = f"{file}, line {number}: {error}; nothing was imported"
-            raise CommandError(msg) from None
 
 
 @contextlib.contextmanager

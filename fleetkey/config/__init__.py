@@ -2,6 +2,8 @@
 
 from fleetkey.config.address import Address, AddressError, parse_address
 from fleetkey.config.loader import SettingsError, load_settings
+from fleetkey.config.profile_settings import ProfileSettings
+from fleetkey.config.serial_pattern import PatternError, SerialPattern
 from fleetkey.config.settings import (
     AccessSettings,
     HttpSettings,
@@ -12,15 +14,22 @@ from fleetkey.config.settings import (
     StoreSettings,
     TopicSettings,
 )
+from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
 
 __all__ = [
     "AccessSettings",
     "Address",
     "AddressError",
+    "HmacSettings",
     "HttpSettings",
+    "HttpVerifierSettings",
     "LogSettings",
     "MqttSettings",
+    "PatternError",
+    "PatternSettings",
+    "ProfileSettings",
     "RegistrationSettings",
+    "SerialPattern",
     "Settings",
     "SettingsError",
     "StoreSettings",

@@ -5,11 +5,11 @@ The names are a contract (`docs/reference/settings.md`); every table here is a t
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,79 +18,35 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from fleetkey.config.address import Address, AddressError, parse_address
+from fleetkey.config.address import Address, parse_address
+from fleetkey.config.fields import (
+    BindAddress,
+    Count,
+    FrozenDict,
+    FrozenMap,
+    Networks,
+    OptionalBindAddress,
+    Positive,
+    StoreUrl,
+    Strings,
+    Table,
+    as_number,
+    split_commas,
+)
+from fleetkey.config.profile_settings import MAX_PROFILES, ProfileSettings, check_profile_name
+from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
 
 __all__ = [
     "AccessSettings",
     "HttpSettings",
     "LogSettings",
     "MqttSettings",
+    "ProfileSettings",
     "RegistrationSettings",
     "Settings",
     "StoreSettings",
     "TopicSettings",
 ]
-
-MAX_COUNT = 1_000_000_000
-SQLITE_SCHEME = "sqlite:///"
-
-
-def _split_commas(value: object) -> object:
-    """Let a variable or a flag write a list as `a,b`."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _address(value: str) -> str:
-    if value:
-        try:
-            parse_address(value)
-        except AddressError as error:
-            raise ValueError(str(error)) from None
-    return value
-
-
-def _required_address(value: str) -> str:
-    if not value:
-        msg = "an address is needed, such as 127.0.0.1:8080"
-        raise ValueError(msg)
-    return _address(value)
-
-
-def _store_url(value: str) -> str:
-    if value and (not value.startswith(SQLITE_SCHEME) or value == SQLITE_SCHEME):
-        msg = f"{value.partition(':')[0]!r} is not a supported store; write sqlite:///path or leave it empty"
-        raise ValueError(msg)
-    return value
-
-
-def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
-    networks = []
-    for value in values:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            msg = f"{value!r} is neither an IP address nor a network such as 10.0.0.0/8"
-            raise ValueError(msg) from None
-        networks.append(str(network) if "/" in value else value)
-    return tuple(networks)
-
-
-def _number(value: object) -> object:
-    """Let a variable, which is a text, hold one of a few numbers."""
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-
-
-Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_commas)]
-BindAddress = Annotated[str, AfterValidator(_required_address)]
-OptionalBindAddress = Annotated[str, AfterValidator(_address)]
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)
 
 
 def _needs_both(certificate: Path | None, key: Path | None) -> None:
@@ -99,7 +55,7 @@ def _needs_both(certificate: Path | None, key: Path | None) -> None:
         raise ValueError(msg)
 
 
-class HttpSettings(_Table):
+class HttpSettings(Table):
     """`[http]`: where registration listens."""
 
     bind: BindAddress = "127.0.0.1:8080"
@@ -108,7 +64,7 @@ class HttpSettings(_Table):
     """Certificate chain, PEM. With `tls_key`, the listener speaks HTTPS."""
     tls_key: Path | None = None
     """Private key of `tls_cert`, PEM."""
-    trusted_proxies: Annotated[Strings, AfterValidator(_networks)] = ()
+    trusted_proxies: Networks = ()
     """Addresses or networks whose `X-Forwarded-For` is believed."""
     max_connections: Positive = 1_000
     """HTTP connections and requests at once; above it the answer is 503."""
@@ -126,7 +82,7 @@ class HttpSettings(_Table):
         return parse_address(self.bind)
 
 
-class MqttSettings(_Table):
+class MqttSettings(Table):
     """`[mqtt]`: where the broker listens, and its limits."""
 
     bind: OptionalBindAddress = "127.0.0.1:1883"
@@ -192,16 +148,16 @@ class MqttSettings(_Table):
         return self
 
 
-class RegistrationSettings(_Table):
+class RegistrationSettings(Table):
     """`[registration]`: who may register, and what happens when it comes again."""
 
-    verifiers: Annotated[tuple[Literal["allowlist", "open"], ...], NoDecode, BeforeValidator(_split_commas)] = (
-        "allowlist",
-    )
+    verifiers: Annotated[
+        tuple[Literal["allowlist", "pattern", "hmac", "http", "open"], ...], NoDecode, BeforeValidator(split_commas)
+    ] = ("allowlist",)
     """All of these must accept a serial; the default is closed: only listed serials."""
     open_beyond_loopback: bool = False
     """Let the `open` verifier serve an address that other machines can reach."""
-    refuse_status: Annotated[Literal[400, 401], BeforeValidator(_number)] = 400
+    refuse_status: Annotated[Literal[400, 401], BeforeValidator(as_number)] = 400
     """HTTP status for a serial that may not register."""
     reregistration: Literal["rotate", "add", "deny"] = "rotate"
     """What a known device gets: `rotate` a new key, and the older ones end when it first connects or when
@@ -210,6 +166,8 @@ class RegistrationSettings(_Table):
     """With `rotate`, how long the older keys still work if the new one never connects."""
     max_keys: Annotated[int, Field(ge=1, le=1_000)] = 50
     """Active keys a device may hold; above it the oldest is retired, one that never connected first."""
+    key_lifetime_seconds: Annotated[int, Field(ge=0, le=10 * 365 * 86_400)] = 0
+    """How long a device's key works; then the device registers again. 0 = no end."""
     require_approval: bool = False
     """New devices wait for `fleetkey devices approve`."""
     approval_retry_seconds: Positive = 60
@@ -220,16 +178,32 @@ class RegistrationSettings(_Table):
     """Registration attempts for one serial; 0 = no limit."""
     max_tracked: Positive = 10_000
     """Addresses, and serials, whose attempts are remembered at once; the least recent is forgotten first."""
+    pattern: PatternSettings = PatternSettings()
+    hmac: HmacSettings = HmacSettings()
+    http: HttpVerifierSettings = HttpVerifierSettings()
 
     @model_validator(mode="after")
     def _someone_decides(self) -> Self:
         if not self.verifiers:
             msg = 'verifiers must name at least one verifier; to let every serial in, write ["open"]'
             raise ValueError(msg)
+        missing = {
+            "pattern": ("registration.pattern.serials", self.pattern.serials),
+            "hmac": ("registration.hmac.secrets or secret_files", self.hmac.secrets or self.hmac.secret_files),
+            "http": ("registration.http.url", self.http.url),
+        }
+        for verifier in self.verifiers:
+            setting, value = missing.get(verifier, ("", True))
+            if not value:
+                msg = f"the verifier {verifier} needs {setting}"
+                raise ValueError(msg)
+        if "http" in self.verifiers and self.http.secret is None and self.http.secret_file is None:
+            msg = "the verifier http needs registration.http.secret_file or secret, with which it signs what it asks"
+            raise ValueError(msg)
         return self
 
 
-class TopicSettings(_Table):
+class TopicSettings(Table):
     """`[topics]`: what a device may publish and subscribe to."""
 
     preset: Literal["default", "losant"] = "default"
@@ -240,7 +214,7 @@ class TopicSettings(_Table):
     """Patterns instead of the preset's."""
 
 
-class AccessSettings(_Table):
+class AccessSettings(Table):
     """`[access]`: how connecting clients are checked."""
 
     bcrypt_rounds: Annotated[int, Field(ge=4, le=14)] = 4
@@ -263,10 +237,10 @@ class AccessSettings(_Table):
     """Addresses whose failed logins are remembered at once; the least recent is forgotten first."""
 
 
-class StoreSettings(_Table):
+class StoreSettings(Table):
     """`[store]`: where the registry is kept."""
 
-    url: Annotated[str, AfterValidator(_store_url)] = ""
+    url: StoreUrl = ""
     """`sqlite:///path`; empty = `fleetkey.db` in `data_dir`."""
     busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     """How long a change waits for another process that is writing."""
@@ -276,7 +250,7 @@ class StoreSettings(_Table):
     """Rows of the change feed kept; above it the oldest go."""
 
 
-class LogSettings(_Table):
+class LogSettings(Table):
     """`[log]`: log lines, on standard error."""
 
     format: Literal["auto", "pretty", "json"] = "auto"
@@ -305,6 +279,15 @@ class Settings(BaseSettings):
     access: AccessSettings = AccessSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
+    profiles: Annotated[FrozenMap[ProfileSettings], Field(max_length=MAX_PROFILES)] = FrozenDict()
+    """What devices of a kind get when they are created, by name of the profile."""
+
+    @field_validator("profiles")
+    @classmethod
+    def _profiles_have_names(cls, profiles: Mapping[str, ProfileSettings]) -> Mapping[str, ProfileSettings]:
+        for name in profiles:
+            check_profile_name(name)
+        return profiles
 
     @classmethod
     def settings_customise_sources(

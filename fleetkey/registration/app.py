@@ -13,15 +13,16 @@ from fleetkey import __version__
 from fleetkey.access import HashPoolFullError
 from fleetkey.registration.body import BodyError, read_body
 from fleetkey.registration.openapi import HEALTH_RESPONSES, REGISTER_RESPONSES, RegisterOperation
+from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registration.problems import problem, problem_from_exception
-from fleetkey.registration.registrar import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
     from fleetkey.access import HashPool
     from fleetkey.config import Settings
     from fleetkey.registration.endpoint import MqttEndpoint
-    from fleetkey.registration.registrar import Outcome, Registrar
+    from fleetkey.registration.outcomes import Outcome
+    from fleetkey.registration.registrar import Registrar
     from fleetkey.registry import Store
 
 __all__ = ["build_app"]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
 
 from fleetkey.access import (
     AttemptLimiter,
+    GroupSecrets,
     HashPool,
     HashPoolFullError,
-    Secret,
     TopicTemplates,
     UnsafeValueError,
     address_bucket,
     hash_secret,
     new_secret,
 )
-from fleetkey.registration.verifiers import AllowlistVerifier, Claim, OpenVerifier, Rejected, Verifier
+from fleetkey.registration.grant import Grant, Profiles, merge
+from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Outcome, Pending, Unavailable
+from fleetkey.registration.verifiers import (
+    AllowlistVerifier,
+    Claim,
+    HmacVerifier,
+    HttpVerifier,
+    OpenVerifier,
+    PatternVerifier,
+    Rejected,
+    Undecided,
+    Verifier,
+)
 from fleetkey.registry import (
     AuditEntry,
     InvalidSerialError,
@@ -34,70 +45,13 @@ from fleetkey.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from fleetkey.config import RegistrationSettings, Settings
+    from fleetkey.config import ProfileSettings, RegistrationSettings, Settings
 
-__all__ = [
-    "Issued",
-    "Limited",
-    "Malformed",
-    "NotAllowed",
-    "Outcome",
-    "Pending",
-    "Registrar",
-    "Unavailable",
-    "build_registrar",
-]
+__all__ = ["Registrar", "build_registrar"]
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Issued:
-    """A credential was made and committed; the only moment at which its secret exists in clear."""
-
-    device_id: str
-    key: str
-    secret: Secret
-    publish: tuple[str, ...]
-    subscribe: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """The device waits for an operator."""
-
-    retry_after_seconds: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Malformed:
-    """The serial can't be one."""
-
-    detail: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotAllowed:
-    """The serial may not register; why is in the audit. `is_conflict`: it has, and may not again."""
-
-    is_conflict: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limited:
-    """Too many attempts."""
-
-    retry_after_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unavailable:
-    """The registry or the hash threads can't take it now."""
-
-
-Outcome = Issued | Pending | Malformed | NotAllowed | Limited | Unavailable
 
 
 class Registrar:
@@ -112,6 +66,7 @@ class Registrar:
         templates: TopicTemplates,
         settings: RegistrationSettings,
         bcrypt_rounds: int,
+        profiles: Mapping[str, ProfileSettings] | None = None,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -119,6 +74,7 @@ class Registrar:
         self._templates = templates
         self._settings = settings
         self._bcrypt_rounds = bcrypt_rounds
+        self._profiles = Profiles(profiles or {})
         self._addresses = AttemptLimiter(
             limit=settings.max_per_address_per_minute, window_seconds=60, max_tracked=settings.max_tracked
         )
@@ -150,13 +106,16 @@ class Registrar:
                 await self.note_refusal("too_many_for_serial", address=address, serial=serial)
             return Limited(retry_after_seconds=wait)
         try:
-            reason = await self._rejection(Claim(serial=serial, proof=proof, address=address))
-            if reason is not None:
+            granted = await self._ask(Claim(serial=serial, proof=proof, address=address))
+            if isinstance(granted, Undecided):
+                await self.note_refusal(granted.reason, address=address, serial=serial)
+                return Unavailable()
+            if isinstance(granted, Rejected):
                 # As long as for a serial that is known: the time must not tell which ones are.
                 await self._pool.run(hash_secret, new_secret(), self._bcrypt_rounds)
-                await self.note_refusal(reason, address=address, serial=serial)
+                await self.note_refusal(granted.reason, address=address, serial=serial)
                 return NotAllowed()
-            return await self._pool.run(self._issue, serial, address)
+            return await self._pool.run(self._issue, serial, address, granted)
         except HashPoolFullError:
             log.warning("registration_overloaded", pending=self._pool.pending)
             return Unavailable()
@@ -175,20 +134,37 @@ class Registrar:
         except (HashPoolFullError, StoreError) as error:
             log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
 
-    async def _rejection(self, claim: Claim) -> str | None:
-        """Return why the serial may not register, or None if every verifier accepts it."""
+    async def close(self) -> None:
+        """Let go of what the verifiers hold."""
+        for verifier in self._verifiers:
+            if isinstance(verifier, HttpVerifier):
+                await verifier.close()
+
+    async def _ask(self, claim: Claim) -> Grant | Rejected | Undecided:
+        """Return what the device gets if every verifier accepts it, or why it may not register."""
+        granted = Grant()
         for verifier in self._verifiers:
             verdict = await verifier.verify(claim)
             if isinstance(verdict, Rejected):
-                return f"{verifier.name}:{verdict.reason}"
+                return Rejected(f"{verifier.name}:{verdict.reason}")
+            if isinstance(verdict, Undecided):
+                return Undecided(f"{verifier.name}:{verdict.reason}")
+            granted = merge(granted, verdict)
+        if self._profiles.has_patterns:
+            whole = await self._pool.run(self._profiles.apply, granted, claim.serial)
+        else:
+            whole = self._profiles.apply(granted, claim.serial)
+        if whole is None:
+            log.error("profile_unusable", profile=granted.profile, tags=len(granted.tags))
+            return Undecided("profile_unusable")
         try:
-            self._templates.for_device(device_id="0" * 24, serial=claim.serial, tags={})
+            self._templates.of_policy(whole.policy).for_device(device_id="0" * 24, serial=claim.serial, tags=whole.tags)
         except UnsafeValueError as error:
             if error.placeholder == "serial":
-                return "serial_unsafe_in_topics"
-        return None
+                return Rejected("serial_unsafe_in_topics")
+        return whole
 
-    def _issue(self, serial: str, address: str) -> Outcome:
+    def _issue(self, serial: str, address: str, granted: Grant) -> Outcome:
         """Make a credential and commit it; blocks, in a thread of the pool."""
         key, secret = new_access_key(), new_secret()
         settings = self._settings
@@ -200,15 +176,24 @@ class Registrar:
                 reregistration=Reregistration(settings.reregistration),
                 grace_seconds=settings.grace_seconds,
                 max_keys=settings.max_keys,
-                require_approval=settings.require_approval,
+                require_approval=(
+                    settings.require_approval if granted.require_approval is None else granted.require_approval
+                ),
+                key_lifetime_seconds=settings.key_lifetime_seconds,
                 address=address,
+                name=granted.name,
+                profile=granted.profile,
+                tags=granted.tags,
+                attributes=granted.attributes,
+                policy=granted.policy,
             )
         )
         match result:
             case KeyIssued(device=device, created=created):
                 log.info("registration_issued", device_id=device.device_id, created=created, address=address)
                 try:
-                    scope = self._templates.for_device(device_id=device.device_id, serial=serial, tags=device.tags)
+                    templates = self._templates.of_policy(device.policy)
+                    scope = templates.for_device(device_id=device.device_id, serial=serial, tags=device.tags)
                 except UnsafeValueError:
                     # A tag that the topics need is missing: the key works as soon as the device is tagged.
                     return Issued(device_id=device.device_id, key=key, secret=secret, publish=(), subscribe=())
@@ -232,19 +217,29 @@ def build_registrar(settings: Settings, store: Store, pool: HashPool) -> Registr
 
     Raises:
         TemplateError: a topic pattern in the settings can't be used.
+        SharedSecretError: a verifier's secret can't be read or is too short.
     """
+    registration = settings.registration
     verifiers: list[Verifier] = []
-    for name in dict.fromkeys(settings.registration.verifiers):
-        if name == "open":
-            log.warning("open_registration", meaning="every serial that asks is given a device and credentials")
-            verifiers.append(OpenVerifier())
-        else:
-            verifiers.append(AllowlistVerifier(store, pool))
+    for name in dict.fromkeys(registration.verifiers):
+        match name:
+            case "open":
+                log.warning("open_registration", meaning="every serial that asks is given a device and credentials")
+                verifiers.append(OpenVerifier())
+            case "pattern":
+                verifiers.append(PatternVerifier(registration.pattern.serials, pool))
+            case "hmac":
+                verifiers.append(HmacVerifier(GroupSecrets.from_settings(registration.hmac)))
+            case "http":
+                verifiers.append(HttpVerifier(registration.http))
+            case "allowlist":
+                verifiers.append(AllowlistVerifier(store, pool))
     return Registrar(
         store=store,
         pool=pool,
         verifiers=verifiers,
-        templates=TopicTemplates.from_settings(settings.topics),
-        settings=settings.registration,
+        templates=TopicTemplates.from_settings(settings.topics, settings.profiles),
+        settings=registration,
         bcrypt_rounds=settings.access.bcrypt_rounds,
+        profiles=settings.profiles,
     )

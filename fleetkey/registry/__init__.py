@@ -1,6 +1,7 @@
 """The fleet: devices, serials, access keys, changes and audit, behind one `Store` protocol."""
 
 from fleetkey.registry.errors import (
+    ConflictingSerialError,
     ForeignFileError,
     InvalidSerialError,
     NewerSchemaError,
@@ -8,6 +9,7 @@ from fleetkey.registry.errors import (
     StoreBusyError,
     StoreError,
     StoreUnavailableError,
+    TooManyLabelsError,
 )
 from fleetkey.registry.follower import ChangeFollower
 from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
@@ -19,6 +21,7 @@ from fleetkey.registry.model import (
     Change,
     ChangeKind,
     Device,
+    DevicePolicy,
     DeviceState,
     IssueDenied,
     IssuePending,
@@ -26,6 +29,7 @@ from fleetkey.registry.model import (
     KeyIssued,
     KeyKind,
     KeyStatus,
+    ListedSerial,
     Login,
     Reregistration,
     SerialsAdded,
@@ -43,7 +47,9 @@ __all__ = [
     "ChangeFollower",
     "ChangeKind",
     "ChangeWatch",
+    "ConflictingSerialError",
     "Device",
+    "DevicePolicy",
     "DeviceState",
     "ForeignFileError",
     "InvalidSerialError",
@@ -53,6 +59,7 @@ __all__ = [
     "KeyIssued",
     "KeyKind",
     "KeyStatus",
+    "ListedSerial",
     "Login",
     "NewerSchemaError",
     "NotFoundError",
@@ -63,6 +70,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
+    "TooManyLabelsError",
     "is_device_id",
     "new_access_key",
     "new_device_id",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "ConflictingSerialError",
     "ForeignFileError",
     "InvalidSerialError",
     "NewerSchemaError",
@@ -15,6 +16,7 @@ __all__ = [
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
+    "TooManyLabelsError",
 ]
 
 
@@ -59,5 +61,23 @@ class NotFoundError(StoreError):
         self.identifier = identifier
 
 
+class TooManyLabelsError(StoreError):
+    """A device would have more tags, or more attributes, than one may have; nothing was changed."""
+
+    def __init__(self, what: str, most: int) -> None:
+        super().__init__(f"a device has at most {most} {what}; take one away first")
+        self.what = what
+
+
 class InvalidSerialError(ValueError):
     """A text that can't be a serial; the message says why, without repeating it."""
+
+
+class ConflictingSerialError(InvalidSerialError):
+    """An addition that says two different things of one serial."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"entries {first} and {second} say different things of one serial")
+        self.first = first
+        """Which of the serials, counted from 1."""
+        self.second = second

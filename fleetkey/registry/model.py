@@ -17,6 +17,7 @@ __all__ = [
     "Change",
     "ChangeKind",
     "Device",
+    "DevicePolicy",
     "DeviceState",
     "IssueDenied",
     "IssuePending",
@@ -24,6 +25,7 @@ __all__ = [
     "KeyIssued",
     "KeyKind",
     "KeyStatus",
+    "ListedSerial",
     "Login",
     "Reregistration",
     "SerialsAdded",
@@ -36,6 +38,7 @@ class DeviceState(StrEnum):
     PENDING = "pending"
     ACTIVE = "active"
     DISABLED = "disabled"
+    REJECTED = "rejected"
 
 
 class KeyKind(StrEnum):
@@ -65,10 +68,12 @@ class ChangeKind(StrEnum):
 
     DEVICE_CREATED = "device_created"
     DEVICE_APPROVED = "device_approved"
+    DEVICE_REJECTED = "device_rejected"
     DEVICE_DISABLED = "device_disabled"
     DEVICE_ENABLED = "device_enabled"
     DEVICE_DELETED = "device_deleted"
     DEVICE_TAGGED = "device_tagged"
+    DEVICE_DESCRIBED = "device_described"
     KEY_ISSUED = "key_issued"
     KEY_CONNECTED = "key_connected"
     KEY_EXPIRING = "key_expiring"
@@ -78,15 +83,42 @@ class ChangeKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePolicy:
+    """What a profile said when the device was created; None and empty follow the settings."""
+
+    reregistration: Reregistration | None = None
+    grace_seconds: int | None = None
+    max_keys: int | None = None
+    key_lifetime_seconds: int | None = None
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """A device of the fleet."""
 
     device_id: str
     serial: str
     state: DeviceState
+    name: str = ""
     tags: Mapping[str, str]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    profile: str | None = None
+    policy: DevicePolicy = DevicePolicy()
     created_at: int
     updated_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedSerial:
+    """A serial of the allow-list, and what its device gets when it is created."""
+
+    serial: str
+    name: str = ""
+    profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +141,10 @@ class AccessKey:
     status: KeyStatus
     device_id: str | None
     name: str | None
+    description: str = ""
     scope: ApplicationScope | None
+    sources: tuple[str, ...] = ()
+    """Addresses and networks from which it may connect; empty = from anywhere."""
     created_at: int
     first_connected_at: int | None
     expires_at: int | None
@@ -132,6 +167,8 @@ class Login:
     device_state: DeviceState | None
     name: str | None
     scope: ApplicationScope | None
+    sources: tuple[str, ...] = ()
+    policy: DevicePolicy = DevicePolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +206,11 @@ class AuditRecord(AuditEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueRequest:
-    """One accepted registration: the serial that was proven, the credential made for it, and the policy."""
+    """One accepted registration: the serial that was proven, the credential made for it, and the fleet's policy.
+
+    What the device's own policy says goes before the fleet's. `name` (with `{serial}` and `{device_id}` to be filled
+    in), `profile`, `tags`, `attributes`, `policy` and `require_approval` are for a device that this creates.
+    """
 
     serial: str
     key: str
@@ -178,7 +219,14 @@ class IssueRequest:
     grace_seconds: int
     max_keys: int
     require_approval: bool
+    key_lifetime_seconds: int = 0
+    """0 = no end."""
     address: str = ""
+    name: str = ""
+    profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    policy: DevicePolicy = DevicePolicy()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +246,7 @@ class IssuePending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueDenied:
-    """No key was stored. `reason` is `device_disabled` or `already_registered`."""
+    """No key was stored. `reason` is `device_disabled`, `device_rejected` or `already_registered`."""
 
     device: Device
     reason: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from fleetkey.registry.model import (
         AccessKey,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         IssueRequest,
         KeyIssued,
         KeyKind,
+        ListedSerial,
         Login,
         SerialsAdded,
     )
@@ -39,17 +40,32 @@ class Serials(Protocol):
     """The allow-list."""
 
     def add_serials(
-        self, serials: Iterable[str], *, actor: str, on_progress: Callable[[int], None] | None = None
+        self,
+        serials: Iterable[str | ListedSerial],
+        *,
+        actor: str,
+        on_progress: Callable[[int], None] | None = None,
     ) -> SerialsAdded:
         """Add serials, all or none, in bounded memory; `on_progress` is told how many were read so far.
 
+        What an entry says of a serial that is listed already replaces what was said; a bare serial changes nothing.
+
         Raises:
             InvalidSerialError: one of them can't be a serial; none was added.
+            ConflictingSerialError: two of them say different things of one serial; none was added.
         """
         ...
 
     def has_serial(self, serial: str) -> bool:
         """Whether the serial may register."""
+        ...
+
+    def find_serial(self, serial: str) -> ListedSerial | None:
+        """Return a listed serial with what its device gets; None if it isn't listed."""
+        ...
+
+    def list_serials(self, *, after: str = "", limit: int = 100) -> list[ListedSerial]:
+        """Return up to `limit` serials after `after`, in order."""
         ...
 
     def iter_serials(self) -> Iterator[str]:
@@ -87,16 +103,46 @@ class Devices(Protocol):
         limit: int = 100,
         state: DeviceState | None = None,
         tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> list[Device]:
-        """Return up to `limit` devices with ids after `after`, in order of id; `tags` must all match."""
+        """Return up to `limit` devices with ids after `after`, in order of id; all tags and attributes must match."""
         ...
 
     def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
-        """Approve (pending to active), disable or enable. Raises `NotFoundError`."""
+        """Approve (to active), reject, disable or enable. Raises `NotFoundError`."""
+        ...
+
+    def set_device_states(
+        self, device_ids: Sequence[str], state: DeviceState, *, expected: Collection[DeviceState], actor: str
+    ) -> int:
+        """Change the state of those of the devices that are in an expected one: one transaction, so give it few.
+
+        Returns:
+            how many were changed.
+
+        Raises:
+            NotFoundError: one of them doesn't exist; nothing was changed.
+        """
+        ...
+
+    def describe_device(
+        self,
+        device_id: str,
+        *,
+        name: str | None = None,
+        attributes: Mapping[str, str | None] | None = None,
+        actor: str,
+    ) -> Device:
+        """Set a device's name and attributes; None as an attribute's value takes it away.
+
+        Raises:
+            NotFoundError: there is no such device.
+            TooManyLabelsError: it would have more attributes than a device may have.
+        """
         ...
 
     def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
-        """Set tags; None takes one away. Raises `NotFoundError`."""
+        """Set tags; None takes one away. Raises `NotFoundError` and `TooManyLabelsError`."""
         ...
 
     def delete_device(self, device_id: str, *, actor: str) -> None:
@@ -109,6 +155,10 @@ class Devices(Protocol):
 
     def scope_devices(self, scope: ApplicationScope, *, limit: int) -> list[Device]:
         """Return the devices that a scope names by id or by tags, at most `limit`; not for `all_devices`."""
+        ...
+
+    def topic_patterns(self) -> list[str]:
+        """Return every topic pattern that a profile ever gave to a device."""
         ...
 
     def count_devices(self) -> int:
@@ -132,9 +182,32 @@ class Keys(Protocol):
         ...
 
     def create_application_key(
-        self, *, key: str, secret_hash: str, name: str, scope: ApplicationScope, actor: str
+        self,
+        *,
+        key: str,
+        secret_hash: str,
+        name: str,
+        scope: ApplicationScope,
+        actor: str,
+        description: str = "",
+        sources: Sequence[str] = (),
+        expires_at: int | None = None,
     ) -> AccessKey:
-        """Store an application key. Raises `NotFoundError` for a device id that doesn't exist."""
+        """Store an application key.
+
+        Args:
+            key: the key, 32 hex digits.
+            secret_hash: the hash of its secret.
+            name: what it is for.
+            scope: what it reaches.
+            actor: who makes it.
+            description: more about it.
+            sources: addresses and networks from which it may connect; empty = from anywhere.
+            expires_at: when it ends, in milliseconds since 1970; None = never.
+
+        Raises:
+            NotFoundError: a device id that doesn't exist.
+        """
         ...
 
     def get_key(self, key: str) -> AccessKey:
@@ -159,6 +232,8 @@ class Keys(Protocol):
 
     def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> int:
         """Let a device's active keys end after `grace_seconds`; it registers again then. Raises `NotFoundError`.
+
+        From now on it may, whatever its re-registration policy, and the new key replaces the older ones.
 
         Returns:
             how many keys are ending.

@@ -1,7 +1,21 @@
 """Ways to prove that a serial may register, one file each."""
 
 from fleetkey.registration.verifiers.allowlist import AllowlistVerifier
+from fleetkey.registration.verifiers.hmac import HmacVerifier
+from fleetkey.registration.verifiers.http import HttpVerifier
 from fleetkey.registration.verifiers.open import OpenVerifier
-from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Verifier
+from fleetkey.registration.verifiers.pattern import PatternVerifier
+from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided, Verifier
 
-__all__ = ["Accepted", "AllowlistVerifier", "Claim", "OpenVerifier", "Rejected", "Verifier"]
+__all__ = [
+    "Accepted",
+    "AllowlistVerifier",
+    "Claim",
+    "HmacVerifier",
+    "HttpVerifier",
+    "OpenVerifier",
+    "PatternVerifier",
+    "Rejected",
+    "Undecided",
+    "Verifier",
+]

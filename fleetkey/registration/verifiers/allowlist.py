@@ -14,7 +14,7 @@ __all__ = ["AllowlistVerifier"]
 
 
 class AllowlistVerifier:
-    """Looks the serial up in the registry, in a thread of the pool."""
+    """Looks the serial up in the registry, in a thread of the pool; its row says what a new device gets."""
 
     name = "allowlist"
 
@@ -24,6 +24,7 @@ class AllowlistVerifier:
 
     async def verify(self, claim: Claim) -> Accepted | Rejected:
         """Accept a listed serial."""
-        if await self._pool.run(self._store.has_serial, claim.serial):
-            return Accepted()
-        return Rejected("not_listed")
+        listed = await self._pool.run(self._store.find_serial, claim.serial)
+        if listed is None:
+            return Rejected("not_listed")
+        return Accepted(name=listed.name, profile=listed.profile, tags=listed.tags, attributes=listed.attributes)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-__all__ = ["Accepted", "Claim", "Rejected", "Verifier"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Accepted", "Claim", "Rejected", "Undecided", "Verifier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +20,14 @@ class Claim:
     address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """This verifier has nothing against it."""
+    """This verifier has nothing against it, and may say what the device gets if it is a new one."""
+
+    name: str = ""
+    profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +37,18 @@ class Rejected:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """The verifier can't say now, so nobody gets in: the answer is 503. `reason` is for the audit."""
+
+    reason: str
+
+
 class Verifier(Protocol):
     """One way to prove that a serial may register."""
 
     name: str
 
-    async def verify(self, claim: Claim) -> Accepted | Rejected:
+    async def verify(self, claim: Claim) -> Accepted | Rejected | Undecided:
         """Decide a claim. Raises `StoreError` or `HashPoolFullError` when it can't; the caller answers 503."""
         ...

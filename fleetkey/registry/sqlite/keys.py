@@ -1,146 +1,24 @@
-"""The access keys in SQLite: issuing, first connection, retirement."""
+"""The access keys in SQLite: login, first connection, application keys, rotation, expiry."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import NotFoundError
-from fleetkey.registry.ids import new_device_id
-from fleetkey.registry.model import (
-    AccessKey,
-    ApplicationScope,
-    AuditEntry,
-    ChangeKind,
-    Device,
-    DeviceState,
-    IssueDenied,
-    IssuePending,
-    KeyIssued,
-    KeyKind,
-    Login,
-    Reregistration,
-)
-from fleetkey.registry.sqlite.devices import COLUMNS, SqliteDevices
+from fleetkey.registry.model import AccessKey, ApplicationScope, AuditEntry, ChangeKind, KeyKind, Login
+from fleetkey.registry.sqlite.issuing import LIVE, SqliteIssuing
 from fleetkey.registry.sqlite.rows import KEY_COLUMNS, LOGIN_QUERY, key_from, login_from, scope_text
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from fleetkey.registry.model import IssueRequest
-
 __all__ = ["SqliteKeys"]
 
-LIVE = "status = 'active' AND (expires_at IS NULL OR expires_at > ?)"
 
-
-class SqliteKeys(SqliteDevices):
-    """Issuing and retiring keys."""
-
-    def issue_device_key(self, request: IssueRequest) -> KeyIssued | IssuePending | IssueDenied:
-        """Find the serial's device or create it, and issue it a key by the policy.
-
-        The transaction holds the write lock from its first read on, so simultaneous calls for one serial take turns
-        and end in one device.
-        """
-        with self._writing() as database:
-            connection = database.conn
-            device, created = self._find_or_create(connection, request)
-            refusal = self._refusal(connection, device, request)
-            if refusal is not None:
-                if created or not isinstance(refusal, IssuePending):
-                    self._audit_registration(connection, request, device, refusal)
-                return refusal
-            self._insert_key(connection, request, device)
-            self._audit_registration(connection, request, device, None, reason="created" if created else "known")
-            return KeyIssued(device=device, created=created)
-
-    def _find_or_create(self, connection: sqlite3.Connection, request: IssueRequest) -> tuple[Device, bool]:
-        row = connection.execute(f"SELECT {COLUMNS} FROM devices WHERE serial = ?", (request.serial,)).fetchone()  # noqa: S608 - the columns are ours
-        if row is not None:
-            return self._with_tags(connection, [row])[0], False
-        now = self._now()
-        device = Device(
-            device_id=new_device_id(),
-            serial=request.serial,
-            state=DeviceState.PENDING if request.require_approval else DeviceState.ACTIVE,
-            tags={},
-            created_at=now,
-            updated_at=now,
-        )
-        connection.execute(
-            f"INSERT INTO devices ({COLUMNS}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608 - the columns are ours
-            (device.device_id, device.serial, device.state, now, now),
-        )
-        self._change(connection, ChangeKind.DEVICE_CREATED, device_id=device.device_id)
-        return device, True
-
-    def _refusal(
-        self, connection: sqlite3.Connection, device: Device, request: IssueRequest
-    ) -> IssuePending | IssueDenied | None:
-        if device.state is DeviceState.DISABLED:
-            return IssueDenied(device=device, reason="device_disabled")
-        if device.state is DeviceState.PENDING:
-            return IssuePending(device=device)
-        if request.reregistration is Reregistration.DENY and self._live_keys(connection, device.device_id):
-            return IssueDenied(device=device, reason="already_registered")
-        return None
-
-    def _insert_key(self, connection: sqlite3.Connection, request: IssueRequest, device: Device) -> None:
-        now = self._now()
-        rotate = request.reregistration is Reregistration.ROTATE
-        if rotate:
-            ends = now + request.grace_seconds * 1000
-            self._end_keys(connection, device.device_id, ends)
-        connection.execute(
-            "INSERT INTO access_keys (key, kind, status, secret_hash, device_id, replaces_older, created_at)"
-            " VALUES (?, 'device', 'active', ?, ?, ?, ?)",
-            (request.key, request.secret_hash, device.device_id, int(rotate), now),
-        )
-        self._change(connection, ChangeKind.KEY_ISSUED, device_id=device.device_id, key=request.key)
-        surplus = len(self._live_keys(connection, device.device_id)) - request.max_keys
-        if surplus > 0:
-            # A key that never connected goes first, so that registering again and again can't push out the one in use;
-            # with `rotate`, that one goes only when a newer one connects or its grace is over.
-            candidates = f"{LIVE} AND first_connected_at IS NULL" if rotate else LIVE
-            oldest = connection.execute(
-                f"SELECT key FROM access_keys WHERE device_id = ? AND {candidates} AND key != ?"  # noqa: S608 - the condition is ours
-                " ORDER BY first_connected_at IS NOT NULL, seq LIMIT ?",
-                (device.device_id, now, request.key, surplus),
-            ).fetchall()
-            self._retire(connection, [key for (key,) in oldest], device.device_id, "too_many_keys")
-
-    def _end_keys(self, connection: sqlite3.Connection, device_id: str, ends: int) -> int:
-        """Let active keys end at a time, unless they end before; return how many changed."""
-        ending = connection.execute(
-            "UPDATE access_keys SET expires_at = ? WHERE device_id = ? AND status = 'active'"
-            " AND (expires_at IS NULL OR expires_at > ?) RETURNING key",
-            (ends, device_id, ends),
-        ).fetchall()
-        self._changes(connection, ChangeKind.KEY_EXPIRING, device_id, (key for (key,) in ending))
-        return len(ending)
-
-    def _live_keys(self, connection: sqlite3.Connection, device_id: str) -> Sequence[tuple[str]]:
-        return connection.execute(
-            f"SELECT key FROM access_keys WHERE device_id = ? AND {LIVE}",  # noqa: S608 - the condition is ours
-            (device_id, self._now()),
-        ).fetchall()
-
-    def _retire(
-        self, connection: sqlite3.Connection, keys: Sequence[str], device_id: str | None, reason: str
-    ) -> list[str]:
-        """Retire those of the keys that are still active, and return them."""
-        retired = [
-            key
-            for key in keys
-            if connection.execute(
-                "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = ?"
-                " WHERE key = ? AND status = 'active'",
-                (self._now(), reason, key),
-            ).rowcount
-        ]
-        self._changes(connection, ChangeKind.KEY_RETIRED, device_id, retired)
-        return retired
+class SqliteKeys(SqliteIssuing):
+    """Finding, creating and ending keys."""
 
     def find_login(self, key: str) -> Login | None:
         """Return what decides whether a key may connect."""
@@ -186,7 +64,16 @@ class SqliteKeys(SqliteDevices):
             return True
 
     def create_application_key(
-        self, *, key: str, secret_hash: str, name: str, scope: ApplicationScope, actor: str
+        self,
+        *,
+        key: str,
+        secret_hash: str,
+        name: str,
+        scope: ApplicationScope,
+        actor: str,
+        description: str = "",
+        sources: Sequence[str] = (),
+        expires_at: int | None = None,
     ) -> AccessKey:
         """Store an application key."""
         with self._writing() as database:
@@ -194,9 +81,19 @@ class SqliteKeys(SqliteDevices):
             for device_id in scope.device_ids:
                 self._device(connection, device_id)
             connection.execute(
-                "INSERT INTO access_keys (key, kind, status, secret_hash, name, scope, created_at)"
-                " VALUES (?, 'application', 'active', ?, ?, ?, ?)",
-                (key, secret_hash, name, scope_text(scope), self._now()),
+                "INSERT INTO access_keys"
+                " (key, kind, status, secret_hash, name, description, scope, sources, expires_at, created_at)"
+                " VALUES (?, 'application', 'active', ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    secret_hash,
+                    name,
+                    description,
+                    scope_text(scope),
+                    json.dumps(list(sources)) if sources else None,
+                    expires_at,
+                    self._now(),
+                ),
             )
             self._change(connection, ChangeKind.KEY_ISSUED, key=key)
             self._audit_key(connection, actor, "application_key_created", key, reason=name)
@@ -247,7 +144,12 @@ class SqliteKeys(SqliteDevices):
         with self._writing() as database:
             connection = database.conn
             self._device(connection, device_id)
-            count = self._end_keys(connection, device_id, self._now() + grace_seconds * 1000)
+            now = self._now()
+            connection.execute(
+                f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND {LIVE}",  # noqa: S608 - the condition is ours
+                (now, device_id, now),
+            )
+            count = self._end_keys(connection, device_id, now + grace_seconds * 1000)
             self._audit(
                 connection,
                 AuditEntry(
@@ -303,32 +205,4 @@ class SqliteKeys(SqliteDevices):
         self._audit(
             connection,
             AuditEntry(actor=actor, action=action, outcome="ok", reason=reason, device_id=device_id, key=key),
-        )
-
-    def _audit_registration(
-        self,
-        connection: sqlite3.Connection,
-        request: IssueRequest,
-        device: Device,
-        refusal: IssuePending | IssueDenied | None,
-        *,
-        reason: str = "",
-    ) -> None:
-        outcome = "ok"
-        if isinstance(refusal, IssueDenied):
-            outcome, reason = "refused", refusal.reason
-        elif isinstance(refusal, IssuePending):
-            outcome = "pending"
-        self._audit(
-            connection,
-            AuditEntry(
-                actor="device",
-                action="register",
-                outcome=outcome,
-                reason=reason,
-                address=request.address,
-                serial=request.serial,
-                device_id=device.device_id,
-                key=request.key if outcome == "ok" else None,
-            ),
         )

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.registry.model import AccessKey, ApplicationScope, Device, DeviceState, KeyKind, KeyStatus, Login
+from fleetkey.registry.model import (
+    AccessKey,
+    ApplicationScope,
+    Device,
+    DevicePolicy,
+    DeviceState,
+    KeyKind,
+    KeyStatus,
+    ListedSerial,
+    Login,
+    Reregistration,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["KEY_COLUMNS", "LOGIN_QUERY", "device_from", "key_from", "login_from", "scope_from", "scope_text"]
+__all__ = [
+    "DEVICE_COLUMNS",
+    "KEY_COLUMNS",
+    "LOGIN_QUERY",
+    "details_text",
+    "device_from",
+    "key_from",
+    "listed_from",
+    "login_from",
+    "policy_from",
+    "policy_text",
+    "scope_from",
+    "scope_text",
+]
+
+DEVICE_COLUMNS = "device_id, serial, state, name, profile, policy, created_at, updated_at"
 
 KEY_COLUMNS = (
     "seq, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at,"
-    " retired_reason"
+    " retired_reason, description, sources"
 )
 LOGIN_QUERY = """
 SELECT k.key, k.kind, k.status, k.secret_hash, k.expires_at, k.first_connected_at, k.device_id, d.serial, d.state,
-       k.name, k.scope
+       k.name, k.scope, k.sources, d.policy
 FROM access_keys k LEFT JOIN devices d ON d.device_id = k.device_id
 WHERE k.key = ?
 """
@@ -53,7 +80,7 @@ def scope_from(text: str | None) -> ApplicationScope | None:
 
 def login_from(row: tuple[Any, ...]) -> Login:
     """Build a login from a row of `LOGIN_QUERY`."""
-    key, kind, status, secret_hash, expires_at, first_connected_at, device_id, serial, state, name, scope = row
+    key, kind, status, secret_hash, expires_at, first_connected_at, device_id, serial, state, name, scope = row[:11]
     return Login(
         key=key,
         kind=KeyKind(kind),
@@ -66,19 +93,25 @@ def login_from(row: tuple[Any, ...]) -> Login:
         device_state=DeviceState(state) if state else None,
         name=name,
         scope=scope_from(scope),
+        sources=_sources_from(row[11]),
+        policy=policy_from(row[12]),
     )
 
 
 def key_from(row: tuple[Any, ...]) -> AccessKey:
     """Build a key from a row of `KEY_COLUMNS`."""
-    _, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at, reason = row
+    _, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at, reason = row[
+        :12
+    ]
     return AccessKey(
         key=key,
         kind=KeyKind(kind),
         status=KeyStatus(status),
         device_id=device_id,
         name=name,
+        description=row[12],
         scope=scope_from(scope),
+        sources=_sources_from(row[13]),
         created_at=created_at,
         first_connected_at=first_connected_at,
         expires_at=expires_at,
@@ -87,14 +120,67 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
     )
 
 
-def device_from(row: tuple[Any, ...], tags: Mapping[str, str]) -> Device:
-    """Build a device from (device_id, serial, state, created_at, updated_at) and its tags."""
-    device_id, serial, state, created_at, updated_at = row
+def device_from(row: tuple[Any, ...], tags: Mapping[str, str], attributes: Mapping[str, str]) -> Device:
+    """Build a device from a row of `DEVICE_COLUMNS`, its tags and its attributes."""
+    device_id, serial, state, name, profile, policy, created_at, updated_at = row
     return Device(
         device_id=device_id,
         serial=serial,
         state=DeviceState(state),
+        name=name,
         tags=tags,
+        attributes=attributes,
+        profile=profile,
+        policy=policy_from(policy),
         created_at=created_at,
         updated_at=updated_at,
     )
+
+
+def policy_text(policy: DevicePolicy) -> str | None:
+    """Return a device's policy as stored: JSON of what it says, or None if it says nothing."""
+    says = {name: value for name, value in asdict(policy).items() if value not in (None, ())}
+    return json.dumps(says) if says else None
+
+
+def policy_from(text: str | None) -> DevicePolicy:
+    """Return the policy that `policy_text` wrote."""
+    if text is None:
+        return DevicePolicy()
+    values = json.loads(text)
+    policy = values.get("reregistration")
+    return DevicePolicy(
+        reregistration=Reregistration(policy) if policy else None,
+        grace_seconds=values.get("grace_seconds"),
+        max_keys=values.get("max_keys"),
+        key_lifetime_seconds=values.get("key_lifetime_seconds"),
+        publish=tuple(values.get("publish", ())),
+        subscribe=tuple(values.get("subscribe", ())),
+    )
+
+
+def details_text(listed: ListedSerial) -> str | None:
+    """Return what is said of a serial as stored: JSON, or None if nothing is."""
+    says = {
+        "name": listed.name,
+        "profile": listed.profile,
+        "tags": dict(sorted(listed.tags.items())),
+        "attributes": dict(sorted(listed.attributes.items())),
+    }
+    return json.dumps({name: value for name, value in says.items() if value}) if any(says.values()) else None
+
+
+def listed_from(serial: str, details: str | None) -> ListedSerial:
+    """Return the serial with what `details_text` wrote."""
+    values = json.loads(details) if details else {}
+    return ListedSerial(
+        serial=serial,
+        name=values.get("name", ""),
+        profile=values.get("profile"),
+        tags=values.get("tags", {}),
+        attributes=values.get("attributes", {}),
+    )
+
+
+def _sources_from(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()

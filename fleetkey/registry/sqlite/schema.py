@@ -76,3 +76,39 @@ def _fleet(db: Database) -> None:
            )""",
     ):
         db.conn.execute(statement)
+
+
+@migrations(name="0002_profiles")
+def _profiles(db: Database) -> None:
+    for statement in (
+        # SQLite can't change a CHECK, so the table is made anew.
+        """CREATE TABLE new_devices (
+             device_id TEXT PRIMARY KEY,
+             serial TEXT NOT NULL UNIQUE,
+             state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'disabled', 'rejected')),
+             name TEXT NOT NULL DEFAULT '',
+             profile TEXT,
+             policy TEXT,
+             created_at INTEGER NOT NULL,
+             updated_at INTEGER NOT NULL
+           ) WITHOUT ROWID""",
+        """INSERT INTO new_devices
+             SELECT device_id, serial, state, '', NULL, NULL, created_at, updated_at FROM devices ORDER BY device_id""",
+        "DROP TABLE devices",
+        "ALTER TABLE new_devices RENAME TO devices",
+        "CREATE INDEX devices_by_state ON devices (state, device_id)",
+        """CREATE TABLE device_attributes (
+             device_id TEXT NOT NULL,
+             name TEXT NOT NULL,
+             value TEXT NOT NULL,
+             PRIMARY KEY (device_id, name)
+           ) WITHOUT ROWID""",
+        "CREATE INDEX device_attributes_by_value ON device_attributes (name, value, device_id)",
+        # Every topic pattern that a profile ever gave to a device, so that a key for all devices reaches them all.
+        "CREATE TABLE topic_patterns (pattern TEXT PRIMARY KEY) WITHOUT ROWID",
+        "ALTER TABLE serials ADD COLUMN details TEXT",
+        "ALTER TABLE access_keys ADD COLUMN description TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE access_keys ADD COLUMN sources TEXT",
+        "ALTER TABLE access_keys ADD COLUMN rotated_at INTEGER",
+    ):
+        db.conn.execute(statement)

@@ -6,10 +6,11 @@ import itertools
 import sqlite3
 from typing import TYPE_CHECKING
 
-from fleetkey.registry.errors import NotFoundError
+from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
-from fleetkey.registry.model import AuditEntry, SerialsAdded
+from fleetkey.registry.model import AuditEntry, ListedSerial, SerialsAdded
 from fleetkey.registry.sqlite.journal import SqliteJournal
+from fleetkey.registry.sqlite.rows import details_text, listed_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +25,11 @@ class SqliteSerials(SqliteJournal):
     """Adding, asking and removing serials."""
 
     def add_serials(
-        self, serials: Iterable[str], *, actor: str, on_progress: Callable[[int], None] | None = None
+        self,
+        serials: Iterable[str | ListedSerial],
+        *,
+        actor: str,
+        on_progress: Callable[[int], None] | None = None,
     ) -> SerialsAdded:
         """Add serials, all or none, in bounded memory.
 
@@ -35,36 +40,51 @@ class SqliteSerials(SqliteJournal):
             self._refuse_closed()
             stage = self._connect()
             try:
-                staged = self._stage(stage.conn, serials, on_progress)
-                added = self._commit_stage(stage.conn, staged, actor)
+                staged, has_details = self._stage(stage.conn, serials, on_progress)
+                if has_details:
+                    _refuse_conflicts(stage.conn)
+                added = self._commit_stage(stage.conn, staged, actor, has_details=has_details)
             finally:
                 stage.close()
         self._tell_committed()
         return added
 
     def _stage(
-        self, connection: sqlite3.Connection, serials: Iterable[str], on_progress: Callable[[int], None] | None
-    ) -> int:
+        self,
+        connection: sqlite3.Connection,
+        serials: Iterable[str | ListedSerial],
+        on_progress: Callable[[int], None] | None,
+    ) -> tuple[int, bool]:
         connection.execute("PRAGMA temp_store=FILE")
-        connection.execute("CREATE TEMP TABLE stage (serial TEXT NOT NULL)")
-        count = 0
+        connection.execute("CREATE TEMP TABLE stage (entry INTEGER PRIMARY KEY, serial TEXT NOT NULL, details TEXT)")
+        count, has_details = 0, False
         remaining = iter(serials)
         connection.execute("BEGIN")
-        while batch := [(parse_serial(serial),) for serial in itertools.islice(remaining, STAGE_BATCH)]:
-            connection.executemany("INSERT INTO stage VALUES (?)", batch)
+        while batch := [_row(entry) for entry in itertools.islice(remaining, STAGE_BATCH)]:
+            connection.executemany("INSERT INTO stage (serial, details) VALUES (?, ?)", batch)
+            has_details = has_details or any(details is not None for _, details in batch)
             count += len(batch)
             if on_progress:
                 on_progress(count)
         connection.execute("COMMIT")
-        return count
+        return count, has_details
 
-    def _commit_stage(self, connection: sqlite3.Connection, staged: int, actor: str) -> SerialsAdded:
+    def _commit_stage(
+        self, connection: sqlite3.Connection, staged: int, actor: str, *, has_details: bool
+    ) -> SerialsAdded:
         connection.execute("BEGIN IMMEDIATE")
         try:
             cursor = connection.execute(
-                "INSERT OR IGNORE INTO serials SELECT serial, ? FROM temp.stage ORDER BY serial", (self._now(),)
+                "INSERT OR IGNORE INTO serials (serial, added_at, details)"
+                " SELECT serial, ?, details FROM temp.stage ORDER BY serial",
+                (self._now(),),
             )
             added = cursor.rowcount
+            if has_details:
+                connection.execute(
+                    "UPDATE serials SET details = s.details FROM temp.stage s"
+                    " WHERE s.serial = serials.serial AND s.details IS NOT NULL AND serials.details IS NOT s.details"
+                )
             single = connection.execute("SELECT serial FROM temp.stage LIMIT 1").fetchone() if staged == 1 else None
             self._audit(
                 connection,
@@ -87,6 +107,20 @@ class SqliteSerials(SqliteJournal):
         """Whether the serial may register."""
         with self._reading() as connection:
             return connection.execute("SELECT 1 FROM serials WHERE serial = ?", (serial,)).fetchone() is not None
+
+    def find_serial(self, serial: str) -> ListedSerial | None:
+        """Return a listed serial with what its device gets; None if it isn't listed."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT serial, details FROM serials WHERE serial = ?", (serial,)).fetchone()
+        return listed_from(*row) if row else None
+
+    def list_serials(self, *, after: str = "", limit: int = 100) -> list[ListedSerial]:
+        """Return up to `limit` serials after `after`, in order."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT serial, details FROM serials WHERE serial > ? ORDER BY serial LIMIT ?", (after, limit)
+            ).fetchall()
+        return [listed_from(*row) for row in rows]
 
     def iter_serials(self) -> Iterator[str]:
         """Yield the serials in order, a page at a time, so that no read stays open while the caller works."""
@@ -113,3 +147,21 @@ class SqliteSerials(SqliteJournal):
         """Return how many serials are listed."""
         with self._reading() as connection:
             return int(connection.execute("SELECT count(*) FROM serials").fetchone()[0])
+
+
+def _row(entry: str | ListedSerial) -> tuple[str, str | None]:
+    if isinstance(entry, str):
+        return parse_serial(entry), None
+    return parse_serial(entry.serial), details_text(entry)
+
+
+def _refuse_conflicts(connection: sqlite3.Connection) -> None:
+    """Refuse two entries that say different things of one serial: which one is meant can't be known."""
+    connection.execute("CREATE INDEX temp.stage_by_serial ON stage (serial, details)")
+    row = connection.execute(
+        "SELECT min(entry), max(entry) FROM temp.stage GROUP BY serial"
+        " HAVING count(*) > 1 AND (count(DISTINCT details) > 1 OR count(details) NOT IN (0, count(*)))"
+        " ORDER BY min(entry) LIMIT 1"
+    ).fetchone()
+    if row is not None:
+        raise ConflictingSerialError(*row)

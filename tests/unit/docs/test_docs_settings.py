@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +16,7 @@ from pydantic import BaseModel
 
 from fleetkey.access import TopicTemplates
 from fleetkey.auth_plugin import FleetkeyAuthPlugin
-from fleetkey.config import Settings, load_settings
+from fleetkey.config import ProfileSettings, Settings, load_settings
 from tests.unit.docs.docs_pages import DOCS, PAGES, ROOT, Block, blocks, page_id, rows, section
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ def _walk(model: type[BaseModel] = Settings, table: str = "") -> Iterator[tuple[
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _walk(field.annotation, f"{table}.{name}".strip("."))
+        elif name == "profiles":
+            yield table, name, field
+            yield from _walk(ProfileSettings, "profiles.NAME")
         else:
             yield table, name, field
 
@@ -41,6 +46,8 @@ def _as_toml(value: object) -> str:
             return "*none*"
         case bool():
             return f"`{str(value).lower()}`"
+        case Mapping():
+            return "`{}`"
         case tuple() | list():
             return f"`[{', '.join(_as_toml(item).strip('`') for item in value)}]`"
         case str() | Path():
@@ -106,6 +113,10 @@ def test_example_settings() -> None:
     assert load_settings(EXAMPLE).model_dump() == Settings.model_construct().model_dump()
     shown: dict[str, Any] = tomllib.loads(EXAMPLE.read_text())
     for table, name, field in SETTINGS:
+        if table == "profiles.NAME":
+            # Shown as a comment: there is none by default.
+            assert re.search(rf"^# {name} = ", EXAMPLE.read_text(), re.MULTILINE), name
+            continue
         place = shown
         for part in filter(None, table.split(".")):
             place = place[part]
@@ -120,7 +131,8 @@ def test_settings_snippet(block: Block, tmp_path: Path) -> None:
     """Every TOML snippet loads as settings, and its topic patterns can be used."""
     file = tmp_path / "fleetkey.toml"
     file.write_text(block.text)
-    assert TopicTemplates.from_settings(load_settings(file).topics)
+    settings = load_settings(file)
+    assert TopicTemplates.from_settings(settings.topics, settings.profiles)
 
 
 def _broker_configurations() -> list[str]:

@@ -24,6 +24,8 @@ SOURCES = [file.read_text() for file in PACKAGE.rglob("*.py") if "device" not in
 """What the server is made of; `device` writes into none of these."""
 AUDITED_CHANGES = {
     ChangeKind.DEVICE_APPROVED,
+    ChangeKind.DEVICE_DESCRIBED,
+    ChangeKind.DEVICE_REJECTED,
     ChangeKind.DEVICE_DISABLED,
     ChangeKind.DEVICE_ENABLED,
     ChangeKind.DEVICE_DELETED,
@@ -59,6 +61,7 @@ def test_registration_reasons() -> None:
     reasons = (
         _written(r'BodyError\(\d+, "(\w+)"') | _written(r'note_refusal\("(\w+)"') | _written(r'Rejected\("(\w+)"\)')
     )
+    reasons |= _written(r'(?:Undecided|_undecided)\("(\w+)"')
     reasons |= _written(r'IssueDenied\(device=device, reason="(\w+)"\)') | _written(r'return "(serial_\w+)"')
     text = section(AUDIT, "Reasons of a registration")
     assert reasons

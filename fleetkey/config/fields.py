@@ -1,0 +1,137 @@
+"""What the tables of settings are made of: types with their bounds, and checks that say what is wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    WrapSerializer,
+)
+from pydantic_settings import NoDecode
+
+from fleetkey.config.address import AddressError, parse_address
+
+__all__ = [
+    "BindAddress",
+    "Count",
+    "FrozenDict",
+    "FrozenMap",
+    "Networks",
+    "OptionalBindAddress",
+    "Positive",
+    "StoreUrl",
+    "Strings",
+    "Table",
+    "as_number",
+    "split_commas",
+]
+
+MAX_COUNT = 1_000_000_000
+SQLITE_SCHEME = "sqlite:///"
+
+
+def split_commas(value: object) -> object:
+    """Let a variable or a flag write a list as `a,b`."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _address(value: str) -> str:
+    if value:
+        try:
+            parse_address(value)
+        except AddressError as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+def _required_address(value: str) -> str:
+    if not value:
+        msg = "an address is needed, such as 127.0.0.1:8080"
+        raise ValueError(msg)
+    return _address(value)
+
+
+def _store_url(value: str) -> str:
+    if value and (not value.startswith(SQLITE_SCHEME) or value == SQLITE_SCHEME):
+        msg = f"{value.partition(':')[0]!r} is not a supported store; write sqlite:///path or leave it empty"
+        raise ValueError(msg)
+    return value
+
+
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    networks = []
+    for value in values:
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            msg = f"{value!r} is neither an IP address nor a network such as 10.0.0.0/8"
+            raise ValueError(msg) from None
+        networks.append(str(network) if "/" in value else value)
+    return tuple(networks)
+
+
+def as_number(value: object) -> object:
+    """Let a variable, which is a text, hold one of a few numbers."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+
+
+V = TypeVar("V")
+
+
+class FrozenDict(Mapping[str, V]):
+    """A mapping that can't be changed, so that settings stay what they were when they were read."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, V] | None = None) -> None:
+        self._values = dict(values or {})
+
+    def __getitem__(self, name: str) -> V:
+        """Return one value."""
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names, in the order of the file."""
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        """Return it as a dict."""
+        return repr(self._values)
+
+    def __deepcopy__(self, memo: object) -> FrozenDict[V]:
+        """Return itself: nothing in it changes."""
+        return self
+
+
+def _thaw(value: Mapping[str, Any], handler: SerializerFunctionWrapHandler) -> Any:
+    return handler(dict(value))
+
+
+FrozenMap = Annotated[Mapping[str, V], AfterValidator(FrozenDict), WrapSerializer(_thaw)]
+Strings = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_commas)]
+BindAddress = Annotated[str, AfterValidator(_required_address)]
+OptionalBindAddress = Annotated[str, AfterValidator(_address)]
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Networks = Annotated[Strings, AfterValidator(_networks)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
+
+
+class Table(BaseModel):
+    """A table of `fleetkey.toml`: frozen, and an unknown name in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)

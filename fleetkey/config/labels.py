@@ -1,0 +1,58 @@
+"""Tags and attributes: which texts may be one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["MAX_LABELS", "MAX_LABEL_CHARACTERS", "LabelError", "check_labels", "check_name"]
+
+MAX_LABEL_CHARACTERS = 128
+"""Characters of a tag's or attribute's name, of its value, and of a device's name."""
+MAX_LABELS = 64
+"""Tags of a device, and attributes of a device."""
+
+
+class LabelError(ValueError):
+    """A tag, attribute or name that can't be one; the message says which and why."""
+
+
+def check_labels(labels: Mapping[str, str], what: str) -> dict[str, str]:
+    """Return tags or attributes if all of them may be one.
+
+    Args:
+        labels: names to values; neither may be empty.
+        what: `tag` or `attribute`, for the message.
+
+    Raises:
+        LabelError: says which one and why.
+    """
+    if len(labels) > MAX_LABELS:
+        msg = f"{len(labels)} {what}s; a device has at most {MAX_LABELS}"
+        raise LabelError(msg)
+    for name, value in labels.items():
+        if not _is_label(name):
+            msg = f"the name of a {what} needs 1 to {MAX_LABEL_CHARACTERS} printable characters"
+            raise LabelError(msg)
+        if not _is_label(value):
+            msg = f"the {what} {name!r} needs a value of 1 to {MAX_LABEL_CHARACTERS} printable characters"
+            raise LabelError(msg)
+    return dict(labels)
+
+
+def check_name(name: str) -> str:
+    """Return a device's name if it may be one; empty is none.
+
+    Raises:
+        LabelError: it is too long or not printable.
+    """
+    if len(name) > MAX_LABEL_CHARACTERS or not name.isprintable():
+        msg = f"a name has at most {MAX_LABEL_CHARACTERS} printable characters"
+        raise LabelError(msg)
+    return name
+
+
+def _is_label(text: str) -> bool:
+    return 0 < len(text) <= MAX_LABEL_CHARACTERS and text.isprintable()

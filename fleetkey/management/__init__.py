@@ -1,0 +1,38 @@
+"""What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
+
+from fleetkey.management.devices import DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
+from fleetkey.management.expiry import parse_expiry
+from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyFilter, KeyService, Rotation
+from fleetkey.management.losant_keys import LosantKey, losant_answer, parse_losant_key
+from fleetkey.management.management import Management, build_management
+from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
+from fleetkey.management.serial_files import SerialFormat, read_serials
+from fleetkey.management.serials import SerialService
+
+__all__ = [
+    "MAX_PAGE",
+    "ApplicationKeyRequest",
+    "BulkResult",
+    "ConflictError",
+    "CreatedKey",
+    "DeviceFilter",
+    "DeviceSelection",
+    "DeviceService",
+    "InvalidRequestError",
+    "KeyFilter",
+    "KeyService",
+    "LosantKey",
+    "Management",
+    "ManagementError",
+    "Page",
+    "Rotation",
+    "SerialFileError",
+    "SerialFormat",
+    "SerialService",
+    "build_management",
+    "losant_answer",
+    "parse_expiry",
+    "parse_losant_key",
+    "read_serials",
+]

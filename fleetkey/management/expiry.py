@@ -1,0 +1,45 @@
+"""When something ends: `30d`, or a date."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from fleetkey.management.errors import InvalidRequestError
+
+__all__ = ["parse_expiry"]
+
+MAX_EXPIRY_DAYS = 36_500
+MAX_EXPIRY_DIGITS = 9
+DURATION = re.compile(rf"(\d{{1,{MAX_EXPIRY_DIGITS}}})([smhdw])\Z", re.ASCII)
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+def parse_expiry(text: str, *, now: datetime) -> int:
+    """Return a moment in the future, in milliseconds since 1970.
+
+    Args:
+        text: a duration from now (`90s`, `15m`, `12h`, `30d`, `4w`), a date (its first moment, UTC), or a date and
+            time in ISO 8601 (UTC unless it says otherwise).
+        now: the present, with its time zone.
+
+    Raises:
+        InvalidRequestError: it is none of these, not in the future, or over `MAX_EXPIRY_DAYS` away.
+    """
+    duration = DURATION.match(text)
+    if duration:
+        seconds = int(duration[1]) * SECONDS[duration[2]]
+        ends = now + timedelta(seconds=min(seconds, 2 * MAX_EXPIRY_DAYS * 86_400))
+    else:
+        try:
+            ends = datetime.fromisoformat(text)
+        except ValueError:
+            reason = f"{text[:40]!r} is no time; write a duration such as 30d or 12h, or a date such as 2027-01-31"
+            raise InvalidRequestError("expires", reason) from None
+        if ends.tzinfo is None:
+            ends = ends.replace(tzinfo=UTC)
+    if ends <= now:
+        raise InvalidRequestError("expires", f"{text[:40]!r} is not in the future")
+    if ends > now + timedelta(days=MAX_EXPIRY_DAYS):
+        raise InvalidRequestError("expires", f"{text[:40]!r} is over {MAX_EXPIRY_DAYS} days away; leave it out instead")
+    return int(ends.timestamp() * 1000)

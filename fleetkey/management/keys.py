@@ -1,0 +1,230 @@
+"""Access keys as operators see, make and end them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.access import (
+    SourceError,
+    TemplateError,
+    TopicScope,
+    hash_secret,
+    new_secret,
+    parse_sources,
+)
+from fleetkey.config.labels import LabelError, check_labels
+from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.pages import Page, check_limit
+from fleetkey.registry import KeyKind, new_access_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleetkey.access import Secret
+    from fleetkey.registry import AccessKey, ApplicationScope, Store
+
+__all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyFilter", "KeyService", "Rotation"]
+
+MAX_KEY_NAME_CHARACTERS = 128
+MAX_KEY_DESCRIPTION_CHARACTERS = 1024
+MAX_SCOPE_TOPICS = 1000
+"""Extra topics of one application key, each way."""
+MAX_SCOPE_IDS = 10_000
+"""Device ids of one application key; more devices are named by a tag."""
+MAX_GRACE_SECONDS = 31_536_000
+MAX_CURSOR_DIGITS = 18
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFilter:
+    """Which keys; everything that is given must match."""
+
+    device_id: str | None = None
+    kind: KeyKind | None = None
+    include_retired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationKeyRequest:
+    """A key for a back end.
+
+    Args:
+        name: what it is for.
+        scope: what it reaches; at least something.
+        description: more about it.
+        sources: addresses and networks from which it may connect; empty = from anywhere.
+        expires_at: when it ends, in milliseconds since 1970; None = never.
+    """
+
+    name: str
+    scope: ApplicationScope
+    description: str = ""
+    sources: tuple[str, ...] = ()
+    expires_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedKey:
+    """A new key; the only moment at which its secret exists in clear."""
+
+    key: AccessKey
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotation:
+    """How a rotation began: so many keys of the device end after the grace period."""
+
+    device_id: str
+    keys: int
+    grace_seconds: int
+
+
+class KeyService:
+    """Lists, makes and ends keys. Every method blocks; every change is audited in its own transaction.
+
+    Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    """
+
+    def __init__(self, store: Store, *, bcrypt_rounds: int, grace_seconds: int) -> None:
+        self._store = store
+        self._bcrypt_rounds = bcrypt_rounds
+        self._grace_seconds = grace_seconds
+
+    def get(self, key: str) -> AccessKey:
+        """Return one key."""
+        return self._store.get_key(key)
+
+    def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[AccessKey]:
+        """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
+        check_limit(limit)
+        found = self._store.list_keys(
+            after=_position(cursor),
+            limit=limit,
+            device_id=wanted.device_id,
+            kind=wanted.kind,
+            include_retired=wanted.include_retired,
+        )
+        following = str(found[-1][0]) if len(found) == limit else None
+        return Page(items=tuple(key for _, key in found), next_cursor=following)
+
+    def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
+        """Yield all keys that match, in order of issue, in bounded memory."""
+        cursor: str | None = None
+        while True:
+            page = self.page(wanted, cursor=cursor, limit=PAGE)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def create_application(
+        self, request: ApplicationKeyRequest, *, actor: str, hand_over: Callable[[str, Secret], None] | None = None
+    ) -> CreatedKey:
+        """Make a key for a back end.
+
+        Args:
+            request: what for, and what it may.
+            actor: who makes it.
+            hand_over: called with key and secret before the key is stored; when it raises, no key is made. For who
+                must have written the secret down before it counts.
+        """
+        check_application_key(request)
+        sources = _sources(request.sources)
+        key, secret = new_access_key(), new_secret()
+        secret_hash = hash_secret(secret, self._bcrypt_rounds)
+        if hand_over is not None:
+            hand_over(key, secret)
+        made = self._store.create_application_key(
+            key=key,
+            secret_hash=secret_hash,
+            name=request.name,
+            scope=request.scope,
+            actor=actor,
+            description=request.description,
+            sources=sources,
+            expires_at=request.expires_at,
+        )
+        return CreatedKey(key=made, secret=secret)
+
+    def revoke(self, key: str, *, actor: str) -> AccessKey:
+        """Retire a key for good and disconnect whoever uses it, within a second."""
+        return self._store.revoke_key(key, actor=actor)
+
+    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> Rotation:
+        """Let a device's keys end after a grace period; it is refused then and registers again, also under `deny`.
+
+        Without `grace_seconds`: what the device's profile said, or else the settings.
+        """
+        own = self._store.get_device(device_id).policy.grace_seconds
+        grace = next(seconds for seconds in (grace_seconds, own, self._grace_seconds) if seconds is not None)
+        if not 0 <= grace <= MAX_GRACE_SECONDS:
+            raise InvalidRequestError("grace_seconds", f"a grace period has 0 to {MAX_GRACE_SECONDS} seconds")
+        keys = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
+        return Rotation(device_id=device_id, keys=keys, grace_seconds=grace)
+
+
+def check_application_key(request: ApplicationKeyRequest) -> None:
+    """Refuse a key that reaches nothing, or can't be one. Raises `InvalidRequestError`."""
+    name, scope = request.name, request.scope
+    if not name.strip() or not name.isprintable() or len(name) > MAX_KEY_NAME_CHARACTERS:
+        reason = f"give the application a name of 1 to {MAX_KEY_NAME_CHARACTERS} printable characters"
+        raise InvalidRequestError("name", reason)
+    if len(request.description) > MAX_KEY_DESCRIPTION_CHARACTERS:
+        reason = f"a description has at most {MAX_KEY_DESCRIPTION_CHARACTERS} characters"
+        raise InvalidRequestError("description", reason)
+    if not (scope.all_devices or scope.device_ids or scope.tags or scope.publish or scope.subscribe):
+        reason = (
+            "say what the key may reach: --all-devices, --device ID, --tag NAME=VALUE, --publish or --subscribe TOPIC"
+        )
+        raise InvalidRequestError("scope", reason)
+    if scope.all_devices and (scope.device_ids or scope.tags):
+        reason = "--all-devices reaches every device already; leave out --device and --tag"
+        raise InvalidRequestError("scope.all_devices", reason)
+    if len(scope.device_ids) > MAX_SCOPE_IDS:
+        reason = f"a key names at most {MAX_SCOPE_IDS} devices; give them a tag and name that"
+        raise InvalidRequestError("scope.device_ids", reason)
+    _check_tags(scope)
+    _check_topics(scope)
+
+
+def _check_tags(scope: ApplicationScope) -> None:
+    if len(dict(scope.tags)) < len(set(scope.tags)):
+        reason = "one tag has two values here, and all tags must match: no device would"
+        raise InvalidRequestError("scope.tags", reason)
+    if any(not value for _, value in scope.tags):
+        raise InvalidRequestError("scope.tags", "a tag needs a value here; write --tag NAME=VALUE")
+    try:
+        check_labels(dict(scope.tags), "tag")
+    except LabelError as error:
+        raise InvalidRequestError("scope.tags", str(error)) from None
+
+
+def _check_topics(scope: ApplicationScope) -> None:
+    for field, topics in (("publish", scope.publish), ("subscribe", scope.subscribe)):
+        if len(topics) > MAX_SCOPE_TOPICS:
+            reason = f"{len(topics)} topics to {field}; at most {MAX_SCOPE_TOPICS} are allowed"
+            raise InvalidRequestError(f"scope.{field}", reason)
+        try:
+            TopicScope(publish=topics, subscribe=())
+        except TemplateError as error:
+            raise InvalidRequestError(f"scope.{field}", str(error)) from None
+    if any(topic.startswith("$") for topic in scope.publish):
+        raise InvalidRequestError("scope.publish", "nobody may publish to a topic that begins with $")
+
+
+def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return parse_sources(texts)
+    except SourceError as error:
+        raise InvalidRequestError("sources", str(error)) from None
+
+
+def _position(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:
+        raise InvalidRequestError("cursor", "this is no cursor of an earlier page")
+    return int(cursor)

@@ -1,0 +1,114 @@
+"""Losant's JSON for creating an access key, as far as it can be kept.
+
+Where the two could mean different things, the narrower one is taken or the document is refused: a key must never
+reach more than its writer meant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.keys import ApplicationKeyRequest
+from fleetkey.registry import ApplicationScope
+
+if TYPE_CHECKING:
+    from fleetkey.management.keys import CreatedKey
+
+__all__ = ["LosantKey", "losant_answer", "parse_losant_key"]
+
+MAX_DOCUMENT_BYTES = 1024 * 1024
+FILTERS = ("none", "all", "whitelist", "blacklist")
+
+
+class LosantKey(msgspec.Struct, forbid_unknown_fields=True):
+    """The document, with Losant's names."""
+
+    name: str = ""
+    description: str = ""
+    deviceIds: list[str] = []  # noqa: N815 - the wire's spelling
+    deviceTags: list[dict[str, str]] = []  # noqa: N815 - the wire's spelling
+    filterType: str | None = None  # noqa: N815 - the wire's spelling
+    pubTopics: list[str] = []  # noqa: N815 - the wire's spelling
+    subTopics: list[str] = []  # noqa: N815 - the wire's spelling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Topics:
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+def parse_losant_key(
+    content: bytes, *, sources: tuple[str, ...] = (), expires_at: int | None = None
+) -> tuple[LosantKey, ApplicationKeyRequest]:
+    """Read a document and return it with the key that it asks for.
+
+    Neither `deviceIds` nor `deviceTags`: all devices. Several tags: all must match. `filterType` `whitelist`: the
+    topics in addition; `none`: no topics in addition; left out: whichever of the two fits; `all`: every topic, for a
+    key that reaches all devices anyway; `blacklist`: refused.
+
+    Raises:
+        InvalidRequestError: it is no such document, or asks for what can't be kept; says what and where.
+    """
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise InvalidRequestError("document", f"the document is over {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        document = msgspec.json.decode(content, type=LosantKey)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequestError("document", f"the document is no key as Losant writes it: {error}") from None
+    topics = _topics(document)
+    tags = tuple(_tag(position, tag) for position, tag in enumerate(document.deviceTags))
+    scope = ApplicationScope(
+        all_devices=not document.deviceIds and not document.deviceTags,
+        device_ids=tuple(dict.fromkeys(document.deviceIds)),
+        tags=tags,
+        publish=topics.publish,
+        subscribe=topics.subscribe,
+    )
+    request = ApplicationKeyRequest(
+        name=document.name, description=document.description, scope=scope, sources=sources, expires_at=expires_at
+    )
+    return document, request
+
+
+def losant_answer(document: LosantKey, created: CreatedKey) -> dict[str, Any]:
+    """Return what Losant answers: the same document with key, secret and status."""
+    fields: dict[str, Any] = msgspec.to_builtins(document)
+    fields["filterType"] = document.filterType or ("whitelist" if document.pubTopics or document.subTopics else "none")
+    return {**fields, "key": created.key.key, "secret": created.secret.reveal(), "status": created.key.status.value}
+
+
+def _tag(position: int, tag: dict[str, str]) -> tuple[str, str]:
+    if set(tag) != {"key", "value"} or not tag["key"] or not tag["value"]:
+        raise InvalidRequestError("deviceTags", f"deviceTags[{position}] needs a key and a value, and nothing else")
+    return tag["key"], tag["value"]
+
+
+def _topics(document: LosantKey) -> _Topics:
+    listed = _Topics(publish=tuple(document.pubTopics), subscribe=tuple(document.subTopics))
+    has_topics = bool(document.pubTopics or document.subTopics)
+    match document.filterType:
+        case None | "whitelist":
+            return listed
+        case "none" if has_topics:
+            reason = "filterType none takes no pubTopics and subTopics; write whitelist, or leave the topics out"
+            raise InvalidRequestError("filterType", reason)
+        case "none":
+            return _Topics()
+        case "all" if document.deviceIds or document.deviceTags:
+            reason = (
+                "filterType all would let a key for some devices reach the topics of the others; "
+                "write whitelist with pubTopics and subTopics, or none"
+            )
+            raise InvalidRequestError("filterType", reason)
+        case "all":
+            return _Topics(publish=("#",), subscribe=("#",))
+        case "blacklist":
+            reason = "filterType blacklist can't be kept: a scope says what is allowed; write whitelist"
+            raise InvalidRequestError("filterType", reason)
+        case _:
+            raise InvalidRequestError("filterType", f"filterType is one of {', '.join(FILTERS)}")

@@ -1,0 +1,36 @@
+"""All services of one fleet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.management.devices import DeviceService
+from fleetkey.management.keys import KeyService
+from fleetkey.management.serials import SerialService
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+    from fleetkey.registry import Store
+
+__all__ = ["Management", "build_management"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """What operators do: devices, keys and serials. Its methods block; on an event loop, run them in a thread."""
+
+    devices: DeviceService
+    keys: KeyService
+    serials: SerialService
+
+
+def build_management(settings: Settings, store: Store) -> Management:
+    """Return the services over a store."""
+    return Management(
+        devices=DeviceService(store),
+        keys=KeyService(
+            store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
+        ),
+        serials=SerialService(store, profiles=settings.profiles, hmac=settings.registration.hmac),
+    )

@@ -1,0 +1,42 @@
+"""Bounded answers: pages with a cursor, and how a change to many ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from fleetkey.management.errors import InvalidRequestError
+
+__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit"]
+
+MAX_PAGE = 1000
+"""Items of one page."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """Some items, and where the next page begins.
+
+    A page may have fewer items than were asked for, or none, and still have a next one: the work for one page is
+    bounded, not only its size. `next_cursor` None: that was all.
+    """
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkResult:
+    """How a change to many ended; what is unchanged was as asked for already."""
+
+    changed: int
+    unchanged: int
+
+
+def check_limit(limit: int) -> int:
+    """Return the size of a page. Raises `InvalidRequestError` unless it is 1 to `MAX_PAGE`."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidRequestError("limit", f"a page has 1 to {MAX_PAGE} items, not {limit}")
+    return limit

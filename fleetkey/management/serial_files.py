@@ -1,0 +1,169 @@
+"""Lists of serials as files: text with one serial a line, or CSV with a header."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, BinaryIO
+
+from fleetkey.config.labels import LabelError, check_labels, check_name
+from fleetkey.management.errors import SerialFileError
+from fleetkey.registry import InvalidSerialError, ListedSerial, parse_serial
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+__all__ = ["SerialFormat", "read_serials"]
+
+MAX_LINE_BYTES = 16 * 1024
+MAX_SHOWN_ERRORS = 10
+"""Wrong lines that are named; then reading ends."""
+MAX_COLUMNS = 200
+TAG, ATTRIBUTE = "tag:", "attribute:"
+PLAIN_COLUMNS = frozenset({"serial", "name", "profile"})
+
+
+class SerialFormat(StrEnum):
+    """How a list of serials is written."""
+
+    TEXT = "text"
+    CSV = "csv"
+
+
+@dataclass(frozen=True, slots=True)
+class _LineError(Exception):
+    reason: str
+    is_fatal: bool = False
+    """Nothing behind it can be understood."""
+
+
+def read_serials(
+    stream: BinaryIO, serial_format: SerialFormat, *, profiles: Collection[str] = ()
+) -> Iterator[ListedSerial | str]:
+    """Yield the entries of a file in UTF-8, in bounded memory.
+
+    Text: one serial a line; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
+    `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
+
+    Args:
+        stream: the file.
+        serial_format: how it is written.
+        profiles: the names that `profile` may have.
+
+    Raises:
+        SerialFileError: names up to `MAX_SHOWN_ERRORS` lines that can't be taken, once it has found as many or has
+            reached the end. What was yielded before must not be used then.
+    """
+    lines = _Lines(stream)
+    entries = _csv(lines, profiles) if serial_format is SerialFormat.CSV else _text(lines)
+    errors: list[tuple[int, str]] = []
+    for entry in entries:
+        if not isinstance(entry, _LineError):
+            yield entry
+            continue
+        errors.append((lines.number, entry.reason))
+        if len(errors) == MAX_SHOWN_ERRORS or entry.is_fatal:
+            raise SerialFileError(errors, has_more=not entry.is_fatal)
+    if errors:
+        raise SerialFileError(errors, has_more=False)
+
+
+class _Lines:
+    """The lines of a stream, decoded, each of bounded length, with the number of the last one."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._stream.readline(MAX_LINE_BYTES + 1):
+            self.number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise _LineError(f"over {MAX_LINE_BYTES} bytes", is_fatal=True)
+            try:
+                yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise _LineError("not UTF-8", is_fatal=True) from None
+
+
+def _text(lines: _Lines) -> Iterator[str | _LineError]:
+    try:
+        for line in lines:
+            text = line.rstrip("\r\n")
+            if text:
+                try:
+                    serial = parse_serial(text)
+                except InvalidSerialError as error:
+                    yield _LineError(str(error))
+                else:
+                    yield serial
+    except _LineError as error:
+        yield error
+
+
+def _csv(lines: _Lines, profiles: Collection[str]) -> Iterator[ListedSerial | _LineError]:
+    rows = csv.reader(iter(lines), strict=True)
+    try:
+        header = next(rows, None)
+        if header is None:
+            return
+        columns = [cell.strip() for cell in header]
+        _check_columns(columns)
+        for cells in rows:
+            if not any(cells):
+                continue
+            try:
+                entry = _entry(columns, cells, profiles)
+            except (_LineError, InvalidSerialError, LabelError) as error:
+                yield error if isinstance(error, _LineError) else _LineError(str(error))
+            else:
+                yield entry
+    except _LineError as error:
+        yield error
+    except csv.Error as error:
+        yield _LineError(f"not CSV: {error}", is_fatal=True)
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if "serial" not in columns:
+        reason = "the header of a CSV file needs a column serial; a list without a header is read with --format text"
+        raise _LineError(reason, is_fatal=True)
+    if len(columns) > MAX_COLUMNS:
+        raise _LineError(f"{len(columns)} columns; at most {MAX_COLUMNS} are allowed", is_fatal=True)
+    for column in columns:
+        if column not in PLAIN_COLUMNS and not _label_of(column):
+            reason = f"the column {column[:64]!r} is not known; serial, name, profile, tag:NAME and attribute:NAME are"
+            raise _LineError(reason, is_fatal=True)
+        if columns.count(column) > 1:
+            raise _LineError(f"the column {column[:64]!r} is there twice", is_fatal=True)
+
+
+def _label_of(column: str) -> str:
+    """Return the name in `tag:NAME` or `attribute:NAME`; empty for another column."""
+    for prefix in (TAG, ATTRIBUTE):
+        if column.startswith(prefix):
+            return column.removeprefix(prefix)
+    return ""
+
+
+def _entry(columns: Sequence[str], cells: Sequence[str], profiles: Collection[str]) -> ListedSerial:
+    if len(cells) != len(columns):
+        raise _LineError(f"{len(cells)} cells; the header has {len(columns)}")
+    values = dict(zip(columns, cells, strict=True))
+    profile = values.get("profile") or None
+    if profile is not None and profile not in profiles:
+        raise _LineError(f"there is no profile {profile[:64]!r} in the settings")
+    return ListedSerial(
+        serial=parse_serial(values["serial"]),
+        name=check_name(values.get("name", "")),
+        profile=profile,
+        tags=check_labels(_labels(values, TAG), "tag"),
+        attributes=check_labels(_labels(values, ATTRIBUTE), "attribute"),
+    )
+
+
+def _labels(values: dict[str, str], prefix: str) -> dict[str, str]:
+    return {
+        column.removeprefix(prefix): value for column, value in values.items() if column.startswith(prefix) and value
+    }

@@ -1,0 +1,97 @@
+"""The allow-list as operators see and change it, and proofs for the factory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.access import GroupSecrets
+from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.pages import Page, check_limit
+from fleetkey.management.serial_files import SerialFormat, read_serials
+from fleetkey.registry import parse_serial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+    from typing import BinaryIO
+
+    from fleetkey.access import Secret
+    from fleetkey.config import HmacSettings
+    from fleetkey.registry import ListedSerial, SerialsAdded, Store
+
+__all__ = ["SerialService"]
+
+PAGE = 500
+
+
+class SerialService:
+    """Lists and changes the allow-list. Every method blocks; every change is audited in its own transaction.
+
+    Errors of every method: `InvalidSerialError`, `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    """
+
+    def __init__(self, store: Store, *, profiles: Collection[str], hmac: HmacSettings) -> None:
+        self._store = store
+        self._profiles = frozenset(profiles)
+        self._hmac = hmac
+
+    def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> SerialsAdded:
+        """Let serials register: all of them or none."""
+        return self._store.add_serials(serials, actor=actor)
+
+    def import_file(
+        self,
+        stream: BinaryIO,
+        serial_format: SerialFormat,
+        *,
+        actor: str,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> SerialsAdded:
+        """Add the serials of a file, all of them or none, in bounded memory; `on_progress` is told how many were read.
+
+        Raises:
+            SerialFileError: lines that can't be taken.
+            ConflictingSerialError: two lines say different things of one serial.
+        """
+        entries = read_serials(stream, serial_format, profiles=self._profiles)
+        return self._store.add_serials(entries, actor=actor, on_progress=on_progress)
+
+    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[ListedSerial]:
+        """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""
+        check_limit(limit)
+        found = self._store.list_serials(after=cursor or "", limit=limit)
+        return Page(items=tuple(found), next_cursor=found[-1].serial if len(found) == limit else None)
+
+    def iterate(self) -> Iterator[ListedSerial]:
+        """Yield all listed serials, in order, in bounded memory."""
+        cursor: str | None = None
+        while True:
+            page = self.page(cursor=cursor, limit=PAGE)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def remove(self, serial: str, *, actor: str) -> None:
+        """Take a serial off the list; a device that registered with it stays."""
+        self._store.remove_serial(serial, actor=actor)
+
+    def prove(self, serial: str, *, group: str | None = None) -> tuple[str, Secret]:
+        """Return the group and the proof with which a serial registers under the `hmac` verifier.
+
+        Without `group` there must be one group alone.
+
+        Raises:
+            SharedSecretError: a group secret can't be read.
+        """
+        secrets = GroupSecrets.from_settings(self._hmac)
+        if not secrets.names:
+            reason = "there is no group secret; set [registration.hmac] secrets or secret_files"
+            raise InvalidRequestError("group", reason)
+        if group is None and len(secrets.names) > 1:
+            raise InvalidRequestError("group", f"say which group: {', '.join(secrets.names)}")
+        chosen = group or secrets.names[0]
+        if chosen not in secrets.names:
+            raise InvalidRequestError(
+                "group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}"
+            )
+        return chosen, secrets.prove(parse_serial(serial), chosen)

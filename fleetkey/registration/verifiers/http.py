@@ -1,0 +1,153 @@
+"""The `http` verifier: your own API decides, and may say what the device gets."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import structlog
+
+from fleetkey.access import SharedSecretError, read_shared_secret
+from fleetkey.config.labels import LabelError, check_labels, check_name
+from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.access import Secret
+    from fleetkey.config import HttpVerifierSettings
+
+__all__ = ["HttpVerifier"]
+
+log = structlog.get_logger(__name__)
+
+MAX_ANSWER_BYTES = 16 * 1024
+TIMESTAMP_HEADER = "Fleetkey-Timestamp"
+SIGNATURE_HEADER = "Fleetkey-Signature"
+
+
+class _Answer(msgspec.Struct):
+    """What the API says; a field that isn't known is passed over, one of another type is an error."""
+
+    accept: bool
+    name: str = ""
+    profile: str | None = None
+    tags: dict[str, str] = {}
+    attributes: dict[str, str] = {}
+
+
+class HttpVerifier:
+    """Posts each claim to the API, signed, and believes a whole answer with status 200 alone.
+
+    Anything else (an error, another status, a redirect, too much, too late) is undecided: nobody gets in. At most
+    `max_concurrent` requests run and `max_waiting` wait; the time limit counts from the beginning of the wait.
+    """
+
+    name = "http"
+
+    def __init__(self, settings: HttpVerifierSettings, *, clock: Callable[[], float] = time.time) -> None:
+        """Read the secret and prepare the client.
+
+        Raises:
+            SharedSecretError: the secret or the authorities' file can't be used.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._secret: Secret = (
+            read_shared_secret("registration.http.secret_file", path=settings.secret_file)
+            if settings.secret_file
+            else read_shared_secret("registration.http.secret", secret=settings.secret)
+        )
+        self._turns = asyncio.Semaphore(settings.max_concurrent)
+        self._taken = 0
+        limits = httpx.Limits(
+            max_connections=settings.max_concurrent, max_keepalive_connections=settings.max_concurrent
+        )
+        try:
+            context = httpx.create_ssl_context(
+                verify=str(settings.ca_file) if settings.ca_file else True, trust_env=False
+            )
+        except OSError as error:
+            msg = f"setting registration.http.ca_file: {settings.ca_file} can't be used: {error.strerror or error}"
+            raise SharedSecretError(msg) from None
+        # trust_env: no proxy or authority that the environment names may come between.
+        self._client = httpx.AsyncClient(
+            verify=context,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,  # noqa: S113 - `verify` has one limit for all of it
+            limits=limits,
+        )
+
+    async def verify(self, claim: Claim) -> Accepted | Rejected | Undecided:
+        """Ask the API."""
+        settings = self._settings
+        if self._taken >= settings.max_concurrent + settings.max_waiting:
+            return Undecided("too_many_waiting")
+        self._taken += 1
+        try:
+            async with asyncio.timeout(settings.timeout_seconds), self._turns:
+                status, content = await self._post(claim)
+        except TimeoutError:
+            return _undecided("too_slow")
+        except _TooLargeError:
+            return _undecided("answer_too_large")
+        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
+            return _undecided("unreachable", error=type(error).__name__)
+        finally:
+            self._taken -= 1
+        if status != httpx.codes.OK:
+            return _undecided("bad_status", status=status)
+        return _verdict(content)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def _post(self, claim: Claim) -> tuple[int, bytes]:
+        body = msgspec.json.encode({"serial": claim.serial, "proof": claim.proof, "address": claim.address})
+        timestamp = str(int(self._clock()))
+        signature = hmac.digest(self._secret.reveal().encode(), timestamp.encode() + b"." + body, "sha256").hex()
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            TIMESTAMP_HEADER: timestamp,
+            SIGNATURE_HEADER: f"v1={signature}",
+        }
+        content = bytearray()
+        async with self._client.stream("POST", self._settings.url, content=body, headers=headers) as response:
+            # Raw: what is bounded is what came, not what it could be unpacked to.
+            async for chunk in response.aiter_raw():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise _TooLargeError
+            return response.status_code, bytes(content)
+
+
+class _TooLargeError(Exception):
+    """The answer has over `MAX_ANSWER_BYTES`."""
+
+
+def _undecided(reason: str, **fields: Any) -> Undecided:
+    log.error("verifier_api_failed", reason=reason, **fields)
+    return Undecided(reason)
+
+
+def _verdict(content: bytes) -> Accepted | Rejected | Undecided:
+    try:
+        answer = msgspec.json.decode(content, type=_Answer)
+        if not answer.accept:
+            return Rejected("refused")
+        return Accepted(
+            name=check_name(answer.name),
+            profile=answer.profile,
+            tags=check_labels(answer.tags, "tag"),
+            attributes=check_labels(answer.attributes, "attribute"),
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LabelError) as error:
+        return _undecided("bad_answer", error=str(error)[:200])

@@ -1,0 +1,35 @@
+"""The `pattern` verifier: serials of a form may register."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.config import SerialPattern
+from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fleetkey.access import HashPool
+
+__all__ = ["PatternVerifier"]
+
+
+class PatternVerifier:
+    """Matches the whole serial in linear time, in a thread of the pool. Proves nothing: a form can be guessed."""
+
+    name = "pattern"
+
+    def __init__(self, patterns: Iterable[str], pool: HashPool) -> None:
+        """Compile the patterns. Raises `PatternError`."""
+        self._patterns = [SerialPattern(pattern) for pattern in patterns]
+        self._pool = pool
+
+    async def verify(self, claim: Claim) -> Accepted | Rejected:
+        """Accept a serial that one of the patterns matches."""
+        if await self._pool.run(self._matches, claim.serial):
+            return Accepted()
+        return Rejected("no_match")
+
+    def _matches(self, serial: str) -> bool:
+        return any(pattern.matches(serial) for pattern in self._patterns)
