@@ -1,0 +1,135 @@
+"""Lists of serials as files: what is taken, and that every wrong line is named."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.config import HmacSettings
+from fleetkey.management import SerialFileError, SerialFormat, SerialService, read_serials
+from fleetkey.registry import ConflictingSerialError, ListedSerial, SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CSV, TEXT = SerialFormat.CSV, SerialFormat.TEXT
+
+
+def _read(content: str | bytes, serial_format: SerialFormat = CSV) -> list[ListedSerial | str]:
+    raw = content if isinstance(content, bytes) else content.encode()
+    return list(read_serials(io.BytesIO(raw), serial_format, profiles={"pump"}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    """An empty registry."""
+    store = SqliteStore(tmp_path / "fleetkey.db")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def serials(store: SqliteStore) -> SerialService:
+    """The service over it."""
+    return SerialService(store, profiles={"pump"}, hmac=HmacSettings())
+
+
+def test_csv_whole() -> None:
+    """Every column says what it says, in any order, quoted or not, with any line end and a byte order mark."""
+    content = '\ufeffname,serial,attribute:batch,tag:site,profile,tag:line\r\n"Pump ""3"", big",SN-1,7,north,pump,\r\n'
+    (entry,) = _read(content)
+    assert entry == ListedSerial(
+        serial="SN-1", name='Pump "3", big', profile="pump", tags={"site": "north"}, attributes={"batch": "7"}
+    )
+
+
+def test_csv_serial_alone() -> None:
+    """Other columns may be left out; empty rows are passed over."""
+    assert _read("serial\nSN-1\n\nSN-2") == [ListedSerial(serial="SN-1"), ListedSerial(serial="SN-2")]
+
+
+def test_text() -> None:
+    """One serial a line; a comma is a character of it."""
+    assert _read("\ufeffSN-1\r\n\nSN,2\n", TEXT) == ["SN-1", "SN,2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "reason"),
+    [
+        pytest.param("serial,nme\nSN-1,x", 1, "'nme' is not known", id="unknown_column"),
+        pytest.param("SN-1,x\nSN-2,y", 1, "needs a column serial", id="no_header"),
+        pytest.param("serial,tag:\nSN-1,x", 1, "'tag:' is not known", id="tag_without_name"),
+        pytest.param("serial,tag:a,tag:a\nSN-1,x,y", 1, "twice", id="column_twice"),
+        pytest.param("serial,name\nSN-1", 2, "1 cells; the header has 2", id="too_few_cells"),
+        pytest.param("serial\nSN-1,x", 2, "2 cells; the header has 1", id="too_many_cells"),
+        pytest.param("serial,name\n,x", 2, "serial is empty", id="no_serial"),
+        pytest.param("serial\nSN-0\n SN-1", 3, "white space", id="space"),
+        pytest.param("serial,profile\nSN-1,pmp", 2, "no profile 'pmp'", id="unknown_profile"),
+        pytest.param(f"serial,tag:a\nSN-1,{'x' * 129}", 2, "tag 'a' needs a value", id="long_tag"),
+        pytest.param(f"serial,name\nSN-1,{'x' * 129}", 2, "name has at most", id="long_name"),
+        pytest.param('serial\n"SN-1\n', 2, "not CSV", id="open_quote"),
+        pytest.param(b"serial\nSN-1\nSN-\xff\n", 3, "not UTF-8", id="not_utf8"),
+        pytest.param("serial\n" + "x" * 20_000, 2, "over 16384 bytes", id="long_line"),
+    ],
+)
+def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
+    """What is wrong is named with its line."""
+    with pytest.raises(SerialFileError, match="nothing was imported") as caught:
+        _read(content)
+    ((found, said),) = caught.value.errors
+    assert found == line
+    assert reason in said
+
+
+@pytest.mark.parametrize("serial_format", [CSV, TEXT])
+def test_several_wrong_lines(serial_format: SerialFormat) -> None:
+    """All wrong lines are named, up to ten."""
+    lines = ["serial", "SN-1", " x", "SN-2", "y "]
+    with pytest.raises(SerialFileError) as caught:
+        _read("\n".join(lines), serial_format)
+    assert [line for line, _ in caught.value.errors] == [3, 5]
+    with pytest.raises(SerialFileError, match="there are more") as caught:
+        _read("\n".join(["serial", *[" x"] * 50]), serial_format)
+    assert len(caught.value.errors) == 10
+
+
+def test_import_all_or_nothing(store: SqliteStore, serials: SerialService) -> None:
+    """One wrong line after thousands of good ones, and none is added and nothing audited."""
+    good = "\n".join(f"SN-{number}" for number in range(12_000))
+    with pytest.raises(SerialFileError, match="line 12002"):
+        serials.import_file(io.BytesIO(f"serial\n{good}\n x\n".encode()), CSV, actor="test")
+    assert store.count_serials() == 0
+    assert store.last_audit(1) == []
+
+
+def test_import_says_more_of_a_listed_serial(store: SqliteStore, serials: SerialService) -> None:
+    """A CSV replaces what was said of a serial; a bare serial changes nothing of it."""
+    store.add_serials(["A", "B"], actor="test")
+    added = serials.import_file(io.BytesIO(b"serial,name,tag:x\nA,one,1\nB,,\nC,,\n"), CSV, actor="test")
+    assert (added.added, added.known) == (1, 2)
+    assert store.find_serial("A") == ListedSerial(serial="A", name="one", tags={"x": "1"})
+    serials.import_file(io.BytesIO(b"serial,name\nA,two\n"), CSV, actor="test")
+    serials.import_file(io.BytesIO(b"A\n"), TEXT, actor="test")
+    assert store.find_serial("A") == ListedSerial(serial="A", name="two")
+    assert [entry.serial for entry in serials.iterate()] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("second", ["A,two", "A,"])
+def test_import_contradicts_itself(store: SqliteStore, serials: SerialService, second: str) -> None:
+    """Two rows that say different things of one serial: which one is meant can't be known, so neither is taken."""
+    with pytest.raises(ConflictingSerialError) as caught:
+        serials.import_file(io.BytesIO(f"serial,name\nA,one\nB,x\n{second}\n".encode()), CSV, actor="test")
+    assert (caught.value.first, caught.value.second) == (1, 3)
+    assert store.count_serials() == 0
+
+
+def test_page(store: SqliteStore, serials: SerialService) -> None:
+    """Pages go through the list with a cursor."""
+    store.add_serials([f"S{number}" for number in range(5)], actor="test")
+    first = serials.page(limit=3)
+    assert [entry.serial for entry in first.items] == ["S0", "S1", "S2"]
+    second = serials.page(cursor=first.next_cursor, limit=3)
+    assert ([entry.serial for entry in second.items], second.next_cursor) == (["S3", "S4"], None)
