@@ -140,3 +140,44 @@ def test_rotate(fleetkey: CommandLine) -> None:
     (listed,) = fleetkey.json("keys", "list")
     assert listed["key"] == key
     assert listed["expires_at"] < far
+
+
+def test_create_sources_and_end(fleetkey: CommandLine) -> None:
+    """A key may be bound to networks and have an end; both are shown."""
+    made = _create(fleetkey, "--all-devices", "--source", "10.1.0.0/16", "--source", "192.0.2.7", "--expires", "30d")
+    assert made["sources"] == ["10.1.0.0/16", "192.0.2.7/32"]
+    (listed,) = fleetkey.json("keys", "list")
+    assert listed["expires_at"] == made["expires_at"]
+    assert made["expires_at"] > made["created_at"]
+    for options, said in (
+        (("--source", "10.1.0.1/16"), "neither an IP address nor a network"),
+        (("--expires", "soon"), "is no time"),
+        (("--expires", "2020-01-01"), "not in the future"),
+    ):
+        assert said in fleetkey.error("keys", "create", "--application", "x", "--all-devices", *options)
+
+
+def test_create_from_json(fleetkey: CommandLine) -> None:
+    """Losant's document makes a key, and comes back with key, secret and status."""
+    device_id, _ = fleetkey.device()
+    document = {"name": "dash", "deviceIds": [device_id], "filterType": "whitelist", "subTopics": ["news/#"]}
+    file = fleetkey.folder / "key.json"
+    file.write_text(json.dumps(document))
+    made = fleetkey.json("keys", "create", "--from-json", file, "--source", "10.0.0.0/8")
+    the_ledger().note_secret(made["secret"])
+    assert {**made, **document} == made
+    assert (made["status"], made["pubTopics"]) == ("active", [])
+    (listed,) = fleetkey.json("keys", "list", "--applications")
+    assert (listed["key"], listed["name"], listed["sources"]) == (made["key"], "dash", ["10.0.0.0/8"])
+    assert listed["scope"] == {**NOTHING, "device_ids": [device_id], "subscribe": ["news/#"]}
+
+
+def test_create_from_json_refused(fleetkey: CommandLine) -> None:
+    """What can't be read, kept or meant together makes no key."""
+    file = fleetkey.folder / "key.json"
+    assert "can't read" in fleetkey.error("keys", "create", "--from-json", file)
+    file.write_text('{"name": "x", "filterType": "blacklist"}')
+    assert "blacklist" in fleetkey.error("keys", "create", "--from-json", file)
+    file.write_text('{"name": "x"}')
+    assert "leave out" in fleetkey.error("keys", "create", "--from-json", file, "--application", "y")
+    assert fleetkey.json("keys", "list", "--all") == []

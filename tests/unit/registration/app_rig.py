@@ -97,7 +97,8 @@ async def registration(folder: Path, toml: str = "", **flags: Any) -> AsyncItera
         pool=pool,
     )
     try:
-        transport = httpx.ASGITransport(app, client=(HERE, 50_000))
+        asgi: Any = app
+        transport = httpx.ASGITransport(asgi, client=(HERE, 50_000))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield Registration(
                 settings=settings,

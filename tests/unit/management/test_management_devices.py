@@ -1,0 +1,217 @@
+"""What operators do to devices, one at a time and many at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.management import (
+    BulkResult,
+    ConflictError,
+    DeviceFilter,
+    DeviceSelection,
+    InvalidRequestError,
+    Management,
+    devices,
+)
+from fleetkey.registry import DeviceState, NotFoundError, SqliteStore
+from tests.unit.registry.store_rig import JournalReader, issue, new_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.registry import Device
+
+UNKNOWN = "0" * 24
+
+
+def _pending(store: SqliteStore, serial: str, **tags: str) -> str:
+    outcome = store.issue_device_key(new_request(serial, require_approval=True, tags=tags))
+    return outcome.device.device_id
+
+
+def _states(store: SqliteStore) -> dict[str, str]:
+    return {device.serial: device.state.value for device in store.list_devices(limit=1_000)}
+
+
+def _pages(management: Management, wanted: DeviceFilter, limit: int) -> list[Device]:
+    found: list[Device] = []
+    cursor: str | None = None
+    while True:
+        page = management.devices.page(wanted, cursor=cursor, limit=limit)
+        assert len(page.items) <= limit
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return found
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 8, 100])
+def test_page(management: Management, store: SqliteStore, limit: int) -> None:
+    """Pages of any size give each device once, in order, with or without a pattern."""
+    for number in range(7):
+        issue(store, f"SN-{number}")
+    every = store.list_devices()
+    assert _pages(management, DeviceFilter(), limit) == every
+    even = [device for device in every if int(device.serial[-1]) % 2 == 0]
+    assert _pages(management, DeviceFilter(serial_pattern="SN-[02468]"), limit) == even
+    assert list(management.devices.iterate(DeviceFilter(serial_pattern="SN-[02468]"))) == even
+
+
+def test_page_scans_a_bounded_number(
+    management: Management, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pattern that matches seldom makes short pages, not long waits; all is found in the end."""
+    monkeypatch.setattr(devices, "MAX_SCANNED", 4)
+    for number in range(11):
+        issue(store, f"SN-{number}")
+    assert len(_pages(management, DeviceFilter(serial_pattern="SN-7"), 5)) == 1
+    page = management.devices.page(DeviceFilter(serial_pattern="none"), limit=5)
+    assert page.items == ()
+    assert page.next_cursor is not None
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1_001])
+def test_page_limit(management: Management, limit: int) -> None:
+    """A page has 1 to 1000 items."""
+    with pytest.raises(InvalidRequestError) as caught:
+        management.devices.page(DeviceFilter(), limit=limit)
+    assert caught.value.field == "limit"
+
+
+def test_page_bad_pattern(management: Management) -> None:
+    """A pattern that can't be used says where."""
+    with pytest.raises(InvalidRequestError, match="character 1") as caught:
+        management.devices.page(DeviceFilter(serial_pattern="("))
+    assert caught.value.field == "serial_pattern"
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("approve", "pending", "active"),
+        ("approve", "rejected", "active"),
+        ("approve", "active", "active"),
+        ("approve", "disabled", None),
+        ("reject", "pending", "rejected"),
+        ("reject", "rejected", "rejected"),
+        ("reject", "active", None),
+        ("reject", "disabled", None),
+        ("enable", "disabled", "active"),
+        ("enable", "active", "active"),
+        ("enable", "pending", None),
+        ("enable", "rejected", None),
+        ("disable", "pending", "disabled"),
+        ("disable", "active", "disabled"),
+    ],
+)
+def test_one_device(management: Management, store: SqliteStore, action: str, before: str, after: str | None) -> None:
+    """Each change leads from some states to one; from others it is a conflict, and nothing is changed."""
+    device_id = _pending(store, "S")
+    store.set_device_state(device_id, DeviceState(before), actor="test")
+    change = getattr(management.devices, action)
+    if after is None:
+        journal = JournalReader(store)
+        with pytest.raises(ConflictError, match=before):
+            change(device_id, actor="test")
+        assert journal.read() == ([], [])
+    else:
+        assert change(device_id, actor="test").state.value == after
+    with pytest.raises(NotFoundError):
+        change(UNKNOWN, actor="test")
+
+
+def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
+    """Pending and rejected devices that are named are approved; an active one counts as unchanged."""
+    ids = [_pending(store, f"S{number}") for number in range(3)]
+    management.devices.reject(ids[1], actor="test")
+    management.devices.approve(ids[2], actor="test")
+    result = management.devices.approve_many(DeviceSelection(device_ids=[*ids, ids[0]]), actor="test")
+    assert result == BulkResult(changed=2, unchanged=1)
+    assert set(_states(store).values()) == {"active"}
+
+
+@pytest.mark.parametrize("action", ["approve_many", "reject_many"])
+@pytest.mark.parametrize("case", ["unknown", "disabled"])
+def test_many_by_id_all_or_none(management: Management, store: SqliteStore, action: str, case: str) -> None:
+    """One device that isn't there or can't be decided, and none is."""
+    ids = [_pending(store, f"S{number}") for number in range(3)]
+    store.set_device_state(ids[2], DeviceState.DISABLED, actor="test")
+    before = _states(store)
+    wrong = UNKNOWN if case == "unknown" else ids[2]
+    with pytest.raises((NotFoundError, ConflictError)):
+        getattr(management.devices, action)(DeviceSelection(device_ids=[*ids[:2], wrong]), actor="test")
+    assert _states(store) == before
+
+
+def test_reject_many_active(management: Management, store: SqliteStore) -> None:
+    """An active device isn't rejected by the way."""
+    _, active = issue(store, "S1")
+    with pytest.raises(ConflictError, match="active"):
+        management.devices.reject_many(DeviceSelection(device_ids=[active, _pending(store, "S2")]), actor="test")
+
+
+def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> None:
+    """All pending devices that match everything are decided, and no other, in any state."""
+    for number in range(6):
+        _pending(store, f"SN-{number}", site="north" if number < 4 else "south")
+    issue(store, "SN-9", tags={"site": "north"})
+    rejected = _pending(store, "SN-8", site="north")
+    management.devices.reject(rejected, actor="test")
+    selection = DeviceSelection(tags={"site": "north"}, serial_pattern="SN-[0-2]")
+    assert management.devices.approve_many(selection, actor="test") == BulkResult(changed=3, unchanged=0)
+    assert management.devices.reject_many(DeviceSelection(tags={"site": "north"}), actor="test").changed == 1
+    assert _states(store) == {
+        "SN-0": "active",
+        "SN-1": "active",
+        "SN-2": "active",
+        "SN-3": "rejected",
+        "SN-4": "pending",
+        "SN-5": "pending",
+        "SN-8": "rejected",
+        "SN-9": "active",
+    }
+
+
+def test_many_in_chunks(management: Management, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change to many is several short transactions, each with all that goes with it."""
+    monkeypatch.setattr(devices, "BULK_CHUNK", 4)
+    for number in range(10):
+        _pending(store, f"S{number}")
+    journal, commits = JournalReader(store), []
+    store.on_committed(lambda: commits.append(1))
+    assert management.devices.approve_many(DeviceSelection(serial_pattern="S.*"), actor="test").changed == 10
+    assert len(commits) == 3
+    assert journal.read() == (["device_approved"] * 10, ["device_approved:ok"] * 10)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        pytest.param(DeviceSelection(), id="nothing"),
+        pytest.param(DeviceSelection(device_ids=["0" * 24], tags={"a": "b"}), id="ids_and_tags"),
+        pytest.param(DeviceSelection(device_ids=[f"{number:024x}" for number in range(10_001)]), id="too_many"),
+        pytest.param(DeviceSelection(serial_pattern="("), id="bad_pattern"),
+    ],
+)
+def test_selection_refused(management: Management, selection: DeviceSelection) -> None:
+    """A selection that says nothing, too much, or two things is refused: never is everything meant."""
+    with pytest.raises(InvalidRequestError):
+        management.devices.approve_many(selection, actor="test")
+
+
+def test_labels_refused(management: Management, store: SqliteStore) -> None:
+    """Tags, attributes and names that can't be are refused with the field."""
+    _, device_id = issue(store)
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: management.devices.tag(device_id, {"": "x"}, actor="test"), "tags"),
+        (lambda: management.devices.tag(device_id, {"a": "x" * 129}, actor="test"), "tags"),
+        (lambda: management.devices.describe(device_id, attributes={"a\n": "x"}, actor="test"), "attributes"),
+        (lambda: management.devices.describe(device_id, name="x" * 129, actor="test"), "name"),
+    ]
+    for call, field in wrong:
+        with pytest.raises(InvalidRequestError) as caught:
+            call()
+        assert caught.value.field == field
+    assert management.devices.tag(device_id, {"a": "b", "c": None}, actor="test").tags == {"a": "b"}
