@@ -5,12 +5,24 @@ from __future__ import annotations
 import base64
 import hmac
 import itertools
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.command_line import cli
+from fleetkey.config import load_settings
+from fleetkey.management import (
+    ApplicationKeyRequest,
+    DeviceFilter,
+    DeviceSelection,
+    Management,
+    build_management,
+    parse_expiry,
+)
+from fleetkey.registry import ApplicationScope, DeviceState
 from tests.support.fleet import Credentials, Fleet
+from tests.support.ledger import the_ledger
 from tests.support.problems import assert_problem
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.waiting import eventually
@@ -36,7 +48,7 @@ require_approval = true
 
 [profiles.short]
 serials = "SHORT-.*"
-key_lifetime_seconds = 3
+key_lifetime_seconds = 2
 reregistration = "deny"
 
 [profiles.deny]
@@ -64,15 +76,19 @@ def _register(fleet: Fleet, serial: str) -> Credentials:
     return Credentials(client_id=answer["deviceId"], key=answer["key"], secret=answer["secret"], serial=serial)
 
 
-def _fleetkey(fleet: Fleet, *words: str) -> Any:
-    ended = cli(*words, "--json", "--config", fleet.server.folder / "fleetkey.toml", data_dir=fleet.server.data_dir)
-    assert ended.status == 0, ended.err
-    return ended.json
+@contextmanager
+def _operator(fleet: Fleet) -> Iterator[Management]:
+    """Do what an operator does, from another process than the server's."""
+    settings = load_settings(fleet.server.folder / "fleetkey.toml")
+    with fleet.store() as store:
+        yield build_management(settings, store)
 
 
 def test_proof(fleet: Fleet) -> None:
     """What `serials prove` prints lets a device in, and nothing else does."""
-    proof = _fleetkey(fleet, "serials", "prove", "SN-1")["proof"]
+    with _operator(fleet) as operator:
+        _, proved = operator.serials.prove("SN-1")
+    proof = proved.reveal()
     assert proof == _claim("SN-1")["proof"]
     assert_problem(fleet.post({"serial": "SN-1"}), 400)
     assert_problem(fleet.post({"serial": "SN-2", "proof": proof}), 400)
@@ -85,15 +101,18 @@ def test_approval(fleet: Fleet) -> None:
     for serial in serials:
         waiting = fleet.post(_claim(serial))
         assert (waiting.status_code, waiting.headers["retry-after"]) == (202, "7")
-    assert _fleetkey(fleet, "devices", "reject", "--serial-pattern", "WAIT-0")["rejected"] == 1
-    assert _fleetkey(fleet, "devices", "approve", "--tag", "kind=waiting")["approved"] == 2
+    with _operator(fleet) as operator:
+        rejected = operator.devices.reject_many(DeviceSelection(serial_pattern="WAIT-0"), actor="test")
+        approved = operator.devices.approve_many(DeviceSelection(tags={"kind": "waiting"}), actor="test")
+    assert (rejected.changed, approved.changed) == (1, 2)
     refused = fleet.post(_claim("WAIT-0"))
     assert_problem(refused, 400)
     assert refused.content == fleet.post({"serial": "unknown"}).content
     for serial in serials[1:]:
         assert fleet.can_connect(_register(fleet, serial))
-    (rejected,) = _fleetkey(fleet, "devices", "list", "--state", "rejected")
-    _fleetkey(fleet, "devices", "approve", rejected["device_id"])
+    with _operator(fleet) as operator:
+        (left,) = operator.devices.iterate(DeviceFilter(state=DeviceState.REJECTED))
+        operator.devices.approve(left.device_id, actor="test")
     assert fleet.can_connect(_register(fleet, "WAIT-0"))
 
 
@@ -114,11 +133,9 @@ def test_rotate_under_deny(fleet: Fleet) -> None:
     """`keys rotate` lets a device register under `deny`; the older key works until the newer connects."""
     older = _register(fleet, "DENY-1")
     assert_problem(fleet.post(_claim("DENY-1")), 409)
-    assert _fleetkey(fleet, "keys", "rotate", older.client_id) == {
-        "device_id": older.client_id,
-        "keys": 1,
-        "grace_seconds": 3600,
-    }
+    with _operator(fleet) as operator:
+        rotation = operator.keys.rotate(older.client_id, actor="test")
+    assert (rotation.keys, rotation.grace_seconds) == (1, 3600)
     assert fleet.can_connect(older)
     newer = _register(fleet, "DENY-1")
     assert fleet.can_connect(older)
@@ -133,21 +150,35 @@ def test_rotate_grace_over(fleet: Fleet) -> None:
     """A device that doesn't register meanwhile is refused once the grace period is over, and then registers again."""
     older = _register(fleet, "DENY-2")
     with fleet.connect(older) as live:
-        _fleetkey(fleet, "keys", "rotate", older.client_id, "--grace-seconds", "1")
+        with _operator(fleet) as operator:
+            operator.keys.rotate(older.client_id, grace_seconds=1, actor="test")
         assert live.is_disconnected_within(4)
     assert not fleet.can_connect(older)
     assert fleet.can_connect(_register(fleet, "DENY-2"))
 
 
-def _application(fleet: Fleet, *options: str) -> Credentials:
-    made = _fleetkey(fleet, "keys", "create", "--application", "x", *options)
-    return Credentials(client_id=f"app-{made['key'][:8]}", key=made["key"], secret=made["secret"])
+def _application(fleet: Fleet, *, expires_at: int | None = None, source: str = "", **scope: Any) -> Credentials:
+    request = ApplicationKeyRequest(
+        name="x",
+        scope=ApplicationScope(**(scope or {"all_devices": True})),
+        sources=(source,) if source else (),
+        expires_at=expires_at,
+    )
+    with _operator(fleet) as operator:
+        created = operator.keys.create_application(request, actor="test")
+    the_ledger().note_secret(created.secret.reveal())
+    return Credentials(client_id=f"app-{created.key.key[:8]}", key=created.key.key, secret=created.secret.reveal())
+
+
+def _tag(fleet: Fleet, device: Credentials, site: str | None) -> None:
+    with _operator(fleet) as operator:
+        operator.devices.tag(device.client_id, {"site": site}, actor="test")
 
 
 def test_application_follows_tags(fleet: Fleet) -> None:
     """A device that gains the tag is in scope at once, one that loses it out of it, on a live connection."""
     device = _register(fleet, "SN-tags")
-    application = _application(fleet, "--tag", "site=here")
+    application = _application(fleet, tags=(("site", "here"),))
     with fleet.connect(application) as back_end, fleet.connect(device) as client:
         numbers = itertools.count()
 
@@ -157,17 +188,17 @@ def test_application_follows_tags(fleet: Fleet) -> None:
             return back_end.hears(device.topic("x"), text, 0.2)
 
         assert back_end.subscribe(device.topic("#")) == [REFUSED]
-        _fleetkey(fleet, "devices", "tag", device.client_id, "site=here")
+        _tag(fleet, device, "here")
         assert eventually(lambda: back_end.subscribe(device.topic("#")) == [1], 1)
         assert arrives()
-        _fleetkey(fleet, "devices", "tag", device.client_id, "site=")
+        _tag(fleet, device, None)
         assert eventually(lambda: not arrives(), 1)
         assert not arrives()
 
 
 def test_application_gains_new_device(fleet: Fleet) -> None:
     """A device that is created with the tag comes into scope as well, when a profile tags it."""
-    application = _application(fleet, "--tag", "kind=waiting")
+    application = _application(fleet, tags=(("kind", "waiting"),))
     with fleet.connect(application) as back_end:
         assert fleet.post(_claim("WAIT-new")).status_code == 202
         with fleet.store() as store:
@@ -179,15 +210,15 @@ def test_application_gains_new_device(fleet: Fleet) -> None:
 
 def test_application_sources(fleet: Fleet) -> None:
     """A key for other networks is refused from here; one for this network gets in."""
-    elsewhere = _application(fleet, "--all-devices", "--source", "192.0.2.0/24")
-    here = _application(fleet, "--all-devices", "--source", "127.0.0.0/8")
+    elsewhere = _application(fleet, source="192.0.2.0/24")
+    here = _application(fleet, source="127.0.0.0/8")
     assert not fleet.can_connect(elsewhere)
     assert fleet.can_connect(here)
 
 
 def test_application_expires(fleet: Fleet) -> None:
     """At its end an application key's connection is closed, and the key refused."""
-    application = _application(fleet, "--all-devices", "--expires", "3s")
+    application = _application(fleet, expires_at=parse_expiry("2s", now=datetime.now(UTC)))
     with fleet.connect(application) as live:
         assert live.is_disconnected_within(6)
     assert not fleet.can_connect(application)
