@@ -117,7 +117,10 @@ def _bare_registration(connection: sqlite3.Connection) -> None:
     secret_hash = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(BCRYPT_ROUNDS, prefix=b"2a")).decode()
     now = int(time.time() * 1000)
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("INSERT INTO devices VALUES (?, ?, 'active', ?, ?)", (device_id, serial, now, now))
+    connection.execute(
+        "INSERT INTO devices (device_id, serial, state, created_at, updated_at) VALUES (?, ?, 'active', ?, ?)",
+        (device_id, serial, now, now),
+    )
     connection.execute(
         "INSERT INTO access_keys (key, kind, status, secret_hash, device_id, replaces_older, created_at)"
         " VALUES (?, 'device', 'active', ?, ?, 1, ?)",

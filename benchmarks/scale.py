@@ -158,7 +158,9 @@ def _bare_import_seconds(serials: Path) -> float:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN")
             ordered = sorted(line.rstrip("\n") for line in lines)
-            connection.executemany("INSERT INTO serials VALUES (?, ?)", ((serial, now) for serial in ordered))
+            connection.executemany(
+                "INSERT INTO serials (serial, added_at) VALUES (?, ?)", ((serial, now) for serial in ordered)
+            )
             connection.execute("COMMIT")
         return time.perf_counter() - start
 

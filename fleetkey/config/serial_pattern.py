@@ -16,8 +16,8 @@ from fleetkey.config.pattern_syntax import (
 
 __all__ = ["MAX_PATTERN_CHARACTERS", "MAX_STATES", "PatternError", "SerialPattern"]
 
-MAX_REMEMBERED_MOVES = 4096
-"""Moves that one pattern remembers; then it begins anew."""
+MAX_REMEMBERED_STATES = 20_000
+"""States in the moves that one pattern remembers, about a megabyte; then it begins anew."""
 
 
 class SerialPattern:
@@ -27,12 +27,13 @@ class SerialPattern:
         PatternError: says what in the pattern can't be used, and at which character.
     """
 
-    __slots__ = ("_automaton", "_moves", "text")
+    __slots__ = ("_automaton", "_moves", "_remembered", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._automaton: Automaton = compile_pattern(text)
         self._moves: dict[tuple[frozenset[int], str], frozenset[int]] = {}
+        self._remembered = 0
 
     def matches(self, serial: str) -> bool:
         """Whether the pattern matches the whole serial. Safe to call from any thread."""
@@ -47,8 +48,9 @@ class SerialPattern:
         found = self._moves.get((states, character))
         if found is None:
             found = self._automaton.move(states, character)
-            if len(self._moves) >= MAX_REMEMBERED_MOVES:
-                self._moves = {}
+            self._remembered += len(found) + 1
+            if self._remembered > MAX_REMEMBERED_STATES:
+                self._moves, self._remembered = {}, len(found) + 1
             self._moves[states, character] = found
         return found
 

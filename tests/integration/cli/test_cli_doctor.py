@@ -121,3 +121,26 @@ def _verdict_of_store(fleetkey: CommandLine, folder: Path) -> str:
     findings = json.loads(fleetkey("doctor", "--data-dir", folder, "--json", status=1).out)
     verdict: str = {finding["check"]: finding["verdict"] for finding in findings}["store"]
     return verdict
+
+
+def test_shared_secrets(fleetkey: CommandLine) -> None:
+    """A group secret that isn't there, too short or open to others is found; none is shown."""
+    settings, file = fleetkey.folder / "fleetkey.toml", fleetkey.folder / "line.secret"
+    settings.write_text(
+        '[registration]\nverifiers = ["hmac"]\n[registration.hmac]\nsecret_files = { a = "line.secret" }\n'
+    )
+    words = ("doctor", "--data-dir", fleetkey.data_dir, "--json", "--config", settings)
+
+    def verdict(check: str, status: int = 0) -> str:
+        return next(one["verdict"] for one in fleetkey(*words, status=status).json if one["check"] == check)
+
+    assert verdict("shared secret", status=1) == "failed"
+    file.write_text("geheim")
+    assert verdict("shared secret", status=1) == "failed"
+    assert "geheim" not in fleetkey(*words, status=1).out
+    file.write_text("s" * 64)
+    file.chmod(0o644)
+    assert verdict("group secrets") == "ok"
+    assert verdict("permissions") == "warning"
+    file.chmod(0o600)
+    assert "s" * 64 not in fleetkey(*words).out

@@ -65,6 +65,17 @@ def test_upgrade_keeps_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert again.count_devices() == 3
 
 
+def test_delete_leaves_no_rows(tmp_path: Path) -> None:
+    """A deleted device leaves neither tags nor attributes behind."""
+    path = tmp_path / "fleetkey.db"
+    with closing(SqliteStore(path)) as store:
+        _, device_id = issue(store, tags={"a": "1"}, attributes={"b": "2"})
+        store.delete_device(device_id, actor="test")
+    with closing(sqlite3.connect(path)) as connection:
+        for table in ("devices", "device_tags", "device_attributes"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+
+
 def test_upgrade_makes_what_a_new_registry_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables and indexes are the same, whichever way a registry came to them."""
     _make_first_version(tmp_path / "old.db", monkeypatch)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetkey.config import PatternError, SerialPattern
-from fleetkey.config.serial_pattern import MAX_REMEMBERED_MOVES
+from fleetkey.config.serial_pattern import MAX_REMEMBERED_STATES
 
 ALPHABET = "abc01-."
 ATOMS = st.sampled_from(["a", "b", "c", "0", r"\-", r"\.", ".", "[abc]", "[^a-b]", "[0-9a]", r"\d", r"\w", r"[\d.]"])
@@ -100,9 +100,10 @@ def test_matches_hostile_patterns_in_time(pattern: str) -> None:
     assert time.perf_counter() - began < 1
 
 
-def test_matches_remembers_a_bounded_number_of_moves() -> None:
+@pytest.mark.parametrize("pattern", [".*", "(.*a){8}(b?){50}.*"])
+def test_matches_remembers_a_bounded_amount(pattern: str) -> None:
     """Serials from strangers can't make a pattern grow."""
-    compiled = SerialPattern(".*")
-    for number in range(MAX_REMEMBERED_MOVES + 100):
-        assert compiled.matches(chr(0x4E00 + number))
-    assert len(compiled._moves) <= MAX_REMEMBERED_MOVES
+    compiled = SerialPattern(pattern)
+    for number in range(12_000):
+        compiled.matches(f"aaaaaaaa{chr(0x4E00 + number)}")
+        assert sum(len(states) for states in compiled._moves.values()) <= MAX_REMEMBERED_STATES

@@ -134,6 +134,25 @@ async def test_profile_topics_and_application_keys(tmp_path: Path, toml: str) ->
         assert allowed == {"a": True, "b": True, "c": True, "d": False}
 
 
+async def test_profile_topics_before_the_first_device(tmp_path: Path) -> None:
+    """A key for all devices that is connected already reaches the first device that gets the profile."""
+    async with registration(tmp_path, TOML) as served:
+        scope, key = ApplicationScope(all_devices=True), "a" * 32
+        served.store.create_application_key(key=key, secret_hash=SECRET_HASH, name="x", scope=scope, actor="test")
+        assert decide(_scope(served, key), Action.RECEIVE, f"cameras/{'0' * 24}/out")
+
+
+async def test_key_lifetime_of_the_fleet(tmp_path: Path) -> None:
+    """`key_lifetime_seconds` of the settings ends the keys that are issued from then on."""
+    async with registration(tmp_path, TOML, registration__key_lifetime_seconds=60) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        answer = await served.register("SN-1")
+        assert served.store.get_key(answer["key"]).expires_at == served.clock.milliseconds + 60_000
+        assert await served.can_connect(answer)
+        served.clock.advance(60)
+        assert not await served.can_connect(answer)
+
+
 async def test_profile_reregistration(tmp_path: Path) -> None:
     """Each device goes by its own policy, beside the fleet's."""
     async with registration(tmp_path, TOML, registration__reregistration="add") as served:
