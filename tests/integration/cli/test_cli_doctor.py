@@ -126,13 +126,12 @@ def _verdict_of_store(fleetkey: CommandLine, folder: Path) -> str:
 def test_shared_secrets(fleetkey: CommandLine) -> None:
     """A group secret that isn't there, too short or open to others is found; none is shown."""
     settings, file = fleetkey.folder / "fleetkey.toml", fleetkey.folder / "line.secret"
-    settings.write_text(
-        '[registration]\nverifiers = ["hmac"]\n[registration.hmac]\nsecret_files = { a = "line.secret" }\n'
-    )
+    registration = '[registration]\nverifiers = ["hmac"]\n'
+    settings.write_text(f'{registration}[registration.hmac]\nsecret_files = {{ a = "line.secret" }}\n')
     words = ("doctor", "--data-dir", fleetkey.data_dir, "--json", "--config", settings)
 
     def verdict(check: str, status: int = 0) -> str:
-        return next(one["verdict"] for one in fleetkey(*words, status=status).json if one["check"] == check)
+        return next(str(one["verdict"]) for one in fleetkey(*words, status=status).json if one["check"] == check)
 
     assert verdict("shared secret", status=1) == "failed"
     file.write_text("geheim")
