@@ -108,9 +108,11 @@ class TopicTemplates:
         if scope.all_devices:
             every = dict.fromkeys((*self.publish, *self.subscribe, *self.of_profiles, *of_devices))
             patterns += dict.fromkeys(PLACEHOLDER.sub("+", template) for template in every)
+        # Many devices share few policies, and checking one costs more than filling it in.
+        known: dict[DevicePolicy, TopicTemplates] = {}
         for device in devices:
             try:
-                own = self.of_policy(device.policy)
+                own = known.get(device.policy) or known.setdefault(device.policy, self.of_policy(device.policy))
                 both = dict.fromkeys((*own.publish, *own.subscribe))
                 patterns += [_fill(template, device.device_id, device.serial, device.tags) for template in both]
             except (UnsafeValueError, TemplateError):

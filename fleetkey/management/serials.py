@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import GroupSecrets
+from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.pages import Page, check_limit
 from fleetkey.management.serial_files import SerialFormat, read_serials
@@ -35,8 +36,12 @@ class SerialService:
         self._hmac = hmac
 
     def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> SerialsAdded:
-        """Let serials register: all of them or none."""
-        return self._store.add_serials(serials, actor=actor)
+        """Let serials register: all of them or none.
+
+        Raises:
+            ConflictingSerialError: two entries say different things of one serial.
+        """
+        return self._store.add_serials(map(self._checked, serials), actor=actor)
 
     def import_file(
         self,
@@ -54,6 +59,19 @@ class SerialService:
         """
         entries = read_serials(stream, serial_format, profiles=self._profiles)
         return self._store.add_serials(entries, actor=actor, on_progress=on_progress)
+
+    def _checked(self, entry: str | ListedSerial) -> str | ListedSerial:
+        if isinstance(entry, str):
+            return entry
+        try:
+            check_name(entry.name)
+            check_labels(entry.tags, "tag")
+            check_labels(entry.attributes, "attribute")
+        except LabelError as error:
+            raise InvalidRequestError("serials", str(error)) from None
+        if entry.profile is not None and entry.profile not in self._profiles:
+            raise InvalidRequestError("serials", f"there is no profile {entry.profile[:64]!r} in the settings")
+        return entry
 
     def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[ListedSerial]:
         """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SqliteDevices"]
 
 MAX_VARIABLES = 500
-MAX_COUNTED = 1000
+MAX_COUNTED = 10_000
 """Devices that are counted to find out which of several labels is the rarest."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.config import HmacSettings
-from fleetkey.management import SerialFileError, SerialFormat, SerialService, read_serials
+from fleetkey.management import InvalidRequestError, SerialFileError, SerialFormat, SerialService, read_serials
 from fleetkey.registry import ConflictingSerialError, ListedSerial, SqliteStore
 
 if TYPE_CHECKING:
@@ -124,6 +124,23 @@ def test_import_contradicts_itself(store: SqliteStore, serials: SerialService, s
         serials.import_file(io.BytesIO(f"serial,name\nA,one\nB,x\n{second}\n".encode()), CSV, actor="test")
     assert (caught.value.first, caught.value.second) == (1, 3)
     assert store.count_serials() == 0
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(ListedSerial(serial="A", profile="pmp"), id="unknown_profile"),
+        pytest.param(ListedSerial(serial="A", name="x" * 129), id="long_name"),
+        pytest.param(ListedSerial(serial="A", tags={"": "x"}), id="bad_tag"),
+        pytest.param(ListedSerial(serial="A", attributes={"a": ""}), id="bad_attribute"),
+    ],
+)
+def test_add_is_checked_as_a_file_is(store: SqliteStore, serials: SerialService, entry: ListedSerial) -> None:
+    """Entries that don't come from a file are held to the same rules."""
+    with pytest.raises(InvalidRequestError):
+        serials.add(["B", entry], actor="test")
+    assert store.count_serials() == 0
+    assert serials.add([ListedSerial(serial="A", profile="pump", tags={"a": "b"})], actor="test").added == 1
 
 
 def test_page(store: SqliteStore, serials: SerialService) -> None:
