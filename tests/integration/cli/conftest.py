@@ -19,4 +19,7 @@ def fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     for name in [name for name in os.environ if name.upper().startswith("FLEETKEY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
+    for module in ("serve", "demo"):
+        # It would bind the log of this whole process to a stream that ends with the test.
+        monkeypatch.setattr(f"fleetkey.cli.{module}.configure_logs", lambda _settings: None)
     return CommandLine(tmp_path, monkeypatch, capsys)

@@ -81,3 +81,14 @@ def test_demo(tmp_path: Path, *, as_json: bool) -> None:
     else:
         assert ended.out.count("✓") >= DEMO_STEPS
         assert "✗" not in ended.out
+
+
+def test_serve_short_secret(tmp_path: Path) -> None:
+    """A verifier's secret that could be guessed stops the start; the message names the setting and not the secret."""
+    settings = tmp_path / "fleetkey.toml"
+    settings.write_text('[registration]\nverifiers = ["hmac"]\n[registration.hmac.secrets]\nline = "geheim"\n')
+    words = ("--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--config", settings)
+    ended = cli("serve", *words, data_dir=tmp_path / "data", folder=tmp_path)
+    assert ended.status == 2
+    assert "registration.hmac.secrets.line" in ended.error
+    assert "geheim" not in ended.err
