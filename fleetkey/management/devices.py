@@ -109,7 +109,7 @@ class DeviceService:
         if device.state is DeviceState.DISABLED:
             msg = f"device {device_id} is disabled, not pending; see: fleetkey devices enable {device_id}"
             raise ConflictError(msg)
-        return self._store.set_device_state(device_id, DeviceState.ACTIVE, actor=actor)
+        return self._decide(device_id, DeviceState.ACTIVE, NOT_IN_YET, actor)
 
     def reject(self, device_id: str, *, actor: str) -> Device:
         """Refuse a pending device; its serial can't register until it is approved after all, or deleted."""
@@ -117,7 +117,7 @@ class DeviceService:
         if device.state not in NOT_IN_YET:
             msg = f"device {device_id} is {device.state}, not pending; see: fleetkey devices disable {device_id}"
             raise ConflictError(msg)
-        return self._store.set_device_state(device_id, DeviceState.REJECTED, actor=actor)
+        return self._decide(device_id, DeviceState.REJECTED, WAITING, actor)
 
     def approve_many(self, selection: DeviceSelection, *, actor: str) -> BulkResult:
         """Approve devices: those named, pending or rejected, or all pending ones that match."""
@@ -138,7 +138,7 @@ class DeviceService:
         if device.state in NOT_IN_YET:
             msg = f"device {device_id} is {device.state}; see: fleetkey devices approve {device_id}"
             raise ConflictError(msg)
-        return self._store.set_device_state(device_id, DeviceState.ACTIVE, actor=actor)
+        return self._decide(device_id, DeviceState.ACTIVE, frozenset({DeviceState.DISABLED}), actor)
 
     def delete(self, device_id: str, *, actor: str) -> None:
         """Forget a device and retire its keys; its serial may register as a new device."""
@@ -164,6 +164,15 @@ class DeviceService:
             raise InvalidRequestError("name", str(error)) from None
         _check_changes(attributes or {}, "attribute")
         return self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor)
+
+    def _decide(self, device_id: str, state: DeviceState, expected: frozenset[DeviceState], actor: str) -> Device:
+        """Change a state that was looked at; someone else's decision in between must not be undone by it."""
+        self._store.set_device_states([device_id], state, expected=expected, actor=actor)
+        device = self._store.get_device(device_id)
+        if device.state is not state:
+            msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
+            raise ConflictError(msg)
+        return device
 
     def _decide_many(
         self, selection: DeviceSelection, state: DeviceState, *, refused: frozenset[DeviceState], actor: str

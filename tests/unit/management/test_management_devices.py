@@ -122,6 +122,25 @@ def test_one_device(management: Management, store: SqliteStore, action: str, bef
         change(UNKNOWN, actor="test")
 
 
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_one_device_decided_meanwhile(
+    management: Management, store: SqliteStore, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device that someone disables between the look and the change stays disabled."""
+    device_id = _pending(store, "S")
+    look = store.get_device
+
+    def look_and_disable(wanted: str) -> Device:
+        found = look(wanted)
+        store.set_device_state(wanted, DeviceState.DISABLED, actor="other")
+        return found
+
+    monkeypatch.setattr(store, "get_device", look_and_disable)
+    with pytest.raises(ConflictError, match="disabled in the meantime"):
+        getattr(management.devices, action)(device_id, actor="test")
+    assert look(device_id).state is DeviceState.DISABLED
+
+
 def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
     """Pending and rejected devices that are named are approved; an active one counts as unchanged."""
     ids = [_pending(store, f"S{number}") for number in range(3)]
