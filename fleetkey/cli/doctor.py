@@ -212,7 +212,15 @@ def _exposure(settings: Settings) -> Iterator[Finding]:
             f"MQTT on {mqtt.bind} carries secrets without TLS",
             "Set [mqtt] tls_bind, tls_cert and tls_key, and bind = '' or loopback.",
         )
-    if settings.registration.verifiers == ("open",):
+    verifiers = set(settings.registration.verifiers)
+    if verifiers == {"open"}:
         yield Finding(
             "exposure", Verdict.WARNING, "every serial may register", 'Use verifiers = ["allowlist"] beyond a trial.'
+        )
+    elif verifiers <= {"open", "pattern"} and not settings.registration.require_approval:
+        yield Finding(
+            "exposure",
+            Verdict.WARNING,
+            "whoever guesses a serial of the right form may register",
+            "Add hmac, http or allowlist to verifiers, or set require_approval = true.",
         )

@@ -143,3 +143,20 @@ def test_shared_secrets(fleetkey: CommandLine) -> None:
     assert verdict("permissions") == "warning"
     file.chmod(0o600)
     assert "s" * 64 not in fleetkey(*words).out
+
+
+@pytest.mark.parametrize(
+    ("registration", "is_warned"),
+    [
+        ('verifiers = ["pattern"]', True),
+        ('verifiers = ["pattern", "open"]', True),
+        ('verifiers = ["pattern"]\nrequire_approval = true', False),
+        ('verifiers = ["pattern", "allowlist"]', False),
+    ],
+)
+def test_pattern_alone(fleetkey: CommandLine, registration: str, *, is_warned: bool) -> None:
+    """A form that anyone can guess is no proof, and doctor says so."""
+    settings = fleetkey.folder / "fleetkey.toml"
+    settings.write_text(f"[registration]\n{registration}\n[registration.pattern]\nserials = ['SN-[0-9]+']\n")
+    found = fleetkey("doctor", "--data-dir", fleetkey.data_dir, "--json", "--config", settings).json
+    assert any(one["check"] == "exposure" and "guesses" in one["detail"] for one in found) == is_warned
