@@ -3,5 +3,6 @@
 from fleetkey.broker.configuration import ListenerName, broker_config
 from fleetkey.broker.fleetkey_broker import FleetkeyBroker
 from fleetkey.broker.limits import Limits
+from fleetkey.broker.presence import PresenceRecorder
 
-__all__ = ["FleetkeyBroker", "Limits", "ListenerName", "broker_config"]
+__all__ = ["FleetkeyBroker", "Limits", "ListenerName", "PresenceRecorder", "broker_config"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Authenticator, Principal
     from fleetkey.broker.limits import Limits
+    from fleetkey.broker.presence import PresenceRecorder
 
 __all__ = ["FleetkeyBroker"]
 
@@ -46,8 +47,16 @@ class FleetkeyBroker(Broker):
     Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins are asked too.
     """
 
-    def __init__(self, config: BrokerConfig, authenticator: Authenticator, limits: Limits, store_path: Path) -> None:
-        """Load the plugins and open `broker.db`.
+    def __init__(
+        self,
+        config: BrokerConfig,
+        authenticator: Authenticator,
+        limits: Limits,
+        store_path: Path,
+        *,
+        presence: PresenceRecorder | None = None,
+    ) -> None:
+        """Load the plugins and open `broker.db`; `presence` is told who comes and goes.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -65,6 +74,7 @@ class FleetkeyBroker(Broker):
         # amqtt keeps its topic plugins to itself; ours is the principal's scope, which is asked first.
         foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
         self._hub = Hub(limits, store, admission, events, TopicPlugins(foreign, self._views))
+        self._hub.presence = presence
         admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)
         authenticator.on_rescoped(self._hub.scopes_changed)
@@ -88,6 +98,8 @@ class FleetkeyBroker(Broker):
             await self._hub.store.close()
             msg = f"can't read {self._store_path}: {error}"
             raise BrokerError(msg) from error
+        if self._hub.presence is not None:
+            await self._hub.presence.start()
         await super().start()
 
     async def shutdown(self) -> None:
@@ -95,6 +107,8 @@ class FleetkeyBroker(Broker):
         self._hub.stop()
         await self._hub.admission.close()
         await super().shutdown()
+        if self._hub.presence is not None:
+            await self._hub.presence.close()
         await self._hub.store.close()
 
     def forget_owner(self, owner: str) -> None:

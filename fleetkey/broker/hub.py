@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.packets import Connect
     from fleetkey.broker.persistence import BrokerStore
+    from fleetkey.broker.presence import PresenceRecorder
     from fleetkey.broker.routes import Route
     from fleetkey.broker.stream import Stream
     from fleetkey.broker.topic_plugins import TopicPlugins
@@ -61,6 +62,7 @@ class Hub:
         self.admission = admission
         self.events = events
         self.topic_plugins = topic_plugins
+        self.presence: PresenceRecorder | None = None
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         """The loop's time, as of `TICK_SECONDS` ago at most."""
@@ -133,6 +135,8 @@ class Hub:
             self.store.set_expiry(session)
         log.info("disconnected", client_id=session.client_id, reason=reason or "disconnect", address=connection.address)
         self.events.disconnected(connection, session)
+        if self.presence is not None and principal is not None and principal.device_id is not None:
+            self.presence.disconnected(principal.device_id, connection, reason or "disconnect")
         if will is None or principal is None:
             return
         if principal.allows(Action.PUBLISH, will.topic) and self.topic_plugins.allow(
@@ -187,6 +191,12 @@ class Hub:
             return
         log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=is_resumed)
         self.events.connected(session)
+        if (
+            self.presence is not None
+            and connection.principal is not None
+            and connection.principal.device_id is not None
+        ):
+            self.presence.connected(connection.principal.device_id, connection)
         self.delivery.resume(session)
 
     def sessions_of(self, owner: str) -> list[Session]:

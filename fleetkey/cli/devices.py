@@ -27,7 +27,15 @@ __all__ = ["app"]
 
 app = typer.Typer(help="The devices: list, approve, reject, disable, tag, describe, delete.", no_args_is_help=True)
 
-COLUMNS = (("device_id", 24), ("state", 8), ("serial", 24), ("name", 24), ("tags", 24), ("created_at", 24))
+COLUMNS = (
+    ("device_id", 24),
+    ("state", 8),
+    ("online", 6),
+    ("serial", 24),
+    ("name", 24),
+    ("tags", 24),
+    ("created_at", 24),
+)
 
 DeviceIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")]
 DeviceIdsArgument = Annotated[
@@ -52,6 +60,9 @@ def list_devices(
     tag: TagOption = None,
     attribute: AttributeOption = None,
     serial_pattern: SerialPatternOption = None,
+    online: Annotated[
+        bool | None, typer.Option("--online/--offline", help="Only devices that are connected, or that aren't.")
+    ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -62,12 +73,15 @@ def list_devices(
         fleetkey devices list --state pending --json
 
         fleetkey devices list --tag site=north --attribute batch=7
+
+        fleetkey devices list --online
     """
     wanted = DeviceFilter(
         state=state,
         tags=parse_labels(tag),
         attributes=parse_labels(attribute, "attribute"),
         serial_pattern=serial_pattern,
+        online=online,
     )
     with opened_management(config, data_dir) as management:
         print_list(map(device_fields, management.devices.iterate(wanted)), COLUMNS, as_json=as_json)

@@ -42,6 +42,12 @@ def device_fields(device: Device) -> dict[str, Any]:
         "attributes": dict(device.attributes),
         "profile": device.profile,
         "policy": _policy_fields(device.policy),
+        "online": device.presence.is_online,
+        "last_seen_at": when(device.presence.last_seen_at),
+        "connected_at": when(device.presence.connected_at),
+        "disconnected_at": when(device.presence.disconnected_at),
+        "address": device.presence.address,
+        "disconnect_reason": device.presence.reason,
         "created_at": when(device.created_at),
         "updated_at": when(device.updated_at),
     }

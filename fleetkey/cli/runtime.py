@@ -10,7 +10,7 @@ import structlog
 from amqtt.errors import BrokerError
 
 from fleetkey.access import build_authenticator, build_hash_pool
-from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, broker_config
+from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, PresenceRecorder, broker_config
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import parse_address
 from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
@@ -75,6 +75,11 @@ class Runtime:
                 self._authenticator,
                 Limits.from_settings(settings.mqtt),
                 settings.data_dir / "broker.db",
+                presence=PresenceRecorder(
+                    self.store,
+                    flush_seconds=settings.mqtt.presence_flush_seconds,
+                    seen_seconds=settings.mqtt.presence_seen_seconds,
+                ),
             )
             await self._broker.start()
             await self._forget_the_gone(self._broker)

@@ -135,6 +135,10 @@ class MqttSettings(Table):
     """Bytes that wait for a client that doesn't read; above it, it gets no QoS 0 messages and is not read from."""
     session_expiry_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] = 7 * 86_400
     """How long a persistent session outlives its connection."""
+    presence_flush_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
+    """How often who came and went is recorded."""
+    presence_seen_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """How often it is recorded when each connected device was last heard of."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

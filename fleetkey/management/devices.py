@@ -38,12 +38,14 @@ class DeviceFilter:
         tags: names to values; all must match.
         attributes: the same for attributes.
         serial_pattern: a pattern for the whole serial (`docs/reference/patterns.md`).
+        online: only devices that are connected (True), or aren't (False).
     """
 
     state: DeviceState | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     serial_pattern: str | None = None
+    online: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +81,12 @@ class DeviceService:
         while True:
             size = limit - len(found) if pattern is None else min(PAGE, MAX_SCANNED - scanned)
             devices = self._store.list_devices(
-                after=after, limit=size, state=wanted.state, tags=wanted.tags, attributes=wanted.attributes
+                after=after,
+                limit=size,
+                state=wanted.state,
+                tags=wanted.tags,
+                attributes=wanted.attributes,
+                online=wanted.online,
             )
             for device in devices:
                 after = device.device_id

@@ -31,6 +31,7 @@ from fleetkey.registry.model import (
     KeyStatus,
     ListedSerial,
     Login,
+    Presence,
     Reregistration,
     SerialsAdded,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "Login",
     "NewerSchemaError",
     "NotFoundError",
+    "Presence",
     "Reregistration",
     "SerialsAdded",
     "SqliteStore",

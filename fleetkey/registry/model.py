@@ -27,6 +27,7 @@ __all__ = [
     "KeyStatus",
     "ListedSerial",
     "Login",
+    "Presence",
     "Reregistration",
     "SerialsAdded",
 ]
@@ -95,6 +96,20 @@ class DevicePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Whether a device is connected to the broker, and what is known of its last connection; times in milliseconds."""
+
+    is_online: bool = False
+    connected_at: int | None = None
+    disconnected_at: int | None = None
+    last_seen_at: int | None = None
+    address: str = ""
+    """Where it connected from."""
+    reason: str = ""
+    """Why its last connection ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """A device of the fleet."""
 
@@ -106,6 +121,7 @@ class Device:
     attributes: Mapping[str, str] = field(default_factory=dict)
     profile: str | None = None
     policy: DevicePolicy = DevicePolicy()
+    presence: Presence = Presence()
     created_at: int
     updated_at: int
 

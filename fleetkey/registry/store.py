@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         KeyKind,
         ListedSerial,
         Login,
+        Presence,
         SerialsAdded,
     )
 
@@ -104,8 +105,9 @@ class Devices(Protocol):
         state: DeviceState | None = None,
         tags: Mapping[str, str] | None = None,
         attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
     ) -> list[Device]:
-        """Return up to `limit` devices with ids after `after`, in order of id; all tags and attributes must match."""
+        """Return up to `limit` devices with ids after `after`, in order of id; all that is given must match."""
         ...
 
     def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
@@ -159,6 +161,18 @@ class Devices(Protocol):
 
     def topic_patterns(self) -> list[str]:
         """Return every topic pattern that a profile ever gave to a device."""
+        ...
+
+    def record_presence(self, entries: Mapping[str, Presence]) -> None:
+        """Record what is known of devices now; None and empty leave what was known, unknown devices are left out."""
+        ...
+
+    def end_presence(self, *, reason: str) -> int:
+        """Record that nobody is connected any more, as of when each was last seen; return how many were."""
+        ...
+
+    def count_online(self) -> int:
+        """Return how many devices are connected."""
         ...
 
     def count_devices(self) -> int:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fleetkey.access import ConnectAttempt, TopicScope
+    from fleetkey.access import ConnectAttempt, SourceList, TopicScope
 
 __all__ = ["MUTATIONS"]
 
@@ -55,8 +55,10 @@ def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
     """A CONNECT may name any will."""
     check_claims = verification.check_claims
 
-    def check(attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope) -> Refusal | None:
-        refusal = check_claims(attempt, device_id=device_id, scope=scope)
+    def check(
+        attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: SourceList
+    ) -> Refusal | None:
+        refusal = check_claims(attempt, device_id=device_id, scope=scope, sources=sources)
         return None if refusal is Refusal.FOREIGN_WILL else refusal
 
     patch.setattr(authenticator, "check_claims", check)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.config.labels import MAX_LABELS
 from fleetkey.registry.errors import NotFoundError, TooManyLabelsError
-from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceState
-from fleetkey.registry.sqlite.journal import SqliteJournal
+from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceState, Presence
+from fleetkey.registry.sqlite.presence import SqlitePresence, presence_of
 from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS, device_from
 
 if TYPE_CHECKING:
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["SqliteDevices"]
 
 MAX_VARIABLES = 500
+AWAY = Presence()
 MAX_COUNTED = 10_000
 """Devices that are counted to find out which of several labels is the rarest."""
 
 
-class SqliteDevices(SqliteJournal):
+class SqliteDevices(SqlitePresence):
     """Reading and changing devices."""
 
     def get_device(self, device_id: str) -> Device:
@@ -45,6 +46,7 @@ class SqliteDevices(SqliteJournal):
         state: DeviceState | None = None,
         tags: Mapping[str, str] | None = None,
         attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
     ) -> list[Device]:
         """Return up to `limit` devices with ids after `after`, in order of id.
 
@@ -55,7 +57,7 @@ class SqliteDevices(SqliteJournal):
         with self._reading() as connection:
             if len(labels) > 1:
                 labels.sort(key=lambda label: _rarity(connection, label))
-            query, parameters = _device_query(labels, state)
+            query, parameters = _device_query(labels, state, online=online)
             rows = connection.execute(query, [*parameters, after, limit]).fetchall()
             return self._with_labels(connection, rows)
 
@@ -175,6 +177,7 @@ class SqliteDevices(SqliteJournal):
             ).fetchall()
             connection.execute("DELETE FROM device_tags WHERE device_id = ?", (device_id,))
             connection.execute("DELETE FROM device_attributes WHERE device_id = ?", (device_id,))
+            connection.execute("DELETE FROM presence WHERE device_id = ?", (device_id,))
             connection.execute("DELETE FROM devices WHERE device_id = ?", (device_id,))
             self._change(connection, ChangeKind.DEVICE_DELETED, device_id=device_id)
             self._changes(connection, ChangeKind.KEY_RETIRED, device_id, (key for (key,) in retired))
@@ -205,7 +208,8 @@ class SqliteDevices(SqliteJournal):
         ids = [row[0] for row in rows]
         tags = _labels(connection, "device_tags", ids)
         attributes = _labels(connection, "device_attributes", ids)
-        return [device_from(row, tags[row[0]], attributes[row[0]]) for row in rows]
+        presence = {name: found for batch in _batches(ids) for name, found in presence_of(connection, batch).items()}
+        return [device_from(row, tags[row[0]], attributes[row[0]], presence.get(row[0], AWAY)) for row in rows]
 
 
 def _labels(connection: sqlite3.Connection, table: str, device_ids: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -229,7 +233,9 @@ def _rarity(connection: sqlite3.Connection, label: tuple[str, str, str]) -> int:
     return int(row[0])
 
 
-def _device_query(labels: Sequence[tuple[str, str, str]], state: DeviceState | None) -> tuple[str, list[str]]:
+def _device_query(
+    labels: Sequence[tuple[str, str, str]], state: DeviceState | None, *, online: bool | None
+) -> tuple[str, list[str]]:
     """Return the query of one page, and its parameters but for the last two: `after` and the limit."""
     columns = ", ".join(f"d.{column}" for column in DEVICE_COLUMNS.split(", "))
     query, where, parameters, cursor = f"SELECT {columns} FROM devices d", [], [], "d.device_id"  # noqa: S608 - ours
@@ -242,6 +248,12 @@ def _device_query(labels: Sequence[tuple[str, str, str]], state: DeviceState | N
             inner = f"SELECT 1 FROM {other} o WHERE o.device_id = d.device_id AND o.name = ? AND o.value = ?"  # noqa: S608 - ours
             where.append(f"EXISTS ({inner})")
             parameters += [name, value]
+    if online and not labels:
+        query = f"SELECT {columns} FROM presence l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
+        where, cursor = ["l.is_online"], "l.device_id"
+    elif online is not None:
+        inner = "SELECT 1 FROM presence p WHERE p.device_id = d.device_id AND p.is_online"
+        where.append(f"{'' if online else 'NOT '}EXISTS ({inner})")
     if state is not None:
         where.append("d.state = ?")
         parameters.append(state)

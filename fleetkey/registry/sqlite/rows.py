@@ -16,6 +16,7 @@ from fleetkey.registry.model import (
     KeyStatus,
     ListedSerial,
     Login,
+    Presence,
     Reregistration,
 )
 
@@ -120,8 +121,10 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
     )
 
 
-def device_from(row: tuple[Any, ...], tags: Mapping[str, str], attributes: Mapping[str, str]) -> Device:
-    """Build a device from a row of `DEVICE_COLUMNS`, its tags and its attributes."""
+def device_from(
+    row: tuple[Any, ...], tags: Mapping[str, str], attributes: Mapping[str, str], presence: Presence
+) -> Device:
+    """Build a device from a row of `DEVICE_COLUMNS`, its tags, its attributes and its presence."""
     device_id, serial, state, name, profile, policy, created_at, updated_at = row
     return Device(
         device_id=device_id,
@@ -132,6 +135,7 @@ def device_from(row: tuple[Any, ...], tags: Mapping[str, str], attributes: Mappi
         attributes=attributes,
         profile=profile,
         policy=policy_from(policy),
+        presence=presence,
         created_at=created_at,
         updated_at=updated_at,
     )

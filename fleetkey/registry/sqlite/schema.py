@@ -112,3 +112,20 @@ def _profiles(db: Database) -> None:
         "ALTER TABLE access_keys ADD COLUMN rotated_at INTEGER",
     ):
         db.conn.execute(statement)
+
+
+@migrations(name="0006_presence")
+def _presence(db: Database) -> None:
+    for statement in (
+        """CREATE TABLE presence (
+             device_id TEXT PRIMARY KEY,
+             is_online INTEGER NOT NULL,
+             connected_at INTEGER,
+             disconnected_at INTEGER,
+             last_seen_at INTEGER,
+             address TEXT NOT NULL DEFAULT '',
+             reason TEXT NOT NULL DEFAULT ''
+           ) WITHOUT ROWID""",
+        "CREATE INDEX presence_online ON presence (device_id) WHERE is_online",
+    ):
+        db.conn.execute(statement)

@@ -1,0 +1,142 @@
+"""Who is connected, noted as it happens and recorded in batches; the message path has no part in it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.registry import Presence, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Protocol
+
+    from fleetkey.broker.connection import Connection
+
+    class PresenceStore(Protocol):
+        """Where presence is recorded; `Store` is one."""
+
+        def record_presence(self, entries: Mapping[str, Presence]) -> None:
+            """Record what is known of devices now."""
+            ...
+
+        def end_presence(self, *, reason: str) -> int:
+            """Record that nobody is connected any more."""
+            ...
+
+
+__all__ = ["PresenceRecorder"]
+
+log = structlog.get_logger(__name__)
+
+MAX_NOTED = 100_000
+"""Devices of which something waits to be recorded; then the oldest notes go, which a later one makes up for."""
+BATCH = 1_000
+"""Devices that are recorded in one transaction, so that registrations need not wait for long."""
+NOBODY_LEFT = "server_ended"
+"""The reason of whoever was connected when the server ended without a word."""
+
+
+class PresenceRecorder:
+    """Records connections and their ends every `flush_seconds`, and who was heard of every `seen_seconds`."""
+
+    def __init__(self, store: PresenceStore, *, flush_seconds: float, seen_seconds: float) -> None:
+        self._store = store
+        self._flush_seconds = flush_seconds
+        self._seen_seconds = seen_seconds
+        self._noted: dict[str, Presence] = {}
+        self._connections: dict[str, Connection] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._is_failing = False
+
+    async def start(self) -> None:
+        """Note that nobody is connected yet, and begin to record. Raises `StoreError`."""
+        await asyncio.to_thread(self._store.end_presence, reason=NOBODY_LEFT)
+        self._task = asyncio.create_task(self._run(), name="fleetkey-presence")
+
+    async def close(self) -> None:
+        """Record what is noted, and stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            await self._flush()
+
+    def connected(self, device_id: str, connection: Connection) -> None:
+        """Note that a device is in."""
+        now = _now()
+        self._connections[device_id] = connection
+        self._note(device_id, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
+
+    def disconnected(self, device_id: str, connection: Connection, reason: str) -> None:
+        """Note that a device's connection has ended; an older connection's end says nothing of a newer one."""
+        if self._connections.get(device_id) is not connection:
+            return
+        del self._connections[device_id]
+        before = self._noted.get(device_id)
+        self._note(
+            device_id,
+            Presence(
+                connected_at=before.connected_at if before is not None else None,
+                disconnected_at=_now(),
+                last_seen_at=_seen_at(connection),
+                address=connection.address,
+                reason=reason,
+            ),
+        )
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + self._seen_seconds
+        while True:
+            await asyncio.sleep(self._flush_seconds)
+            if loop.time() >= look_at:
+                look_at = loop.time() + self._seen_seconds
+                await self._look()
+            await self._flush()
+
+    async def _look(self) -> None:
+        """Note when each connected device was heard of, a batch in a turn of the loop."""
+        for ids in _batches(list(self._connections)):
+            for device_id in ids:
+                connection = self._connections.get(device_id)
+                if connection is not None and device_id not in self._noted:
+                    self._note(device_id, Presence(is_online=True, last_seen_at=_seen_at(connection)))
+            await asyncio.sleep(0)
+
+    async def _flush(self) -> None:
+        noted, self._noted = self._noted, {}
+        for ids in _batches(list(noted)):
+            batch = {device_id: noted.pop(device_id) for device_id in ids}
+            try:
+                await asyncio.to_thread(self._store.record_presence, batch)
+            except StoreError as error:
+                if not self._is_failing:
+                    log.error("presence_not_recorded", error=str(error))  # noqa: TRY400 - the message is the whole story
+                self._is_failing = True
+                # What was noted meanwhile is newer.
+                self._noted = {**batch, **noted, **self._noted}
+                return
+            self._is_failing = False
+
+    def _note(self, device_id: str, presence: Presence) -> None:
+        if device_id not in self._noted and len(self._noted) >= MAX_NOTED:
+            with contextlib.suppress(StopIteration):
+                del self._noted[next(iter(self._noted))]
+        self._noted[device_id] = presence
+
+
+def _batches(ids: list[str]) -> Iterable[list[str]]:
+    return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+
+
+def _seen_at(connection: Connection) -> int:
+    hub = connection.hub
+    return int((time.time() - (hub.loop.time() - connection.last_heard)) * 1000)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

@@ -1,0 +1,85 @@
+"""Who is connected, in SQLite: written in batches by the broker, read with the devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.registry.model import Presence
+from fleetkey.registry.sqlite.journal import SqliteJournal
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["PRESENCE_COLUMNS", "SqlitePresence", "presence_of"]
+
+PRESENCE_COLUMNS = "is_online, connected_at, disconnected_at, last_seen_at, address, reason"
+UPSERT = f"""
+INSERT INTO presence (device_id, {PRESENCE_COLUMNS})
+SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM devices WHERE device_id = ?)
+ON CONFLICT (device_id) DO UPDATE SET
+  is_online = excluded.is_online,
+  connected_at = coalesce(excluded.connected_at, connected_at),
+  disconnected_at = coalesce(excluded.disconnected_at, disconnected_at),
+  last_seen_at = coalesce(excluded.last_seen_at, last_seen_at),
+  address = iif(excluded.address = '', address, excluded.address),
+  reason = iif(excluded.is_online, reason, excluded.reason)
+"""  # noqa: S608 - the columns are ours
+
+
+class SqlitePresence(SqliteJournal):
+    """Recording presence. It is no change of the fleet: nothing of it is in the feed or the audit."""
+
+    def record_presence(self, entries: Mapping[str, Presence]) -> None:
+        """Record what is known of devices now, in one transaction; None and empty leave what was known before."""
+        with self._writing() as database:
+            database.conn.executemany(
+                UPSERT,
+                [
+                    (
+                        device_id,
+                        entry.is_online,
+                        entry.connected_at,
+                        entry.disconnected_at,
+                        entry.last_seen_at,
+                        entry.address,
+                        entry.reason,
+                        device_id,
+                    )
+                    for device_id, entry in entries.items()
+                ],
+            )
+
+    def end_presence(self, *, reason: str) -> int:
+        """Record that nobody is connected any more, as of when each was last seen; return how many were."""
+        with self._writing() as database:
+            return int(
+                database.conn.execute(
+                    "UPDATE presence SET is_online = 0, disconnected_at = last_seen_at, reason = ? WHERE is_online",
+                    (reason,),
+                ).rowcount
+            )
+
+    def count_online(self) -> int:
+        """Return how many devices are connected."""
+        with self._reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM presence WHERE is_online").fetchone()[0])
+
+
+def presence_of(connection: sqlite3.Connection, device_ids: Sequence[str]) -> dict[str, Presence]:
+    """Return what is recorded of some devices, at most as many as a query may have variables."""
+    marks = ", ".join("?" * len(device_ids))
+    query = f"SELECT device_id, {PRESENCE_COLUMNS} FROM presence WHERE device_id IN ({marks})"  # noqa: S608 - ours, and marks
+    return {
+        device_id: Presence(
+            is_online=bool(is_online),
+            connected_at=connected_at,
+            disconnected_at=disconnected_at,
+            last_seen_at=last_seen_at,
+            address=address,
+            reason=reason,
+        )
+        for device_id, is_online, connected_at, disconnected_at, last_seen_at, address, reason in connection.execute(
+            query, device_ids
+        )
+    }
