@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -72,6 +73,8 @@ class Authenticator:
         self._verified = verified
         self._failures = failures
         self._index = PrincipalIndex()
+        self.counts: Counter[str] = Counter()
+        """Decided CONNECTs by outcome: `remembered`, `verified`, or the reason of the refusal."""
         self._in_flight: set[_InFlight] = set()
         self._turn = asyncio.Lock()
         self._turns_waiting = 0
@@ -95,7 +98,10 @@ class Authenticator:
         is_limited = self._failures.wait_seconds(bucket) > 0
         outcome = await (self._in_turn(attempt) if is_limited else self._verify(attempt))
         if isinstance(outcome, Refused):
+            self.counts[outcome.reason.value] += 1
             self._note_refusal(attempt, outcome, bucket, is_limited=is_limited)
+        else:
+            self.counts["verified"] += 1
         return outcome
 
     def _note_refusal(self, attempt: ConnectAttempt, outcome: Refused, bucket: str, *, is_limited: bool) -> None:
@@ -119,6 +125,7 @@ class Authenticator:
             or check_claims(attempt, device_id=principal.device_id, scope=principal.scope, sources=principal.sources)
         ):
             return None
+        self.counts["remembered"] += 1
         return Granted(principal)
 
     def on_revoked(self, callback: Callable[[Principal], None]) -> None:

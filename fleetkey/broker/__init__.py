@@ -1,8 +1,9 @@
 """The bundled broker: amqtt, with every promise about who may do what kept."""
 
 from fleetkey.broker.configuration import ListenerName, broker_config
+from fleetkey.broker.counters import Counters
 from fleetkey.broker.fleetkey_broker import FleetkeyBroker
 from fleetkey.broker.limits import Limits
 from fleetkey.broker.presence import PresenceRecorder
 
-__all__ = ["FleetkeyBroker", "Limits", "ListenerName", "PresenceRecorder", "broker_config"]
+__all__ = ["Counters", "FleetkeyBroker", "Limits", "ListenerName", "PresenceRecorder", "broker_config"]

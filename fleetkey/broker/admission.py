@@ -149,5 +149,6 @@ class Admission:
         connection.proceed()
 
     def _refuse(self, connection: Connection, return_code: int) -> None:
+        self.hub.counters.refusals[return_code] += 1
         connection.send(packets.connack(return_code))
         connection.close("refused", is_graceful=True)

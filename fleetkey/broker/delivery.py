@@ -12,6 +12,7 @@ from fleetkey.broker.session import Message, Outgoing, Owed
 
 if TYPE_CHECKING:
     from fleetkey.broker.connection import Connection
+    from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.persistence import BrokerStore
     from fleetkey.broker.retained import RetainedMessages
@@ -32,8 +33,14 @@ class Delivery:
     """Sends and queues QoS 1 and 2 messages, and retained ones, within the bounds of a session."""
 
     def __init__(
-        self, limits: Limits, store: BrokerStore, retained: RetainedMessages, topic_plugins: TopicPlugins
+        self,
+        limits: Limits,
+        store: BrokerStore,
+        retained: RetainedMessages,
+        topic_plugins: TopicPlugins,
+        counters: Counters,
     ) -> None:
+        self._counters = counters
         self._topic_plugins = topic_plugins
         self._limits = limits
         self._store = store
@@ -311,6 +318,8 @@ class Delivery:
             session.queued_messages < self._limits.max_queued_messages
             and session.queued_bytes + message.size <= self._limits.max_queued_bytes
         )
+        if not has_room:
+            self._counters.bounds["max_queued"] += 1
         if not has_room and not session.is_drop_logged:
             session.is_drop_logged = True
             log.warning(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from amqtt.session import Session as AmqttSession
 
     from fleetkey.access import Authenticator, Principal
+    from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.presence import PresenceRecorder
 
@@ -79,6 +80,26 @@ class FleetkeyBroker(Broker):
         authenticator.on_revoked(self._on_revoked)
         authenticator.on_rescoped(self._hub.scopes_changed)
         authenticator.on_ended(self.forget_owner)
+
+    @property
+    def counters(self) -> Counters:
+        """What was counted since the start."""
+        return self._hub.counters
+
+    @property
+    def connection_count(self) -> int:
+        """How many connections there are, admitted or not yet."""
+        return len(self._hub.population.connections)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions there are, connected or not."""
+        return len(self._hub.sessions)
+
+    @property
+    def retained_count(self) -> int:
+        """How many retained messages there are."""
+        return len(self._hub.retained)
 
     def port_of(self, listener: str) -> int | None:
         """Return the port that a listener is bound to; None if there is no such listener."""

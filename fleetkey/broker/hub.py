@@ -11,6 +11,7 @@ import structlog
 
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker import packets
+from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.population import Population
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
@@ -63,15 +64,16 @@ class Hub:
         self.events = events
         self.topic_plugins = topic_plugins
         self.presence: PresenceRecorder | None = None
+        self.counters = Counters()
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         """The loop's time, as of `TICK_SECONDS` ago at most."""
         self.tree = SubscriptionTree()
         self.routes = Routes(self.tree)
         self.retained = RetainedMessages(max_per_owner=limits.max_retained)
-        self.delivery = Delivery(limits, store, self.retained, topic_plugins)
+        self.delivery = Delivery(limits, store, self.retained, topic_plugins, self.counters)
         self.sessions: dict[str, Session] = {}
-        self.population = Population(limits)
+        self.population = Population(limits, self.counters)
         self._logged_bounds: set[tuple[str, ...]] = set()
         self.has_plugins = events.hears_messages or bool(topic_plugins)
         """Whether a plugin hears of messages, or decides about them."""
@@ -133,6 +135,7 @@ class Hub:
         else:
             session.expires_at = time.time() + self.limits.session_expiry_seconds
             self.store.set_expiry(session)
+        self.counters.disconnections[reason or "disconnect"] += 1
         log.info("disconnected", client_id=session.client_id, reason=reason or "disconnect", address=connection.address)
         self.events.disconnected(connection, session)
         if self.presence is not None and principal is not None and principal.device_id is not None:
@@ -297,6 +300,9 @@ class Hub:
         targets = route.targets
         if targets is None:
             targets = connection.renew(route)
+        counters = self.counters
+        counters.messages_received += 1
+        counters.messages_delivered += len(targets)
         if self.has_plugins:
             self.events.published(connection, Message(route.topic, route.topic_bytes, wire[payload_at:], 0))
             targets = self._allowed(targets, route.topic)
@@ -327,6 +333,8 @@ class Hub:
         targets = route.targets
         if targets is None:
             targets = connection.renew(route) if connection is not None else []
+        self.counters.messages_received += connection is not None
+        self.counters.messages_delivered += len(targets)
         if self.has_plugins:
             targets = self._allowed(targets, message.topic)
         wire = b""
@@ -382,7 +390,8 @@ class Hub:
             stream.flush()
 
     def log_bound(self, bound: str, **whose: str) -> None:
-        """Say once that someone reached a bound, not as often as it does."""
+        """Count that someone reached a bound, and say it once, not as often as it does."""
+        self.counters.bounds[bound] += 1
         logged = (bound, *whose.values())
         if logged in self._logged_bounds:
             return

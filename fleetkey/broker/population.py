@@ -10,6 +10,7 @@ from fleetkey.access import address_bucket
 
 if TYPE_CHECKING:
     from fleetkey.broker.connection import Connection
+    from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
 
 __all__ = ["Population"]
@@ -20,8 +21,9 @@ log = structlog.get_logger(__name__)
 class Population:
     """All connections; those that have not proven who they are have bounds of their own, so they keep nobody out."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, counters: Counters) -> None:
         self._limits = limits
+        self._counters = counters
         self.connections: set[Connection] = set()
         self._pending: dict[Connection, float] = {}
         self._pending_per_address: dict[str, int] = {}
@@ -38,6 +40,7 @@ class Population:
             ("max_connections_per_address", self._per_address.get(bucket, 0), limits.max_connections_per_address),
         ):
             if most and count >= most:
+                self._counters.bounds[bound] += 1
                 if bound not in self._reached:
                     self._reached.add(bound)
                     log.warning("bound_reached", bound=bound, address=connection.address)

@@ -12,6 +12,7 @@ from amqtt.errors import BrokerError
 from fleetkey.access import build_authenticator, build_hash_pool
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, PresenceRecorder, broker_config
 from fleetkey.cli.errors import CommandError
+from fleetkey.cli.metrics import Metrics
 from fleetkey.config import parse_address
 from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
 from fleetkey.registry import ChangeFollower, NotFoundError, StoreError, is_device_id, open_store
@@ -92,7 +93,11 @@ class Runtime:
             self._broker = None
             msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
             raise CommandError(msg) from None
+        metrics = Metrics(
+            registrar=self._registrar, authenticator=self._authenticator, pool=self._pool, broker=self._broker
+        )
         app = build_app(
+            render_metrics=metrics.render,
             settings=settings,
             registrar=self._registrar,
             endpoint=self.mqtt_endpoint(),

@@ -70,6 +70,8 @@ class HttpSettings(Table):
     """HTTP connections and requests at once; above it the answer is 503."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     """How long a request body may take to arrive; then 408."""
+    metrics: Literal["off", "loopback", "open"] = "loopback"
+    """Who may read `GET /metrics`: nobody, clients on this machine that came through no proxy, or everybody."""
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

@@ -12,12 +12,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from fleetkey import __version__
 from fleetkey.access import HashPoolFullError
 from fleetkey.registration.body import BodyError, read_body
+from fleetkey.registration.metrics import metrics_handler
 from fleetkey.registration.openapi import HEALTH_RESPONSES, REGISTER_RESPONSES, RegisterOperation
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registration.problems import problem, problem_from_exception
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.handlers import HTTPRouteHandler
+
     from fleetkey.access import HashPool
     from fleetkey.config import Settings
     from fleetkey.registration.endpoint import MqttEndpoint
@@ -33,9 +38,15 @@ OVERLOAD_RETRY_SECONDS = 2
 
 
 def build_app(
-    *, settings: Settings, registrar: Registrar, endpoint: MqttEndpoint, store: Store, pool: HashPool
+    *,
+    settings: Settings,
+    registrar: Registrar,
+    endpoint: MqttEndpoint,
+    store: Store,
+    pool: HashPool,
+    render_metrics: Callable[[], bytes] | None = None,
 ) -> Litestar:
-    """Return the application: `POST /register`, `GET /health`, `GET /schema/openapi.json`."""
+    """Return the application: `POST /register`, `GET /health`, `GET /metrics`, `GET /schema/openapi.json`."""
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
@@ -63,8 +74,11 @@ def build_app(
             return problem(503, "The registry can't be read.", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
         return Response({"status": "ok", "version": __version__}, headers=NO_STORE)
 
+    handlers: list[HTTPRouteHandler] = [register, health]
+    if render_metrics is not None and settings.http.metrics != "off":
+        handlers.append(metrics_handler(render_metrics, settings.http.metrics))
     return Litestar(
-        route_handlers=[register, health],
+        route_handlers=handlers,
         exception_handlers={HTTPException: problem_from_exception, Exception: problem_from_exception},
         openapi_config=OpenAPIConfig(
             title="Fleetkey registration",

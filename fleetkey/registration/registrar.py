@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -81,6 +82,8 @@ class Registrar:
         self._serials = AttemptLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
+        self.counts: Counter[str] = Counter()
+        """Registrations by outcome: `issued`, `pending`, or why not."""
         # A refused flood is audited once a minute and source, so that it can't fill the disk.
         self._limit_notes = AttemptLimiter(limit=1, window_seconds=60, max_tracked=settings.max_tracked)
 
@@ -90,6 +93,7 @@ class Registrar:
         wait = self._addresses.admit(bucket)
         if not wait:
             return None
+        self.counts["too_many_from_address"] += 1
         if not self._limit_notes.admit(f"address {bucket}"):
             await self.note_refusal("too_many_from_address", address=address)
         return Limited(retry_after_seconds=wait)
@@ -102,6 +106,7 @@ class Registrar:
             await self.note_refusal("malformed_serial", address=address)
             return Malformed(detail=str(error))
         if wait := self._serials.admit(serial):
+            self.counts["too_many_for_serial"] += 1
             if not self._limit_notes.admit(f"serial {serial}"):
                 await self.note_refusal("too_many_for_serial", address=address, serial=serial)
             return Limited(retry_after_seconds=wait)
@@ -117,14 +122,18 @@ class Registrar:
                 return NotAllowed()
             return await self._pool.run(self._issue, serial, address, granted)
         except HashPoolFullError:
+            self.counts["overloaded"] += 1
             log.warning("registration_overloaded", pending=self._pool.pending)
             return Unavailable()
         except StoreError as error:
+            self.counts["registry_unreadable"] += 1
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
             return Unavailable()
 
     async def note_refusal(self, reason: str, *, address: str, serial: str | None = None) -> None:
         """Audit a refusal; when even that fails, the log has it and the refusal stands."""
+        if not reason.startswith("too_many_"):
+            self.counts[reason] += 1
         log.info("registration_refused", reason=reason, address=address)
         entry = AuditEntry(
             actor="device", action="register", outcome="refused", reason=reason, address=address, serial=serial
@@ -190,6 +199,7 @@ class Registrar:
         )
         match result:
             case KeyIssued(device=device, created=created):
+                self.counts["issued"] += 1
                 log.info("registration_issued", device_id=device.device_id, created=created, address=address)
                 try:
                     templates = self._templates.of_policy(device.policy)
@@ -205,9 +215,11 @@ class Registrar:
                     subscribe=scope.subscribe,
                 )
             case IssuePending(device=device):
+                self.counts["pending"] += 1
                 log.info("registration_pending", device_id=device.device_id, address=address)
                 return Pending(retry_after_seconds=settings.approval_retry_seconds)
             case IssueDenied(device=device, reason=reason):
+                self.counts[reason] += 1
                 log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
                 return NotAllowed(is_conflict=reason == "already_registered")
 

@@ -1,0 +1,90 @@
+"""What Prometheus is told: read from the parts' own counters when it asks, so that counting costs them nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from fleetkey import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from fleetkey.access import Authenticator, HashPool
+    from fleetkey.broker import FleetkeyBroker
+    from fleetkey.registration import Registrar
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """Renders everything that is counted, in the text format of Prometheus."""
+
+    def __init__(
+        self, *, registrar: Registrar, authenticator: Authenticator, pool: HashPool, broker: FleetkeyBroker
+    ) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        self._registry.register(_Fleet(registrar, authenticator, pool, broker))
+
+    def render(self) -> bytes:
+        """Return all metrics as of now."""
+        return generate_latest(self._registry)
+
+
+class _Fleet(Collector):
+    def __init__(
+        self, registrar: Registrar, authenticator: Authenticator, pool: HashPool, broker: FleetkeyBroker
+    ) -> None:
+        self._registrar = registrar
+        self._authenticator = authenticator
+        self._pool = pool
+        self._broker = broker
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric."""
+        broker, counted = self._broker, self._broker.counters
+        info = GaugeMetricFamily("fleetkey_info", "The version, as a label.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        yield _by(
+            "fleetkey_registrations",
+            "Registrations by outcome or reason of refusal.",
+            "outcome",
+            self._registrar.counts,
+        )
+        yield _by("fleetkey_logins", "Decided CONNECTs by outcome.", "outcome", self._authenticator.counts)
+        yield _gauge("fleetkey_hash_queue", "Calls that run in the hash threads or wait for one.", self._pool.pending)
+        yield _gauge("fleetkey_mqtt_connections", "Open connections, admitted or not yet.", broker.connection_count)
+        yield _gauge("fleetkey_mqtt_sessions", "Sessions, connected or waiting.", broker.session_count)
+        yield _gauge("fleetkey_mqtt_retained_messages", "Retained messages.", broker.retained_count)
+        yield CounterMetricFamily(
+            "fleetkey_mqtt_messages_received", "Messages that were taken.", counted.messages_received
+        )
+        yield CounterMetricFamily(
+            "fleetkey_mqtt_messages_delivered",
+            "Receivers that messages were passed on to or queued for.",
+            counted.messages_delivered,
+        )
+        yield CounterMetricFamily("fleetkey_mqtt_connects", "CONNECTs that were accepted.", counted.connections)
+        refusals = {str(code): count for code, count in dict(counted.refusals).items()}
+        yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
+        yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
+        yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
+
+
+def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in sorted(dict(counts).items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, text: str, value: int) -> Metric:
+    return GaugeMetricFamily(name, text, value)

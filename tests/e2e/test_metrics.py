@@ -1,0 +1,96 @@
+"""Metrics: what happens on a running server is counted, and shown to whom the setting says."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.attack import Wire, running
+from tests.support.raw_mqtt import connect, publish
+from tests.support.waiting import eventually
+from tests.unit.docs.docs_pages import DOCS, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.fleet import Fleet
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a server."""
+    with running(tmp_path_factory.mktemp("server"), max_subscriptions_per_device=1) as fleet:
+        yield fleet
+
+
+def _metrics(fleet: Fleet, **headers: str) -> dict[tuple[str, str], float]:
+    answer = httpx.get(f"{fleet.server.url}/metrics", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, "".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_what_is_counted(fleet: Fleet) -> None:
+    """Registrations, logins, messages, ends and bounds are counted as they happen."""
+    before = _metrics(fleet)
+    device = fleet.device()
+    httpx.post(f"{fleet.server.url}/register", json={"serial": "SN-nobody-listed"})
+    with Wire(fleet) as wire:
+        assert wire.return_code(connect(device.client_id, username=device.key, password="0" * 64)) == 5
+    for _ in range(2):
+        with Wire(fleet) as wire:
+            wire.enter(device).subscribe(device.topic("a"))
+            assert wire.subscribe(device.topic("b")) == [0x80]
+            wire.send(publish(device.topic("a"), b"x") * 3)
+            assert len(wire.hear(3)) == 3
+            wire.leave()
+
+    def grown(name: str, label: str = "") -> float:
+        return _metrics(fleet).get((name, label), 0) - before.get((name, label), 0)
+
+    assert eventually(lambda: grown("fleetkey_mqtt_disconnects_total", "disconnect") == 2)
+    assert grown("fleetkey_registrations_total", "issued") == 1
+    assert grown("fleetkey_registrations_total", "allowlist:not_listed") == 1
+    assert grown("fleetkey_logins_total", "verified") == 1
+    assert grown("fleetkey_logins_total", "remembered") == 1
+    assert grown("fleetkey_logins_total", "wrong_secret") == 1
+    assert grown("fleetkey_mqtt_refusals_total", "5") == 1
+    assert grown("fleetkey_mqtt_messages_received_total") == 6
+    assert grown("fleetkey_mqtt_messages_delivered_total") == 6
+    assert grown("fleetkey_mqtt_connects_total") == 2
+    assert grown("fleetkey_mqtt_bounds_reached_total", "max_subscriptions") == 2
+    with Wire(fleet) as wire:
+        wire.enter(device)
+        assert _metrics(fleet)["fleetkey_mqtt_sessions", ""] == before["fleetkey_mqtt_sessions", ""] + 1
+
+
+def test_names_in_the_reference(fleet: Fleet) -> None:
+    """Every metric of ours is explained, and no other."""
+    shown = {name for name, _ in _metrics(fleet) if name.startswith("fleetkey_") and not name.endswith("_created")}
+    page = (DOCS / "reference/metrics.md").read_text()
+    named = {cells[0].strip("`") for cells in rows(page) if re.match(r"`fleetkey_", cells[0])}
+    assert shown <= named
+    # One without a label's value yet has no sample.
+    assert {name for name in named - shown if not name.endswith("_total")} == set()
+
+
+def test_not_through_a_proxy(fleet: Fleet) -> None:
+    """By default what came through a proxy is refused, wherever it says that it came from."""
+    for header in ("X-Forwarded-For", "Forwarded"):
+        assert httpx.get(f"{fleet.server.url}/metrics", headers={header: "127.0.0.1"}).status_code == 403
+
+
+@pytest.mark.parametrize(("access", "status"), [("off", 404), ("open", 200)])
+def test_setting(tmp_path_factory: pytest.TempPathFactory, access: str, status: int) -> None:
+    """`off` has no such address; `open` answers whoever asks."""
+    with running(tmp_path_factory.mktemp("server"), environment={"FLEETKEY_HTTP__METRICS": access}) as fleet:
+        url = f"{fleet.server.url}/metrics"
+        assert httpx.get(url, headers={"X-Forwarded-For": "192.0.2.1"}).status_code == status
