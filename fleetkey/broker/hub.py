@@ -194,6 +194,7 @@ class Hub:
             return
         log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=is_resumed)
         self.events.connected(session)
+        self.counters.connections += 1
         if (
             self.presence is not None
             and connection.principal is not None
