@@ -3,7 +3,7 @@
 from fleetkey.access.authenticator import Authenticator
 from fleetkey.access.errors import AccessError, HashPoolFullError, SharedSecretError, TemplateError, UnsafeValueError
 from fleetkey.access.hashing import HashPool, hash_secret, new_secret, verify_secret
-from fleetkey.access.limits import AttemptLimiter, address_bucket
+from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
 from fleetkey.access.outcome import ConnectAttempt, Granted, Refusal, Refused
 from fleetkey.access.principal import Principal
 from fleetkey.access.proofs import GroupSecrets, read_shared_secret
@@ -22,6 +22,7 @@ __all__ = [
     "ConnectAttempt",
     "Granted",
     "GroupSecrets",
+    "GrowingDelays",
     "HashPool",
     "HashPoolFullError",
     "Principal",

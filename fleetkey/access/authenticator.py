@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access.errors import HashPoolFullError
-from fleetkey.access.limits import address_bucket
+from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
 from fleetkey.access.outcome import Granted, Refusal, Refused
 from fleetkey.access.principal import Principal
 from fleetkey.access.principals import PrincipalIndex
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fleetkey.access.hashing import HashPool
-    from fleetkey.access.limits import AttemptLimiter
     from fleetkey.access.outcome import ConnectAttempt
     from fleetkey.access.scope import TopicScope
     from fleetkey.access.verification import Verification
@@ -34,6 +33,11 @@ log = structlog.get_logger(__name__)
 NOT_THE_CLIENTS_FAULT = frozenset({Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE})
 MAX_TURNS_WAITING = 100
 """Attempts from addresses over their limit that wait for their turn at once."""
+FIRST_DELAY_SECONDS = 0.1
+"""How long the first refusal over a limit of failures waits; each further one waits twice as long."""
+MAX_DELAY_SECONDS = 5.0
+MAX_DELAYED = 1_000
+"""Refusals that wait at once; further ones are answered at once."""
 MAX_STALE_RETRIES = 3
 HARMLESS = frozenset(
     {
@@ -66,12 +70,24 @@ class Authenticator:
     """
 
     def __init__(
-        self, verification: Verification, pool: HashPool, verified: VerifiedSecrets, failures: AttemptLimiter
+        self,
+        verification: Verification,
+        pool: HashPool,
+        verified: VerifiedSecrets,
+        failures: AttemptLimiter,
+        key_failures: AttemptLimiter | None = None,
     ) -> None:
         self._verification = verification
         self._pool = pool
         self._verified = verified
         self._failures = failures
+        self._key_failures = (
+            key_failures if key_failures is not None else AttemptLimiter(limit=0, window_seconds=60, max_tracked=1)
+        )
+        self._delays = GrowingDelays(
+            first_seconds=FIRST_DELAY_SECONDS, most_seconds=MAX_DELAY_SECONDS, max_tracked=failures.max_tracked
+        )
+        self._delayed = 0
         self._index = PrincipalIndex()
         self.counts: Counter[str] = Counter()
         """Decided CONNECTs by outcome: `remembered`, `verified`, or the reason of the refusal."""
@@ -94,12 +110,13 @@ class Authenticator:
         remembered = self.remembered(attempt)
         if remembered is not None:
             return remembered
-        bucket = address_bucket(attempt.address)
-        is_limited = self._failures.wait_seconds(bucket) > 0
+        bucket, key = address_bucket(attempt.address), attempt.username or ""
+        is_limited = self._failures.wait_seconds(bucket) > 0 or self._key_failures.wait_seconds(key) > 0
         outcome = await (self._in_turn(attempt) if is_limited else self._verify(attempt))
         if isinstance(outcome, Refused):
             self.counts[outcome.reason.value] += 1
             self._note_refusal(attempt, outcome, bucket, is_limited=is_limited)
+            await self._delay(outcome, bucket, key)
         else:
             self.counts["verified"] += 1
         return outcome
@@ -107,12 +124,30 @@ class Authenticator:
     def _note_refusal(self, attempt: ConnectAttempt, outcome: Refused, bucket: str, *, is_limited: bool) -> None:
         if outcome.reason not in NOT_THE_CLIENTS_FAULT:
             self._failures.count(bucket)
+            if attempt.username:
+                self._key_failures.count(attempt.username)
         if is_limited:
             # A flood must not become a flood of log lines; the line that said the limit was reached stands for it.
             return
         log.info("login_refused", reason=outcome.reason.value, address=attempt.address, code=outcome.return_code)
         if self._failures.wait_seconds(bucket):
             log.warning("login_failures_limited", address=bucket)
+
+    async def _delay(self, refused: Refused, bucket: str, key: str) -> None:
+        """Let a refusal over a limit wait, twice as long each time; a good key waits for nothing of this."""
+        delay = 0.0
+        for limiter, kind, name in ((self._failures, "address", bucket), (self._key_failures, "key", key)):
+            if refused.reason not in NOT_THE_CLIENTS_FAULT and limiter.wait_seconds(name):
+                delay = max(delay, self._delays.next_seconds(f"{kind} {name}"))
+            else:
+                self._delays.reset(f"{kind} {name}")
+        if not delay or self._delayed >= MAX_DELAYED:
+            return
+        self._delayed += 1
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._delayed -= 1
 
     def remembered(self, attempt: ConnectAttempt) -> Granted | None:
         """Decide at once if the secret was verified lately and everything else is right; None: look further."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AttemptLimiter", "address_bucket"]
+__all__ = ["AttemptLimiter", "GrowingDelays", "address_bucket"]
 
 IPV6_PREFIX = 64
 
@@ -30,9 +30,9 @@ class AttemptLimiter:
         max_tracked: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.max_tracked = max_tracked
         self._limit = limit
         self._window_seconds = window_seconds
-        self._max_tracked = max_tracked
         self._clock = clock
         self._attempts: OrderedDict[str, deque[float]] = OrderedDict()
 
@@ -53,7 +53,7 @@ class AttemptLimiter:
             return
         attempts = self._attempts.get(name)
         if attempts is None:
-            if len(self._attempts) >= self._max_tracked:
+            if len(self._attempts) >= self.max_tracked:
                 self._attempts.popitem(last=False)
             attempts = self._attempts[name] = deque(maxlen=self._limit)
         else:
@@ -69,6 +69,36 @@ class AttemptLimiter:
         else:
             self.count(name)
         return wait
+
+
+class GrowingDelays:
+    """Delays that double with every attempt of a name, for each of up to `max_tracked` names.
+
+    The name that was seen least recently is forgotten first.
+    """
+
+    def __init__(self, *, first_seconds: float, most_seconds: float, max_tracked: int) -> None:
+        self._first_seconds = first_seconds
+        self._most_seconds = most_seconds
+        self._max_tracked = max_tracked
+        self._delays: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many names are tracked."""
+        return len(self._delays)
+
+    def next_seconds(self, name: str) -> float:
+        """Return the delay of one more attempt."""
+        delay = self._delays.pop(name, 0.0)
+        if len(self._delays) >= self._max_tracked:
+            self._delays.popitem(last=False)
+        delay = min(self._most_seconds, 2 * delay or self._first_seconds)
+        self._delays[name] = delay
+        return delay
+
+    def reset(self, name: str) -> None:
+        """Begin anew with the first delay."""
+        self._delays.pop(name, None)
 
 
 @lru_cache(maxsize=10_000)

@@ -42,4 +42,5 @@ def build_authenticator(settings: Settings, store: Store, pool: HashPool) -> Aut
         AttemptLimiter(
             limit=access.max_failures_per_address_per_minute, window_seconds=60, max_tracked=access.max_tracked
         ),
+        AttemptLimiter(limit=access.max_failures_per_key_per_minute, window_seconds=60, max_tracked=access.max_tracked),
     )

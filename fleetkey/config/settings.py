@@ -239,8 +239,10 @@ class AccessSettings(Table):
     max_failures_per_address_per_minute: Count = 60
     """Failed logins from one address (IPv6: one /64) before its further unknown secrets are checked one at a time;
     0 = no limit."""
+    max_failures_per_key_per_minute: Count = 20
+    """Failed logins with one key before further ones are checked one at a time; 0 = no limit."""
     max_tracked: Positive = 10_000
-    """Addresses whose failed logins are remembered at once; the least recent is forgotten first."""
+    """Addresses, and keys, whose failed logins are remembered at once; the least recent is forgotten first."""
 
 
 class StoreSettings(Table):

@@ -206,7 +206,7 @@ class BrokerDriver:
             http={"bind": "127.0.0.1:0"},
             mqtt={"bind": "127.0.0.1:0", "ws_bind": "127.0.0.1:0", "max_inflight": MAX_INFLIGHT},
             topics={"publish": TEMPLATES, "subscribe": TEMPLATES},
-            access={"max_failures_per_address_per_minute": 0},
+            access={"max_failures_per_address_per_minute": 0, "max_failures_per_key_per_minute": 0},
         )
         self._server = BackgroundServer(settings).__enter__()
 

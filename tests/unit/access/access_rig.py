@@ -12,6 +12,7 @@ from fleetkey.access import (
     Authenticator,
     ConnectAttempt,
     Granted,
+    GrowingDelays,
     HashPool,
     Principal,
     TopicTemplates,
@@ -104,6 +105,8 @@ class World:
         pattern: str = "devices/{device_id}/#",
         cache_seconds: float = 3_600,
         max_failures: int = 0,
+        max_key_failures: int = 0,
+        first_delay_seconds: float = 0.001,
         max_tracked: int = 100,
         max_pending: int = 500,
         max_scope_devices: int = 10,
@@ -124,6 +127,10 @@ class World:
             pool,
             VerifiedSecrets(seconds=cache_seconds, max_entries=1_000, clock=clock),
             failures,
+            AttemptLimiter(limit=max_key_failures, window_seconds=60, max_tracked=max_tracked, clock=clock),
+        )
+        authenticator._delays = GrowingDelays(
+            first_seconds=first_delay_seconds, most_seconds=10 * first_delay_seconds, max_tracked=max_tracked
         )
         world = cls(store=store, clock=clock, pool=pool, authenticator=authenticator, failures=failures)
         authenticator.on_revoked(world.revoked.append)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetkey.access import AttemptLimiter, address_bucket
+from fleetkey.access import AttemptLimiter, GrowingDelays, address_bucket
 from tests.unit.registry.store_rig import FakeClock
 
 WINDOW = 60.0
@@ -140,3 +140,24 @@ def test_address_bucket(address: str, bucket: str) -> None:
 def test_address_bucket_any_text(text: str) -> None:
     """No text raises."""
     assert isinstance(address_bucket(text), str)
+
+
+def test_growing_delays() -> None:
+    """Each is twice the one before up to the most, for each name on its own; a reset begins anew."""
+    delays = GrowingDelays(first_seconds=0.5, most_seconds=3, max_tracked=10)
+    assert [delays.next_seconds("a") for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    assert delays.next_seconds("b") == 0.5
+    delays.reset("a")
+    delays.reset("never seen")
+    assert delays.next_seconds("a") == 0.5
+
+
+def test_growing_delays_memory() -> None:
+    """So many names are tracked at most; the least recent is forgotten first."""
+    delays = GrowingDelays(first_seconds=1, most_seconds=100, max_tracked=3)
+    for name in "abcab":
+        delays.next_seconds(name)
+    for name in "de":
+        delays.next_seconds(name)
+    assert len(delays) == 3
+    assert (delays.next_seconds("b"), delays.next_seconds("a")) == (4, 1)

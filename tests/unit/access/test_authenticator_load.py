@@ -152,6 +152,41 @@ async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcr
     assert isinstance(outcome, Granted)
 
 
+async def test_refusals_over_the_limit_wait(make_world: WorldFactory) -> None:
+    """Each refusal of a flood waits; a good key from the same address, and another key, wait for nothing of it."""
+    world = make_world(max_failures=LIMIT, first_delay_seconds=3_600)
+    credentials = world.device()
+    await _fail(world, LIMIT - 1)
+    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(10)]
+    outcome = await asyncio.wait_for(world.authenticator.authenticate(credentials.attempt(address=FLOODED)), SECONDS)
+    assert isinstance(outcome, Granted)
+    await until(lambda: world.authenticator._delayed == len(flood))
+    assert not any(task.done() for task in flood)
+    for task in flood:
+        task.cancel()
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert world.authenticator._delayed == 0
+
+
+async def test_key_over_the_limit(make_world: WorldFactory) -> None:
+    """Failures with one key from everywhere slow that key's further failures, not the device that knows its secret."""
+    world = make_world(max_key_failures=LIMIT, first_delay_seconds=3_600)
+    credentials, other = world.device(), world.device("S2")
+    for number in range(LIMIT - 1):
+        attempt = credentials.attempt(address=f"198.51.100.{number}", password=WRONG)
+        assert await world.authenticator.authenticate(attempt) == Refused(Refusal.WRONG_SECRET)
+    slowed = asyncio.create_task(
+        world.authenticator.authenticate(credentials.attempt(address="203.0.113.9", password=WRONG))
+    )
+    await until(lambda: world.authenticator._delayed == 1)
+    for good in (credentials, other):
+        assert await asyncio.wait_for(world.connect(good), SECONDS)
+    refused = await asyncio.wait_for(world.authenticator.authenticate(other.attempt(password=WRONG)), SECONDS)
+    assert refused == Refused(Refusal.WRONG_SECRET)
+    slowed.cancel()
+    await asyncio.gather(slowed, return_exceptions=True)
+
+
 async def test_failures_memory(make_world: WorldFactory) -> None:
     """However many addresses fail, so many are remembered at most; a /64 counts as one address."""
     world = make_world(max_failures=LIMIT, max_tracked=5)

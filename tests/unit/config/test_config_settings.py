@@ -44,6 +44,7 @@ def test_defaults_are_closed() -> None:
         ("registration.refuse_status", 400),
         ("access.bcrypt_rounds", 4),
         ("access.max_failures_per_address_per_minute", 60),
+        ("access.max_failures_per_key_per_minute", 20),
         ("topics.preset", "default"),
     ],
 )
