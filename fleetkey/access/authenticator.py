@@ -199,14 +199,13 @@ class Authenticator:
                     if change.kind is ChangeKind.DEVICE_DELETED:
                         self._end(change.device_id)
                         # Another device may come to have its serial, and so its topics.
-                        self._look_again(principal.key for principal in self._index.applications())
+                        self._look_again(self._followers())
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
                     self._look_again([change.key])
                 case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
                     tagged = self._index.of_device(change.device_id)
-                    followers = [found for found in self._index.applications() if found.follows_devices]
-                    self._look_again(principal.key for principal in (*tagged, *followers))
+                    self._look_again([*(principal.key for principal in tagged), *self._followers()])
                 case ChangeKind.RESET:
                     self._verified.clear()
                     self._look_again(principal.key for principal in self._index.all())
@@ -306,6 +305,10 @@ class Authenticator:
     def _end(self, owner: str) -> None:
         for listener in self._ending_listeners:
             listener(owner)
+
+    def _followers(self) -> list[str]:
+        """Return the application keys in use whose scope comes from the devices."""
+        return [principal.key for principal in self._index.applications() if principal.follows_devices]
 
     def _look_again(self, keys: Iterable[str]) -> None:
         self._to_recheck.update(dict.fromkeys(key for key in keys if self._index.by_key(key) is not None))
