@@ -45,6 +45,7 @@ HARMLESS = frozenset(
         ChangeKind.DEVICE_CREATED,
         ChangeKind.DEVICE_DESCRIBED,
         ChangeKind.DEVICE_ENABLED,
+        ChangeKind.DEVICE_PENDING,
         ChangeKind.KEY_CONNECTED,
         ChangeKind.KEY_ISSUED,
     }

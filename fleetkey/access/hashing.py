@@ -118,13 +118,18 @@ class HashPool:
         """How many calls run or wait."""
         return self._pending
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a further call would fail at once."""
+        return self._is_closed or self._pending >= self._max_pending
+
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run blocking work in a thread.
 
         Raises:
             HashPoolFullError: too much is waiting; refuse the client for now.
         """
-        if self._is_closed or self._pending >= self._max_pending:
+        if self.is_full:
             msg = "the pool is closed" if self._is_closed else f"{self._pending} calls are waiting"
             raise HashPoolFullError(msg)
         # The count goes down when the work ends, not when its caller gives up: a cancelled login still costs a thread.

@@ -69,6 +69,8 @@ class FleetkeyBroker(Broker):
             msg = f"can't open {store_path}: {error}"
             raise BrokerError(msg) from error
         self._store_path = store_path
+        self.tls_contexts: list[ssl.SSLContext] = []
+        """Those of the listeners that speak TLS, once they listen: so that certificates can be changed."""
         self._views = SessionViews()
         admission = Admission(authenticator, self.plugins_manager, self._views)
         events = Events(self.plugins_manager, self._views)
@@ -200,6 +202,8 @@ class FleetkeyBroker(Broker):
             address, port = self._split_bindaddr_port(listener.bind, 1883)
             host = address.strip("[]") if address else None
             context = self._create_ssl_context(listener) if listener.ssl else None
+            if context is not None:
+                self.tls_contexts.append(context)
             if listener.type == ListenerType.WS:
                 instance: Any = await serve_websockets(self._hub, name, host, port, context)
             else:

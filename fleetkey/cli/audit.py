@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, opened_store
+from fleetkey.cli.audit_export import ExportFormat, export_audit
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, opened_management
 from fleetkey.cli.output import audit_fields, print_json, print_list
+from fleetkey.management import AuditService, InvalidRequestError, parse_moment
+from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
-    from fleetkey.registry import AuditRecord, Store
+    from fleetkey.registry import AuditRecord
 
-__all__ = ["audit"]
+__all__ = ["app"]
 
 POLL_SECONDS = 0.3
-PAGE = 500
 COLUMNS = (
     ("at", 24),
     ("actor", 14),
@@ -29,14 +33,49 @@ COLUMNS = (
     ("address", 15),
 )
 
+app = typer.Typer(invoke_without_command=True)
 
+PANEL = "Filters"
+ActorOption = Annotated[
+    str | None,
+    typer.Option("--actor", help="Who: `device`, `server`, `cli:USER`; `cli` is every user.", rich_help_panel=PANEL),
+]
+ActionOption = Annotated[str | None, typer.Option("--action", help="What, such as `register`.", rich_help_panel=PANEL)]
+OutcomeOption = Annotated[
+    str | None, typer.Option("--outcome", help="`ok`, `refused` or `pending`.", rich_help_panel=PANEL)
+]
+AddressOption = Annotated[str | None, typer.Option("--address", help="From where.", rich_help_panel=PANEL)]
+SerialOption = Annotated[str | None, typer.Option("--serial", help="Of a serial.", rich_help_panel=PANEL)]
+DeviceOption = Annotated[str | None, typer.Option("--device", metavar="ID", help="Of a device.", rich_help_panel=PANEL)]
+KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Of a key.", rich_help_panel=PANEL)]
+SinceOption = Annotated[
+    str | None,
+    typer.Option("--since", metavar="WHEN", help="From then on: `24h` ago, or a date.", rich_help_panel=PANEL),
+]
+UntilOption = Annotated[
+    str | None, typer.Option("--until", metavar="WHEN", help="Before then, likewise.", rich_help_panel=PANEL)
+]
+
+
+@app.callback()
 def audit(
+    context: typer.Context,
+    *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on and print what is added, until Ctrl-C.")
     ] = False,
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=0, max=1_000_000, help="How many of the newest to print.")
     ] = 100,
+    actor: ActorOption = None,
+    action: ActionOption = None,
+    outcome: OutcomeOption = None,
+    address: AddressOption = None,
+    serial: SerialOption = None,
+    device: DeviceOption = None,
+    key: KeyOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
@@ -45,27 +84,101 @@ def audit(
 
     JSON: an array; with `--follow`, one object a line.
 
-    Example: fleetkey audit --follow --json
+    Examples:
+        fleetkey audit --follow --json
+
+        fleetkey audit --action register --outcome refused --since 24h
     """
-    with opened_store(config, data_dir) as store:
-        newest = store.last_audit(limit) if limit else []
+    if context.invoked_subcommand is not None:
+        return
+    wanted = AuditFilter(
+        actor=actor,
+        action=action,
+        outcome=outcome,
+        address=address,
+        serial=serial,
+        device_id=device,
+        key=key,
+        since=_moment(since, "since"),
+        until=_moment(until, "until"),
+    )
+    if follow and until is not None:
+        raise InvalidRequestError("until", "--follow has no end; leave --until out")
+    with opened_management(config, data_dir) as management:
+        position = management.audit.position()
+        newest = management.audit.newest(wanted, limit=limit)
         if not follow:
             print_list((audit_fields(record) for record in newest), COLUMNS, as_json=as_json)
             return
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(store, newest, as_json=as_json)
+            for record in newest:
+                _print_record(record, as_json=as_json)
+            _follow(management.audit, wanted, max(position, newest[-1].seq if newest else 0), as_json=as_json)
 
 
-def _follow(store: Store, newest: list[AuditRecord], *, as_json: bool) -> None:
-    position = newest[-1].seq if newest else max((record.seq for record in store.last_audit(1)), default=0)
-    page = newest
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, or - for standard output.")],
+    *,
+    export_format: Annotated[
+        ExportFormat | None,
+        typer.Option("--format", help="JSON lines or CSV; without it, by the file's name: .csv is CSV."),
+    ] = None,
+    actor: ActorOption = None,
+    action: ActionOption = None,
+    outcome: OutcomeOption = None,
+    address: AddressOption = None,
+    serial: SerialOption = None,
+    device: DeviceOption = None,
+    key: KeyOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write audit entries to a new file, oldest first; all of them, or those that match.
+
+    In CSV, a value that a spreadsheet would take for a formula gets an apostrophe in front; JSON lines are exact.
+
+    Examples:
+        fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01
+
+        fleetkey audit export - --format csv --actor cli
+    """
+    wanted = AuditFilter(
+        actor=actor,
+        action=action,
+        outcome=outcome,
+        address=address,
+        serial=serial,
+        device_id=device,
+        key=key,
+        since=_moment(since, "since"),
+        until=_moment(until, "until"),
+    )
+    chosen = export_format or (ExportFormat.CSV if file.suffix.lower() == ".csv" else ExportFormat.JSONL)
+    with opened_management(config, data_dir) as management:
+        count = export_audit(management.audit, wanted, file, chosen)
+    if str(file) == "-":
+        return
+    if as_json:
+        print_json({"exported": count, "file": str(file), "format": chosen.value})
+    else:
+        print(f"exported {count} entries to {file}")
+
+
+def _moment(text: str | None, field: str) -> int | None:
+    return None if text is None else parse_moment(text, now=datetime.now(UTC), field=field)
+
+
+def _follow(service: AuditService, wanted: AuditFilter, position: int, *, as_json: bool) -> None:
     while True:
-        for record in page:
+        records, position, has_more = service.follow(wanted, after=position)
+        for record in records:
             _print_record(record, as_json=as_json)
-            position = record.seq
-        if len(page) < PAGE:
+        if not has_more:
             time.sleep(POLL_SECONDS)
-        page = store.list_audit(after=position, limit=PAGE)
 
 
 def _print_record(record: AuditRecord, *, as_json: bool) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 import stat
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import typer
 
 from fleetkey.access import GroupSecrets, SharedSecretError, TemplateError, TopicTemplates, read_shared_secret
+from fleetkey.cli.doctor_operations import backup_age, certificates, disk_space, webhook_progress, webhooks
+from fleetkey.cli.findings import Finding, Verdict
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
 from fleetkey.cli.output import print_json
 from fleetkey.config import SettingsError, parse_address
@@ -23,7 +23,6 @@ from fleetkey.registry import StoreError, open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from fleetkey.config import Settings
 
@@ -34,26 +33,10 @@ CLOCK_SLACK_SECONDS = 300
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One check; for anything but ok, `advice` says what to do."""
-
-    check: str
-    verdict: Verdict
-    detail: str
-    advice: str = ""
-
-
 def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Check settings, store, ports, clock and TLS, and say what to do. Exit status 1 if a check failed.
+    """Check settings, store, disk, ports, clock, TLS, webhooks and backups, and say what to do.
+
+    Exit status 1 if a check failed; warnings don't count.
 
     Example: fleetkey doctor --config /etc/fleetkey.toml
     """
@@ -80,9 +63,11 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield _topics(settings)
     yield from _shared_secrets(settings)
     yield from _store(settings)
+    yield disk_space(settings.data_dir)
     yield from _ports(settings)
-    yield from _tls("http TLS", settings.http.tls_cert, settings.http.tls_key)
-    yield from _tls("mqtt TLS", settings.mqtt.tls_cert, settings.mqtt.tls_key)
+    yield from certificates("http TLS", settings.http.tls_cert, settings.http.tls_key)
+    yield from certificates("mqtt TLS", settings.mqtt.tls_cert, settings.mqtt.tls_key)
+    yield from webhooks(settings)
     yield from _exposure(settings)
 
 
@@ -137,6 +122,8 @@ def _store(settings: Settings) -> Iterator[Finding]:
         counts = f"{store.count_devices()} devices, {store.count_serials()} listed serials, {store.count_keys()} keys"
         yield Finding("store", Verdict.OK, f"{path}: {counts}")
         yield _clock(newest[-1].at / 1000 if newest else None)
+        yield from backup_age(settings, store)
+        yield from webhook_progress(settings, store)
     except StoreError as error:
         yield Finding("store", Verdict.FAILED, str(error), "Restore the file from a backup.")
     finally:
@@ -182,18 +169,6 @@ def _port(check: str, bind: str) -> Finding:
         advice = "Choose an address of this machine, and a port above 1023 unless you run as root."
         return Finding(check, Verdict.FAILED, f"{bind}: {error.strerror or error}", advice)
     return Finding(check, Verdict.OK, f"{bind} is free")
-
-
-def _tls(check: str, certificate: Path | None, key: Path | None) -> Iterator[Finding]:
-    if certificate is None or key is None:
-        return
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        advice = "tls_cert is the chain and tls_key its key, both PEM and readable by this user."
-        yield Finding(check, Verdict.FAILED, f"{certificate}, {key}: {error}", advice)
-        return
-    yield Finding(check, Verdict.OK, f"{certificate} and {key} fit together")
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import typer
 
 from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
-from fleetkey.cli import audit, demo, devices, doctor, keys, serials, serve
+from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, webhooks
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import SettingsError
 from fleetkey.management import ManagementError
@@ -37,7 +37,11 @@ app.command("demo")(demo.demo)
 app.add_typer(serials.app, name="serials")
 app.add_typer(devices.app, name="devices")
 app.add_typer(keys.app, name="keys")
-app.command("audit")(audit.audit)
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(tls.app, name="tls")
+app.add_typer(audit.app, name="audit")
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.command("doctor")(doctor.doctor)
 
 

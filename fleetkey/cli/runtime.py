@@ -14,8 +14,10 @@ from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, PresenceRecord
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
 from fleetkey.config import parse_address
+from fleetkey.operations import CertificateError, ServedCertificate, watch_certificates
 from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
 from fleetkey.registry import ChangeFollower, NotFoundError, StoreError, is_device_id, open_store
+from fleetkey.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +30,8 @@ __all__ = ["Runtime"]
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 1.0
+AUDIT_SECONDS = 60.0
+"""Between two looks for audit entries that are too old; those that are go in pieces, one a look for keys."""
 
 
 class Runtime:
@@ -39,7 +43,7 @@ class Runtime:
         Raises:
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
-            SharedSecretError: a verifier's secret can't be used.
+            SharedSecretError: a verifier's or a webhook's secret can't be used.
             CommandError: the address can't be bound.
         """
         self.settings = settings
@@ -47,13 +51,20 @@ class Runtime:
         self._pool = build_hash_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._registrar = build_registrar(settings, self.store, self._pool)
+        self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
         self._loop = asyncio.get_running_loop()
         self._broker: FleetkeyBroker | None = None
         self._http: HttpServer | None = None
-        self._housekeeper: asyncio.Task[None] | None = None
         self._sweep: asyncio.Task[None] | None = None
         self._authenticator.on_reset(self._sweep_soon)
+        self._is_stopping = False
+        self._housekeepers: list[asyncio.Task[None]] = []
+        self._certificates = {
+            name: ServedCertificate(name, table.tls_cert, table.tls_key)
+            for name, table in (("http", settings.http), ("mqtt", settings.mqtt))
+            if table.tls_cert is not None and table.tls_key is not None
+        }
 
     async def start(self) -> None:
         """Serve; returns when both are ready. Stops again whatever it started when something fails."""
@@ -65,6 +76,12 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
+        for name, certificate in self._certificates.items():
+            try:
+                await certificate.verify()
+            except CertificateError as error:
+                msg = f"settings {name}.tls_cert and {name}.tls_key: {error}"
+                raise CommandError(msg) from None
         try:
             self._http = HttpServer(settings.http)
         except OSError as error:
@@ -89,13 +106,15 @@ class Runtime:
             binds = ", ".join(b for b in (settings.mqtt.bind, settings.mqtt.tls_bind, settings.mqtt.ws_bind) if b)
             self._broker = None
             raise CommandError(_cannot_listen("MQTT", binds, cause or OSError(str(error)), "--mqtt")) from None
-        except FileNotFoundError as error:
+        except OSError as error:
             self._broker = None
             msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
             raise CommandError(msg) from None
         metrics = Metrics(
             registrar=self._registrar, authenticator=self._authenticator, pool=self._pool, broker=self._broker
         )
+        # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
+        await self.webhooks.start()
         app = build_app(
             render_metrics=metrics.render,
             settings=settings,
@@ -103,30 +122,42 @@ class Runtime:
             endpoint=self.mqtt_endpoint(),
             store=self.store,
             pool=self._pool,
+            broker_listens=self._broker_listens,
         )
         try:
             await self._http.start(app)
         except OSError as error:
             msg = f"settings http.tls_cert and http.tls_key: {error}"
             raise CommandError(msg) from None
-        self._housekeeper = asyncio.create_task(self._keep_house(), name="fleetkey-housekeeping")
+        self._attach_certificates()
+        self._housekeepers = [
+            asyncio.create_task(self._keep_house(), name="fleetkey-housekeeping"),
+            asyncio.create_task(watch_certificates(self._certificates.values()), name="fleetkey-certificates"),
+        ]
 
     async def stop(self) -> None:
         """Stop taking registrations, then connections, then close the registry."""
-        if self._housekeeper is not None:
-            self._housekeeper.cancel()
-            await asyncio.gather(self._housekeeper, return_exceptions=True)
+        self._is_stopping = True
+        for task in self._housekeepers:
+            task.cancel()
+        await asyncio.gather(*self._housekeepers, return_exceptions=True)
         if self._sweep is not None:
             await asyncio.gather(self._sweep, return_exceptions=True)
         if self._http is not None:
             await self._http.stop()
         await self._registrar.close()
+        await self.webhooks.stop()
         if self._broker is not None:
             await self._broker.shutdown()
         await asyncio.to_thread(self._follower.stop)
         await self._authenticator.close()
         await asyncio.to_thread(self._pool.close)
         self.store.close()
+
+    async def reload(self) -> None:
+        """Read the certificates again, as SIGHUP asks; connections that stand keep theirs."""
+        for certificate in self._certificates.values():
+            await certificate.check(at_once=True)
 
     def http_url(self) -> str:
         """Return where registration is served."""
@@ -152,9 +183,27 @@ class Runtime:
         port = mqtt.advertise_port or (self._broker.port_of(listener) if self._broker else 0) or address.port
         return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS)
 
+    def _broker_listens(self) -> bool:
+        """Whether every listener of the settings is there; a server that stops is not."""
+        mqtt = self.settings.mqtt
+        wanted = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
+        broker = self._broker
+        return (
+            broker is not None
+            and not self._is_stopping
+            and all(broker.port_of(name) is not None for name, bind in wanted.items() if bind)
+        )
+
+    def _attach_certificates(self) -> None:
+        if self._http is not None and self._http.tls_context is not None:
+            self._certificates["http"].attach(self._http.tls_context)
+        for context in self._broker.tls_contexts if self._broker is not None else ():
+            self._certificates["mqtt"].attach(context)
+
     def _tell(self, changes: Sequence[Change]) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
+            self._loop.call_soon_threadsafe(self.webhooks.wake)
 
     def _sweep_soon(self) -> None:
         """Look for what ended unnoticed, unless that is under way."""
@@ -181,10 +230,15 @@ class Runtime:
             return False
 
     async def _keep_house(self) -> None:
-        """Retire keys whose time is over; the change feed then disconnects whoever uses them."""
+        """Retire keys whose time is over, which disconnects whoever uses them, and drop old audit entries."""
+        days = self.settings.store.max_audit_days
+        audit_due = self._loop.time()
         while True:
             try:
                 await asyncio.to_thread(self.store.retire_expired_keys)
+                if days and self._loop.time() >= audit_due:
+                    dropped = await asyncio.to_thread(self.store.drop_old_audit, days=days)
+                    audit_due = self._loop.time() + (0 if dropped else AUDIT_SECONDS)
             except StoreError as error:
                 log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
             await asyncio.sleep(HOUSEKEEPING_SECONDS)

@@ -45,7 +45,7 @@ def serve(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run registration and the MQTT broker until Ctrl-C or SIGTERM.
+    """Run registration and the MQTT broker until Ctrl-C or SIGTERM; SIGHUP reads the certificates again.
 
     One line on standard output tells when both are ready; the log goes to standard error.
 
@@ -66,6 +66,9 @@ async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    # From the start: without a handler the first SIGHUP would end the process.
+    hangup = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
     runtime = Runtime(settings)
     await runtime.start()
     # What is there now stays, so the collector needn't look at it again.
@@ -76,8 +79,18 @@ async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
     _print_ready(runtime, as_json=as_json)
     if sample and not as_json:
         print_next_steps(runtime, made)
+    hangups = asyncio.create_task(_reload_at(hangup, runtime))
     await stop.wait()
+    hangups.cancel()
     await runtime.stop()
+
+
+async def _reload_at(hangup: asyncio.Event, runtime: Runtime) -> None:
+    """Read the certificates again at each SIGHUP; those that come while it reads count as one."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await runtime.reload()
 
 
 def _print_ready(runtime: Runtime, *, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from fleetkey.config.settings import (
     TopicSettings,
 )
 from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
+from fleetkey.config.webhook_settings import WebhookEvent, WebhookSettings
 
 __all__ = [
     "AccessSettings",
@@ -34,6 +35,8 @@ __all__ = [
     "SettingsError",
     "StoreSettings",
     "TopicSettings",
+    "WebhookEvent",
+    "WebhookSettings",
     "load_settings",
     "parse_address",
 ]

@@ -35,6 +35,7 @@ from fleetkey.config.fields import (
 )
 from fleetkey.config.profile_settings import MAX_PROFILES, ProfileSettings, check_profile_name
 from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
+from fleetkey.config.webhook_settings import MAX_HOOKS, WebhookSettings, check_webhook_name
 
 __all__ = [
     "AccessSettings",
@@ -46,6 +47,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "TopicSettings",
+    "WebhookSettings",
 ]
 
 
@@ -256,6 +258,10 @@ class StoreSettings(Table):
     """Audit rows kept; above it the oldest go."""
     max_change_rows: Positive = 1_000_000
     """Rows of the change feed kept; above it the oldest go."""
+    max_audit_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    """Days for which audit rows are kept; 0 = by number alone."""
+    backup_days: Annotated[int, Field(ge=0, le=3_650)] = 0
+    """Age of the newest backup above which `fleetkey doctor` warns; 0 = never."""
 
 
 class LogSettings(Table):
@@ -289,6 +295,8 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     profiles: Annotated[FrozenMap[ProfileSettings], Field(max_length=MAX_PROFILES)] = FrozenDict()
     """What devices of a kind get when they are created, by name of the profile."""
+    webhooks: Annotated[FrozenMap[WebhookSettings], Field(max_length=MAX_HOOKS)] = FrozenDict()
+    """Whom to tell of what happens, by name of the webhook."""
 
     @field_validator("profiles")
     @classmethod
@@ -296,6 +304,13 @@ class Settings(BaseSettings):
         for name in profiles:
             check_profile_name(name)
         return profiles
+
+    @field_validator("webhooks")
+    @classmethod
+    def _webhooks_have_names(cls, webhooks: Mapping[str, WebhookSettings]) -> Mapping[str, WebhookSettings]:
+        for name in webhooks:
+            check_webhook_name(name)
+        return webhooks
 
     @classmethod
     def settings_customise_sources(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from fleetkey.config.fields import FrozenDict, FrozenMap, Positive, Strings, Table
 from fleetkey.config.serial_pattern import SerialPattern
+from fleetkey.config.urls import check_url
 
 __all__ = ["HmacSettings", "HttpVerifierSettings", "PatternSettings"]
 
@@ -22,35 +21,6 @@ def _patterns(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         SerialPattern(value)
     return values
-
-
-def _url(value: str) -> str:
-    if not value:
-        return value
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if parts.scheme not in {"http", "https"} or not host or parts.fragment:
-        msg = "an address such as https://fleet.example.com/may-register is needed"
-        raise ValueError(msg)
-    if parts.username is not None or parts.password is not None:
-        msg = "an address with a password in it would show it in logs; the request is signed with the secret instead"
-        raise ValueError(msg)
-    if parts.scheme == "http" and not _is_loopback(host):
-        msg = "http:// is for this machine only, since serials and proofs go over it; use https://"
-        raise ValueError(msg)
-    return value
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class PatternSettings(Table):
@@ -80,7 +50,7 @@ class HmacSettings(Table):
 class HttpVerifierSettings(Table):
     """`[registration.http]`: your own API, which decides."""
 
-    url: Annotated[str, AfterValidator(_url)] = ""
+    url: Annotated[str, AfterValidator(check_url)] = ""
     """Where to post each claim; `https://`, or `http://` on this machine."""
     secret: SecretStr | None = None
     """With which requests are signed; at least 32 characters."""

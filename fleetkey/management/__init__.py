@@ -1,11 +1,13 @@
 """What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
 
+from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceFilter, DeviceSelection, DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
 from fleetkey.management.expiry import parse_expiry
 from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyFilter, KeyService, Rotation
 from fleetkey.management.losant_keys import LosantKey, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
+from fleetkey.management.moments import parse_moment
 from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService
@@ -13,6 +15,7 @@ from fleetkey.management.serials import SerialService
 __all__ = [
     "MAX_PAGE",
     "ApplicationKeyRequest",
+    "AuditService",
     "BulkResult",
     "ConflictError",
     "CreatedKey",
@@ -34,5 +37,6 @@ __all__ = [
     "losant_answer",
     "parse_expiry",
     "parse_losant_key",
+    "parse_moment",
     "read_serials",
 ]

@@ -15,7 +15,7 @@ from fleetkey.access import (
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit
+from fleetkey.management.pages import Page, check_limit, position_from
 from fleetkey.registry import KeyKind, new_access_key
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ MAX_SCOPE_TOPICS = 1000
 MAX_SCOPE_IDS = 10_000
 """Device ids of one application key; more devices are named by a tag."""
 MAX_GRACE_SECONDS = 31_536_000
-MAX_CURSOR_DIGITS = 18
 PAGE = 500
 
 
@@ -101,7 +100,7 @@ class KeyService:
         """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         found = self._store.list_keys(
-            after=_position(cursor),
+            after=position_from(cursor),
             limit=limit,
             device_id=wanted.device_id,
             kind=wanted.kind,
@@ -220,11 +219,3 @@ def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:
         return parse_sources(texts)
     except SourceError as error:
         raise InvalidRequestError("sources", str(error)) from None
-
-
-def _position(cursor: str | None) -> int:
-    if cursor is None:
-        return 0
-    if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:
-        raise InvalidRequestError("cursor", "this is no cursor of an earlier page")
-    return int(cursor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.keys import KeyService
 from fleetkey.management.serials import SerialService
@@ -18,11 +19,15 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What operators do: devices, keys and serials. Its methods block; on an event loop, run them in a thread."""
+    """What operators do: devices, keys, serials, and reading the audit.
+
+    Its methods block; on an event loop, run them in a thread.
+    """
 
     devices: DeviceService
     keys: KeyService
     serials: SerialService
+    audit: AuditService
 
 
 def build_management(settings: Settings, store: Store) -> Management:
@@ -33,4 +38,5 @@ def build_management(settings: Settings, store: Store) -> Management:
             store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
         ),
         serials=SerialService(store, profiles=settings.profiles, hmac=settings.registration.hmac),
+        audit=AuditService(store),
     )

@@ -7,10 +7,11 @@ from typing import Generic, TypeVar
 
 from fleetkey.management.errors import InvalidRequestError
 
-__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit"]
+__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit", "position_from"]
 
 MAX_PAGE = 1000
 """Items of one page."""
+MAX_CURSOR_DIGITS = 18
 
 T = TypeVar("T")
 
@@ -40,3 +41,12 @@ def check_limit(limit: int) -> int:
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidRequestError("limit", f"a page has 1 to {MAX_PAGE} items, not {limit}")
     return limit
+
+
+def position_from(cursor: str | None) -> int:
+    """Return the position that a cursor of digits stands for. Raises `InvalidRequestError`."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:
+        raise InvalidRequestError("cursor", "this is no cursor of an earlier page")
+    return int(cursor)

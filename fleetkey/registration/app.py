@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar, Request, Response, get, post
+from litestar import Litestar, Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from fleetkey import __version__
-from fleetkey.access import HashPoolFullError
 from fleetkey.registration.body import BodyError, read_body
+from fleetkey.registration.health import health_handlers
 from fleetkey.registration.metrics import metrics_handler
-from fleetkey.registration.openapi import HEALTH_RESPONSES, REGISTER_RESPONSES, RegisterOperation
+from fleetkey.registration.openapi import REGISTER_RESPONSES, RegisterOperation
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registration.problems import problem, problem_from_exception
-from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +43,10 @@ def build_app(
     endpoint: MqttEndpoint,
     store: Store,
     pool: HashPool,
+    broker_listens: Callable[[], bool] = lambda: True,
     render_metrics: Callable[[], bytes] | None = None,
 ) -> Litestar:
-    """Return the application: `POST /register`, `GET /health`, `GET /metrics`, `GET /schema/openapi.json`."""
+    """Return the application: registration, health, metrics and `GET /schema/openapi.json`."""
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
@@ -65,16 +65,7 @@ def build_app(
         outcome = await registrar.register(body.serial, body.proof, address)
         return _answer(outcome, endpoint, request, refuse_status)
 
-    @get("/health", responses=HEALTH_RESPONSES)
-    async def health() -> Answer:
-        """Say whether registration can reach its registry."""
-        try:
-            await pool.run(store.ping)
-        except (StoreError, HashPoolFullError):
-            return problem(503, "The registry can't be read.", retry_after_seconds=OVERLOAD_RETRY_SECONDS)
-        return Response({"status": "ok", "version": __version__}, headers=NO_STORE)
-
-    handlers: list[HTTPRouteHandler] = [register, health]
+    handlers: list[HTTPRouteHandler] = [register, *health_handlers(store, pool, broker_listens)]
     if render_metrics is not None and settings.http.metrics != "off":
         handlers.append(metrics_handler(render_metrics, settings.http.metrics))
     return Litestar(

@@ -17,7 +17,7 @@ from litestar.openapi.spec import (
 
 from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
-__all__ = ["HEALTH_RESPONSES", "REGISTER_RESPONSES", "RegisterOperation"]
+__all__ = ["HEALTH_RESPONSES", "LIVE_RESPONSES", "READY_RESPONSES", "REGISTER_RESPONSES", "RegisterOperation"]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -59,7 +59,7 @@ class Problem(msgspec.Struct):
 
 
 class HealthAnswer(msgspec.Struct):
-    """The registry can be read."""
+    """All is well."""
 
     status: str
     version: str
@@ -88,6 +88,11 @@ REGISTER_RESPONSES = {
 HEALTH_RESPONSES = {
     200: ResponseSpec(data_container=HealthAnswer, description="Healthy", generate_examples=False),
     503: _problem("The registry can't be read"),
+}
+LIVE_RESPONSES = {200: ResponseSpec(data_container=HealthAnswer, description="Runs", generate_examples=False)}
+READY_RESPONSES = {
+    200: ResponseSpec(data_container=HealthAnswer, description="Devices can come", generate_examples=False),
+    503: _problem("Something is lacking that devices need; the detail names it"),
 }
 
 

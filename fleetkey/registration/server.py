@@ -12,6 +12,7 @@ import uvicorn
 from fleetkey.registration.http_protocol import BoundedHttpProtocol
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Generator
 
     from fleetkey.config import HttpSettings
@@ -48,6 +49,11 @@ class HttpServer:
     def port(self) -> int:
         """The port that is bound."""
         return int(self._socket.getsockname()[1])
+
+    @property
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The listener's context once it is started, so that its certificate can be changed; None without TLS."""
+        return self._server.config.ssl if self._server is not None else None
 
     async def start(self, app: Any) -> None:
         """Begin to serve; returns when requests are taken."""

@@ -17,6 +17,8 @@ from fleetkey.registry.model import (
     AccessKey,
     ApplicationScope,
     AuditEntry,
+    AuditFilter,
+    AuditPage,
     AuditRecord,
     Change,
     ChangeKind,
@@ -34,6 +36,7 @@ from fleetkey.registry.model import (
     Presence,
     Reregistration,
     SerialsAdded,
+    WebhookState,
 )
 from fleetkey.registry.sqlite import SqliteStore
 from fleetkey.registry.store import ChangeWatch, Store
@@ -43,6 +46,8 @@ __all__ = [
     "AccessKey",
     "ApplicationScope",
     "AuditEntry",
+    "AuditFilter",
+    "AuditPage",
     "AuditRecord",
     "Change",
     "ChangeFollower",
@@ -73,6 +78,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "TooManyLabelsError",
+    "WebhookState",
     "is_device_id",
     "new_access_key",
     "new_device_id",

@@ -13,6 +13,8 @@ __all__ = [
     "AccessKey",
     "ApplicationScope",
     "AuditEntry",
+    "AuditFilter",
+    "AuditPage",
     "AuditRecord",
     "Change",
     "ChangeKind",
@@ -30,6 +32,7 @@ __all__ = [
     "Presence",
     "Reregistration",
     "SerialsAdded",
+    "WebhookState",
 ]
 
 
@@ -68,6 +71,7 @@ class ChangeKind(StrEnum):
     """What a row of the change feed says."""
 
     DEVICE_CREATED = "device_created"
+    DEVICE_PENDING = "device_pending"
     DEVICE_APPROVED = "device_approved"
     DEVICE_REJECTED = "device_rejected"
     DEVICE_DISABLED = "device_disabled"
@@ -221,6 +225,33 @@ class AuditRecord(AuditEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which audit entries are wanted; what is None is not asked for."""
+
+    actor: str | None = None
+    """`device`, `cli`, `cli:USER` and so on: a kind stands for all of its kind."""
+    action: str | None = None
+    outcome: str | None = None
+    address: str | None = None
+    serial: str | None = None
+    device_id: str | None = None
+    key: str | None = None
+    since: int | None = None
+    """Milliseconds since 1970; this moment counts."""
+    until: int | None = None
+    """Milliseconds since 1970; this moment doesn't count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage:
+    """Entries that match, and how far was looked: a page may be short, or empty, and there be more behind it."""
+
+    records: tuple[AuditRecord, ...]
+    position: int
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssueRequest:
     """One accepted registration: the serial that was proven, the credential made for it, and the fleet's policy.
 
@@ -274,3 +305,22 @@ class SerialsAdded:
 
     added: int
     known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookState:
+    """How far a webhook is in the change feed, and what became of what it was to be told."""
+
+    name: str
+    position: int
+    """Everything up to this change was taken, or given up."""
+    delivered: int = 0
+    """Events that were taken."""
+    given_up: int = 0
+    """Events that were tried for too long."""
+    missed: int = 0
+    """Changes that were dropped from the feed before the webhook came to them."""
+    delivered_at: int | None = None
+    """When an event was taken last."""
+    last_error: str = ""
+    """Why the last request failed; empty once one was taken."""

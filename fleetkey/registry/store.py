@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         AccessKey,
         ApplicationScope,
         AuditEntry,
+        AuditFilter,
+        AuditPage,
         AuditRecord,
         Change,
         Device,
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
         Login,
         Presence,
         SerialsAdded,
+        WebhookState,
     )
 
-__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store"]
+__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store", "Webhooks"]
 
 
 class Serials(Protocol):
@@ -306,12 +309,40 @@ class AuditLog(Protocol):
         """Return up to `limit` entries after position `after`, oldest first."""
         ...
 
-    def last_audit(self, limit: int) -> list[AuditRecord]:
-        """Return the newest `limit` entries, oldest first."""
+    def find_audit(self, wanted: AuditFilter, *, after: int = 0, limit: int = 100) -> AuditPage:
+        """Return up to `limit` entries after a position that match, oldest first; looks at a bounded number."""
+        ...
+
+    def last_audit(self, limit: int, wanted: AuditFilter | None = None) -> list[AuditRecord]:
+        """Return the newest `limit` entries that match, oldest first."""
+        ...
+
+    def audit_bounds(self) -> tuple[int, int]:
+        """Return the positions of the oldest kept and the newest entry; (0, 0) when there is none."""
+        ...
+
+    def drop_old_audit(self, *, days: int) -> int:
+        """Drop some entries that are older than so many days; return how many: call again until it is 0."""
         ...
 
 
-class Store(Serials, Devices, Keys, ChangeFeed, AuditLog, Protocol):
+class Webhooks(Protocol):
+    """How far each webhook is in the change feed."""
+
+    def begin_webhook(self, name: str) -> WebhookState:
+        """Return where a webhook is; one that is new begins behind the newest change, and that is stored."""
+        ...
+
+    def save_webhook(self, state: WebhookState) -> None:
+        """Store where a webhook is; never audited, and no change of its own."""
+        ...
+
+    def webhook_states(self) -> list[WebhookState]:
+        """Return all webhooks that ever began, in order of name."""
+        ...
+
+
+class Store(Serials, Devices, Keys, ChangeFeed, AuditLog, Webhooks, Protocol):
     """The whole registry."""
 
     def ping(self) -> None:

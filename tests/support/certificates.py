@@ -23,7 +23,7 @@ class Certificate:
     key: Path
 
 
-def make_certificate(folder: Path) -> Certificate:
+def make_certificate(folder: Path, *, rsa: bool = False) -> Certificate:
     """Make a certificate for 127.0.0.1 and localhost; skips the test where there is no openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -31,7 +31,8 @@ def make_certificate(folder: Path) -> Certificate:
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     subprocess.run(
         [
-            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *(openssl, "req", "-x509", "-nodes", "-newkey"),
+            *(("rsa:2048",) if rsa else ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")),
             *("-keyout", str(made.key), "-out", str(made.certificate), "-days", "2", "-subj", "/CN=localhost"),
             *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
         ],

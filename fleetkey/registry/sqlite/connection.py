@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["SqliteBase", "SqliteWatch"]
 
 MAX_READERS = 8
+TRIM_EVERY = 1000
+"""How many rows a journal may grow over its bound before the oldest are dropped."""
 RETRY_SECONDS = 0.02
 MAX_LOOKS = 50
 """Looks at a file that changes while it is looked at; then it counts as somebody else's."""
@@ -95,6 +97,12 @@ class SqliteBase:
         """Call back after each commit of this process, in the committing thread; returns how to stop that."""
         self._committed.append(callback)
         return lambda: self._committed.remove(callback) if callback in self._committed else None
+
+    def _surplus(self, table: str, newest: int | None) -> int:
+        """Return up to which row a journal is over its bound, once every `TRIM_EVERY` rows; otherwise 0."""
+        if newest is None or newest % TRIM_EVERY:
+            return 0
+        return max(newest - self._max_rows[table], 0)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

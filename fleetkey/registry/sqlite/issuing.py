@@ -106,6 +106,8 @@ class SqliteIssuing(SqliteDevices):
             [(pattern,) for pattern in (*device.policy.publish, *device.policy.subscribe)],
         )
         self._change(connection, ChangeKind.DEVICE_CREATED, device_id=device_id)
+        if device.state is DeviceState.PENDING:
+            self._change(connection, ChangeKind.DEVICE_PENDING, device_id=device_id)
         if device.tags:
             # Application keys that go by tags gain the device.
             self._change(connection, ChangeKind.DEVICE_TAGGED, device_id=device_id)

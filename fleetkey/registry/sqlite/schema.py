@@ -114,6 +114,49 @@ def _profiles(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations(name="0003_webhooks")
+def _webhooks(db: Database) -> None:
+    db.conn.execute(
+        """CREATE TABLE webhooks (
+             name TEXT PRIMARY KEY,
+             position INTEGER NOT NULL,
+             delivered INTEGER NOT NULL DEFAULT 0,
+             given_up INTEGER NOT NULL DEFAULT 0,
+             missed INTEGER NOT NULL DEFAULT 0,
+             delivered_at INTEGER,
+             last_error TEXT NOT NULL DEFAULT ''
+           ) WITHOUT ROWID"""
+    )
+
+
+@migrations(name="0004_audit_append_only")
+def _audit_append_only(db: Database) -> None:
+    for statement in (
+        # One row: up to where retention has dropped entries, and when.
+        """CREATE TABLE audit_retention (
+             id INTEGER PRIMARY KEY CHECK (id = 1),
+             dropped_to INTEGER NOT NULL,
+             dropped_at INTEGER
+           )""",
+        "INSERT INTO audit_retention VALUES (1, (SELECT coalesce(min(seq), 1) - 1 FROM audit), NULL)",
+        """CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+           WHEN OLD.seq > (SELECT dropped_to FROM audit_retention)
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        # INSERT OR REPLACE would fire no delete trigger; an insert that leaves seq out has -1 here.
+        """CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit
+           WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq)
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_retention_grows BEFORE UPDATE ON audit_retention
+           WHEN NEW.dropped_to < OLD.dropped_to
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_retention_stays BEFORE DELETE ON audit_retention
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+    ):
+        db.conn.execute(statement)
+
+
 @migrations(name="0006_presence")
 def _presence(db: Database) -> None:
     for statement in (

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from fleetkey.registry import AuditEntry, StoreUnavailableError
 from tests.support.command_line import clean_environment
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.integration.cli.cli_rig import CommandLine
 
 
@@ -59,3 +63,76 @@ def test_audit_follow(fleetkey: CommandLine) -> None:
     old, new = (json.loads(line) for line in out.read_text().splitlines())
     assert old["seq"] < new["seq"]
     assert new["serial"] == "SN-old"
+
+
+def _fill(fleetkey: CommandLine) -> list[dict[str, object]]:
+    with fleetkey.store() as store:
+        for number in range(1_200):
+            refused = number % 10 == 0
+            store.record(
+                AuditEntry(
+                    actor="device",
+                    action="register",
+                    outcome="refused" if refused else "ok",
+                    serial='=SUM("x",1)' if refused else f"SN-{number}",
+                    address="192.0.2.1",
+                )
+            )
+    found: list[dict[str, object]] = fleetkey.json("audit", "--limit", "5000")
+    return found
+
+
+def test_audit_filters(fleetkey: CommandLine) -> None:
+    """Filters choose, also over the newest; a time that is none and an end before its beginning are refused."""
+    everything = _fill(fleetkey)
+    refused = fleetkey.json("audit", "--outcome", "refused", "--limit", "5")
+    assert [entry["seq"] for entry in refused] == [1151, 1161, 1171, 1181, 1191]
+    assert fleetkey.json("audit", "--serial", "SN-7") == [entry for entry in everything if entry["serial"] == "SN-7"]
+    assert fleetkey.json("audit", "--actor", "cli") == []
+    assert len(fleetkey.json("audit", "--since", "1h", "--limit", "2000")) == 1_200
+    assert fleetkey.json("audit", "--until", "1h") == []
+    assert "yesterday" in fleetkey.error("audit", "--since", "yesterday")
+    assert "since" in fleetkey.error("audit", "--since", "1h", "--until", "2h")
+    assert "--follow" in fleetkey.error("audit", "--follow", "--until", "2h")
+
+
+def test_audit_export_jsonl(fleetkey: CommandLine) -> None:
+    """Every entry is there once, in order, as `audit --json` has it; the file is its owner's and never overwritten."""
+    everything = _fill(fleetkey)
+    file = fleetkey.folder / "audit.jsonl"
+    assert fleetkey.json("audit", "export", file)["exported"] == 1_200
+    assert [json.loads(line) for line in file.read_text().splitlines()] == everything
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "exists already" in fleetkey.error("audit", "export", file)
+    assert len(file.read_text().splitlines()) == 1_200
+    some = fleetkey.text("audit", "export", "-", "--outcome", "refused", "--since", "1d")
+    assert len(some.splitlines()) == 120
+
+
+def test_audit_export_csv(fleetkey: CommandLine) -> None:
+    """CSV has a header and every field; what a spreadsheet would compute is kept from it."""
+    _fill(fleetkey)
+    file = fleetkey.folder / "audit.csv"
+    assert fleetkey.json("audit", "export", file, "--outcome", "refused") == {
+        "exported": 120,
+        "file": str(file),
+        "format": "csv",
+    }
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["serial"] for row in rows} == {'\'=SUM("x",1)'}
+    assert rows[0]["seq"] == "1"
+    assert rows[0]["key"] == ""
+
+
+def test_audit_export_stopped(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that fails in the middle leaves no file that could pass for a whole one."""
+    _fill(fleetkey)
+    file = fleetkey.folder / "audit.jsonl"
+
+    def broken(record: object) -> dict[str, object]:
+        raise StoreUnavailableError(str(type(record)))
+
+    monkeypatch.setattr("fleetkey.cli.audit_export.audit_fields", broken)
+    fleetkey.error("audit", "export", file)
+    assert not file.exists()

@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleetkey.operations import certificate_end, make_self_signed, write_pair
+from fleetkey.registry import AuditEntry, WebhookState
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
     from pathlib import Path
 
     from tests.integration.cli.cli_rig import CommandLine
@@ -160,3 +167,66 @@ def test_pattern_alone(fleetkey: CommandLine, registration: str, *, is_warned: b
     settings.write_text(f"[registration]\n{registration}\n[registration.pattern]\nserials = ['SN-[0-9]+']\n")
     found = fleetkey("doctor", "--data-dir", fleetkey.data_dir, "--json", "--config", settings).json
     assert any(one["check"] == "exposure" and "guesses" in one["detail"] for one in found) == is_warned
+
+
+HOOK = "[webhooks.backend]\nurl = 'http://127.0.0.1:{port}/'\nsecrets = ['0123456789abcdef0123456789abcdef']\n"
+
+
+@pytest.mark.parametrize(("days", "verdict"), [(0, "failed"), (5, "warning"), (60, "ok")])
+def test_certificate_end(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch, days: int, verdict: str) -> None:
+    """A certificate that ended is a failure, one that ends soon a warning; the date is named."""
+    certificate, key = make_self_signed(["localhost"], days=max(days, 1))
+    write_pair(fleetkey.folder, certificate, key, overwrite=True)
+    if not days:
+        ends = certificate_end(fleetkey.folder / "cert.pem")
+
+        class Later(datetime):
+            @classmethod
+            def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+                return ends.astimezone(tz) + timedelta(seconds=1)
+
+        monkeypatch.setattr("fleetkey.cli.doctor_operations.datetime", Later)
+    settings = FREE + "tls_cert = 'cert.pem'\ntls_key = 'key.pem'\n"
+    verdicts = _examine(fleetkey, settings, status=int(verdict == "failed"))
+    assert verdicts["mqtt TLS"] == verdict
+    (fleetkey.folder / "key.pem").chmod(0o604)
+    assert _examine(fleetkey, settings, status=int(verdict == "failed"))["permissions"] == "warning"
+
+
+def test_webhook_reachable(fleetkey: CommandLine, taken: int) -> None:
+    """A receiver that takes connections is ok, another is a warning, a secret that can't be read a failure."""
+    assert _examine(fleetkey, FREE + HOOK.format(port=taken))["hook backend"] == "ok"
+    assert _examine(fleetkey, FREE + HOOK.format(port=1))["hook backend"] == "warning"
+    unreadable = "[webhooks.backend]\nurl = 'https://127.0.0.1:1/'\nsecret_file = 'nowhere'\n"
+    assert _examine(fleetkey, FREE + unreadable, status=1)["hook backend"] == "failed"
+
+
+def test_webhook_missed(fleetkey: CommandLine, taken: int) -> None:
+    """What a webhook missed or gave up is said."""
+    with fleetkey.store() as store:
+        store.save_webhook(WebhookState(name="backend", position=0, missed=7, given_up=2, last_error="too_slow"))
+    (fleetkey.folder / "fleetkey.toml").write_text(FREE + HOOK.format(port=taken))
+    said = fleetkey.text("doctor")
+    assert "2 events were given up, 7 changes were missed" in said
+    assert "too_slow" in said
+
+
+def test_backup_age(fleetkey: CommandLine) -> None:
+    """With `backup_days`, none and an old backup are a warning; without, nobody asks."""
+    fleetkey.device()
+    asked = FREE + "[store]\nbackup_days = 2\n"
+    assert "backup" not in _examine(fleetkey, FREE)
+    assert _examine(fleetkey, asked)["backup"] == "warning"
+    fleetkey.json("backup", fleetkey.folder / "fleet.tar")
+    assert _examine(fleetkey, asked)["backup"] == "ok"
+    with fleetkey.store() as store:
+        store._clock = lambda: time.time() - 3 * 86_400
+        store.record(AuditEntry(actor="test", action="backup_made", outcome="ok"))
+    assert _examine(fleetkey, asked)["backup"] == "warning"
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10**7, "failed"), (10**9, "warning"), (10**10, "ok")])
+def test_disk_space(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch, free: int, verdict: str) -> None:
+    """Little room is a warning, next to none a failure."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    assert _examine(fleetkey, FREE, status=int(verdict == "failed"))["disk"] == verdict

@@ -117,6 +117,8 @@ def test_register_removed_serial(fleet: Fleet, http: httpx.Client) -> None:
 
 def test_health(http: httpx.Client) -> None:
     """Health says that the registry can be read."""
+    for kind in ("live", "ready"):
+        assert http.get(f"/health/{kind}").json()["status"] == kind
     response = http.get("/health")
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "version": __version__}
@@ -126,7 +128,7 @@ def test_health(http: httpx.Client) -> None:
 def test_openapi_describes_both_endpoints(http: httpx.Client) -> None:
     """The description lists every status of both operations, and what a body and an answer look like."""
     description = http.get("/schema/openapi.json").json()
-    assert set(description["paths"]) == {"/register", "/health"}
+    assert set(description["paths"]) == {"/register", "/health", "/health/live", "/health/ready"}
     register = description["paths"]["/register"]["post"]
     statuses = {"200", "202", "400", "401", "408", "409", "413", "415", "429", "503"}
     assert statuses <= set(register["responses"])

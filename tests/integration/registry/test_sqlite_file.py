@@ -271,3 +271,19 @@ def test_open_older_schema_step_fails(path: Path, monkeypatch: pytest.MonkeyPatc
     with closing(sqlite3.connect(path)) as connection:
         columns = [row[1] for row in connection.execute("PRAGMA table_info(devices)")]
     assert "note" not in columns
+
+
+def test_open_schema_before_the_append_only_audit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry of before webhooks and the append-only audit opens with its rows, which may not go any more."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema.migrations, "_migrations", schema.migrations._migrations[:2])
+        with closing(SqliteStore(path)) as store:
+            issue(store)
+            before = store.list_audit()
+    _run(path, "DELETE FROM audit WHERE seq < 1")
+    with closing(SqliteStore(path)) as store:
+        assert store.list_audit() == before
+        assert store.webhook_states() == []
+        assert store.begin_webhook("backend").position == store.change_bounds()[1]
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        _run(path, "DELETE FROM audit")

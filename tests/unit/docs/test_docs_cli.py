@@ -25,7 +25,7 @@ MIN_COMMANDS = 40
 def _walk(command: Any = None, name: str = "fleetkey") -> Iterator[tuple[str, Any]]:
     command = command or typer.main.get_command(app)
     groups = getattr(command, "commands", {})
-    if not groups or name == "fleetkey":
+    if not groups or name == "fleetkey" or getattr(command, "invoke_without_command", False):
         yield name, command
     for part, inner in groups.items():
         yield from _walk(inner, f"{name} {part}")

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from fleetkey.access import TopicTemplates
 from fleetkey.auth_plugin import FleetkeyAuthPlugin
-from fleetkey.config import ProfileSettings, Settings, load_settings
+from fleetkey.config import ProfileSettings, Settings, WebhookSettings, load_settings
 from tests.unit.docs.docs_pages import DOCS, PAGES, ROOT, Block, blocks, page_id, rows, section
 
 if TYPE_CHECKING:
@@ -29,13 +29,17 @@ EXAMPLE = ROOT / "examples/fleetkey.toml"
 PLUGIN = "fleetkey.auth_plugin.FleetkeyAuthPlugin"
 
 
+NAMED: dict[str, type[BaseModel]] = {"profiles": ProfileSettings, "webhooks": WebhookSettings}
+"""Tables of tables with names of the operator's."""
+
+
 def _walk(model: type[BaseModel] = Settings, table: str = "") -> Iterator[tuple[str, str, FieldInfo]]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _walk(field.annotation, f"{table}.{name}".strip("."))
-        elif name == "profiles":
+        elif name in NAMED:
             yield table, name, field
-            yield from _walk(ProfileSettings, "profiles.NAME")
+            yield from _walk(NAMED[name], f"{name}.NAME")
         else:
             yield table, name, field
 
@@ -92,7 +96,7 @@ def test_setting_in_the_reference(table: str, name: str, field: FieldInfo) -> No
     assert row, f"{table}.{name} is not in the reference"
     _, kind, default, bounds, meaning = row
     assert kind
-    assert default == _as_toml(field.get_default(call_default_factory=True))
+    assert default == ("required" if field.is_required() else _as_toml(field.get_default(call_default_factory=True)))
     assert meaning
     for bound in _bounds_of(field):
         assert bound in bounds.replace(",", " ").split(), f"{bound} in {bounds!r}"
@@ -113,7 +117,7 @@ def test_example_settings() -> None:
     assert load_settings(EXAMPLE).model_dump() == Settings.model_construct().model_dump()
     shown: dict[str, Any] = tomllib.loads(EXAMPLE.read_text())
     for table, name, field in SETTINGS:
-        if table == "profiles.NAME":
+        if table.endswith(".NAME"):
             # Shown as a comment: there is none by default.
             assert re.search(rf"^# {name} = ", EXAMPLE.read_text(), re.MULTILINE), name
             continue

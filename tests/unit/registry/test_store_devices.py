@@ -178,7 +178,7 @@ def test_devices_journal(store: Store) -> None:
     store.issue_device_key(new_request("P1", require_approval=True))
     pending = store.find_device("P1")
     assert pending is not None
-    assert journal.read() == (["device_created"], ["register:pending"])
+    assert journal.read() == (["device_created", "device_pending"], ["register:pending"])
     _, device_id = issue(store, "S1")
     assert journal.read() == (["device_created", "key_issued"], ["register:ok"])
     store.set_device_state(pending.device_id, DeviceState.ACTIVE, actor="cli")

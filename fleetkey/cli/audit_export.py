@@ -1,0 +1,99 @@
+"""Writing the audit to a file, a line an entry, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fleetkey.cli.errors import CommandError
+from fleetkey.cli.output import audit_fields
+from fleetkey.cli.progress import counting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from fleetkey.management import AuditService
+    from fleetkey.registry import AuditFilter, AuditRecord
+
+__all__ = ["ExportFormat", "export_audit"]
+
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+"""With which a spreadsheet takes a cell for a formula: a serial is whatever somebody sent."""
+
+
+class ExportFormat(StrEnum):
+    """How entries are written."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def export_audit(service: AuditService, wanted: AuditFilter, file: Path, export_format: ExportFormat) -> int:
+    """Write the entries that match and return how many; a file that could not be finished is removed.
+
+    Raises:
+        CommandError: the file exists already, or can't be written.
+    """
+    with _opened(file) as stream, counting("exporting", "entries") as on_progress:
+        records = service.iterate(wanted, on_progress=on_progress)
+        lines = _csv_lines(records) if export_format is ExportFormat.CSV else _json_lines(records)
+        count = 0
+        for count, line in lines:  # noqa: B007 - the last one is the result
+            stream.write(line)
+        return count
+
+
+def _json_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
+    for number, record in enumerate(records, 1):
+        yield number, json.dumps(audit_fields(record)) + "\n"
+
+
+def _csv_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
+    names = ["seq", "at", "actor", "action", "outcome", "reason", "address", "serial", "device_id", "key"]
+    yield 0, _csv_line(names)
+    for number, record in enumerate(records, 1):
+        fields = audit_fields(record)
+        yield number, _csv_line([_cell(fields[name]) for name in names])
+
+
+def _csv_line(cells: list[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
+        return f"'{value}"
+    return "" if value is None else value
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[TextIO]:
+    if str(file) == "-":
+        yield sys.stdout
+        return
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        msg = f"{file} exists already; it was left as it is"
+        raise CommandError(msg) from None
+    except OSError as error:
+        msg = f"can't write {file}: {error.strerror}"
+        raise CommandError(msg) from None
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+    except BaseException as error:
+        file.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            msg = f"can't write {file}: {error.strerror}"
+            raise CommandError(msg) from None
+        raise

@@ -1,0 +1,90 @@
+"""`fleetkey backup` and `fleetkey restore`: the whole fleet in one file, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetkey.cli.errors import CommandError
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, settings_from
+from fleetkey.cli.output import print_json
+from fleetkey.cli.progress import counting
+from fleetkey.operations import BackupError, FleetFiles, make_backup, restore_backup
+from fleetkey.registry import AuditEntry, open_store, store_path
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+
+__all__ = ["backup", "restore"]
+
+
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the whole fleet into one file, while the server runs: registry, sessions, retained messages.
+
+    Every key that was answered before is in it. Keep it encrypted: it says which devices exist, and has what waits for
+    them in clear.
+
+    Example: fleetkey backup fleet-2026-11-23.tar
+    """
+    settings = settings_from(config, data_dir)
+    files = _files(settings)
+    try:
+        with counting("copying", "pages") as on_progress:
+            made = make_backup(files, file, on_progress=on_progress)
+    except BackupError as error:
+        raise CommandError(str(error)) from None
+    store = open_store(settings)
+    try:
+        entry = AuditEntry(actor=actor(), action="backup_made", outcome="ok", reason=f"bytes={made.size}")
+        store.record(entry)
+    finally:
+        store.close()
+    if as_json:
+        print_json({"file": str(file), "bytes": made.size, "made_at": made.made_at, "has_broker": made.has_broker})
+    else:
+        print(f"wrote {file}, {made.size:,} bytes")
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `fleetkey backup` wrote.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the fleet that is there. Its own state is gone then.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup in place of the fleet. The server must not run.
+
+    What was revoked or disabled after the backup works again; devices that registered after it register again.
+
+    Example: fleetkey restore fleet-2026-11-23.tar --data-dir /var/lib/fleetkey
+    """
+    settings = settings_from(config, data_dir)
+    try:
+        restored = restore_backup(_files(settings), file, overwrite=overwrite, actor=actor())
+    except BackupError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json(
+            {
+                "file": str(file),
+                "made_at": restored.made_at,
+                "version": restored.version,
+                "devices": restored.devices,
+                "keys": restored.keys,
+            }
+        )
+    else:
+        print(f"restored {restored.devices} devices and {restored.keys} keys as of {restored.made_at}")
+
+
+def _files(settings: Settings) -> FleetFiles:
+    return FleetFiles(registry=store_path(settings), broker=settings.data_dir / "broker.db")

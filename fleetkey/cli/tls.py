@@ -1,0 +1,77 @@
+"""`fleetkey tls`: a certificate for a first secure start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetkey.cli.errors import CommandError
+from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.output import print_json
+from fleetkey.operations import CertificateError, certificate_end, make_self_signed, write_pair
+
+__all__ = ["app"]
+
+HERE = ("localhost", "127.0.0.1", "::1")
+DAYS = 365
+
+app = typer.Typer(help="Certificates.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Certificates."""
+
+
+@app.command("self-signed")
+def self_signed(
+    hosts: Annotated[
+        list[str] | None,
+        typer.Option("--host", metavar="HOST", help="Name or address that devices use; again for several."),
+    ] = None,
+    days: Annotated[int, typer.Option("--days", min=1, max=3_650, help="For how long it holds.")] = DAYS,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder; without it, tls in the data folder.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there; a running server takes it within seconds.")
+    ] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a certificate and a key, and say how to use them.
+
+    Devices must be given cert.pem: nobody else vouches for it. It is for this machine's loopback, for [mqtt]
+    advertise_host if that is set, and for the hosts that you name.
+
+    Example: fleetkey tls self-signed --host fleet.example.com
+    """
+    settings = settings_from(config, data_dir)
+    named = [*(hosts or []), *filter(None, [settings.mqtt.advertise_host]), *HERE]
+    try:
+        certificate, key = make_self_signed(named, days=days)
+        paths = write_pair(out or settings.data_dir / "tls", certificate, key, overwrite=overwrite)
+        ends = certificate_end(paths[0])
+    except CertificateError as error:
+        raise CommandError(str(error)) from None
+    shown = [str(path.resolve()) for path in paths]
+    if as_json:
+        print_json(
+            {
+                "certificate": shown[0],
+                "key": shown[1],
+                "hosts": list(dict.fromkeys(named)),
+                "ends": ends.isoformat(timespec="seconds"),
+            }
+        )
+        return
+    print(f"# for {', '.join(dict.fromkeys(named))}; ends {ends.date()}. In fleetkey.toml:")
+    pair = f"tls_cert = {_toml(shown[0])}\ntls_key = {_toml(shown[1])}"
+    print(f'[http]\n{pair}\n[mqtt]\nbind = ""\ntls_bind = "127.0.0.1:8883"\n{pair}')
+
+
+def _toml(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

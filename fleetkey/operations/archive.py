@@ -1,0 +1,145 @@
+"""The file of a backup: a tar archive of the databases, with a manifest that says what belongs in it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from fleetkey import __version__
+from fleetkey.operations.errors import BackupError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["BROKER", "REGISTRY", "Manifest", "pack", "unpack"]
+
+REGISTRY, BROKER = "fleetkey.db", "broker.db"
+MANIFEST = "manifest.json"
+FORMAT = 1
+MAX_MANIFEST_BYTES = 64 * 1024
+CHUNK_BYTES = 1024 * 1024
+
+
+class PackedFile(msgspec.Struct, frozen=True):
+    """One file of a backup."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a backup holds."""
+
+    format: int
+    version: str
+    made_at: str
+    files: tuple[PackedFile, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Digest:
+    size: int
+    sha256: str
+
+
+def pack(target: Path, files: Sequence[Path], *, made_at: str) -> Manifest:
+    """Write files of one folder into a new archive, mode 0600, and see that it is on the disk. Raises `OSError`."""
+    described = [(path, _digest(path)) for path in files]
+    manifest = Manifest(
+        format=FORMAT,
+        version=__version__,
+        made_at=made_at,
+        files=tuple(PackedFile(name=path.name, size=digest.size, sha256=digest.sha256) for path, digest in described),
+    )
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            content = msgspec.json.format(msgspec.json.encode(manifest))
+            archive.addfile(_header(MANIFEST, len(content)), io.BytesIO(content))
+            for path, digest in described:
+                with path.open("rb") as stream:
+                    archive.addfile(_header(path.name, digest.size), stream)
+        file.flush()
+        os.fsync(file.fileno())
+    return manifest
+
+
+def unpack(source: Path, folder: Path) -> Manifest:
+    """Write an archive's databases into an empty folder, and return what it says of itself.
+
+    Raises:
+        BackupError: it is no backup, is not whole, or holds something that doesn't belong in it.
+    """
+    try:
+        with tarfile.open(source, mode="r:") as archive:
+            manifest = _manifest(archive, source)
+            for packed in manifest.files:
+                member = archive.next()
+                stream = archive.extractfile(member) if member is not None and member.isfile() else None
+                if member is None or stream is None or member.name != packed.name or member.size != packed.size:
+                    msg = f"{source} is not whole: {packed.name} is missing or cut off"
+                    raise BackupError(msg)
+                digest = _write(stream, folder / packed.name)
+                if digest.sha256 != packed.sha256:
+                    msg = f"{source} is damaged: {packed.name} is not what was packed"
+                    raise BackupError(msg)
+            return manifest
+    except tarfile.TarError as error:
+        msg = f"{source} is no backup of Fleetkey, or is not whole: {error}"
+        raise BackupError(msg) from None
+    except OSError as error:
+        msg = f"{source} can't be read: {error.strerror or error}"
+        raise BackupError(msg) from None
+
+
+def _manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
+    member = archive.next()
+    stream = archive.extractfile(member) if member is not None and member.isfile() else None
+    try:
+        if member is None or stream is None or member.name != MANIFEST or member.size > MAX_MANIFEST_BYTES:
+            msg = f"{source} is no backup of Fleetkey: it doesn't begin with {MANIFEST}"
+            raise BackupError(msg)
+        manifest = msgspec.json.decode(stream.read(), type=Manifest)
+    except msgspec.MsgspecError as error:
+        msg = f"{source} is no backup of Fleetkey: {MANIFEST}: {error}"
+        raise BackupError(msg) from None
+    if manifest.format != FORMAT:
+        msg = f"{source} was made by Fleetkey {manifest.version} in a form that this one ({__version__}) can't read"
+        raise BackupError(msg)
+    names = [packed.name for packed in manifest.files]
+    if names not in ([REGISTRY], [REGISTRY, BROKER]):
+        msg = f"{source} is no backup of Fleetkey: it has other files than {REGISTRY} and {BROKER}"
+        raise BackupError(msg)
+    return manifest
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = size, 0o600
+    return header
+
+
+def _digest(path: Path) -> _Digest:
+    with path.open("rb") as stream:
+        return _Digest(path.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def _write(stream: IO[bytes], target: Path) -> _Digest:
+    digest, size = hashlib.sha256(), 0
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        while chunk := stream.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return _Digest(size, digest.hexdigest())

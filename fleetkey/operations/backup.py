@@ -1,0 +1,145 @@
+"""Backups of a whole fleet, made while it runs, and their way back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetkey.operations.archive import BROKER, REGISTRY, pack, unpack
+from fleetkey.operations.errors import BackupError
+from fleetkey.operations.sqlite_files import Snapshot, check_file, seized, write_over
+from fleetkey.registry import AuditEntry, SqliteStore
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterator
+
+__all__ = ["FleetFiles", "MadeBackup", "RestoredBackup", "make_backup", "restore_backup"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFiles:
+    """Where a fleet's databases are."""
+
+    registry: Path
+    broker: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBackup:
+    """What was made."""
+
+    made_at: str
+    size: int
+    has_broker: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredBackup:
+    """What was restored."""
+
+    made_at: str
+    version: str
+    devices: int
+    keys: int
+
+
+def make_backup(
+    files: FleetFiles, target: Path, *, on_progress: Callable[[int, int], None] | None = None
+) -> MadeBackup:
+    """Write a backup into a new file. Everything that was committed before is in it; writers aren't held up.
+
+    The copies and the archive are beside `target` for a while, so it takes twice the space.
+
+    Raises:
+        BackupError: there is no fleet, the file exists, or something can't be read or written.
+    """
+    if not files.registry.exists():
+        msg = f"there is no registry at {files.registry}"
+        raise BackupError(msg)
+    if target.exists():
+        msg = f"{target} exists already; it was left as it is"
+        raise BackupError(msg)
+    made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    with _workshop(target.parent) as folder, ExitStack() as open_snapshots:
+        # Both at one moment, near enough: the broker forgets what the registry doesn't know when it starts.
+        snapshots = {REGISTRY: Snapshot(files.registry)}
+        if files.broker.exists() and files.broker.stat().st_size:
+            snapshots[BROKER] = Snapshot(files.broker)
+        for snapshot in snapshots.values():
+            open_snapshots.callback(snapshot.close)
+        for name, snapshot in snapshots.items():
+            snapshot.copy_to(folder / name, on_progress)
+            snapshot.close()
+        pack(folder / "archive", [folder / name for name in snapshots], made_at=made_at)
+        (folder / "archive").rename(target)
+        _settle(target.parent)
+    return MadeBackup(made_at=made_at, size=target.stat().st_size, has_broker=BROKER in snapshots)
+
+
+def restore_backup(files: FleetFiles, source: Path, *, overwrite: bool, actor: str) -> RestoredBackup:
+    """Put a backup in place of a fleet that nothing runs on. The backup is looked through before anything changes.
+
+    Raises:
+        BackupError: it is no whole backup, there is a fleet and `overwrite` is False, or the fleet is in use.
+        StoreError: its registry is one of a newer Fleetkey, or none.
+    """
+    present = [path for path in (files.registry, files.broker) if path.exists() and path.stat().st_size]
+    if present and not overwrite:
+        msg = f"there is a fleet already: {present[0]}; choose another --data-dir, or say --overwrite"
+        raise BackupError(msg)
+    with _workshop(files.registry.parent) as folder:
+        manifest = unpack(source, folder)
+        for packed in manifest.files:
+            check_file(folder / packed.name)
+        with closing(SqliteStore(folder / REGISTRY)) as store:
+            devices, keys = store.count_devices(), store.count_keys()
+            store.record(AuditEntry(actor=actor, action="backup_restored", outcome="ok", reason=manifest.made_at))
+        with seized(files.registry) as registry, seized(files.broker) as broker:
+            # The registry last: until it is there, what the broker has of it is only more than it needs.
+            _put(folder / BROKER, files.broker, broker)
+            _put(folder / REGISTRY, files.registry, registry)
+        _settle(files.registry.parent)
+    return RestoredBackup(made_at=manifest.made_at, version=manifest.version, devices=devices, keys=keys)
+
+
+def _put(source: Path, target: Path, held: sqlite3.Connection | None) -> None:
+    if not source.exists():
+        # The backup is of a fleet without one; what is there belongs to another fleet.
+        if held is not None:
+            target.unlink()
+    elif held is not None:
+        write_over(held, source)
+    else:
+        for suffix in ("-wal", "-shm"):
+            # What is left of a file that is gone belongs to nothing.
+            target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.move(source, target)
+
+
+@contextmanager
+def _workshop(parent: Path) -> Iterator[Path]:
+    """Lend an empty folder that only its owner can read, and remove it with all that is in it."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(prefix=".fleetkey-", dir=parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        msg = f"can't write in {parent}: {error.strerror}"
+        raise BackupError(msg) from None
+
+
+def _settle(folder: Path) -> None:
+    """See that a new name is on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,151 @@
+"""Certificates of listeners: read again when their files change, without a restart and without losing a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import structlog
+from cryptography import x509
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["CertificateError", "ServedCertificate", "certificate_end", "watch_certificates"]
+
+log = structlog.get_logger(__name__)
+
+CHECK_SECONDS = 2.0
+"""Between two looks at the files; a change is taken at the second look that finds them the same."""
+MAX_CERTIFICATE_BYTES = 1024 * 1024
+"""Bytes of a certificate file that are looked through for when it ends."""
+
+WARN_SECONDS = 86_400.0
+"""Between two looks at when certificates end."""
+ENDS_SOON_DAYS = 14
+
+Look = tuple[int, ...]
+
+
+class CertificateError(Exception):
+    """A certificate or key that can't be used; the message names the file and the reason."""
+
+
+class ServedCertificate:
+    """A certificate and its key in files, and the contexts that serve them.
+
+    A context that was attached asks at each handshake for the newest pair (the server-name callback runs with and
+    without a name: RFC 6066, 3). So a new pair may have another kind of key, handshakes under way keep what they began
+    with, and connections that stand aren't touched.
+    """
+
+    def __init__(self, name: str, certificate: Path, key: Path) -> None:
+        """Remember how the files look now, before anything serves them."""
+        self.name = name
+        self._certificate = certificate
+        self._key = key
+        self._newest: ssl.SSLContext | None = None
+        self._served = self._seen = self._look()
+        self._failed: Look | None = None
+
+    def attach(self, context: ssl.SSLContext) -> None:
+        """Let a listener's context serve what comes later; it has what is there now."""
+        context.sni_callback = self._choose
+
+    async def verify(self) -> None:
+        """Try the pair, before anything serves it. Raises `CertificateError`."""
+        await asyncio.to_thread(self._load)
+
+    async def check(self, *, at_once: bool = False) -> bool:
+        """Take a pair that changed, and return whether one was taken. One that can't be used is logged once.
+
+        Args:
+            at_once: whether to read the files however they look, as an operator asks with SIGHUP. Otherwise a change
+                is taken when the files have stayed the same for one look, since certificate and key are written one
+                after the other.
+        """
+        look = await asyncio.to_thread(self._look)
+        is_settled = look == self._seen
+        self._seen = look
+        if not at_once and (look in {self._served, self._failed} or not is_settled):
+            return False
+        try:
+            self._newest, ends = await asyncio.to_thread(self._load)
+        except CertificateError as error:
+            self._failed = look
+            log.error(  # noqa: TRY400 - the message is the whole story
+                "tls_certificate_unusable", listener=self.name, error=str(error), meaning="the one before is served on"
+            )
+            return False
+        self._served, self._failed = look, None
+        log.info("tls_certificate_reloaded", listener=self.name, ends=ends.isoformat(timespec="seconds"))
+        return True
+
+    async def warn(self) -> None:
+        """Say in the log that the certificate ends within `ENDS_SOON_DAYS`, or has ended."""
+        try:
+            ends = await asyncio.to_thread(certificate_end, self._certificate)
+        except CertificateError:
+            return
+        if ends <= datetime.now(UTC) + timedelta(days=ENDS_SOON_DAYS):
+            log.warning("tls_certificate_ends_soon", listener=self.name, ends=ends.isoformat(timespec="seconds"))
+
+    def _choose(self, handshake: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        if self._newest is not None:
+            handshake.context = self._newest
+
+    def _load(self) -> tuple[ssl.SSLContext, datetime]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # Without a password at hand OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self._certificate, self._key, password=lambda: b"")
+        except (OSError, ValueError) as error:
+            msg = f"{self._certificate}, {self._key}: {error}"
+            raise CertificateError(msg) from None
+        return context, certificate_end(self._certificate)
+
+    def _look(self) -> Look:
+        found: list[int] = []
+        for path in (self._certificate, self._key):
+            try:
+                status = path.stat()
+            except OSError:
+                found.append(-1)
+            else:
+                found += [status.st_mtime_ns, status.st_size, status.st_ino]
+        return tuple(found)
+
+
+async def watch_certificates(certificates: Iterable[ServedCertificate]) -> None:
+    """Look at the files every `CHECK_SECONDS`, and every `WARN_SECONDS` at when they end; never returns."""
+    loop = asyncio.get_running_loop()
+    warn_at = loop.time()
+    while True:
+        if loop.time() >= warn_at:
+            warn_at = loop.time() + WARN_SECONDS
+            for certificate in certificates:
+                await certificate.warn()
+        await asyncio.sleep(CHECK_SECONDS)
+        for certificate in certificates:
+            await certificate.check()
+
+
+def certificate_end(path: Path) -> datetime:
+    """Return when the first certificate of a PEM file ends.
+
+    Raises:
+        CertificateError: it can't be read or holds no certificate.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CERTIFICATE_BYTES)
+        return x509.load_pem_x509_certificates(content)[0].not_valid_after_utc.astimezone(UTC)
+    except OSError as error:
+        msg = f"{path} can't be read: {error.strerror}"
+        raise CertificateError(msg) from None
+    except ValueError:
+        msg = f"{path} holds no certificate in PEM"
+        raise CertificateError(msg) from None

@@ -1,0 +1,131 @@
+"""A certificate of one's own for a first secure start."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from fleetkey.operations.certificates import CertificateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+__all__ = ["make_self_signed", "write_pair"]
+
+MAX_HOSTS = 100
+MAX_DAYS = 3_650
+MAX_COMMON_NAME = 64
+"""RFC 5280, A.1: ub-common-name."""
+HOST = re.compile(r"(?=.{1,253}\Z)(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\Z")
+SKEW = timedelta(minutes=5)
+"""How far a device's clock may be behind."""
+
+
+def make_self_signed(hosts: Sequence[str], *, days: int) -> tuple[bytes, bytes]:
+    """Return a certificate for hosts and its new key, both PEM: ECDSA on P-256, its own authority (RFC 5280).
+
+    Args:
+        hosts: names and IP addresses under which clients reach the server.
+        days: for how long it holds, 1 to `MAX_DAYS`.
+
+    Raises:
+        CertificateError: a host that can't be one, none, too many of them, or too many days.
+    """
+    if not 0 < len(hosts) <= MAX_HOSTS or not 0 < days <= MAX_DAYS:
+        msg = f"a certificate needs 1 to {MAX_HOSTS} hosts and 1 to {MAX_DAYS} days"
+        raise CertificateError(msg)
+    names = [_general_name(host) for host in dict.fromkeys(hosts)]
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:MAX_COMMON_NAME])])
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - SKEW)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True,
+                key_cert_sign=True,
+                crl_sign=False,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return (
+        certificate.public_bytes(serialization.Encoding.PEM),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+
+
+def write_pair(folder: Path, certificate: bytes, key: bytes, *, overwrite: bool) -> tuple[Path, Path]:
+    """Write `cert.pem` (0644) and `key.pem` (0600) into a folder, and return where they are.
+
+    Raises:
+        CertificateError: one of them is there already and may not be overwritten, or can't be written.
+    """
+    paths = folder / "cert.pem", folder / "key.pem"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        taken = [path for path in paths if path.exists()]
+        if taken and not overwrite:
+            msg = f"{taken[0]} exists already; it was left as it is"
+            raise CertificateError(msg)
+        # The key first: a server that looks in between finds a pair that doesn't fit, and keeps the one it has.
+        _replace(paths[1], key, 0o600)
+        _replace(paths[0], certificate, 0o644)
+    except OSError as error:
+        msg = f"can't write to {folder}: {error.strerror}"
+        raise CertificateError(msg) from None
+    return paths
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host.strip("[]")))
+    except ValueError:
+        pass
+    if not HOST.match(host):
+        msg = f"{host[:64]!r} is neither a host name nor an IP address"
+        raise CertificateError(msg)
+    return x509.DNSName(host)

@@ -1,0 +1,106 @@
+"""Whether the server lives, and whether it is ready for devices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from litestar import Response, get
+
+from fleetkey import __version__
+from fleetkey.access import HashPoolFullError
+from fleetkey.registration.openapi import HEALTH_RESPONSES, LIVE_RESPONSES, READY_RESPONSES
+from fleetkey.registration.problems import problem
+from fleetkey.registry import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.handlers import HTTPRouteHandler
+
+    from fleetkey.access import HashPool
+    from fleetkey.registry import Store
+
+__all__ = ["Readiness", "health_handlers"]
+
+Answer = Response[dict[str, Any]]
+NO_STORE = {"Cache-Control": "no-store"}
+RETRY_SECONDS = 2
+PING_SECONDS = 2.0
+"""For the registry to answer; then the server isn't ready."""
+REMEMBER_SECONDS = 0.5
+"""For which an answer of the registry counts: however often it is asked, it is asked this often at most."""
+
+
+class Readiness:
+    """Looks at what a registration and a connection need: the registry, the broker's listeners, the hash pool."""
+
+    def __init__(self, store: Store, pool: HashPool, broker_listens: Callable[[], bool]) -> None:
+        self._store = store
+        self._pool = pool
+        self._broker_listens = broker_listens
+        self._ping: asyncio.Task[bool] | None = None
+        self._pinged_at = 0.0
+
+    async def lacking(self) -> list[str]:
+        """Return what isn't ready: any of `broker`, `hash_pool`, `store`."""
+        found = []
+        if not self._broker_listens():
+            found.append("broker")
+        if self._pool.is_full:
+            found.append("hash_pool")
+        if not await self._store_answers():
+            found.append("store")
+        return found
+
+    async def _store_answers(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._ping is None or (self._ping.done() and now - self._pinged_at >= REMEMBER_SECONDS):
+            # One at a time, beside the hash pool: a store that hangs holds one thread, whoever asks.
+            self._ping = asyncio.create_task(asyncio.to_thread(self._is_read), name="fleetkey-ready")
+            self._pinged_at = now
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                return await asyncio.shield(self._ping)
+        except TimeoutError:
+            return False
+
+    def _is_read(self) -> bool:
+        try:
+            self._store.ping()
+        except StoreError:
+            return False
+        return True
+
+
+def health_handlers(store: Store, pool: HashPool, broker_listens: Callable[[], bool]) -> list[HTTPRouteHandler]:
+    """Return `GET /health`, `GET /health/live` and `GET /health/ready`."""
+    readiness = Readiness(store, pool, broker_listens)
+
+    @get("/health", responses=HEALTH_RESPONSES)
+    async def health() -> Answer:
+        """Say whether registration can reach its registry."""
+        try:
+            await pool.run(store.ping)
+        except (StoreError, HashPoolFullError):
+            return problem(503, "The registry can't be read.", retry_after_seconds=RETRY_SECONDS)
+        return _ok("ok")
+
+    @get("/health/live", responses=LIVE_RESPONSES)
+    async def live() -> Answer:
+        """Say that the server runs; asks nothing else of it."""
+        return _ok("live")
+
+    @get("/health/ready", responses=READY_RESPONSES)
+    async def ready() -> Answer:
+        """Say whether devices can register and connect now."""
+        lacking = await readiness.lacking()
+        if lacking:
+            return problem(503, f"Not ready: {', '.join(lacking)}.", retry_after_seconds=RETRY_SECONDS)
+        return _ok("ready")
+
+    return [health, live, ready]
+
+
+def _ok(status: str) -> Answer:
+    return Response({"status": status, "version": __version__}, headers=NO_STORE)

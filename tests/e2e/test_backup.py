@@ -1,0 +1,217 @@
+"""Backups of a real server under load, and the fleet that comes back from them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import tarfile
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.access import verify_secret
+from fleetkey.operations import BackupError, FleetFiles, backup, make_backup, restore_backup
+from fleetkey.operations import archive as archives
+from fleetkey.registry import KeyStatus, SqliteStore
+from tests.e2e.test_kill9 import Load
+from tests.support.command_line import cli
+from tests.support.fleet import Credentials, Fleet
+from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ENVIRONMENT = {
+    **NO_LIMITS,
+    "FLEETKEY_REGISTRATION__REREGISTRATION": "add",
+    "FLEETKEY_REGISTRATION__MAX_KEYS": "1000",
+}
+
+
+def _files(data: Path) -> FleetFiles:
+    return FleetFiles(registry=data / "fleetkey.db", broker=data / "broker.db")
+
+
+def _serials(data: Path) -> list[str]:
+    with closing(SqliteStore(data / "fleetkey.db")) as store:
+        return list(store.iter_serials())
+
+
+def _other_fleet(data: Path) -> None:
+    data.mkdir()
+    with closing(SqliteStore(data / "fleetkey.db")) as store:
+        store.add_serials(["SN-other"], actor="test")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a server with a device that left a retained message."""
+    with ServerProcess(tmp_path_factory.mktemp("backup"), environment=ENVIRONMENT) as server:
+        yield Fleet(server)
+
+
+@pytest.fixture(scope="module")
+def made(running: Fleet) -> Path:
+    """Make one backup of it, without load."""
+    file = running.server.folder / "quiet.tar"
+    device = running.device()
+    with running.connect(device) as client:
+        assert client.publish(device.topic("state"), b"kept", retain=True)
+    ended = cli("backup", file, "--json", data_dir=running.server.data_dir)
+    assert ended.status == 0, ended.err
+    assert ended.json["has_broker"] is True
+    return file
+
+
+def test_backup_under_load(running: Fleet, tmp_path: Path) -> None:
+    """Every key that was answered before the backup began works after it was restored into another folder."""
+    serials = [running.serial() for _ in range(40)]
+    keeper = running.device()
+    with running.connect(keeper) as client:
+        assert client.publish(keeper.topic("state"), b"kept", retain=True)
+    answered: list[Credentials] = []
+    load = Load(running.server.url, serials, answered)
+    try:
+        assert eventually(lambda: len(answered) > 100)
+        before = [keeper, *answered]
+        file = tmp_path / "fleet.tar"
+        ended = cli("backup", file, data_dir=running.server.data_dir)
+        during = len(answered) + 1 - len(before)
+    finally:
+        load.stop()
+    assert ended.status == 0, ended.err
+    assert during > 10, "nothing registered meanwhile, so nothing was shown"
+    assert file.stat().st_mode & 0o777 == 0o600
+    target = ServerProcess(tmp_path / "other", environment=ENVIRONMENT)
+    (tmp_path / "other").mkdir()
+    restored = cli("restore", file, data_dir=target.data_dir)
+    assert restored.status == 0, restored.err
+    with closing(SqliteStore(target.database)) as store:
+        for credentials in before:
+            login = store.find_login(credentials.key)
+            assert login is not None
+            assert login.status is KeyStatus.ACTIVE
+            assert login.device_id == credentials.device_id
+            if credentials in {keeper, before[-1]}:
+                assert verify_secret(credentials.secret.encode(), login.secret_hash)
+        assert [entry.action for entry in store.last_audit(1)] == ["backup_restored"]
+    with target:
+        fleet = Fleet(target)
+        for credentials in (keeper, before[1], before[-1]):
+            with fleet.connect(credentials) as client:
+                assert client.is_connected
+        with fleet.connect(keeper) as client:
+            client.subscribe(keeper.topic("#"))
+            assert client.hears(keeper.topic("state"), b"kept")
+
+
+def test_restore_over_a_running_fleet(running: Fleet, made: Path) -> None:
+    """A fleet that is in use isn't overwritten, whatever is said, and doesn't notice."""
+    with running.store() as store:
+        devices = store.count_devices()
+    for words in ((), ("--overwrite",)):
+        refused = cli("restore", made, *words, data_dir=running.server.data_dir)
+        assert refused.status == 1
+        assert ("in use" if words else "--overwrite") in refused.error
+    device = running.device()
+    with running.connect(device) as client, running.store() as store:
+        assert client.is_connected
+        assert store.count_devices() == devices + 1
+    assert not list(running.server.data_dir.glob(".fleetkey-*"))
+
+
+def test_restore_over_a_stopped_fleet(made: Path, tmp_path: Path) -> None:
+    """Only `--overwrite` replaces a fleet; then it is the one of the backup, sessions and all."""
+    data = tmp_path / "data"
+    _other_fleet(data)
+    with closing(sqlite3.connect(data / "broker.db")) as other:
+        other.execute("CREATE TABLE other (x)")
+    assert "--overwrite" in cli("restore", made, data_dir=data).error
+    assert _serials(data) == ["SN-other"]
+    assert cli("restore", made, "--overwrite", data_dir=data).status == 0
+    assert "SN-other" not in _serials(data)
+    with closing(sqlite3.connect(data / "broker.db")) as broker:
+        assert broker.execute("SELECT count(*) FROM retained").fetchone()[0] >= 1
+
+
+def test_backup_refused(running: Fleet, made: Path, tmp_path: Path) -> None:
+    """An existing file is left as it is; no fleet is no backup."""
+    content = made.read_bytes()
+    with pytest.raises(BackupError, match="exists already"):
+        make_backup(_files(running.server.data_dir), made)
+    assert made.read_bytes() == content
+    with pytest.raises(BackupError, match="no registry"):
+        make_backup(_files(tmp_path / "none"), tmp_path / "x.tar")
+    with pytest.raises(BackupError, match="can't write"):
+        make_backup(_files(running.server.data_dir), running.server.database / "x.tar")
+    assert not (tmp_path / "x.tar").exists()
+
+
+def _cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _flip(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def _rewritten(content: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(content)) as old, tarfile.open(fileobj=out, mode="w") as new:
+        for member in old:
+            stream = old.extractfile(member)
+            assert stream is not None
+            data = stream.read()
+            if member.name == archives.MANIFEST:
+                manifest = json.loads(data)
+                change(manifest)
+                data = json.dumps(manifest).encode()
+                member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _from_the_future(content: bytes) -> bytes:
+    return _rewritten(content, lambda manifest: manifest.update(format=2))
+
+
+def _elsewhere(content: bytes) -> bytes:
+    files = [{"name": "../escaped.db", "size": 1, "sha256": ""}]
+    return _rewritten(content, lambda manifest: manifest.update(files=files))
+
+
+@pytest.mark.parametrize(
+    "spoil", [_cut, _flip, _from_the_future, _elsewhere, lambda _: b"", lambda _: b"a letter" * 1000]
+)
+def test_restore_of_no_backup(made: Path, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    """What is cut off, changed, of a newer form or no backup at all is refused before anything is written."""
+    spoilt = tmp_path / "spoilt.tar"
+    spoilt.write_bytes(spoil(made.read_bytes()))
+    data = tmp_path / "data"
+    with pytest.raises(BackupError, match="spoilt"):
+        restore_backup(_files(data), spoilt, overwrite=True, actor="test")
+    assert list(data.iterdir()) == []
+
+
+def test_restore_cut_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restore that fails while it writes leaves the fleet that was there."""
+    data = tmp_path / "data"
+    _other_fleet(data)
+
+    def broken(target: sqlite3.Connection, source: Path) -> None:
+        with closing(sqlite3.connect(source)) as connection:
+
+            def stop(*_: int) -> None:
+                raise KeyboardInterrupt
+
+            connection.backup(target, pages=1, progress=stop)
+
+    monkeypatch.setattr(backup, "write_over", broken)
+    with pytest.raises(KeyboardInterrupt):
+        restore_backup(_files(data), made, overwrite=True, actor="test")
+    assert _serials(data) == ["SN-other"]

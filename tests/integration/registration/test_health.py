@@ -1,0 +1,101 @@
+"""`/health/live` and `/health/ready`, over a registry, a hash pool and listeners that come and go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from litestar import Litestar
+from litestar.testing import AsyncTestClient
+
+from fleetkey.access import HashPool
+from fleetkey.registration import health
+from fleetkey.registration.health import health_handlers
+from fleetkey.registry import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+
+class _Rig:
+    """A server's parts, and what of them is lacking."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = SqliteStore(folder / "fleetkey.db")
+        self.pool = HashPool(workers=1, max_pending=2)
+        self.is_listening = True
+        handlers = health_handlers(self.store, self.pool, lambda: self.is_listening)
+        self.client = AsyncTestClient(Litestar(handlers, logging_config=None))
+
+    async def ready(self) -> tuple[int, str]:
+        """Ask, and return status and detail."""
+        answer = await self.client.get("/health/ready")
+        assert answer.headers["cache-control"] == "no-store"
+        return answer.status_code, answer.json().get("detail", "")
+
+
+@asynccontextmanager
+async def _rig(folder: Path) -> AsyncIterator[_Rig]:
+    rig = _Rig(folder)
+    try:
+        async with rig.client:
+            yield rig
+    finally:
+        await asyncio.to_thread(rig.pool.close)
+        rig.store.close()
+
+
+async def test_ready(tmp_path: Path) -> None:
+    """Ready with everything there; without a listener, not ready and still alive."""
+    async with _rig(tmp_path) as rig:
+        assert await rig.ready() == (200, "")
+        rig.is_listening = False
+        assert await rig.ready() == (503, "Not ready: broker.")
+        assert (await rig.client.get("/health/live")).json()["status"] == "live"
+
+
+async def test_ready_without_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that can't be read makes it not ready, once the last answer is old."""
+    monkeypatch.setattr(health, "REMEMBER_SECONDS", 0)
+    async with _rig(tmp_path) as rig:
+        assert await rig.ready() == (200, "")
+        rig.store.close()
+        assert await rig.ready() == (503, "Not ready: store.")
+        assert (await rig.client.get("/health/live")).status_code == 200
+
+
+async def test_ready_with_full_pool(tmp_path: Path) -> None:
+    """A hash pool that takes nothing more makes it not ready, until it does again; the store is asked beside it."""
+    async with _rig(tmp_path) as rig:
+        let_go = threading.Event()
+        jobs = [asyncio.ensure_future(rig.pool.run(let_go.wait, 10)) for _ in range(2)]
+        await asyncio.sleep(0)
+        try:
+            assert await rig.ready() == (503, "Not ready: hash_pool.")
+        finally:
+            let_go.set()
+        await asyncio.gather(*jobs)
+        assert await rig.ready() == (200, "")
+
+
+async def test_ready_with_store_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask, one thread waits for a registry that hangs, and each gets its answer in time."""
+    monkeypatch.setattr(health, "PING_SECONDS", 0.1)
+    async with _rig(tmp_path) as rig:
+        let_go, calls = threading.Event(), list[int]()
+
+        def ping() -> None:
+            calls.append(1)
+            let_go.wait(10)
+
+        monkeypatch.setattr(rig.store, "ping", ping)
+        try:
+            answers = await asyncio.gather(*(rig.ready() for _ in range(20)))
+        finally:
+            let_go.set()
+        assert set(answers) == {(503, "Not ready: store.")}
+        assert len(calls) == 1
