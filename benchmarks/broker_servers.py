@@ -81,15 +81,18 @@ def mosquitto_path() -> str | None:
 
 
 @contextmanager
-def fleetkey_broker(fleet: BrokerFleet) -> Iterator[Broker]:
-    """Serve while the block runs. The log goes to a file beside the registry."""
+def fleetkey_broker(fleet: BrokerFleet, **mqtt: object) -> Iterator[Broker]:
+    """Serve while the block runs, with settings of `[mqtt]`. The log goes to a file beside the registry."""
     config = fleet.data_dir.parent / "fleetkey.toml"
     config.write_text(FLEETKEY_CONFIG)
     command = [sys.executable, "-m", "fleetkey", "serve", "--http", f"{HOST}:0", "--mqtt", f"{HOST}:0", "--json"]
     log_path = fleet.data_dir.parent / "fleetkey.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [*command, "--config", str(config), "--data-dir", str(fleet.data_dir)], stdout=subprocess.PIPE, stderr=log
+            [*command, "--config", str(config), "--data-dir", str(fleet.data_dir)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, **{f"FLEETKEY_MQTT__{name.upper()}": str(value) for name, value in mqtt.items()}},
         )
     with _stopped_at_the_end(process):
         assert process.stdout is not None
