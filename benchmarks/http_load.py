@@ -15,8 +15,9 @@ import statistics
 import sys
 import time
 from collections import Counter, deque
+from typing import Any
 
-__all__: list[str] = []
+__all__ = ["load"]
 
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 STATUS = slice(9, 12)
@@ -61,9 +62,8 @@ def _request(serial: str) -> bytes:
     )
 
 
-def _main() -> None:
-    port, count = int(sys.argv[1]), int(sys.argv[2])
-    requests = deque(_request(line.strip()) for line in sys.stdin)
+def load(port: int, count: int, requests: deque[bytes]) -> dict[str, Any]:
+    """Send the requests over that many connections, and report seconds, statuses and percentiles."""
     statuses: Counter[str] = Counter()
     took: list[float] = []
     selector = selectors.DefaultSelector()
@@ -92,13 +92,17 @@ def _main() -> None:
     for connection in connections:
         connection.socket.close()
     percentiles = statistics.quantiles(took, n=100)
-    report = {
+    return {
         "seconds": seconds,
         "statuses": statuses,
         "p50_ms": percentiles[49] * 1e3,
         "p99_ms": percentiles[98] * 1e3,
     }
-    print(json.dumps(report))
+
+
+def _main() -> None:
+    port, count = int(sys.argv[1]), int(sys.argv[2])
+    print(json.dumps(load(port, count, deque(_request(line.strip()) for line in sys.stdin))))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.audit_export import ExportFormat, export_audit
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, opened_management
-from fleetkey.cli.output import audit_fields, print_json, print_list
-from fleetkey.management import AuditService, InvalidRequestError, parse_moment
+from fleetkey.cli.errors import CommandError
+from fleetkey.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    Fleet,
+    JsonOption,
+    TokenFileOption,
+    UrlOption,
+    opened_fleet,
+    opened_management,
+)
+from fleetkey.cli.output import print_json, print_list
+from fleetkey.management import InvalidRequestError, audit_fields, parse_moment
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
@@ -22,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 POLL_SECONDS = 0.3
+PAGE = 500
 COLUMNS = (
     ("at", 24),
     ("actor", 14),
@@ -38,7 +49,11 @@ app = typer.Typer(invoke_without_command=True)
 PANEL = "Filters"
 ActorOption = Annotated[
     str | None,
-    typer.Option("--actor", help="Who: `device`, `server`, `cli:USER`; `cli` is every user.", rich_help_panel=PANEL),
+    typer.Option(
+        "--actor",
+        help="Who: `device`, `server`, `cli:USER`, `api:NAME:ID`; `cli` is every user, `api` every token.",
+        rich_help_panel=PANEL,
+    ),
 ]
 ActionOption = Annotated[str | None, typer.Option("--action", help="What, such as `register`.", rich_help_panel=PANEL)]
 OutcomeOption = Annotated[
@@ -78,9 +93,11 @@ def audit(
     until: UntilOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the newest audit entries, oldest first.
+    """Print the newest audit entries that match, oldest first.
 
     JSON: an array; with `--follow`, one object a line.
 
@@ -90,6 +107,9 @@ def audit(
         fleetkey audit --action register --outcome refused --since 24h
     """
     if context.invoked_subcommand is not None:
+        if url is not None or token_file is not None:
+            msg = f"{context.invoked_subcommand} reads the registry of this machine; leave out --url and --token-file"
+            raise CommandError(msg)
         return
     wanted = AuditFilter(
         actor=actor,
@@ -104,16 +124,17 @@ def audit(
     )
     if follow and until is not None:
         raise InvalidRequestError("until", "--follow has no end; leave --until out")
-    with opened_management(config, data_dir) as management:
-        position = management.audit.position()
-        newest = management.audit.newest(wanted, limit=limit)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        last = fleet.audit.newest(limit=1).items if follow else ()
+        newest = _newest(fleet, wanted, limit)
         if not follow:
             print_list((audit_fields(record) for record in newest), COLUMNS, as_json=as_json)
             return
+        position = max((record.seq for record in (*last, *newest[-1:])), default=0)
+        for record in newest:
+            _print_record(record, as_json=as_json)
         with contextlib.suppress(KeyboardInterrupt):
-            for record in newest:
-                _print_record(record, as_json=as_json)
-            _follow(management.audit, wanted, max(position, newest[-1].seq if newest else 0), as_json=as_json)
+            _follow(fleet, wanted, str(position), as_json=as_json)
 
 
 @app.command("export")
@@ -172,12 +193,27 @@ def _moment(text: str | None, field: str) -> int | None:
     return None if text is None else parse_moment(text, now=datetime.now(UTC), field=field)
 
 
-def _follow(service: AuditService, wanted: AuditFilter, position: int, *, as_json: bool) -> None:
+def _newest(fleet: Fleet, wanted: AuditFilter, limit: int) -> list[AuditRecord]:
+    """Return the newest entries that match, oldest first."""
+    found: list[AuditRecord] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = fleet.audit.newest(wanted, cursor=cursor, limit=min(PAGE, limit - len(found)))
+        found += page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    return found[::-1]
+
+
+def _follow(fleet: Fleet, wanted: AuditFilter, position: str, *, as_json: bool) -> None:
     while True:
-        records, position, has_more = service.follow(wanted, after=position)
-        for record in records:
+        page = fleet.audit.oldest(wanted, cursor=position, limit=PAGE)
+        for record in page.items:
             _print_record(record, as_json=as_json)
-        if not has_more:
+        is_behind = page.next_cursor not in {None, position}
+        position = page.next_cursor or position
+        if not is_behind:
             time.sleep(POLL_SECONDS)
 
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.output import audit_fields
 from fleetkey.cli.progress import counting
+from fleetkey.management import audit_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Secret
     from fleetkey.registration import MqttEndpoint
 
-__all__ = ["application_credentials", "write_credentials"]
+__all__ = ["application_credentials", "write_credentials", "write_new_file"]
 
 
 def application_credentials(key: str, secret: Secret, endpoint: MqttEndpoint) -> dict[str, Any]:
@@ -32,6 +32,11 @@ def write_credentials(path: Path, credentials: dict[str, Any]) -> None:
     Raises:
         CommandError: it exists already, or can't be written.
     """
+    write_new_file(path, json.dumps(credentials, indent=2) + "\n")
+
+
+def write_new_file(path: Path, content: str) -> None:
+    """Write a new file with mode 0600. Raises `CommandError` as `write_credentials` does."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -41,5 +46,4 @@ def write_credentials(path: Path, credentials: dict[str, Any]) -> None:
         msg = f"can't write {path}: {error.strerror}"
         raise CommandError(msg) from None
     with os.fdopen(descriptor, "w") as file:
-        json.dump(credentials, file, indent=2)
-        file.write("\n")
+        file.write(content)

@@ -11,12 +11,14 @@ from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
     JsonOption,
+    TokenFileOption,
+    UrlOption,
     actor,
-    opened_management,
+    opened_fleet,
     parse_labels,
 )
-from fleetkey.cli.output import device_fields, key_fields, print_json, print_list, print_one
-from fleetkey.management import DeviceFilter, DeviceSelection, KeyFilter
+from fleetkey.cli.output import print_json, print_list, print_one
+from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, KeyFilter, device_fields, key_fields
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
@@ -55,16 +57,21 @@ SerialPatternOption = Annotated[
 
 
 @app.command("list")
-def list_devices(
+def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
     state: Annotated[DeviceState | None, typer.Option("--state", help="Only devices in this state.")] = None,
     tag: TagOption = None,
     attribute: AttributeOption = None,
+    serial: Annotated[
+        str | None, typer.Option("--serial", metavar="SERIAL", help="Only the device with this serial.")
+    ] = None,
     serial_pattern: SerialPatternOption = None,
     online: Annotated[
         bool | None, typer.Option("--online/--offline", help="Only devices that are connected, or that aren't.")
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the devices, in order of id.
@@ -80,11 +87,12 @@ def list_devices(
         state=state,
         tags=parse_labels(tag),
         attributes=parse_labels(attribute, "attribute"),
+        serial=serial,
         serial_pattern=serial_pattern,
         online=online,
     )
-    with opened_management(config, data_dir) as management:
-        print_list(map(device_fields, management.devices.iterate(wanted)), COLUMNS, as_json=as_json)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_list(map(device_fields, fleet.devices.iterate(wanted)), COLUMNS, as_json=as_json)
 
 
 @app.command("show")
@@ -92,15 +100,17 @@ def show(
     device_id: DeviceIdArgument,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one device and its active keys.
 
     Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_management(config, data_dir) as management:
-        fields = device_fields(management.devices.get(device_id))
-        fields["keys"] = [key_fields(key) for key in management.keys.iterate(KeyFilter(device_id=device_id))]
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        fields = device_fields(fleet.devices.get(device_id))
+        fields["keys"] = [key_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
     if not as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
     print_one(fields, as_json=as_json)
@@ -114,6 +124,8 @@ def approve(
     serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let pending devices have credentials the next time they register: those named, or all that match.
@@ -126,11 +138,11 @@ def approve(
         fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'
     """
     selection = _selection(device_ids, tag, attribute, serial_pattern)
-    with opened_management(config, data_dir) as management:
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
         if _names_one(selection):
-            _print_device(management.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
+            _print_device(fleet.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
-        result = management.devices.approve_many(selection, actor=actor())
+        result = fleet.devices.change_many(BulkAction.APPROVE, selection, actor=actor())
     _print_bulk("approved", result, as_json=as_json)
 
 
@@ -142,6 +154,8 @@ def reject(
     serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Refuse pending devices: those named, or all that match. Their serials can't register until you approve them.
@@ -152,42 +166,70 @@ def reject(
         fleetkey devices reject --serial-pattern 'TEST-.*'
     """
     selection = _selection(device_ids, tag, attribute, serial_pattern)
-    with opened_management(config, data_dir) as management:
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
         if _names_one(selection):
-            _print_device(management.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
+            _print_device(fleet.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
-        result = management.devices.reject_many(selection, actor=actor())
+        result = fleet.devices.change_many(BulkAction.REJECT, selection, actor=actor())
     _print_bulk("rejected", result, as_json=as_json)
 
 
 @app.command("disable")
 def disable(
-    device_id: DeviceIdArgument,
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Disconnect a device within a second and keep it out; it can't register its way back.
+    """Disconnect devices within a second and keep them out: those named, or all that match.
 
-    Example: fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c
+    They can't register their way back; a pending one that matches is disabled as well.
+
+    Examples:
+        fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c
+
+        fleetkey devices disable --tag site=north
     """
-    with opened_management(config, data_dir) as management:
-        _print_device(management.devices.disable(device_id, actor=actor()), as_json=as_json)
+    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        if _names_one(selection):
+            _print_device(fleet.devices.disable(selection.device_ids[0], actor=actor()), as_json=as_json)
+            return
+        result = fleet.devices.change_many(BulkAction.DISABLE, selection, actor=actor())
+    _print_bulk("disabled", result, as_json=as_json)
 
 
 @app.command("enable")
 def enable(
-    device_id: DeviceIdArgument,
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a disabled device in again, with the keys it had.
+    """Let disabled devices in again, with the keys they had: those named, or all that match.
 
-    Example: fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c
+    Examples:
+        fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c
+
+        fleetkey devices enable --tag site=north
     """
-    with opened_management(config, data_dir) as management:
-        _print_device(management.devices.enable(device_id, actor=actor()), as_json=as_json)
+    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        if _names_one(selection):
+            _print_device(fleet.devices.enable(selection.device_ids[0], actor=actor()), as_json=as_json)
+            return
+        result = fleet.devices.change_many(BulkAction.ENABLE, selection, actor=actor())
+    _print_bulk("enabled", result, as_json=as_json)
 
 
 @app.command("delete")
@@ -195,14 +237,16 @@ def delete(
     device_id: DeviceIdArgument,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Forget a device and retire its keys; its serial may register as a new device while it is on the allow-list.
 
     Example: fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_management(config, data_dir) as management:
-        management.devices.delete(device_id, actor=actor())
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        fleet.devices.delete(device_id, actor=actor())
     if as_json:
         print_json({"deleted": device_id})
     else:
@@ -215,6 +259,8 @@ def tag(
     tags: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", help="Tags to set; `NAME=` takes one away.")],
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set or take away tags.
@@ -222,8 +268,8 @@ def tag(
     Example: fleetkey devices tag 5f…c2 site=north line=3
     """
     changes = {name: value or None for name, value in parse_labels(tags).items()}
-    with opened_management(config, data_dir) as management:
-        _print_device(management.devices.tag(device_id, changes, actor=actor()), as_json=as_json)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        _print_device(fleet.devices.tag(device_id, changes, actor=actor()), as_json=as_json)
 
 
 @app.command("describe")
@@ -236,6 +282,8 @@ def describe(
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty = none.")] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set a device's name, and set or take away attributes. No topic depends on them.
@@ -246,8 +294,8 @@ def describe(
     if name is None and not changes:
         msg = "say what to set: --name TEXT or NAME=VALUE"
         raise CommandError(msg)
-    with opened_management(config, data_dir) as management:
-        device = management.devices.describe(device_id, name=name, attributes=changes, actor=actor())
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())
     _print_device(device, as_json=as_json)
 
 

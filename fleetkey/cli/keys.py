@@ -16,17 +16,21 @@ from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
     JsonOption,
+    TokenFileOption,
+    UrlOption,
     actor,
-    opened_management,
+    opened_fleet,
     parse_labels,
     settings_from,
 )
-from fleetkey.cli.output import key_fields, print_json, print_list, print_one
+from fleetkey.cli.output import print_json, print_list, print_one
+from fleetkey.cli.remote import RemoteFleet
 from fleetkey.config import parse_address
 from fleetkey.management import (
     ApplicationKeyRequest,
     KeyFilter,
     LosantKey,
+    key_fields,
     losant_answer,
     parse_expiry,
     parse_losant_key,
@@ -36,7 +40,6 @@ from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
     from fleetkey.access import Secret
-    from fleetkey.config import Settings
 
 __all__ = ["app"]
 
@@ -61,6 +64,8 @@ def list_keys(
     everything: Annotated[bool, typer.Option("--all", help="Retired keys as well.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List keys, in order of issue; secrets are not stored and can't be shown.
@@ -69,8 +74,8 @@ def list_keys(
     """
     kind = KeyKind.APPLICATION if applications else None
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
-    with opened_management(config, data_dir) as management:
-        print_list(map(key_fields, management.keys.iterate(wanted)), COLUMNS, as_json=as_json)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_list(map(key_fields, fleet.keys.iterate(wanted)), COLUMNS, as_json=as_json)
 
 
 @app.command("create")
@@ -113,6 +118,8 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a key for a back end. The secret is shown once and stored only as a hash.
@@ -146,17 +153,19 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             sources=sources,
             expires_at=expires_at,
         )
-    settings = settings_from(config, data_dir)
     written: list[Path] = []
-
-    def write_down(key: str, secret: Secret) -> None:
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        endpoint = None
         if save is not None:
-            write_credentials(save, application_credentials(key, secret, _endpoint(settings)))
-            written.append(save)
+            endpoint = fleet.mqtt_endpoint() if isinstance(fleet, RemoteFleet) else _endpoint(config, data_dir)
 
-    with opened_management(config, data_dir) as management:
+        def write_down(key: str, secret: Secret) -> None:
+            if save is not None and endpoint is not None:
+                write_credentials(save, application_credentials(key, secret, endpoint))
+                written.append(save)
+
         try:
-            created = management.keys.create_application(request, actor=actor(), hand_over=write_down)
+            created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
         except BaseException:
             for file in written:
                 file.unlink(missing_ok=True)
@@ -175,14 +184,16 @@ def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Retire a key for good and disconnect whoever uses it, within a second.
 
     Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
     """
-    with opened_management(config, data_dir) as management:
-        print_one(key_fields(management.keys.revoke(key, actor=actor())), as_json=as_json)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_one(key_fields(fleet.keys.revoke(key, actor=actor())), as_json=as_json)
 
 
 @app.command("rotate")
@@ -196,14 +207,16 @@ def rotate(
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let a device's keys end after a grace period; it is refused then and registers again.
 
     Example: fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
     """
-    with opened_management(config, data_dir) as management:
-        rotation = management.keys.rotate(device_id, grace_seconds=grace_seconds, actor=actor())
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        rotation = fleet.keys.rotate(device_id, grace_seconds=grace_seconds, actor=actor())
     if as_json:
         print_json({"device_id": device_id, "keys": rotation.keys, "grace_seconds": rotation.grace_seconds})
     else:
@@ -220,8 +233,8 @@ def _read(file: Path) -> bytes:
         raise CommandError(msg) from None
 
 
-def _endpoint(settings: Settings) -> MqttEndpoint:
-    mqtt = settings.mqtt
+def _endpoint(config: Path | None, data_dir: Path | None) -> MqttEndpoint:
+    mqtt = settings_from(config, data_dir).mqtt
     address = parse_address(mqtt.tls_bind or mqtt.bind or mqtt.ws_bind)
     host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
     return MqttEndpoint(host=host, port=mqtt.advertise_port or address.port, is_tls=bool(mqtt.tls_bind))

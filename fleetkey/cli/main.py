@@ -10,7 +10,7 @@ import typer
 
 from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
-from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, webhooks
+from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, tokens, webhooks
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import SettingsError
 from fleetkey.management import ManagementError
@@ -37,6 +37,7 @@ app.command("demo")(demo.demo)
 app.add_typer(serials.app, name="serials")
 app.add_typer(devices.app, name="devices")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(tls.app, name="tls")
 app.add_typer(audit.app, name="audit")

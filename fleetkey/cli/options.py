@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetkey.cli.errors import CommandError
+from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
 from fleetkey.management import Management, build_management
-from fleetkey.registry import Store, open_store
+from fleetkey.registry import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,14 +22,20 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigOption",
     "DataDirOption",
+    "Fleet",
     "JsonOption",
+    "TokenFileOption",
+    "UrlOption",
     "actor",
+    "opened_fleet",
     "opened_management",
-    "opened_store",
     "parse_label",
     "parse_labels",
     "settings_from",
 ]
+
+Fleet = Management | RemoteFleet
+"""The services of this machine's registry, or of another machine's."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -45,22 +52,25 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Folder of the registry.", rich_help_panel="Common"),
 ]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Work on the server there, through its admin API, with the token in FLEETKEY_TOKEN or --token-file.",
+        rich_help_panel="Common",
+    ),
+]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="FILE", help="File with the token for --url.", rich_help_panel="Common"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.", rich_help_panel="Common")]
 
 
 def settings_from(config: Path | None, data_dir: Path | None, flags: Mapping[str, Any] | None = None) -> Settings:
     """Load the settings with the common flags. Raises `SettingsError`."""
     return load_settings(config, {**(flags or {}), "data_dir": data_dir})
-
-
-@contextmanager
-def opened_store(config: Path | None, data_dir: Path | None) -> Iterator[Store]:
-    """Open the registry for one command. Raises `SettingsError` and `StoreError`."""
-    store = open_store(settings_from(config, data_dir))
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 @contextmanager
@@ -72,6 +82,34 @@ def opened_management(config: Path | None, data_dir: Path | None) -> Iterator[Ma
         yield build_management(settings, store)
     finally:
         store.close()
+
+
+@contextmanager
+def opened_fleet(
+    config: Path | None, data_dir: Path | None, url: str | None, token_file: Path | None
+) -> Iterator[Fleet]:
+    """Open the registry of this machine, or with a URL the admin API there, for one command.
+
+    Raises:
+        SettingsError: of this machine's settings.
+        StoreError: of this machine's registry.
+        CommandError: the URL can't be used, there is no token, or the options don't go together.
+    """
+    if url is None:
+        if token_file is not None:
+            msg = "--token-file goes with --url"
+            raise CommandError(msg)
+        with opened_management(config, data_dir) as management:
+            yield management
+        return
+    if config is not None or data_dir is not None:
+        msg = "--url works on another machine's registry; leave out --config and --data-dir"
+        raise CommandError(msg)
+    client = RemoteClient(url, read_token(token_file))
+    try:
+        yield RemoteFleet(client)
+    finally:
+        client.close()
 
 
 def parse_label(text: str, what: str = "tag") -> tuple[str, str]:

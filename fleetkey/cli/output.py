@@ -3,104 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fleetkey.registry import AccessKey, AuditRecord, Device, DevicePolicy, ListedSerial
-
-__all__ = [
-    "audit_fields",
-    "device_fields",
-    "key_fields",
-    "print_json",
-    "print_list",
-    "print_one",
-    "serial_fields",
-    "when",
-]
-
-
-def when(milliseconds: int | None) -> str | None:
-    """Return a stored time as ISO 8601 in UTC."""
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def device_fields(device: Device) -> dict[str, Any]:
-    """Return a device as the command line and the API show it."""
-    return {
-        "device_id": device.device_id,
-        "serial": device.serial,
-        "state": device.state.value,
-        "name": device.name,
-        "tags": dict(device.tags),
-        "attributes": dict(device.attributes),
-        "profile": device.profile,
-        "policy": _policy_fields(device.policy),
-        "online": device.presence.is_online,
-        "last_seen_at": when(device.presence.last_seen_at),
-        "connected_at": when(device.presence.connected_at),
-        "disconnected_at": when(device.presence.disconnected_at),
-        "address": device.presence.address,
-        "disconnect_reason": device.presence.reason,
-        "created_at": when(device.created_at),
-        "updated_at": when(device.updated_at),
-    }
-
-
-def _policy_fields(policy: DevicePolicy) -> dict[str, Any]:
-    return {name: value for name, value in asdict(policy).items() if value not in (None, ())}
-
-
-def serial_fields(listed: ListedSerial) -> dict[str, Any]:
-    """Return a listed serial as the command line and the API show it."""
-    return {
-        "serial": listed.serial,
-        "name": listed.name,
-        "profile": listed.profile,
-        "tags": dict(listed.tags),
-        "attributes": dict(listed.attributes),
-    }
-
-
-def key_fields(key: AccessKey) -> dict[str, Any]:
-    """Return a key as the command line and the API show it."""
-    return {
-        "key": key.key,
-        "kind": key.kind.value,
-        "status": key.status.value,
-        "device_id": key.device_id,
-        "name": key.name,
-        "description": key.description,
-        "scope": asdict(key.scope) if key.scope else None,
-        "sources": list(key.sources),
-        "created_at": when(key.created_at),
-        "first_connected_at": when(key.first_connected_at),
-        "expires_at": when(key.expires_at),
-        "retired_at": when(key.retired_at),
-        "retired_reason": key.retired_reason,
-    }
-
-
-def audit_fields(record: AuditRecord) -> dict[str, Any]:
-    """Return an audit entry as the command line and the API show it."""
-    return {
-        "seq": record.seq,
-        "at": when(record.at),
-        "actor": record.actor,
-        "action": record.action,
-        "outcome": record.outcome,
-        "reason": record.reason,
-        "address": record.address,
-        "serial": record.serial,
-        "device_id": record.device_id,
-        "key": record.key,
-    }
+__all__ = ["print_json", "print_list", "print_one"]
 
 
 def print_json(value: object) -> None:

@@ -14,8 +14,9 @@ from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, PresenceRecord
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
 from fleetkey.config import parse_address
+from fleetkey.management import build_management
 from fleetkey.operations import CertificateError, ServedCertificate, watch_certificates
-from fleetkey.registration import HttpServer, MqttEndpoint, build_app, build_registrar
+from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
 from fleetkey.registry import ChangeFollower, NotFoundError, StoreError, is_device_id, open_store
 from fleetkey.webhooks import Webhooks
 
@@ -50,6 +51,7 @@ class Runtime:
         self.store = open_store(settings)
         self._pool = build_hash_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
+        self._api_pool = build_api_pool()
         self._registrar = build_registrar(settings, self.store, self._pool)
         self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
@@ -115,14 +117,22 @@ class Runtime:
         )
         # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
         await self.webhooks.start()
+        endpoint = self.mqtt_endpoint()
+        api = build_api(
+            settings=settings,
+            management=build_management(settings, self.store),
+            pool=self._api_pool,
+            endpoint=endpoint,
+        )
         app = build_app(
             render_metrics=metrics.render,
             settings=settings,
             registrar=self._registrar,
-            endpoint=self.mqtt_endpoint(),
+            endpoint=endpoint,
             store=self.store,
             pool=self._pool,
             broker_listens=self._broker_listens,
+            api=api if settings.http.admin_api else None,
         )
         try:
             await self._http.start(app)
@@ -152,6 +162,7 @@ class Runtime:
         await asyncio.to_thread(self._follower.stop)
         await self._authenticator.close()
         await asyncio.to_thread(self._pool.close)
+        await asyncio.to_thread(self._api_pool.close)
         self.store.close()
 
     async def reload(self) -> None:

@@ -12,9 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, opened_management
-from fleetkey.cli.output import print_json, print_list, serial_fields
-from fleetkey.management import SerialFileError, SerialFormat
+from fleetkey.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    TokenFileOption,
+    UrlOption,
+    actor,
+    opened_fleet,
+    opened_management,
+)
+from fleetkey.cli.output import print_json, print_list
+from fleetkey.management import SerialFileError, SerialFormat, serial_fields
 from fleetkey.registry import ConflictingSerialError
 
 if TYPE_CHECKING:
@@ -34,14 +43,16 @@ def add(
     serials: Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serials to add; all of them or none.")],
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Let serials register.
 
     Example: fleetkey serials add SN-0001 SN-0002
     """
-    with opened_management(config, data_dir) as management:
-        _print_added(management.serials.add(serials, actor=actor()), as_json=as_json)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        _print_added(fleet.serials.add(serials, actor=actor()), as_json=as_json)
 
 
 @app.command("import")
@@ -53,6 +64,8 @@ def import_file(
     ] = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Add the serials of a file, all of them or none.
@@ -68,10 +81,10 @@ def import_file(
         cut -d, -f1 batch.csv | tail -n +2 | fleetkey serials import -
     """
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
-    with opened_management(config, data_dir) as management, _opened(file) as stream:
+    with opened_fleet(config, data_dir, url, token_file) as fleet, _opened(file) as stream:
         try:
             with _progress(file, stream) as on_progress:
-                added = management.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
+                added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
         except SerialFileError as error:
             msg = f"{file}, {error}"
             raise CommandError(msg) from None
@@ -88,22 +101,24 @@ def list_serials(
     ] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Print the serials, in order. JSON: an array of strings.
 
     Example: fleetkey serials list --json
     """
-    with opened_management(config, data_dir) as management:
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
         if details:
-            print_list(map(serial_fields, management.serials.iterate()), COLUMNS, as_json=as_json)
+            print_list(map(serial_fields, fleet.serials.iterate()), COLUMNS, as_json=as_json)
             return
         if not as_json:
-            for listed in management.serials.iterate():
+            for listed in fleet.serials.iterate():
                 print(listed.serial)
             return
         separator = "["
-        for listed in management.serials.iterate():
+        for listed in fleet.serials.iterate():
             sys.stdout.write(separator)
             print_json(listed.serial)
             separator = ","
@@ -137,14 +152,16 @@ def remove(
     serial: Annotated[str, typer.Argument(metavar="SERIAL")],
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a serial off the list. A device that registered with it stays; see `fleetkey devices disable`.
 
     Example: fleetkey serials remove SN-0001
     """
-    with opened_management(config, data_dir) as management:
-        management.serials.remove(serial, actor=actor())
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        fleet.serials.remove(serial, actor=actor())
     if as_json:
         print_json({"removed": serial})
     else:

@@ -11,7 +11,8 @@ import typer
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
-from fleetkey.cli.output import print_json, print_list, when
+from fleetkey.cli.output import print_json, print_list
+from fleetkey.management import when
 from fleetkey.registry import open_store
 from fleetkey.webhooks import Failed, HookSender, Sent, trial_event
 

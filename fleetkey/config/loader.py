@@ -21,6 +21,8 @@ __all__ = ["DEFAULT_FILE", "SettingsError", "load_settings"]
 DEFAULT_FILE = Path("fleetkey.toml")
 PREFIX = "FLEETKEY_"
 CONFIG_VARIABLE = "FLEETKEY_CONFIG"
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, "FLEETKEY_TOKEN"})
+"""Variables that say which settings file, and who asks another machine's admin API."""
 MAX_FILE_BYTES = 1024 * 1024
 
 
@@ -82,7 +84,7 @@ def _variables() -> dict[str, list[str]]:
     return {
         name: name.upper().removeprefix(PREFIX).lower().split("__")
         for name in os.environ
-        if name.upper().startswith(PREFIX) and name.upper() != CONFIG_VARIABLE
+        if name.upper().startswith(PREFIX) and name.upper() not in NO_SETTINGS
     }
 
 

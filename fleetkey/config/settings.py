@@ -70,6 +70,8 @@ class HttpSettings(Table):
     """Addresses or networks whose `X-Forwarded-For` is believed."""
     max_connections: Positive = 1_000
     """HTTP connections and requests at once; above it the answer is 503."""
+    admin_api: bool = True
+    """Serve the admin API, `/api/v1`, to whoever has a token."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
     """How long a request body may take to arrive; then 408."""
     metrics: Literal["off", "loopback", "open"] = "loopback"

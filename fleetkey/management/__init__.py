@@ -1,24 +1,35 @@
 """What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
 
 from fleetkey.management.audit import AuditService
-from fleetkey.management.devices import DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.management.devices import BulkAction, DeviceFilter, DeviceSelection, DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
 from fleetkey.management.expiry import parse_expiry
-from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyFilter, KeyService, Rotation
+from fleetkey.management.keys import (
+    ApplicationKeyRequest,
+    CreatedKey,
+    KeyFilter,
+    KeyService,
+    Rotation,
+    check_application_key,
+)
 from fleetkey.management.losant_keys import LosantKey, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
 from fleetkey.management.moments import parse_moment
 from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService
+from fleetkey.management.tokens import CreatedToken, TokenRefused, TokenService
+from fleetkey.management.views import audit_fields, device_fields, key_fields, serial_fields, token_fields, when
 
 __all__ = [
     "MAX_PAGE",
     "ApplicationKeyRequest",
     "AuditService",
+    "BulkAction",
     "BulkResult",
     "ConflictError",
     "CreatedKey",
+    "CreatedToken",
     "DeviceFilter",
     "DeviceSelection",
     "DeviceService",
@@ -33,10 +44,19 @@ __all__ = [
     "SerialFileError",
     "SerialFormat",
     "SerialService",
+    "TokenRefused",
+    "TokenService",
+    "audit_fields",
     "build_management",
+    "check_application_key",
+    "device_fields",
+    "key_fields",
     "losant_answer",
     "parse_expiry",
     "parse_losant_key",
     "parse_moment",
     "read_serials",
+    "serial_fields",
+    "token_fields",
+    "when",
 ]

@@ -1,21 +1,24 @@
-"""The audit as operators read it."""
+"""Reading the audit: who did what, and how it ended."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit, position_from
+from fleetkey.management.pages import Page, check_limit, parse_position
+from fleetkey.registry import AuditEntry, AuditFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from fleetkey.registry import AuditFilter, AuditRecord, Store
+    from fleetkey.registry import AuditRecord, Store
 
 __all__ = ["AuditService"]
 
 PAGE = 500
-MAX_NEWEST = 1_000_000
+MAX_SCANNED = 5000
+"""Entries that are held against a filter for one page."""
+EVERYTHING = AuditFilter()
 
 
 class AuditService:
@@ -27,19 +30,26 @@ class AuditService:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def newest(self, wanted: AuditFilter, *, limit: int = 100) -> Sequence[AuditRecord]:
-        """Return the newest entries that match, oldest first."""
-        if not 0 <= limit <= MAX_NEWEST:
-            raise InvalidRequestError("limit", f"0 to {MAX_NEWEST} entries, not {limit}")
-        _check(wanted)
-        return self._store.last_audit(limit, wanted) if limit else []
-
-    def page(self, wanted: AuditFilter, *, cursor: str | None = None, limit: int = 100) -> Page[AuditRecord]:
-        """Return a page of entries that match, oldest first, beginning after a cursor that an earlier page gave."""
+    def newest(
+        self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[AuditRecord]:
+        """Return a page of entries, newest first, going on before a cursor that an earlier page gave."""
         check_limit(limit)
         _check(wanted)
-        found = self._store.find_audit(wanted, after=position_from(cursor), limit=limit)
-        return Page(items=found.records, next_cursor=str(found.position) if found.has_more else None)
+        before = None if cursor is None else parse_position(cursor)
+        found, reached = self._store.scan_audit(wanted, before=before, limit=limit, max_scanned=MAX_SCANNED)
+        return Page(items=tuple(found), next_cursor=None if reached is None else str(reached))
+
+    def oldest(
+        self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[AuditRecord]:
+        """Return a page of entries, oldest first, after a cursor; there always is a next one, since more may come."""
+        check_limit(limit)
+        _check(wanted)
+        found, reached = self._store.scan_audit(
+            wanted, after=parse_position(cursor), limit=limit, max_scanned=MAX_SCANNED
+        )
+        return Page(items=tuple(found), next_cursor=str(reached))
 
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
@@ -62,14 +72,9 @@ class AuditService:
             if on_progress is not None:
                 on_progress(min(position, newest) - oldest + 1, newest - oldest + 1)
 
-    def follow(self, wanted: AuditFilter, *, after: int) -> tuple[Sequence[AuditRecord], int, bool]:
-        """Return what was added behind a position, the position to go on from, and whether there is more already."""
-        found = self._store.find_audit(wanted, after=after, limit=PAGE)
-        return found.records, found.position, found.has_more
-
-    def position(self) -> int:
-        """Return the position of the newest entry."""
-        return self._store.audit_bounds()[1]
+    def record(self, entry: AuditEntry) -> None:
+        """Append an entry about something that changed nothing, such as a refusal."""
+        self._store.record(entry)
 
 
 def _check(wanted: AuditFilter) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.config import PatternError, SerialPattern
@@ -16,17 +17,66 @@ if TYPE_CHECKING:
 
     from fleetkey.registry import Device, Store
 
-__all__ = ["DeviceFilter", "DeviceSelection", "DeviceService"]
+__all__ = ["BulkAction", "DeviceFilter", "DeviceSelection", "DeviceService"]
 
 BULK_CHUNK = 200
 """Devices that are changed in one transaction: a bulk change must not keep registrations waiting."""
-MAX_SCANNED = 5000
-"""Devices that are held against a serial pattern for one page."""
+MAX_SCANNED = 2000
+"""Devices that are looked at for one page; the page may be short then."""
 MAX_SELECTED_IDS = 10_000
 """Ids in one selection."""
 PAGE = 500
 WAITING = frozenset({DeviceState.PENDING})
 NOT_IN_YET = frozenset({DeviceState.PENDING, DeviceState.REJECTED})
+
+
+class BulkAction(StrEnum):
+    """What can be done with many devices at once."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    DISABLE = "disable"
+    ENABLE = "enable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bulk:
+    state: DeviceState
+    """That devices get."""
+    refused: frozenset[DeviceState]
+    """States of named devices that it doesn't go with."""
+    matching: DeviceState | None
+    """State that is looked for, when a filter says which devices."""
+    expected: frozenset[DeviceState]
+    """States of devices that match which are changed."""
+
+
+_BULK = {
+    BulkAction.APPROVE: _Bulk(
+        state=DeviceState.ACTIVE,
+        refused=frozenset({DeviceState.DISABLED}),
+        matching=DeviceState.PENDING,
+        expected=WAITING,
+    ),
+    BulkAction.REJECT: _Bulk(
+        state=DeviceState.REJECTED,
+        refused=frozenset({DeviceState.ACTIVE, DeviceState.DISABLED}),
+        matching=DeviceState.PENDING,
+        expected=WAITING,
+    ),
+    BulkAction.DISABLE: _Bulk(
+        state=DeviceState.DISABLED,
+        refused=frozenset(),
+        matching=None,
+        expected=frozenset({DeviceState.ACTIVE, DeviceState.PENDING}),
+    ),
+    BulkAction.ENABLE: _Bulk(
+        state=DeviceState.ACTIVE,
+        refused=NOT_IN_YET,
+        matching=DeviceState.DISABLED,
+        expected=frozenset({DeviceState.DISABLED}),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +87,7 @@ class DeviceFilter:
         state: only devices in this state.
         tags: names to values; all must match.
         attributes: the same for attributes.
+        serial: only the device with this serial.
         serial_pattern: a pattern for the whole serial (`docs/reference/patterns.md`).
         online: only devices that are connected (True), or aren't (False).
     """
@@ -44,6 +95,7 @@ class DeviceFilter:
     state: DeviceState | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+    serial: str | None = None
     serial_pattern: str | None = None
     online: bool | None = None
 
@@ -76,29 +128,44 @@ class DeviceService:
         """Return a page of devices in order of id, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         pattern = _pattern(wanted.serial_pattern)
-        found: list[Device] = []
-        after, scanned = cursor or "", 0
-        while True:
-            size = limit - len(found) if pattern is None else min(PAGE, MAX_SCANNED - scanned)
-            devices = self._store.list_devices(
-                after=after,
-                limit=size,
+        if wanted.serial is not None:
+            return self._page_of_serial(wanted, pattern, cursor or "")
+        conditions = (wanted.state is not None) + len(wanted.tags) + len(wanted.attributes) + bool(wanted.online)
+        if pattern is None and conditions <= 1 and wanted.online is not False:
+            # One index has just these, in order.
+            found = self._store.list_devices(
+                after=cursor or "",
+                limit=limit,
                 state=wanted.state,
                 tags=wanted.tags,
                 attributes=wanted.attributes,
                 online=wanted.online,
             )
-            for device in devices:
-                after = device.device_id
-                if pattern is None or pattern.matches(device.serial):
-                    found.append(device)
-                if len(found) == limit:
-                    return Page(items=tuple(found), next_cursor=after)
-            scanned += len(devices)
-            if len(devices) < size:
-                return Page(items=tuple(found), next_cursor=None)
-            if scanned >= MAX_SCANNED:
-                return Page(items=tuple(found), next_cursor=after)
+            return Page(items=tuple(found), next_cursor=found[-1].device_id if len(found) == limit else None)
+        scan = self._store.scan_devices(
+            after=cursor or "",
+            limit=limit,
+            max_scanned=MAX_SCANNED,
+            state=wanted.state,
+            tags=wanted.tags,
+            attributes=wanted.attributes,
+            online=wanted.online,
+            matches=None if pattern is None else pattern.matches,
+        )
+        return Page(items=scan.devices, next_cursor=scan.reached)
+
+    def _page_of_serial(self, wanted: DeviceFilter, pattern: SerialPattern | None, after: str) -> Page[Device]:
+        device = self._store.find_device(wanted.serial or "")
+        is_wanted = (
+            device is not None
+            and device.device_id > after
+            and wanted.state in {None, device.state}
+            and wanted.online in {None, device.presence.is_online}
+            and wanted.tags.items() <= device.tags.items()
+            and wanted.attributes.items() <= device.attributes.items()
+            and (pattern is None or pattern.matches(device.serial))
+        )
+        return Page(items=(device,) if device is not None and is_wanted else (), next_cursor=None)
 
     def iterate(self, wanted: DeviceFilter) -> Iterator[Device]:
         """Yield all devices that match, in order of id, in bounded memory."""
@@ -126,14 +193,35 @@ class DeviceService:
             raise ConflictError(msg)
         return self._decide(device_id, DeviceState.REJECTED, WAITING, actor)
 
-    def approve_many(self, selection: DeviceSelection, *, actor: str) -> BulkResult:
-        """Approve devices: those named, pending or rejected, or all pending ones that match."""
-        return self._decide_many(selection, DeviceState.ACTIVE, refused=frozenset({DeviceState.DISABLED}), actor=actor)
+    def change_many(
+        self,
+        action: BulkAction,
+        selection: DeviceSelection,
+        *,
+        actor: str,
+        cursor: str | None = None,
+        max_pages: int | None = None,
+    ) -> BulkResult:
+        """Approve, reject, disable or enable devices: those named, or those that match.
 
-    def reject_many(self, selection: DeviceSelection, *, actor: str) -> BulkResult:
-        """Reject devices: those named, or all pending ones that match."""
-        refused = frozenset({DeviceState.ACTIVE, DeviceState.DISABLED})
-        return self._decide_many(selection, DeviceState.REJECTED, refused=refused, actor=actor)
+        Named devices are all looked at before the first is changed. Of those that match, approving and rejecting take
+        the pending ones, enabling the disabled ones, disabling the active and pending ones.
+
+        Args:
+            action: what to do.
+            selection: with which devices.
+            actor: who does it.
+            cursor: where an earlier call stopped, which `max_pages` made short.
+            max_pages: of `BULK_CHUNK` devices each; None = all that match.
+        """
+        matching = bool(selection.tags or selection.attributes or selection.serial_pattern)
+        if matching == bool(selection.device_ids):
+            raise InvalidRequestError(
+                "device_ids", "name devices by id, or say which by tag, attribute or serial pattern"
+            )
+        if matching:
+            return self._change_matching(_BULK[action], selection, actor, cursor, max_pages)
+        return self._change_named(_BULK[action], list(dict.fromkeys(selection.device_ids)), actor)
 
     def disable(self, device_id: str, *, actor: str) -> Device:
         """Disconnect a device within a second and keep it out; it can't register its way back."""
@@ -181,49 +269,41 @@ class DeviceService:
             raise ConflictError(msg)
         return device
 
-    def _decide_many(
-        self, selection: DeviceSelection, state: DeviceState, *, refused: frozenset[DeviceState], actor: str
-    ) -> BulkResult:
-        matching = bool(selection.tags or selection.attributes or selection.serial_pattern)
-        if matching == bool(selection.device_ids):
-            raise InvalidRequestError(
-                "device_ids", "name devices by id, or say which by tag, attribute or serial pattern"
-            )
-        if matching:
-            return self._decide_matching(selection, state, actor)
-        ids = list(dict.fromkeys(selection.device_ids))
+    def _change_named(self, bulk: _Bulk, ids: Sequence[str], actor: str) -> BulkResult:
         if len(ids) > MAX_SELECTED_IDS:
             raise InvalidRequestError("device_ids", f"{len(ids)} ids; at most {MAX_SELECTED_IDS} at once")
         # All of them are looked at before the first is changed.
         for device in map(self._store.get_device, ids):
-            if device.state in refused:
+            if device.state in bulk.refused:
                 msg = f"device {device.device_id} is {device.state}; nothing was changed"
                 raise ConflictError(msg)
-        expected = NOT_IN_YET - {state}
+        expected = frozenset(DeviceState) - bulk.refused - {bulk.state}
         changed = sum(
-            self._store.set_device_states(ids[start : start + BULK_CHUNK], state, expected=expected, actor=actor)
+            self._store.set_device_states(ids[start : start + BULK_CHUNK], bulk.state, expected=expected, actor=actor)
             for start in range(0, len(ids), BULK_CHUNK)
         )
         return BulkResult(changed=changed, unchanged=len(ids) - changed)
 
-    def _decide_matching(self, selection: DeviceSelection, state: DeviceState, actor: str) -> BulkResult:
+    def _change_matching(
+        self, bulk: _Bulk, selection: DeviceSelection, actor: str, cursor: str | None, max_pages: int | None
+    ) -> BulkResult:
         wanted = DeviceFilter(
-            state=DeviceState.PENDING,
+            state=bulk.matching,
             tags=selection.tags,
             attributes=selection.attributes,
             serial_pattern=selection.serial_pattern,
         )
-        changed = seen = 0
-        cursor: str | None = None
+        changed = seen = pages = 0
         while True:
             page = self.page(wanted, cursor=cursor, limit=BULK_CHUNK)
-            ids = [device.device_id for device in page.items]
-            seen += len(ids)
+            ids = [device.device_id for device in page.items if device.state in bulk.expected]
+            seen += len(page.items)
+            pages += 1
             if ids:
-                changed += self._store.set_device_states(ids, state, expected=WAITING, actor=actor)
+                changed += self._store.set_device_states(ids, bulk.state, expected=bulk.expected, actor=actor)
             cursor = page.next_cursor
-            if cursor is None:
-                return BulkResult(changed=changed, unchanged=seen - changed)
+            if cursor is None or pages == max_pages:
+                return BulkResult(changed=changed, unchanged=seen - changed, next_cursor=cursor)
 
 
 def _pattern(text: str | None) -> SerialPattern | None:

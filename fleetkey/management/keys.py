@@ -15,7 +15,7 @@ from fleetkey.access import (
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit, position_from
+from fleetkey.management.pages import Page, check_limit, parse_position
 from fleetkey.registry import KeyKind, new_access_key
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class KeyService:
         """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         found = self._store.list_keys(
-            after=position_from(cursor),
+            after=parse_position(cursor),
             limit=limit,
             device_id=wanted.device_id,
             kind=wanted.kind,

@@ -9,6 +9,7 @@ from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.keys import KeyService
 from fleetkey.management.serials import SerialService
+from fleetkey.management.tokens import TokenService
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings
@@ -19,7 +20,7 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What operators do: devices, keys, serials, and reading the audit.
+    """What operators do: devices, keys, serials, audit and tokens.
 
     Its methods block; on an event loop, run them in a thread.
     """
@@ -28,6 +29,7 @@ class Management:
     keys: KeyService
     serials: SerialService
     audit: AuditService
+    tokens: TokenService
 
 
 def build_management(settings: Settings, store: Store) -> Management:
@@ -39,4 +41,5 @@ def build_management(settings: Settings, store: Store) -> Management:
         ),
         serials=SerialService(store, profiles=settings.profiles, hmac=settings.registration.hmac),
         audit=AuditService(store),
+        tokens=TokenService(store),
     )

@@ -31,7 +31,7 @@ def parse_moment(text: str, *, now: datetime, field: str) -> int:
             moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp() * 1000)
+        return round(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
         reason = f"{text[:40]!r} is no time; write how long ago, such as 24h or 7d, or a date such as 2027-01-31"
         raise InvalidRequestError(field, reason) from None

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from fleetkey.management.errors import InvalidRequestError
 
-__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit", "position_from"]
+__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit", "parse_position"]
 
 MAX_PAGE = 1000
 """Items of one page."""
@@ -30,10 +30,14 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkResult:
-    """How a change to many ended; what is unchanged was as asked for already."""
+    """How a change to many went; what is unchanged was as asked for already.
+
+    `next_cursor`: where to go on, if only so many were to be changed at once; None: that was all.
+    """
 
     changed: int
     unchanged: int
+    next_cursor: str | None = None
 
 
 def check_limit(limit: int) -> int:
@@ -43,8 +47,8 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def position_from(cursor: str | None) -> int:
-    """Return the position that a cursor of digits stands for. Raises `InvalidRequestError`."""
+def parse_position(cursor: str | None) -> int:
+    """Return the position that a cursor is; 0 without one. Raises `InvalidRequestError` for what can't be one."""
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:

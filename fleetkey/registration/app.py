@@ -1,4 +1,4 @@
-"""The Litestar application: a thin face of the registrar."""
+"""The Litestar application: a thin face of the registrar, with the admin API beside it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from litestar import Litestar, Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 
 from fleetkey import __version__
 from fleetkey.registration.body import BodyError, read_body
@@ -20,6 +21,7 @@ from fleetkey.registration.problems import problem, problem_from_exception
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from litestar import Router
     from litestar.handlers import HTTPRouteHandler
 
     from fleetkey.access import HashPool
@@ -45,8 +47,9 @@ def build_app(
     pool: HashPool,
     broker_listens: Callable[[], bool] = lambda: True,
     render_metrics: Callable[[], bytes] | None = None,
+    api: Router | None = None,
 ) -> Litestar:
-    """Return the application: registration, health, metrics and `GET /schema/openapi.json`."""
+    """Return the application: registration, health, metrics, `GET /schema/openapi.json`, and the admin API."""
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
@@ -69,12 +72,15 @@ def build_app(
     if render_metrics is not None and settings.http.metrics != "off":
         handlers.append(metrics_handler(render_metrics, settings.http.metrics))
     return Litestar(
-        route_handlers=handlers,
+        route_handlers=[*handlers, *([api] if api is not None else [])],
         exception_handlers={HTTPException: problem_from_exception, Exception: problem_from_exception},
         openapi_config=OpenAPIConfig(
-            title="Fleetkey registration",
+            title="Fleetkey",
             version=__version__,
             path="/schema",
+            components=Components(
+                security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description="A token.")}
+            ),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,

@@ -15,6 +15,7 @@ from fleetkey.registry.follower import ChangeFollower
 from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
     AccessKey,
+    Actor,
     ApplicationScope,
     AuditEntry,
     AuditFilter,
@@ -24,6 +25,7 @@ from fleetkey.registry.model import (
     ChangeKind,
     Device,
     DevicePolicy,
+    DeviceScan,
     DeviceState,
     IssueDenied,
     IssuePending,
@@ -35,7 +37,10 @@ from fleetkey.registry.model import (
     Login,
     Presence,
     Reregistration,
+    Role,
     SerialsAdded,
+    Token,
+    TokenVerifier,
     WebhookState,
 )
 from fleetkey.registry.sqlite import SqliteStore
@@ -44,6 +49,7 @@ from fleetkey.registry.urls import open_store, store_path
 
 __all__ = [
     "AccessKey",
+    "Actor",
     "ApplicationScope",
     "AuditEntry",
     "AuditFilter",
@@ -56,6 +62,7 @@ __all__ = [
     "ConflictingSerialError",
     "Device",
     "DevicePolicy",
+    "DeviceScan",
     "DeviceState",
     "ForeignFileError",
     "InvalidSerialError",
@@ -71,12 +78,15 @@ __all__ = [
     "NotFoundError",
     "Presence",
     "Reregistration",
+    "Role",
     "SerialsAdded",
     "SqliteStore",
     "Store",
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
+    "Token",
+    "TokenVerifier",
     "TooManyLabelsError",
     "WebhookState",
     "is_device_id",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
     "AccessKey",
+    "Actor",
     "ApplicationScope",
     "AuditEntry",
     "AuditFilter",
@@ -20,6 +21,7 @@ __all__ = [
     "ChangeKind",
     "Device",
     "DevicePolicy",
+    "DeviceScan",
     "DeviceState",
     "IssueDenied",
     "IssuePending",
@@ -31,7 +33,10 @@ __all__ = [
     "Login",
     "Presence",
     "Reregistration",
+    "Role",
     "SerialsAdded",
+    "Token",
+    "TokenVerifier",
     "WebhookState",
 ]
 
@@ -65,6 +70,32 @@ class Reregistration(StrEnum):
     ROTATE = "rotate"
     ADD = "add"
     DENY = "deny"
+
+
+class Role(StrEnum):
+    """What a token of the admin API may do; each may do what those before it may."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Actor(str):
+    """Who does something, for the audit, with the address from which; a plain text is one without an address."""
+
+    __slots__ = ("address",)
+    address: str
+
+    def __new__(cls, name: str, *, address: str = "") -> Self:
+        """Make one.
+
+        Args:
+            name: who it is.
+            address: from where.
+        """
+        actor = super().__new__(cls, name)
+        actor.address = address
+        return actor
 
 
 class ChangeKind(StrEnum):
@@ -229,7 +260,7 @@ class AuditFilter:
     """Which audit entries are wanted; what is None is not asked for."""
 
     actor: str | None = None
-    """`device`, `cli`, `cli:USER` and so on: a kind stands for all of its kind."""
+    """`device`, `cli`, `cli:USER`, `api:NAME:ID` and so on: a kind stands for all of its kind."""
     action: str | None = None
     outcome: str | None = None
     address: str | None = None
@@ -249,6 +280,38 @@ class AuditPage:
     records: tuple[AuditRecord, ...]
     position: int
     has_more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceScan:
+    """Devices that a bounded look through the registry found, in order of id.
+
+    `reached` is the last id that was looked at; None: there is nothing behind it.
+    """
+
+    devices: tuple[Device, ...]
+    reached: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A bearer token of the admin API, as an operator sees it: everything but its hash."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at: int
+    created_by: str
+    expires_at: int | None
+    revoked_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenVerifier:
+    """What decides whether a token is good."""
+
+    token: Token
+    token_hash: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

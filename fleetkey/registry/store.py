@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AuditRecord,
         Change,
         Device,
+        DeviceScan,
         DeviceState,
         IssueDenied,
         IssuePending,
@@ -33,11 +34,14 @@ if TYPE_CHECKING:
         ListedSerial,
         Login,
         Presence,
+        Role,
         SerialsAdded,
+        Token,
+        TokenVerifier,
         WebhookState,
     )
 
-__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store", "Webhooks"]
+__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store", "Tokens", "Webhooks"]
 
 
 class Serials(Protocol):
@@ -111,6 +115,25 @@ class Devices(Protocol):
         online: bool | None = None,
     ) -> list[Device]:
         """Return up to `limit` devices with ids after `after`, in order of id; all that is given must match."""
+        ...
+
+    def scan_devices(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        max_scanned: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+    ) -> DeviceScan:
+        """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
+
+        What leads is the rarest of state, tags, attributes and being online; the others are asked for each device that
+        it finds. `matches` is asked about the serial.
+        """
         ...
 
     def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
@@ -325,6 +348,16 @@ class AuditLog(Protocol):
         """Drop some entries that are older than so many days; return how many: call again until it is 0."""
         ...
 
+    def scan_audit(
+        self, wanted: AuditFilter, *, after: int | None = None, before: int | None = None, limit: int, max_scanned: int
+    ) -> tuple[list[AuditRecord], int | None]:
+        """Look at up to `max_scanned` entries and return up to `limit` that match, and the last position looked at.
+
+        With `after`, forward from there; else back from `before`, or from the newest. The position is None if there
+        is nothing behind it; forward never, since more may come.
+        """
+        ...
+
 
 class Webhooks(Protocol):
     """How far each webhook is in the change feed."""
@@ -342,7 +375,32 @@ class Webhooks(Protocol):
         ...
 
 
-class Store(Serials, Devices, Keys, ChangeFeed, AuditLog, Webhooks, Protocol):
+class Tokens(Protocol):
+    """The bearer tokens of the admin API."""
+
+    def create_token(
+        self, *, token_id: str, token_hash: bytes, name: str, role: Role, expires_at: int | None, actor: str
+    ) -> Token:
+        """Store a token; `token_hash` is the hash of its secret part."""
+        ...
+
+    def find_token(self, token_id: str) -> TokenVerifier | None:
+        """Return what decides whether a token is good; None for an unknown one."""
+        ...
+
+    def list_tokens(self, *, after: int = 0, limit: int = 100, include_ended: bool = False) -> list[tuple[int, Token]]:
+        """Return up to `limit` (position, token) pairs after position `after`, in order of making.
+
+        Without `include_ended`, those that are revoked or expired are left out.
+        """
+        ...
+
+    def revoke_token(self, token_id: str, *, actor: str) -> Token:
+        """End a token for good, at once. Revoking a revoked one changes nothing. Raises `NotFoundError`."""
+        ...
+
+
+class Store(Serials, Devices, Keys, Tokens, ChangeFeed, AuditLog, Webhooks, Protocol):
     """The whole registry."""
 
     def ping(self) -> None:

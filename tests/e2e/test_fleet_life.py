@@ -14,6 +14,7 @@ import pytest
 from fleetkey.config import load_settings
 from fleetkey.management import (
     ApplicationKeyRequest,
+    BulkAction,
     DeviceFilter,
     DeviceSelection,
     Management,
@@ -102,8 +103,12 @@ def test_approval(fleet: Fleet) -> None:
         waiting = fleet.post(_claim(serial))
         assert (waiting.status_code, waiting.headers["retry-after"]) == (202, "7")
     with _operator(fleet) as operator:
-        rejected = operator.devices.reject_many(DeviceSelection(serial_pattern="WAIT-0"), actor="test")
-        approved = operator.devices.approve_many(DeviceSelection(tags={"kind": "waiting"}), actor="test")
+        rejected = operator.devices.change_many(
+            BulkAction.REJECT, DeviceSelection(serial_pattern="WAIT-0"), actor="test"
+        )
+        approved = operator.devices.change_many(
+            BulkAction.APPROVE, DeviceSelection(tags={"kind": "waiting"}), actor="test"
+        )
     assert (rejected.changed, approved.changed) == (1, 2)
     refused = fleet.post(_claim("WAIT-0"))
     assert_problem(refused, 400)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.registry.model import AuditFilter, AuditPage, AuditRecord
+from fleetkey.registry.model import Actor, AuditFilter, AuditPage, AuditRecord
 from fleetkey.registry.sqlite.connection import SqliteBase
 
 if TYPE_CHECKING:
@@ -45,6 +45,31 @@ class SqliteAudit(SqliteBase):
         )
         position = records[-1].seq if len(records) == limit and records else min(until, max(newest, after))
         return AuditPage(records=tuple(records), position=position, has_more=position < newest)
+
+    def scan_audit(
+        self, wanted: AuditFilter, *, after: int | None = None, before: int | None = None, limit: int, max_scanned: int
+    ) -> tuple[list[AuditRecord], int | None]:
+        """Look at up to `max_scanned` entries and return up to `limit` that match, and the last position looked at."""
+        conditions, parameters = _conditions(wanted)
+        # Asked before reading: what is added in between must not be passed over.
+        oldest, newest = self.audit_bounds()
+        if after is not None:
+            # Positions have gaps only where rows were dropped, at the old end.
+            start = max(after, oldest - 1)
+            found = self._read_audit(
+                f"WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
+                [start, start + max_scanned, *parameters, limit],
+            )
+            if len(found) == limit:
+                return found, found[-1].seq
+            return found, max(start, min(start + max_scanned, newest))
+        end = newest + 1 if before is None else before
+        found = self._read_audit(
+            f"WHERE seq < ? AND seq >= ?{conditions} ORDER BY seq DESC LIMIT ?",
+            [end, end - max_scanned, *parameters, limit],
+        )
+        reached = found[-1].seq if len(found) == limit else end - max_scanned
+        return found, reached if reached > oldest else None
 
     def last_audit(self, limit: int, wanted: AuditFilter | None = None) -> list[AuditRecord]:
         """Return the newest `limit` entries that match, oldest first."""
@@ -101,11 +126,11 @@ class SqliteAudit(SqliteBase):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._now(),
-                entry.actor,
+                str(entry.actor),
                 entry.action,
                 entry.outcome,
                 entry.reason,
-                entry.address,
+                entry.address or (entry.actor.address if isinstance(entry.actor, Actor) else ""),
                 entry.serial,
                 entry.device_id,
                 entry.key,

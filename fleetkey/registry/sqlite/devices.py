@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from fleetkey.config.labels import MAX_LABELS
 from fleetkey.registry.errors import NotFoundError, TooManyLabelsError
-from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceState, Presence
+from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceScan, DeviceState, Presence
+from fleetkey.registry.sqlite.device_queries import labels_of, page_query, rarest_first, scan_query
 from fleetkey.registry.sqlite.presence import SqlitePresence, presence_of
 from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS, device_from
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from fleetkey.registry.model import ApplicationScope
 
@@ -20,8 +22,6 @@ __all__ = ["SqliteDevices"]
 
 MAX_VARIABLES = 500
 AWAY = Presence()
-MAX_COUNTED = 10_000
-"""Devices that are counted to find out which of several labels is the rarest."""
 
 
 class SqliteDevices(SqlitePresence):
@@ -52,14 +52,48 @@ class SqliteDevices(SqlitePresence):
 
         The rarest label leads, through its index; the others are looked up for each device that it finds.
         """
-        labels = [("device_tags", *label) for label in (tags or {}).items()]
-        labels += [("device_attributes", *label) for label in (attributes or {}).items()]
+        labels = labels_of(tags, attributes)
         with self._reading() as connection:
-            if len(labels) > 1:
-                labels.sort(key=lambda label: _rarity(connection, label))
-            query, parameters = _device_query(labels, state, online=online)
+            query, parameters = page_query(rarest_first(connection, labels), state, online=online)
             rows = connection.execute(query, [*parameters, after, limit]).fetchall()
             return self._with_labels(connection, rows)
+
+    def scan_devices(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        max_scanned: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+    ) -> DeviceScan:
+        """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match."""
+        labels = labels_of(tags, attributes)
+        found: list[str] = []
+        scanned, reached = 0, after
+        with self._reading() as connection:
+            query, parameters = scan_query(connection, labels, state, online=online)
+            cursor = connection.execute(query, [*parameters, after, max_scanned])
+            for device_id, serial, is_wanted in cursor:
+                scanned, reached = scanned + 1, device_id
+                if is_wanted and (matches is None or matches(serial)):
+                    found.append(device_id)
+                    if len(found) == limit:
+                        break
+            cursor.close()
+            rows: list[tuple[str, ...]] = []
+            for ids in _batches(found):
+                marks = ", ".join("?" * len(ids))
+                rows += connection.execute(
+                    f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id IN ({marks}) ORDER BY device_id",  # noqa: S608 - ours, and marks
+                    ids,
+                )
+            devices = self._with_labels(connection, rows)
+        is_end = len(found) < limit and scanned < max_scanned
+        return DeviceScan(devices=tuple(devices), reached=None if is_end else reached)
 
     def device_tags(self, device_id: str) -> dict[str, str]:
         """Return a device's tags."""
@@ -194,10 +228,19 @@ class SqliteDevices(SqlitePresence):
         )
 
     def _device(self, connection: sqlite3.Connection, device_id: str) -> Device:
-        row = connection.execute(f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id = ?", (device_id,)).fetchone()  # noqa: S608 - the columns are ours
+        # Labels in the same query: one device is read at every approval, rotation and look.
+        row = connection.execute(
+            f"SELECT {DEVICE_COLUMNS},"  # noqa: S608 - the columns are ours
+            " (SELECT json_group_object(name, value) FROM device_tags t WHERE t.device_id = d.device_id),"
+            " (SELECT json_group_object(name, value) FROM device_attributes a WHERE a.device_id = d.device_id)"
+            " FROM devices d WHERE d.device_id = ?",
+            (device_id,),
+        ).fetchone()
         if row is None:
             raise NotFoundError("device", device_id)
-        return self._with_labels(connection, [row])[0]
+        *columns, tags, attributes = row
+        presence = presence_of(connection, [device_id]).get(device_id, AWAY)
+        return device_from(tuple(columns), json.loads(tags), json.loads(attributes), presence)
 
     def topic_patterns(self) -> list[str]:
         """Return every topic pattern that a profile ever gave to a device."""
@@ -222,43 +265,6 @@ def _labels(connection: sqlite3.Connection, table: str, device_ids: Sequence[str
         ):
             found[device_id][name] = value
     return found
-
-
-def _rarity(connection: sqlite3.Connection, label: tuple[str, str, str]) -> int:
-    table, name, value = label
-    row = connection.execute(
-        f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE name = ? AND value = ? LIMIT {MAX_COUNTED})",  # noqa: S608 - ours
-        (name, value),
-    ).fetchone()
-    return int(row[0])
-
-
-def _device_query(
-    labels: Sequence[tuple[str, str, str]], state: DeviceState | None, *, online: bool | None
-) -> tuple[str, list[str]]:
-    """Return the query of one page, and its parameters but for the last two: `after` and the limit."""
-    columns = ", ".join(f"d.{column}" for column in DEVICE_COLUMNS.split(", "))
-    query, where, parameters, cursor = f"SELECT {columns} FROM devices d", [], [], "d.device_id"  # noqa: S608 - ours
-    if labels:
-        (table, name, value), *others = labels
-        # CROSS JOIN: the left side leads (SQLite's own rule).
-        query = f"SELECT {columns} FROM {table} l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
-        where, parameters, cursor = ["l.name = ? AND l.value = ?"], [name, value], "l.device_id"
-        for other, name, value in others:
-            inner = f"SELECT 1 FROM {other} o WHERE o.device_id = d.device_id AND o.name = ? AND o.value = ?"  # noqa: S608 - ours
-            where.append(f"EXISTS ({inner})")
-            parameters += [name, value]
-    if online and not labels:
-        query = f"SELECT {columns} FROM presence l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
-        where, cursor = ["l.is_online"], "l.device_id"
-    elif online is not None:
-        inner = "SELECT 1 FROM presence p WHERE p.device_id = d.device_id AND p.is_online"
-        where.append(f"{'' if online else 'NOT '}EXISTS ({inner})")
-    if state is not None:
-        where.append("d.state = ?")
-        parameters.append(state)
-    where.append(f"{cursor} > ?")
-    return f"{query} WHERE {' AND '.join(where)} ORDER BY {cursor} LIMIT ?", parameters
 
 
 def _batches(values: Sequence[str]) -> list[Sequence[str]]:

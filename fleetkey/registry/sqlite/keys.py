@@ -120,8 +120,8 @@ class SqliteKeys(SqliteIssuing):
             where.append("device_id = ?")
             values.append(device_id)
         if kind is not None:
-            where.append("kind = ?")
-            values.append(kind)
+            # A literal: with a parameter SQLite can't know that the index of application keys holds all of them.
+            where.append(f"kind = '{KeyKind(kind).value}'")
         if not include_retired:
             where.append("status = 'active'")
         query = f"SELECT {KEY_COLUMNS} FROM access_keys WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"  # noqa: S608 - the conditions are ours

@@ -157,6 +157,27 @@ def _audit_append_only(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations(name="0005_tokens")
+def _tokens(db: Database) -> None:
+    for statement in (
+        """CREATE TABLE tokens (
+             seq INTEGER PRIMARY KEY AUTOINCREMENT,
+             token_id TEXT NOT NULL UNIQUE,
+             token_hash BLOB NOT NULL,
+             name TEXT NOT NULL,
+             role TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
+             created_at INTEGER NOT NULL,
+             created_by TEXT NOT NULL,
+             expires_at INTEGER,
+             revoked_at INTEGER
+           )""",
+        # A page of keys costs the same wherever its cursor is, however many keys of other kinds lie between.
+        "CREATE INDEX access_keys_active ON access_keys (seq) WHERE status = 'active'",
+        "CREATE INDEX access_keys_of_applications ON access_keys (seq) WHERE kind = 'application'",
+    ):
+        db.conn.execute(statement)
+
+
 @migrations(name="0006_presence")
 def _presence(db: Database) -> None:
     for statement in (

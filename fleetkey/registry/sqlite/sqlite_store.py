@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fleetkey.registry.sqlite.keys import SqliteKeys
 from fleetkey.registry.sqlite.serials import SqliteSerials
+from fleetkey.registry.sqlite.tokens import SqliteTokens
 from fleetkey.registry.sqlite.webhooks import SqliteWebhooks
 
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(SqliteKeys, SqliteSerials, SqliteWebhooks):
+class SqliteStore(SqliteKeys, SqliteSerials, SqliteTokens, SqliteWebhooks):
     """A `Store` in one SQLite file; several processes may use it at once.
 
     Raises:

@@ -174,7 +174,7 @@ def test_post_other_content_type(fleet: Fleet, http: httpx.Client, content_type:
         ("POST", "/registers", 404),
         ("POST", "/register/LISTED", 404),
         ("POST", "/register/../register/x", 404),
-        ("GET", "/api/v1/devices", 404),
+        ("GET", "/api/v2/devices", 404),
     ],
 )
 def test_request_elsewhere(http: httpx.Client, method: str, path: str, status: int) -> None:

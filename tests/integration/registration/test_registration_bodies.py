@@ -58,7 +58,7 @@ def test_wrong_method(fleet: Fleet, method: str) -> None:
     assert "POST" in {allowed.strip() for allowed in response.headers["Allow"].split(",")}
 
 
-@pytest.mark.parametrize("path", ["/", "/registers", "/register/more", "/%2e%2e/register", "/api/v1/devices"])
+@pytest.mark.parametrize("path", ["/", "/registers", "/register/more", "/%2e%2e/register", "/api/v2/devices"])
 def test_unknown_path(fleet: Fleet, path: str) -> None:
     """404 registers nobody."""
     body = {"serial": fleet.serial()}

@@ -9,7 +9,8 @@ import pytest
 
 from fleetkey.access import build_hash_pool
 from fleetkey.config import load_settings
-from fleetkey.registration import MqttEndpoint, build_app, build_registrar
+from fleetkey.management import build_management
+from fleetkey.registration import MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
 from fleetkey.registration.body import RegisterBody
 from fleetkey.registry import open_store
 from tests.unit.docs.docs_pages import DOCS, rows, section
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = DOCS / "reference/http-api.md"
+ADMIN_PAGE = DOCS / "reference/admin-api.md"
 METHODS = {"get", "put", "post", "patch", "delete"}
 
 
@@ -28,18 +30,23 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     file = tmp_path / "fleetkey.toml"
     file.touch()
     settings = load_settings(file, {"data_dir": tmp_path / "data"})
-    store, pool = open_store(settings), build_hash_pool(settings)
+    store, pool, api_pool = open_store(settings), build_hash_pool(settings), build_api_pool()
+    endpoint = MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)
     try:
         app = build_app(
             settings=settings,
             registrar=build_registrar(settings, store, pool),
-            endpoint=MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False),
+            endpoint=endpoint,
             store=store,
             pool=pool,
+            api=build_api(
+                settings=settings, management=build_management(settings, store), pool=api_pool, endpoint=endpoint
+            ),
         )
         yield app.openapi_schema.to_schema()
     finally:
         pool.close()
+        api_pool.close()
         store.close()
 
 
@@ -54,14 +61,38 @@ def _operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_operations_in_the_reference(schema: dict[str, Any]) -> None:
     """Every operation has a section with a row for each of its statuses, and for no other."""
+    always = _statuses(section(ADMIN_PAGE, "What every operation may answer"))
+    with_body = _statuses(section(ADMIN_PAGE, "What operations with a body may answer as well"))
     for name, operation in _operations(schema).items():
-        statuses = {cells[0] for cells in rows(section(PAGE, name)) if re.fullmatch(r"\d{3}", cells[0])}
+        if "/api/v1" not in name:
+            statuses = _statuses(section(PAGE, name))
+        else:
+            statuses = _statuses(section(ADMIN_PAGE, name)) | always
+            statuses |= with_body if "requestBody" in operation else set()
         assert statuses == set(operation["responses"]), name
+
+
+def _statuses(text: str) -> set[str]:
+    return {cells[0] for cells in rows(text) if re.fullmatch(r"\d{3}", cells[0])}
+
+
+def test_names_in_the_admin_reference(schema: dict[str, Any]) -> None:
+    """Every query parameter and every field of a body of the admin API is named in its operation's section."""
+    for name, operation in _operations(schema).items():
+        if "/api/v1" not in name:
+            continue
+        text = section(ADMIN_PAGE, name)
+        named = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+        if "losant" not in name:
+            named |= set(body.get("properties", {}))
+        for word in named:
+            assert f"`{word}`" in text, f"{word} in {name}"
 
 
 def test_operations_of_the_reference(schema: dict[str, Any]) -> None:
     """The reference has no operation that isn't there."""
-    headings = re.findall(r"^## ([A-Z]+ /.*)$", PAGE.read_text(), re.MULTILINE)
+    headings = re.findall(r"^## ([A-Z]+ /.*)$", PAGE.read_text() + ADMIN_PAGE.read_text(), re.MULTILINE)
     assert set(headings) == set(_operations(schema))
 
 

@@ -50,6 +50,7 @@ def test_change_kinds() -> None:
 def test_audit_actions() -> None:
     """Every action that is audited is explained, and no other."""
     actions = _written(r'action="(\w+)"') | _written(r'_audit_key\(\s*connection, \w+, "(\w+)"')
+    actions |= _written(r'_audit_token\(connection, "(\w+)"')
     actions |= _written(r'_audit_key\(connection, "\w+", "(\w+)"') | {kind.value for kind in AUDITED_CHANGES}
     explained = _first_cells(section(AUDIT, "Audit").partition("### ")[0])
     fields = {field.name for field in dataclasses.fields(AuditRecord)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.management import (
+    BulkAction,
     BulkResult,
     ConflictError,
     DeviceFilter,
@@ -146,21 +147,23 @@ def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
     ids = [_pending(store, f"S{number}") for number in range(3)]
     management.devices.reject(ids[1], actor="test")
     management.devices.approve(ids[2], actor="test")
-    result = management.devices.approve_many(DeviceSelection(device_ids=[*ids, ids[0]]), actor="test")
+    result = management.devices.change_many(
+        BulkAction.APPROVE, DeviceSelection(device_ids=[*ids, ids[0]]), actor="test"
+    )
     assert result == BulkResult(changed=2, unchanged=1)
     assert set(_states(store).values()) == {"active"}
 
 
-@pytest.mark.parametrize("action", ["approve_many", "reject_many"])
+@pytest.mark.parametrize("action", [BulkAction.APPROVE, BulkAction.REJECT])
 @pytest.mark.parametrize("case", ["unknown", "disabled"])
-def test_many_by_id_all_or_none(management: Management, store: SqliteStore, action: str, case: str) -> None:
+def test_many_by_id_all_or_none(management: Management, store: SqliteStore, action: BulkAction, case: str) -> None:
     """One device that isn't there or can't be decided, and none is."""
     ids = [_pending(store, f"S{number}") for number in range(3)]
     store.set_device_state(ids[2], DeviceState.DISABLED, actor="test")
     before = _states(store)
     wrong = UNKNOWN if case == "unknown" else ids[2]
     with pytest.raises((NotFoundError, ConflictError)):
-        getattr(management.devices, action)(DeviceSelection(device_ids=[*ids[:2], wrong]), actor="test")
+        management.devices.change_many(action, DeviceSelection(device_ids=[*ids[:2], wrong]), actor="test")
     assert _states(store) == before
 
 
@@ -168,7 +171,9 @@ def test_reject_many_active(management: Management, store: SqliteStore) -> None:
     """An active device isn't rejected by the way."""
     _, active = issue(store, "S1")
     with pytest.raises(ConflictError, match="active"):
-        management.devices.reject_many(DeviceSelection(device_ids=[active, _pending(store, "S2")]), actor="test")
+        management.devices.change_many(
+            BulkAction.REJECT, DeviceSelection(device_ids=[active, _pending(store, "S2")]), actor="test"
+        )
 
 
 def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> None:
@@ -179,8 +184,13 @@ def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> 
     rejected = _pending(store, "SN-8", site="north")
     management.devices.reject(rejected, actor="test")
     selection = DeviceSelection(tags={"site": "north"}, serial_pattern="SN-[0-2]")
-    assert management.devices.approve_many(selection, actor="test") == BulkResult(changed=3, unchanged=0)
-    assert management.devices.reject_many(DeviceSelection(tags={"site": "north"}), actor="test").changed == 1
+    assert management.devices.change_many(BulkAction.APPROVE, selection, actor="test") == BulkResult(
+        changed=3, unchanged=0
+    )
+    assert (
+        management.devices.change_many(BulkAction.REJECT, DeviceSelection(tags={"site": "north"}), actor="test").changed
+        == 1
+    )
     assert _states(store) == {
         "SN-0": "active",
         "SN-1": "active",
@@ -200,7 +210,10 @@ def test_many_in_chunks(management: Management, store: SqliteStore, monkeypatch:
         _pending(store, f"S{number}")
     journal, commits = JournalReader(store), []
     store.on_committed(lambda: commits.append(1))
-    assert management.devices.approve_many(DeviceSelection(serial_pattern="S.*"), actor="test").changed == 10
+    assert (
+        management.devices.change_many(BulkAction.APPROVE, DeviceSelection(serial_pattern="S.*"), actor="test").changed
+        == 10
+    )
     assert len(commits) == 3
     assert journal.read() == (["device_approved"] * 10, ["device_approved:ok"] * 10)
 
@@ -217,7 +230,7 @@ def test_many_in_chunks(management: Management, store: SqliteStore, monkeypatch:
 def test_selection_refused(management: Management, selection: DeviceSelection) -> None:
     """A selection that says nothing, too much, or two things is refused: never is everything meant."""
     with pytest.raises(InvalidRequestError):
-        management.devices.approve_many(selection, actor="test")
+        management.devices.change_many(BulkAction.APPROVE, selection, actor="test")
 
 
 def test_labels_refused(management: Management, store: SqliteStore) -> None:

@@ -1,0 +1,115 @@
+"""Devices, remotely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fleetkey.cli.remote import values
+from fleetkey.management import MAX_PAGE, BulkAction, BulkResult
+from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fleetkey.cli.remote.client import RemoteClient
+    from fleetkey.management import DeviceFilter, DeviceSelection
+    from fleetkey.registry import Device
+
+__all__ = ["RemoteDevices"]
+
+
+class RemoteDevices:
+    """What `DeviceService` does for commands. Errors of every method: `CommandError`."""
+
+    def __init__(self, client: RemoteClient) -> None:
+        self._client = client
+
+    def get(self, device_id: str) -> Device:
+        """Return one device."""
+        return values.device(self._client.ask("GET", _path(device_id), DeviceAnswer))
+
+    def iterate(self, wanted: DeviceFilter) -> Iterator[Device]:
+        """Yield all devices that match, in order of id, a page at a time."""
+        query: dict[str, Any] = {
+            "state": wanted.state,
+            "tag": [f"{name}={value}" for name, value in wanted.tags.items()] or None,
+            "attribute": [f"{name}={value}" for name, value in wanted.attributes.items()] or None,
+            "serial": wanted.serial,
+            "serial_pattern": wanted.serial_pattern,
+            "online": None if wanted.online is None else str(wanted.online).lower(),
+            "limit": MAX_PAGE,
+        }
+        while True:
+            page = self._client.ask("GET", "devices", DevicePage, query=query)
+            yield from map(values.device, page.items)
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def approve(self, device_id: str, *, actor: str) -> Device:
+        """Approve one device."""
+        return self._decide(device_id, "approve", actor)
+
+    def reject(self, device_id: str, *, actor: str) -> Device:
+        """Reject one device."""
+        return self._decide(device_id, "reject", actor)
+
+    def disable(self, device_id: str, *, actor: str) -> Device:
+        """Disable one device."""
+        return self._decide(device_id, "disable", actor)
+
+    def enable(self, device_id: str, *, actor: str) -> Device:
+        """Enable one device."""
+        return self._decide(device_id, "enable", actor)
+
+    def change_many(self, action: BulkAction, selection: DeviceSelection, *, actor: str) -> BulkResult:
+        """Change devices that are named, or that match; as many requests as it takes."""
+        del actor
+        body: dict[str, Any] = {
+            "action": action,
+            "device_ids": list(selection.device_ids),
+            "tags": dict(selection.tags),
+            "attributes": dict(selection.attributes),
+            "serial_pattern": selection.serial_pattern,
+        }
+        changed = unchanged = 0
+        while True:
+            answer = self._client.ask("POST", "devices/bulk", BulkAnswer, body=body)
+            changed, unchanged = changed + answer.changed, unchanged + answer.unchanged
+            if answer.next_cursor is None:
+                return BulkResult(changed=changed, unchanged=unchanged)
+            body["cursor"] = answer.next_cursor
+
+    def delete(self, device_id: str, *, actor: str) -> None:
+        """Forget a device."""
+        del actor
+        self._client.ask("DELETE", _path(device_id), type(None))
+
+    def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
+        """Set tags; None takes one away."""
+        del actor
+        return values.device(
+            self._client.ask("PATCH", f"{_path(device_id)}/tags", DeviceAnswer, body={"tags": dict(tags)})
+        )
+
+    def describe(
+        self,
+        device_id: str,
+        *,
+        name: str | None = None,
+        attributes: Mapping[str, str | None] | None = None,
+        actor: str,
+    ) -> Device:
+        """Set a device's name and attributes."""
+        del actor
+        body = {"name": name, "attributes": dict(attributes or {})}
+        return values.device(self._client.ask("PATCH", _path(device_id), DeviceAnswer, body=body))
+
+    def _decide(self, device_id: str, action: str, actor: str) -> Device:
+        del actor
+        return values.device(self._client.ask("POST", f"{_path(device_id)}/{action}", DeviceAnswer))
+
+
+def _path(device_id: str) -> str:
+    return f"devices/{quote(device_id, safe='')}"

@@ -1,0 +1,34 @@
+"""All services of one fleet, remotely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.cli.remote.devices import RemoteDevices
+from fleetkey.cli.remote.keys import RemoteKeys
+from fleetkey.cli.remote.others import RemoteAudit, RemoteTokens
+from fleetkey.cli.remote.serials import RemoteSerials
+from fleetkey.registration import MqttEndpoint
+from fleetkey.registration.api.answers import AboutAnswer
+
+if TYPE_CHECKING:
+    from fleetkey.cli.remote.client import RemoteClient
+
+__all__ = ["RemoteFleet"]
+
+
+class RemoteFleet:
+    """What `Management` is on the server's machine. Who does something is decided by the token, not by `actor`."""
+
+    def __init__(self, client: RemoteClient) -> None:
+        self._client = client
+        self.devices = RemoteDevices(client)
+        self.keys = RemoteKeys(client)
+        self.serials = RemoteSerials(client)
+        self.audit = RemoteAudit(client)
+        self.tokens = RemoteTokens(client)
+
+    def mqtt_endpoint(self) -> MqttEndpoint:
+        """Return where the server's broker is."""
+        mqtt = self._client.ask("GET", "", AboutAnswer).mqtt
+        return MqttEndpoint(host=mqtt.host or self._client.host, port=mqtt.port, is_tls=mqtt.tls)

@@ -1,0 +1,97 @@
+"""Keys, remotely."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from fleetkey.access import Secret
+from fleetkey.cli.remote import values
+from fleetkey.management import MAX_PAGE, CreatedKey, Rotation, check_application_key
+from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, RotationAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleetkey.cli.remote.client import RemoteClient
+    from fleetkey.management import ApplicationKeyRequest, KeyFilter
+    from fleetkey.registry import AccessKey
+
+__all__ = ["RemoteKeys"]
+
+
+class RemoteKeys:
+    """What `KeyService` does for commands. Errors of every method: `CommandError`."""
+
+    def __init__(self, client: RemoteClient) -> None:
+        self._client = client
+
+    def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
+        """Yield all keys that match, in order of issue, a page at a time."""
+        query: dict[str, Any] = {
+            "device_id": wanted.device_id,
+            "kind": wanted.kind,
+            "include_retired": "true" if wanted.include_retired else None,
+            "limit": MAX_PAGE,
+        }
+        while True:
+            page = self._client.ask("GET", "keys", KeyPage, query=query)
+            yield from map(values.key, page.items)
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def create_application(
+        self, request: ApplicationKeyRequest, *, actor: str, hand_over: Callable[[str, Secret], None] | None = None
+    ) -> CreatedKey:
+        """Make a key for a back end; it is revoked again if `hand_over` raises.
+
+        Raises:
+            InvalidRequestError: the key can't be one.
+        """
+        check_application_key(request)
+        scope = request.scope
+        expires = None if request.expires_at is None else datetime.fromtimestamp(request.expires_at / 1000, UTC)
+        answer = self._client.ask(
+            "POST",
+            "keys",
+            CreatedKeyAnswer,
+            body={
+                "name": request.name,
+                "description": request.description,
+                "scope": {
+                    "all_devices": scope.all_devices,
+                    "device_ids": scope.device_ids,
+                    "tags": dict(scope.tags),
+                    "publish": scope.publish,
+                    "subscribe": scope.subscribe,
+                },
+                "sources": request.sources,
+                "expires": expires.isoformat() if expires else None,
+            },
+        )
+        secret = Secret(answer.secret)
+        if hand_over is not None:
+            try:
+                hand_over(answer.key, secret)
+            except BaseException:
+                self.revoke(answer.key, actor=actor)
+                raise
+        return CreatedKey(key=values.key(answer), secret=secret)
+
+    def revoke(self, key: str, *, actor: str) -> AccessKey:
+        """Retire a key for good."""
+        del actor
+        return values.key(self._client.ask("POST", f"keys/{quote(key, safe='')}/revoke", KeyAnswer))
+
+    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> Rotation:
+        """Let a device's keys end after a grace period."""
+        del actor
+        answer = self._client.ask(
+            "POST",
+            f"devices/{quote(device_id, safe='')}/rotate-keys",
+            RotationAnswer,
+            body={"grace_seconds": grace_seconds},
+        )
+        return Rotation(device_id=answer.device_id, keys=answer.keys, grace_seconds=answer.grace_seconds)

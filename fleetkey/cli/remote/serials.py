@@ -1,0 +1,73 @@
+"""The allow-list, remotely."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fleetkey.cli.remote import values
+from fleetkey.management import MAX_PAGE, SerialFormat
+from fleetkey.registration.api.answers import AddedAnswer, SerialPage
+from fleetkey.registry import SerialsAdded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from fleetkey.cli.remote.client import RemoteClient
+    from fleetkey.registry import ListedSerial
+
+__all__ = ["RemoteSerials"]
+
+CHUNK_BYTES = 64 * 1024
+MEDIA_TYPES = {SerialFormat.TEXT: "text/plain", SerialFormat.CSV: "text/csv"}
+
+
+class RemoteSerials:
+    """What `SerialService` does for commands. Errors of every method: `CommandError`."""
+
+    def __init__(self, client: RemoteClient) -> None:
+        self._client = client
+
+    def add(self, serials: Iterable[str], *, actor: str) -> SerialsAdded:
+        """Let serials register: all of them or none."""
+        del actor
+        answer = self._client.ask("POST", "serials", AddedAnswer, body={"serials": list(serials)})
+        return SerialsAdded(added=answer.added, known=answer.known)
+
+    def import_file(
+        self,
+        stream: BinaryIO,
+        serial_format: SerialFormat,
+        *,
+        actor: str,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> SerialsAdded:
+        """Add the serials of a file, all of them or none; `on_progress` is told how many lines were sent."""
+        del actor
+
+        def chunks() -> Iterator[bytes]:
+            lines = 0
+            while chunk := stream.read(CHUNK_BYTES):
+                yield chunk
+                lines += chunk.count(b"\n")
+                if on_progress is not None:
+                    on_progress(lines)
+
+        answer = self._client.ask(
+            "POST", "serials/import", AddedAnswer, content=chunks(), media_type=MEDIA_TYPES[serial_format]
+        )
+        return SerialsAdded(added=answer.added, known=answer.known)
+
+    def iterate(self) -> Iterator[ListedSerial]:
+        """Yield all listed serials, in order, a page at a time."""
+        query: dict[str, Any] = {"limit": MAX_PAGE}
+        while True:
+            page = self._client.ask("GET", "serials", SerialPage, query=query)
+            yield from map(values.listed_serial, page.items)
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def remove(self, serial: str, *, actor: str) -> None:
+        """Take a serial off the list."""
+        del actor
+        self._client.ask("DELETE", "serials", type(None), query={"serial": serial})

@@ -1,0 +1,104 @@
+"""`fleetkey tokens`: who may use the admin API."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleetkey.cli.credentials_file import write_new_file
+from fleetkey.cli.options import (
+    ConfigOption,
+    DataDirOption,
+    JsonOption,
+    TokenFileOption,
+    UrlOption,
+    actor,
+    opened_fleet,
+)
+from fleetkey.cli.output import print_list, print_one
+from fleetkey.management import parse_expiry, token_fields
+from fleetkey.registry import Role
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Bearer tokens of the admin API: create, list, revoke.", no_args_is_help=True)
+
+COLUMNS = (("token_id", 12), ("name", 24), ("role", 8), ("created_at", 24), ("expires_at", 24), ("revoked_at", 24))
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Whose it is, or what for; the audit shows it.")],
+    role: Annotated[
+        Role, typer.Option("--role", help="viewer: read; operator: change the fleet; admin: everything, tokens too.")
+    ],
+    expires: Annotated[
+        str | None, typer.Option("--expires", metavar="WHEN", help="When it ends: 30d, 12h, or a date (UTC).")
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="FILE", help="Write the token to a new file, mode 0600; don't print it."),
+    ] = None,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a token for the admin API. It is shown once and stored only as a hash.
+
+    Examples:
+        fleetkey tokens create --name ci --role operator --expires 30d --save ci.token
+
+        fleetkey tokens create --name dashboard --role viewer --json
+    """
+    expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
+        fields = token_fields(created.token)
+        if save is None:
+            print_one({"token": created.text.reveal(), **fields}, as_json=as_json)
+            return
+        try:
+            write_new_file(save, created.text.reveal() + "\n")
+        except BaseException:
+            fleet.tokens.revoke(created.token.token_id, actor=actor())
+            raise
+    print_one({**fields, "saved": str(save)}, as_json=as_json)
+
+
+@app.command("list")
+def list_tokens(
+    everything: Annotated[bool, typer.Option("--all", help="Revoked and expired ones as well.")] = False,
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tokens, in order of making; they are not stored in clear and can't be shown.
+
+    Example: fleetkey tokens list --json
+    """
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_list(map(token_fields, fleet.tokens.iterate(include_ended=everything)), COLUMNS, as_json=as_json)
+
+
+@app.command("revoke")
+def revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the token, 12 hex digits.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """End a token for good; the next request with it is refused.
+
+    Example: fleetkey tokens revoke 3f9a1c0b7d2e
+    """
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_one(token_fields(fleet.tokens.revoke(token_id, actor=actor())), as_json=as_json)

@@ -1,0 +1,120 @@
+"""The bearer tokens of the admin API: making, checking and ending them.
+
+A token is `fkt_ID_SECRET`: 12 hex digits that name it and 64 that prove it. Stored is the SHA-256 of the secret part:
+with 256 random bits there is nothing to guess, so a slow hash would only slow down good requests (ADR 0013).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.access import Secret
+from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.pages import Page, check_limit, parse_position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from fleetkey.registry import Role, Store, Token
+
+__all__ = ["CreatedToken", "TokenRefused", "TokenService"]
+
+MAX_TOKEN_NAME_CHARACTERS = 64
+ID_BYTES, SECRET_BYTES = 6, 32
+FORM = re.compile(rf"fkt_([0-9a-f]{{{2 * ID_BYTES}}})_([0-9a-f]{{{2 * SECRET_BYTES}}})\Z")
+NO_HASH = bytes(hashlib.sha256().digest_size)
+PAGE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedToken:
+    """A new token; the only moment at which its text exists in clear."""
+
+    token: Token
+    text: Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRefused:
+    """A token that is not good: `malformed`, `unknown`, `revoked` or `expired`, for log and audit alone.
+
+    `token_id` names the token only if it was proven.
+    """
+
+    reason: str
+    token_id: str | None = None
+
+
+class TokenService:
+    """Lists, makes, checks and ends tokens. Every method blocks; every change is audited in its own transaction.
+
+    Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+
+    def create(self, name: str, role: Role, *, expires_at: int | None = None, actor: str) -> CreatedToken:
+        """Make a token; its text is shown here and never again."""
+        if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > MAX_TOKEN_NAME_CHARACTERS:
+            reason = (
+                f"a token has a name of 1 to {MAX_TOKEN_NAME_CHARACTERS} printable characters, no space at the ends"
+            )
+            raise InvalidRequestError("name", reason)
+        token_id, secret = secrets.token_hex(ID_BYTES), secrets.token_hex(SECRET_BYTES)
+        token = self._store.create_token(
+            token_id=token_id, token_hash=_hash(secret), name=name, role=role, expires_at=expires_at, actor=actor
+        )
+        return CreatedToken(token=token, text=Secret(f"fkt_{token_id}_{secret}"))
+
+    def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[Token]:
+        """Return a page of tokens in order of making, beginning after a cursor that an earlier page gave."""
+        check_limit(limit)
+        found = self._store.list_tokens(after=parse_position(cursor), limit=limit, include_ended=include_ended)
+        following = str(found[-1][0]) if len(found) == limit else None
+        return Page(items=tuple(token for _, token in found), next_cursor=following)
+
+    def iterate(self, *, include_ended: bool = False) -> Iterator[Token]:
+        """Yield all tokens, in order of making, in bounded memory."""
+        cursor: str | None = None
+        while True:
+            page = self.page(include_ended=include_ended, cursor=cursor, limit=PAGE)
+            yield from page.items
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def revoke(self, token_id: str, *, actor: str) -> Token:
+        """End a token for good; the next request with it is refused."""
+        return self._store.revoke_token(token_id, actor=actor)
+
+    def check(self, text: str) -> Token | TokenRefused:
+        """Return the token of a text, or why it is none.
+
+        Reads the registry each time, so a revocation counts for the next request. An unknown token takes the same
+        steps as a known one with a wrong secret.
+        """
+        form = FORM.match(text)
+        if form is None:
+            return TokenRefused(reason="malformed")
+        found = self._store.find_token(form[1])
+        is_proven = hmac.compare_digest(_hash(form[2]), found.token_hash if found else NO_HASH)
+        if found is None or not is_proven:
+            return TokenRefused(reason="unknown")
+        token = found.token
+        if token.revoked_at is not None:
+            return TokenRefused(reason="revoked", token_id=token.token_id)
+        if token.expires_at is not None and token.expires_at <= self._clock() * 1000:
+            return TokenRefused(reason="expired", token_id=token.token_id)
+        return token
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()

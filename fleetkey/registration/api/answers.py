@@ -1,0 +1,216 @@
+"""The shapes of the admin API's answers: for its description, and for clients that read them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+
+from fleetkey.registry import DeviceState, KeyKind, KeyStatus, Role
+
+__all__ = [
+    "AboutAnswer",
+    "AddedAnswer",
+    "AuditAnswer",
+    "AuditPage",
+    "BulkAnswer",
+    "CreatedKeyAnswer",
+    "CreatedTokenAnswer",
+    "DeviceAnswer",
+    "DevicePage",
+    "KeyAnswer",
+    "KeyPage",
+    "LosantKeyAnswer",
+    "MqttAnswer",
+    "RotationAnswer",
+    "ScopeAnswer",
+    "SerialAnswer",
+    "SerialPage",
+    "TokenAnswer",
+    "TokenPage",
+]
+
+DeviceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
+Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
+KeySecret = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+TokenId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
+
+T = TypeVar("T")
+
+
+class DeviceAnswer(msgspec.Struct):
+    """A device."""
+
+    device_id: DeviceId
+    serial: str
+    state: DeviceState
+    name: str
+    tags: dict[str, str]
+    attributes: dict[str, str]
+    profile: str | None
+    policy: dict[str, Any]
+    online: bool
+    last_seen_at: datetime | None
+    connected_at: datetime | None
+    disconnected_at: datetime | None
+    address: str
+    disconnect_reason: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class SerialAnswer(msgspec.Struct):
+    """A serial of the allow-list, and what its device gets."""
+
+    serial: str
+    name: str
+    profile: str | None
+    tags: dict[str, str]
+    attributes: dict[str, str]
+
+
+class ScopeAnswer(msgspec.Struct):
+    """What an application key reaches; tags are pairs of name and value."""
+
+    all_devices: bool
+    device_ids: list[str]
+    tags: list[list[str]]
+    publish: list[str]
+    subscribe: list[str]
+
+
+class KeyAnswer(msgspec.Struct):
+    """An access key; its secret is not stored and can't be shown."""
+
+    key: Key
+    kind: KeyKind
+    status: KeyStatus
+    device_id: str | None
+    name: str | None
+    description: str
+    scope: ScopeAnswer | None
+    sources: list[str]
+    created_at: datetime
+    first_connected_at: datetime | None
+    expires_at: datetime | None
+    retired_at: datetime | None
+    retired_reason: str | None
+
+
+class CreatedKeyAnswer(KeyAnswer):
+    """A new application key; the secret is shown here and never again."""
+
+    secret: KeySecret
+
+
+class LosantKeyAnswer(msgspec.Struct):
+    """A new application key as Losant answers it; the secret is shown here and never again."""
+
+    name: str
+    description: str
+    deviceIds: list[str]  # noqa: N815 - the wire's spelling
+    deviceTags: list[dict[str, str]]  # noqa: N815 - the wire's spelling
+    filterType: str  # noqa: N815 - the wire's spelling
+    pubTopics: list[str]  # noqa: N815 - the wire's spelling
+    subTopics: list[str]  # noqa: N815 - the wire's spelling
+    key: Key
+    secret: KeySecret
+    status: KeyStatus
+
+
+class AuditAnswer(msgspec.Struct):
+    """An audit entry."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    outcome: str
+    reason: str
+    address: str
+    serial: str | None
+    device_id: str | None
+    key: str | None
+
+
+class TokenAnswer(msgspec.Struct):
+    """A bearer token; its text is not stored and can't be shown."""
+
+    token_id: TokenId
+    name: str
+    role: Role
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class CreatedTokenAnswer(TokenAnswer):
+    """A new token; its text is shown here and never again."""
+
+    token: Annotated[str, msgspec.Meta(pattern="^fkt_[0-9a-f]{12}_[0-9a-f]{64}$")]
+
+
+class AddedAnswer(msgspec.Struct):
+    """How an addition to the allow-list went."""
+
+    added: int
+    known: int
+
+
+class BulkAnswer(msgspec.Struct):
+    """How a change to many went; with a `next_cursor`, send the same again with it."""
+
+    changed: int
+    unchanged: int
+    next_cursor: str | None
+
+
+class RotationAnswer(msgspec.Struct):
+    """How a rotation began: so many keys end after the grace period."""
+
+    device_id: DeviceId
+    keys: int
+    grace_seconds: int
+
+
+class MqttAnswer(msgspec.Struct):
+    """Where the broker is; `host` null: the host at which this server was reached."""
+
+    host: str | None
+    port: int
+    tls: bool
+
+
+class AboutAnswer(msgspec.Struct):
+    """The server, and the token that asks."""
+
+    version: str
+    token: TokenAnswer
+    mqtt: MqttAnswer
+
+
+class _Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+    next_cursor: str | None
+
+
+class DevicePage(_Page[DeviceAnswer]):
+    """Devices in order of id. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+
+
+class SerialPage(_Page[SerialAnswer]):
+    """Serials in order. `next_cursor` null: that was all."""
+
+
+class KeyPage(_Page[KeyAnswer]):
+    """Keys in order of issue. `next_cursor` null: that was all."""
+
+
+class AuditPage(_Page[AuditAnswer]):
+    """Audit entries. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+
+
+class TokenPage(_Page[TokenAnswer]):
+    """Tokens in order of making. `next_cursor` null: that was all."""

@@ -1,0 +1,194 @@
+"""`/api/v1/devices`: the devices that registered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from litestar import delete, get, patch, post
+from litestar.params import FromPath, QueryParameter
+
+from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, InvalidRequestError, device_fields
+from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage, RotationAnswer
+from fleetkey.registration.api.bodies import BulkBody, DeviceBody, RotationBody, TagsBody
+from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers, described
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, labels_from, page_fields
+from fleetkey.registry import DeviceState, Role
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+    from fleetkey.management import Management
+    from fleetkey.registration.api.gate import Caller
+    from fleetkey.registry import Device
+
+__all__ = ["device_handlers"]
+
+BULK_PAGES = 25
+"""Pages of devices that one bulk request looks at; with more, the answer has a cursor to go on from."""
+
+Serial = Annotated[str | None, QueryParameter(description="Only the device with this serial.")]
+SerialPattern = Annotated[
+    str | None, QueryParameter(description="A pattern for the whole serial; see docs/reference/patterns.md.")
+]
+Online = Annotated[
+    bool | None, QueryParameter(description="Only devices that are connected (`true`), or that aren't (`false`).")
+]
+InState = Annotated[DeviceState | None, QueryParameter(name="state", description="Only devices in this state.")]
+"""`state` by itself is a name that Litestar keeps for itself."""
+OPERATOR = {"role": Role.OPERATOR}
+VIEWER = {"role": Role.VIEWER}
+
+
+def device_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+    """Return the operations on devices."""
+    return [*_looking(parts), *_deciding(parts), *_changing(parts)]
+
+
+def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
+    gate = parts.gate
+
+    @get("/devices", opt=VIEWER, responses=answers(200, DevicePage, "Devices, in order of id"))
+    async def list_devices(
+        request: Asked,
+        in_state: InState = None,
+        tag: Tags = None,
+        attribute: Attributes = None,
+        serial: Serial = None,
+        serial_pattern: SerialPattern = None,
+        online: Online = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> Answer:
+        """List the devices that match everything that is given."""
+        wanted = DeviceFilter(
+            state=in_state,
+            tags=labels_from(tag, "tag"),
+            attributes=labels_from(attribute, "attribute"),
+            serial=serial,
+            serial_pattern=serial_pattern,
+            online=online,
+        )
+        page = await gate.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
+        return as_json(page_fields(page, device_fields))
+
+    @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
+    async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Show one device; its keys are at `/api/v1/keys?device_id=…`."""
+        return as_json(device_fields(await gate.run(request, lambda fleet, _: fleet.devices.get(device_id))))
+
+    return [list_devices, show_device]
+
+
+def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
+    gate = parts.gate
+    answered = answers(200, DeviceAnswer, "The device", 404, 409)
+
+    @post("/devices/{device_id:str}/approve", status_code=200, opt=OPERATOR, responses=answered)
+    async def approve_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Let a pending or rejected device have credentials the next time it registers."""
+        device = await gate.run(request, lambda fleet, caller: fleet.devices.approve(device_id, actor=caller.actor))
+        return as_json(device_fields(device))
+
+    @post("/devices/{device_id:str}/reject", status_code=200, opt=OPERATOR, responses=answered)
+    async def reject_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Refuse a pending device; its serial can't register until it is approved or deleted."""
+        device = await gate.run(request, lambda fleet, caller: fleet.devices.reject(device_id, actor=caller.actor))
+        return as_json(device_fields(device))
+
+    @post("/devices/{device_id:str}/disable", status_code=200, opt=OPERATOR, responses=answered)
+    async def disable_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Disconnect a device within a second and keep it out."""
+        device = await gate.run(request, lambda fleet, caller: fleet.devices.disable(device_id, actor=caller.actor))
+        return as_json(device_fields(device))
+
+    @post("/devices/{device_id:str}/enable", status_code=200, opt=OPERATOR, responses=answered)
+    async def enable_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Let a disabled device in again, with the keys it had."""
+        device = await gate.run(request, lambda fleet, caller: fleet.devices.enable(device_id, actor=caller.actor))
+        return as_json(device_fields(device))
+
+    @post(
+        "/devices/bulk",
+        status_code=200,
+        opt=OPERATOR,
+        operation_class=described(BulkBody),
+        responses=answers(200, BulkAnswer, "How it went", 404, 409, has_body=True),
+    )
+    async def change_devices(request: Asked) -> Answer:
+        """Approve, reject, disable or enable the devices that are named, or all that match."""
+        body = await parts.body(request, BulkBody)
+        selection = DeviceSelection(
+            device_ids=body.device_ids,
+            tags=body.tags,
+            attributes=body.attributes,
+            serial_pattern=body.serial_pattern,
+        )
+        result = await gate.run(
+            request,
+            lambda fleet, caller: fleet.devices.change_many(
+                BulkAction(body.action), selection, actor=caller.actor, cursor=body.cursor, max_pages=BULK_PAGES
+            ),
+        )
+        return as_json({"changed": result.changed, "unchanged": result.unchanged, "next_cursor": result.next_cursor})
+
+    return [approve_device, reject_device, disable_device, enable_device, change_devices]
+
+
+def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
+    gate = parts.gate
+
+    @delete("/devices/{device_id:str}", status_code=204, opt=OPERATOR, responses=answers(204, None, "Forgotten", 404))
+    async def delete_device(request: Asked, device_id: FromPath[str]) -> None:
+        """Forget a device and retire its keys; its serial may register as a new device."""
+        await gate.run(request, lambda fleet, caller: fleet.devices.delete(device_id, actor=caller.actor))
+
+    @patch(
+        "/devices/{device_id:str}",
+        opt=OPERATOR,
+        operation_class=described(DeviceBody),
+        responses=answers(200, DeviceAnswer, "The device", 404, 409, has_body=True),
+    )
+    async def describe_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Set a device's name and attributes; null as an attribute's value takes it away."""
+        body = await parts.body(request, DeviceBody)
+        if body.name is None and not body.attributes:
+            raise InvalidRequestError("name", "say what to set: a name, or attributes")
+
+        def work(fleet: Management, caller: Caller) -> Device:
+            return fleet.devices.describe(device_id, name=body.name, attributes=body.attributes, actor=caller.actor)
+
+        return as_json(device_fields(await gate.run(request, work)))
+
+    @patch(
+        "/devices/{device_id:str}/tags",
+        opt=OPERATOR,
+        operation_class=described(TagsBody),
+        responses=answers(200, DeviceAnswer, "The device", 404, 409, has_body=True),
+    )
+    async def tag_device(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Set a device's tags; null as a value takes one away."""
+        body = await parts.body(request, TagsBody)
+        device = await gate.run(
+            request, lambda fleet, caller: fleet.devices.tag(device_id, body.tags, actor=caller.actor)
+        )
+        return as_json(device_fields(device))
+
+    @post(
+        "/devices/{device_id:str}/rotate-keys",
+        status_code=200,
+        opt=OPERATOR,
+        operation_class=described(RotationBody),
+        responses=answers(200, RotationAnswer, "How many keys end, and when", 404, has_body=True),
+    )
+    async def rotate_keys(request: Asked, device_id: FromPath[str]) -> Answer:
+        """Let a device's keys end after a grace period; it is refused then and registers again."""
+        body = await parts.body(request, RotationBody)
+        rotation = await gate.run(
+            request,
+            lambda fleet, caller: fleet.keys.rotate(device_id, grace_seconds=body.grace_seconds, actor=caller.actor),
+        )
+        return as_json(
+            {"device_id": rotation.device_id, "keys": rotation.keys, "grace_seconds": rotation.grace_seconds}
+        )
+
+    return [delete_device, describe_device, tag_device, rotate_keys]

@@ -1,0 +1,206 @@
+"""Who may call the admin API: every request is decided here, and nothing but this leads to the registry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from litestar.exceptions import (
+    ClientException,
+    NotAuthorizedException,
+    PermissionDeniedException,
+    TooManyRequestsException,
+)
+
+from fleetkey.access import AttemptLimiter, address_bucket
+from fleetkey.management import TokenRefused
+from fleetkey.registry import Actor, AuditEntry, Role, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from litestar.connection import ASGIConnection
+    from litestar.handlers import BaseRouteHandler
+
+    from fleetkey.access import HashPool
+    from fleetkey.management import Management
+    from fleetkey.registry import Token
+
+__all__ = ["Caller", "Gate"]
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+FAILURE_WINDOW_SECONDS = 60
+MAX_BEARER_CHARACTERS = 256
+READS = frozenset({"GET", "HEAD"})
+ROLES = tuple(Role)
+CALLER, BEARER = "fleetkey_caller", "fleetkey_bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whose request it is."""
+
+    token: Token
+    address: str
+
+    @property
+    def actor(self) -> Actor:
+        """Who it is, for the audit."""
+        return Actor(f"api:{self.token.name}:{self.token.token_id}", address=self.address)
+
+    def may(self, role: Role) -> bool:
+        """Whether the token has at least this role."""
+        return ROLES.index(self.token.role) >= ROLES.index(role)
+
+
+class Gate:
+    """Decides about requests, and runs what they ask for in a thread.
+
+    A request that changes something is decided before its body is read. One that reads is decided in the same thread
+    call that then reads, which is most of what it costs; either way `run` is the only way to the services, and it
+    runs nothing for a token that isn't good or hasn't the role. A handler that names no role is for admins.
+
+    Args:
+        management: the services.
+        pool: where they run.
+        max_failures_per_minute: bad tokens from one address before they are answered 429; 0 = no limit. A good token
+            gets in all the same.
+        max_tracked: addresses that are remembered.
+    """
+
+    def __init__(
+        self, management: Management, pool: HashPool, *, max_failures_per_minute: int, max_tracked: int
+    ) -> None:
+        self._management = management
+        self._pool = pool
+        self._failures = AttemptLimiter(
+            limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
+        )
+        # One for each operation, so it doesn't grow.
+        self._parameters: dict[object, dict[str, bool]] = {}
+        # Refusals are audited once a minute and source, so that a flood can't fill the disk.
+        self._notes = AttemptLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
+
+    async def before(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+        """Refuse a request without a token, or with a query that the operation doesn't have, before it is parsed."""
+        bearer = _bearer(connection)
+        connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's parts add to it
+        if connection.scope.get("method") not in READS:
+            checked = await self._pool.run(self._management.tokens.check, bearer)
+            await self._admit(connection, checked)
+        if connection.scope["query_string"]:
+            self._check_query(connection, connection.route_handler)
+
+    def _check_query(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        """Refuse a parameter that the operation doesn't have, or not twice: what is meant can't be known."""
+        path = (connection.scope.get("method"), connection.scope["path_template"])
+        known = self._parameters.get(path)
+        if known is None:
+            known = self._parameters[path] = _parameters(handler)
+        query = connection.query_params
+        for name in query:
+            if name not in known:
+                msg = f"There is no query parameter `{name[:64]}` here."
+                raise ClientException(msg)
+            if not known[name] and len(query.getall(name)) > 1:
+                msg = f"The query parameter `{name}` is there twice."
+                raise ClientException(msg)
+
+    async def run(self, connection: ASGIConnection[Any, Any, Any, Any], work: Callable[[Management, Caller], T]) -> T:
+        """Run work with the services in a thread, if the request may have it.
+
+        Raises:
+            NotAuthorizedException: the token isn't good.
+            PermissionDeniedException: it hasn't the role.
+            TooManyRequestsException: too many bad ones from this address.
+            HashPoolFullError: too much is waiting.
+        """
+        caller: Caller | None = connection.scope.get(CALLER)  # type: ignore[assignment]
+        if caller is not None:
+            return await self._pool.run(work, self._management, caller)
+        address = _address(connection)
+        role = _role(connection)
+        bearer: str = connection.scope[BEARER]  # type: ignore[literal-required]
+
+        def check_and_work() -> tuple[Token | TokenRefused, T | None]:
+            checked = self._management.tokens.check(bearer)
+            if isinstance(checked, TokenRefused):
+                return checked, None
+            decided = Caller(token=checked, address=address)
+            return checked, work(self._management, decided) if decided.may(role) else None
+
+        checked, result = await self._pool.run(check_and_work)
+        await self._admit(connection, checked)
+        return result  # type: ignore[return-value] # it is None only where `_admit` has refused
+
+    async def _admit(self, connection: ASGIConnection[Any, Any, Any, Any], checked: Token | TokenRefused) -> None:
+        address, role = _address(connection), _role(connection)
+        if isinstance(checked, TokenRefused):
+            await self._refuse(checked, address)
+            return
+        caller = Caller(token=checked, address=address)
+        if not caller.may(role):
+            await self._note(caller.actor, f"needs_role_{role}", source=checked.token_id)
+            msg = f"This needs the role {role}; the token has the role {checked.role}."
+            raise PermissionDeniedException(msg)
+        connection.scope[CALLER] = caller  # type: ignore[literal-required]
+
+    async def _refuse(self, refused: TokenRefused, address: str) -> None:
+        bucket = address_bucket(address)
+        wait = self._failures.admit(bucket)
+        if wait:
+            msg = "Too many bad tokens from this address; try again later."
+            raise TooManyRequestsException(msg, headers={"Retry-After": str(int(wait) + 1)})
+        await self._note(Actor("api", address=address), f"token_{refused.reason}", source=bucket)
+        raise _unauthorized()
+
+    async def _note(self, actor: Actor, reason: str, *, source: str) -> None:
+        log.warning("api_refused", actor=str(actor), address=actor.address, reason=reason)
+        if not self._notes.admit(source):
+            entry = AuditEntry(actor=actor, action="api_request", outcome="refused", reason=reason)
+            try:
+                await self._pool.run(self._management.audit.record, entry)
+            except StoreError as error:
+                # The refusal stands; that it can't be written down is for the log.
+                log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+
+
+def _parameters(handler: BaseRouteHandler) -> dict[str, bool]:
+    """Return the names of an operation's parameters as they are in a URL, and whether they may be repeated."""
+    fields = handler.parsed_fn_signature.parameters
+    return {
+        getattr(field.kwarg_definition, "name", None) or name: any(
+            inner.is_non_string_sequence for inner in (field, *field.inner_types)
+        )
+        for name, field in fields.items()
+    }
+
+
+def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Return the token of the `Authorization` header (RFC 6750, 2.1)."""
+    # From the scope: making the mapping of all headers costs more than reading the token's row.
+    headers = [value for name, value in connection.scope["headers"] if name == b"authorization"]
+    scheme, _, text = (headers[0] if len(headers) == 1 else b"").decode("latin-1").partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not text or len(text) > MAX_BEARER_CHARACTERS:
+        raise _unauthorized()
+    return text
+
+
+def _unauthorized() -> NotAuthorizedException:
+    # RFC 9110, 11.6.1: a 401 says how to authenticate.
+    msg = "Send a token that is good: Authorization: Bearer …"
+    return NotAuthorizedException(msg, headers={"WWW-Authenticate": "Bearer"}, status_code=HTTPStatus.UNAUTHORIZED)
+
+
+def _role(connection: ASGIConnection[Any, Any, Any, Any]) -> Role:
+    return Role(connection.route_handler.opt.get("role", Role.ADMIN))
+
+
+def _address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    return connection.client.host if connection.client else ""

@@ -1,0 +1,140 @@
+"""`/api/v1/keys`: credentials of devices and applications."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from litestar import get, post
+from litestar.exceptions import PermissionDeniedException
+from litestar.params import FromPath, QueryParameter
+
+from fleetkey.management import (
+    ApplicationKeyRequest,
+    KeyFilter,
+    key_fields,
+    losant_answer,
+    parse_expiry,
+    parse_losant_key,
+)
+from fleetkey.management.losant_keys import LosantKey
+from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, LosantKeyAnswer
+from fleetkey.registration.api.bodies import KeyBody, ScopeBody
+from fleetkey.registration.api.description import Limit, Position, answers, described
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registry import ApplicationScope, KeyKind, Role
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+    from fleetkey.management import CreatedKey, Management
+    from fleetkey.registration.api.gate import Caller
+
+__all__ = ["key_handlers"]
+
+DeviceId = Annotated[str | None, QueryParameter(description="Only this device's keys.")]
+Kind = Annotated[KeyKind | None, QueryParameter(description="Only keys of this kind.")]
+IncludeRetired = Annotated[bool, QueryParameter(description="Retired keys as well.")]
+Expires = Annotated[str | None, QueryParameter(description="When the key ends: such as 30d, or a date (UTC).")]
+Source = Annotated[
+    list[str] | None, QueryParameter(description="An address or network from which alone it may connect. Repeatable.")
+]
+VIEWER = {"role": Role.VIEWER}
+OPERATOR = {"role": Role.OPERATOR}
+
+
+def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+    """Return the operations on keys."""
+    gate = parts.gate
+
+    @get("/keys", opt=VIEWER, responses=answers(200, KeyPage, "Keys, in order of issue"))
+    async def list_keys(
+        request: Asked,
+        device_id: DeviceId = None,
+        kind: Kind = None,
+        include_retired: IncludeRetired = False,  # noqa: FBT002 - Litestar hands it over by name
+        cursor: Position = None,
+        limit: Limit = 100,
+    ) -> Answer:
+        """List keys; secrets are not stored and can't be shown."""
+        wanted = KeyFilter(device_id=device_id, kind=kind, include_retired=include_retired)
+        page = await gate.run(request, lambda fleet, _: fleet.keys.page(wanted, cursor=cursor, limit=limit))
+        return as_json(page_fields(page, key_fields))
+
+    @get("/keys/{key:str}", opt=VIEWER, responses=answers(200, KeyAnswer, "The key", 404))
+    async def show_key(request: Asked, key: FromPath[str]) -> Answer:
+        """Show one key."""
+        return as_json(key_fields(await gate.run(request, lambda fleet, _: fleet.keys.get(key))))
+
+    @post(
+        "/keys",
+        status_code=201,
+        opt=OPERATOR,
+        operation_class=described(KeyBody),
+        responses=answers(201, CreatedKeyAnswer, "The key, with its secret", 404, has_body=True),
+    )
+    async def create_key(request: Asked) -> Answer:
+        """Make an application key. For all devices, or with topics of its own, that needs the role admin."""
+        body = await parts.body(request, KeyBody)
+        expires_at = parse_expiry(body.expires, now=datetime.now(UTC)) if body.expires else None
+        wanted = ApplicationKeyRequest(
+            name=body.name,
+            scope=_scope(body.scope),
+            description=body.description,
+            sources=tuple(body.sources),
+            expires_at=expires_at,
+        )
+        created = await _create(parts, request, wanted)
+        return as_json({**key_fields(created.key), "secret": created.secret.reveal()}, status=201)
+
+    @post(
+        "/keys/losant",
+        status_code=201,
+        opt=OPERATOR,
+        operation_class=described(LosantKey),
+        responses=answers(201, LosantKeyAnswer, "The key as Losant answers it, with its secret", 404, has_body=True),
+    )
+    async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
+        """Make an application key from the JSON that Losant takes for one."""
+        expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
+        content = await parts.raw_body(request)
+        document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
+        created = await _create(parts, request, wanted)
+        return as_json(losant_answer(document, created), status=201)
+
+    @post(
+        "/keys/{key:str}/revoke",
+        status_code=200,
+        opt=OPERATOR,
+        responses=answers(200, KeyAnswer, "The key, retired", 404),
+    )
+    async def revoke_key(request: Asked, key: FromPath[str]) -> Answer:
+        """Retire a key for good and disconnect whoever uses it, within a second."""
+        revoked = await gate.run(request, lambda fleet, caller: fleet.keys.revoke(key, actor=caller.actor))
+        return as_json(key_fields(revoked))
+
+    return [list_keys, show_key, create_key, create_losant_key, revoke_key]
+
+
+async def _create(parts: ApiParts, request: Asked, wanted: ApplicationKeyRequest) -> CreatedKey:
+    def work(fleet: Management, caller: Caller) -> CreatedKey:
+        scope = wanted.scope
+        if (scope.all_devices or scope.publish or scope.subscribe) and not caller.may(Role.ADMIN):
+            msg = (
+                "A key for all devices, or with topics of its own, needs the role admin; "
+                "an operator's keys name devices or tags."
+            )
+            raise PermissionDeniedException(msg)
+        return fleet.keys.create_application(wanted, actor=caller.actor)
+
+    return await parts.gate.run(request, work)
+
+
+def _scope(body: ScopeBody) -> ApplicationScope:
+    return ApplicationScope(
+        all_devices=body.all_devices,
+        device_ids=tuple(dict.fromkeys(body.device_ids)),
+        tags=tuple(body.tags.items()),
+        publish=tuple(body.publish),
+        subscribe=tuple(body.subscribe),
+    )

@@ -1,0 +1,77 @@
+"""What an operator asked for and can't have, as problems (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from litestar.exceptions import ValidationException
+
+from fleetkey.access import HashPoolFullError
+from fleetkey.management import ConflictError, InvalidRequestError, SerialFileError
+from fleetkey.registration.body import BodyError
+from fleetkey.registration.problems import problem
+from fleetkey.registry import InvalidSerialError, NotFoundError, StoreError, TooManyLabelsError
+
+if TYPE_CHECKING:
+    from litestar import Request, Response
+    from litestar.types import ExceptionHandlersMap
+
+__all__ = ["REFUSALS"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 2
+MAX_DETAIL_CHARACTERS = 2000
+
+
+def _invalid(_: Request[Any, Any, Any], error: InvalidRequestError) -> Response[dict[str, Any]]:
+    return problem(400, f"At `{error.field}`: {_cut(error)}.")
+
+
+def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    return problem(400, f"{_cut(error)}.")
+
+
+def _body(_: Request[Any, Any, Any], error: BodyError) -> Response[dict[str, Any]]:
+    return problem(error.status, error.detail[:MAX_DETAIL_CHARACTERS])
+
+
+def _parameter(_: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
+    # Litestar lists what is wrong, each with the parameter's name.
+    wrong = error.extra if isinstance(error.extra, list) else []
+    said = "; ".join(f"at `{item.get('key', '')}`: {item.get('message', '')}" for item in wrong)
+    return problem(400, f"A parameter can't be: {said or error.detail}."[:MAX_DETAIL_CHARACTERS])
+
+
+def _missing(_: Request[Any, Any, Any], error: NotFoundError) -> Response[dict[str, Any]]:
+    return problem(404, f"{_cut(error)}.")
+
+
+def _conflict(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    return problem(409, f"{_cut(error)}.")
+
+
+def _unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
+    # The message names files of this machine: it is for the log.
+    log.error("api_request_failed", path=request.url.path, error=str(error))
+    return problem(503, "This can't be done now; try again.", retry_after_seconds=RETRY_SECONDS)
+
+
+def _cut(error: Exception) -> str:
+    text = str(error)
+    return (text[:1].upper() + text[1:MAX_DETAIL_CHARACTERS]).rstrip(".")
+
+
+REFUSALS: ExceptionHandlersMap = {
+    InvalidRequestError: _invalid,
+    InvalidSerialError: _malformed,
+    SerialFileError: _malformed,
+    BodyError: _body,
+    ValidationException: _parameter,
+    NotFoundError: _missing,
+    ConflictError: _conflict,
+    TooManyLabelsError: _conflict,
+    StoreError: _unavailable,
+    HashPoolFullError: _unavailable,
+}

@@ -1,0 +1,85 @@
+"""All of the admin API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from litestar import Router, get
+
+from fleetkey import __version__
+from fleetkey.access import HashPool
+from fleetkey.management import token_fields
+from fleetkey.registration.api.answers import AboutAnswer
+from fleetkey.registration.api.audit import audit_handlers
+from fleetkey.registration.api.description import answers
+from fleetkey.registration.api.devices import device_handlers
+from fleetkey.registration.api.gate import Gate
+from fleetkey.registration.api.keys import key_handlers
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
+from fleetkey.registration.api.refusals import REFUSALS
+from fleetkey.registration.api.serials import serial_handlers
+from fleetkey.registration.api.tokens import token_handlers
+from fleetkey.registry import Role
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+    from fleetkey.management import Management
+    from fleetkey.registration.endpoint import MqttEndpoint
+
+__all__ = ["PREFIX", "build_api", "build_api_pool"]
+
+PREFIX = "/api/v1"
+API_WORKERS = 2
+"""Threads that work for the API: of its own, so that a slow request keeps no device waiting."""
+MAX_PENDING_REQUESTS = 200
+"""Requests that run in or wait for those threads; the next gets 503."""
+
+
+def build_api_pool() -> HashPool:
+    """Return the threads that the API works in; close them after the server has stopped."""
+    return HashPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS)
+
+
+def build_api(*, settings: Settings, management: Management, pool: HashPool, endpoint: MqttEndpoint) -> Router:
+    """Return the API as a part of the application.
+
+    Args:
+        settings: bounds, and how long a body may take.
+        management: the services.
+        pool: from `build_api_pool`.
+        endpoint: where the broker is, for who asks.
+    """
+    gate = Gate(
+        management,
+        pool,
+        max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
+        max_tracked=settings.access.max_tracked,
+    )
+    parts = ApiParts(gate=gate, endpoint=endpoint, body_timeout_seconds=settings.http.body_timeout_seconds)
+
+    @get("/", opt={"role": Role.VIEWER}, responses=answers(200, AboutAnswer, "The server, and your token"))
+    async def about(request: Asked) -> Answer:
+        """Say which version serves, whose token this is, and where the broker is."""
+        token = await gate.run(request, lambda _, caller: caller.token)
+        mqtt = {"host": endpoint.host, "port": endpoint.port, "tls": endpoint.is_tls}
+        return as_json({"version": __version__, "token": token_fields(token), "mqtt": mqtt})
+
+    # A function: Litestar copies what it is given, and a copied gate would count and know by itself. No guard of
+    # Litestar's, which costs a copy of the handler for each request; `Gate.run` refuses what didn't come this way.
+    async def before(request: Asked) -> None:
+        await gate.before(request)
+
+    return Router(
+        PREFIX,
+        route_handlers=[
+            about,
+            *serial_handlers(parts),
+            *device_handlers(parts),
+            *key_handlers(parts),
+            *audit_handlers(parts),
+            *token_handlers(parts),
+        ],
+        before_request=before,
+        exception_handlers=REFUSALS,
+        security=[{"token": []}],
+    )

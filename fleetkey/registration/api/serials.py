@@ -1,0 +1,128 @@
+"""`/api/v1/serials`: the allow-list."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from typing import TYPE_CHECKING, Annotated
+
+from litestar import delete, get, post
+from litestar.params import QueryParameter
+
+from fleetkey.access import HashPoolFullError
+from fleetkey.management import SerialFormat, serial_fields
+from fleetkey.registration.api.answers import AddedAnswer, SerialPage
+from fleetkey.registration.api.bodies import SerialEntry, SerialsBody
+from fleetkey.registration.api.description import Cursor, Limit, answers, described, described_text
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.body import body_chunks
+from fleetkey.registry import ListedSerial, Role
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from litestar.types import ControllerRouterHandler
+
+    from fleetkey.management import Management
+    from fleetkey.registration.api.gate import Caller
+    from fleetkey.registry import SerialsAdded
+
+__all__ = ["serial_handlers"]
+
+MAX_IMPORT_BYTES = 256 * 1024 * 1024
+"""Of one import; it waits in a temporary file, not in memory."""
+MAX_IMPORTS = 2
+"""Imports that are being received or worked on at once; the next gets 503."""
+IMPORT_SECONDS = 600.0
+"""For an import to arrive; then 408."""
+SPOOLED_BYTES = 1024 * 1024
+FORMATS = {"text/plain": SerialFormat.TEXT, "text/csv": SerialFormat.CSV}
+
+
+def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+    """Return the operations on the allow-list."""
+    gate = parts.gate
+    imports = asyncio.Semaphore(MAX_IMPORTS)
+
+    @get(
+        "/serials",
+        opt={"role": Role.VIEWER},
+        responses=answers(200, SerialPage, "Serials of the allow-list, in order"),
+    )
+    async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> Answer:
+        """List the serials that may register, with what their devices get."""
+        page = await gate.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
+        return as_json(page_fields(page, serial_fields))
+
+    @post(
+        "/serials",
+        status_code=200,
+        opt={"role": Role.OPERATOR},
+        operation_class=described(SerialsBody),
+        responses=answers(200, AddedAnswer, "Added, all of them", has_body=True),
+    )
+    async def add_serials(request: Asked) -> Answer:
+        """Let serials register: all of them or, if one can't be a serial, none."""
+        body = await parts.body(request, SerialsBody)
+        entries = [_entry(entry) for entry in body.serials]
+        added = await gate.run(request, lambda fleet, caller: fleet.serials.add(entries, actor=caller.actor))
+        return as_json(_added(added))
+
+    @post(
+        "/serials/import",
+        status_code=200,
+        opt={"role": Role.OPERATOR},
+        operation_class=described_text(*FORMATS),
+        responses=answers(200, AddedAnswer, "Added, all of them", has_body=True),
+    )
+    async def import_serials(request: Asked) -> Answer:
+        """Add the serials of a file, one a line or as CSV: all of them or none."""
+        if imports.locked():
+            msg = "other imports run"
+            raise HashPoolFullError(msg)
+        async with imports:
+            with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
+                chunks = body_chunks(
+                    request,
+                    media_types=frozenset(FORMATS),
+                    max_bytes=MAX_IMPORT_BYTES,
+                    timeout_seconds=IMPORT_SECONDS,
+                )
+                async for chunk in chunks:
+                    # A file on a disk may block.
+                    await asyncio.to_thread(file.write, chunk)
+                media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+                def work(fleet: Management, caller: Caller) -> SerialsAdded:
+                    file.seek(0)
+                    stream: BinaryIO = file  # type: ignore[assignment] # it has all that is read
+                    return fleet.serials.import_file(stream, FORMATS[media_type], actor=caller.actor)
+
+                added = await gate.run(request, work)
+        return as_json(_added(added))
+
+    @delete(
+        "/serials",
+        status_code=204,
+        opt={"role": Role.OPERATOR},
+        responses=answers(204, None, "Taken off the list", 404),
+    )
+    async def remove_serial(
+        request: Asked, serial: Annotated[str, QueryParameter(description="The serial, as it is listed.")]
+    ) -> None:
+        """Take a serial off the list; a device that registered with it stays."""
+        await gate.run(request, lambda fleet, caller: fleet.serials.remove(serial, actor=caller.actor))
+
+    return [list_serials, add_serials, import_serials, remove_serial]
+
+
+def _entry(entry: str | SerialEntry) -> str | ListedSerial:
+    if isinstance(entry, str):
+        return entry
+    return ListedSerial(
+        serial=entry.serial, name=entry.name, profile=entry.profile, tags=entry.tags, attributes=entry.attributes
+    )
+
+
+def _added(result: SerialsAdded) -> dict[str, int]:
+    return {"added": result.added, "known": result.known}

@@ -1,0 +1,75 @@
+"""`/api/v1/tokens`: the bearer tokens of this API, for admins alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from litestar import get, post
+from litestar.params import FromPath, QueryParameter
+
+from fleetkey.management import parse_expiry, token_fields
+from fleetkey.registration.api.answers import CreatedTokenAnswer, TokenAnswer, TokenPage
+from fleetkey.registration.api.bodies import TokenBody
+from fleetkey.registration.api.description import Limit, Position, answers, described
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registry import Role
+
+if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
+__all__ = ["token_handlers"]
+
+IncludeEnded = Annotated[bool, QueryParameter(description="Those that are revoked or expired as well.")]
+ADMIN = {"role": Role.ADMIN}
+
+
+def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+    """Return the operations on tokens."""
+    gate = parts.gate
+
+    @get("/tokens", opt=ADMIN, responses=answers(200, TokenPage, "Tokens, in order of making"))
+    async def list_tokens(
+        request: Asked,
+        include_ended: IncludeEnded = False,  # noqa: FBT002 - Litestar hands it over by name
+        cursor: Position = None,
+        limit: Limit = 100,
+    ) -> Answer:
+        """List tokens; their texts are not stored and can't be shown."""
+        page = await gate.run(
+            request,
+            lambda fleet, _: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
+        )
+        return as_json(page_fields(page, token_fields))
+
+    @post(
+        "/tokens",
+        status_code=201,
+        opt=ADMIN,
+        operation_class=described(TokenBody),
+        responses=answers(201, CreatedTokenAnswer, "The token, with its text", has_body=True),
+    )
+    async def create_token(request: Asked) -> Answer:
+        """Make a token; its text is shown here and never again."""
+        body = await parts.body(request, TokenBody)
+        expires_at = parse_expiry(body.expires, now=datetime.now(UTC)) if body.expires else None
+        created = await gate.run(
+            request,
+            lambda fleet, caller: fleet.tokens.create(
+                body.name, Role(body.role), expires_at=expires_at, actor=caller.actor
+            ),
+        )
+        return as_json({**token_fields(created.token), "token": created.text.reveal()}, status=201)
+
+    @post(
+        "/tokens/{token_id:str}/revoke",
+        status_code=200,
+        opt=ADMIN,
+        responses=answers(200, TokenAnswer, "The token, revoked", 404),
+    )
+    async def revoke_token(request: Asked, token_id: FromPath[str]) -> Answer:
+        """End a token for good; the next request with it is refused."""
+        revoked = await gate.run(request, lambda fleet, caller: fleet.tokens.revoke(token_id, actor=caller.actor))
+        return as_json(token_fields(revoked))
+
+    return [list_tokens, create_token, revoke_token]

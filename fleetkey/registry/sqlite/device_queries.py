@@ -1,0 +1,139 @@
+"""How devices are found: what leads, and what is asked of each device that it finds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from fleetkey.registry.model import DeviceState
+
+__all__ = ["labels_of", "page_query", "rarest_first", "scan_query"]
+
+MAX_COUNTED = 1000
+"""Devices that are counted to find out which of several conditions is the rarest."""
+
+Label = tuple[str, str, str]
+"""Table, name and value."""
+
+
+def labels_of(tags: Mapping[str, str] | None, attributes: Mapping[str, str] | None) -> list[Label]:
+    """Return tags and attributes with the tables that they are in."""
+    labels = [("device_tags", name, value) for name, value in (tags or {}).items()]
+    return labels + [("device_attributes", name, value) for name, value in (attributes or {}).items()]
+
+
+def rarest_first(connection: sqlite3.Connection, labels: Sequence[Label]) -> list[Label]:
+    """Sort labels by how many devices have them, as far as `MAX_COUNTED` tells."""
+    return sorted(labels, key=lambda label: _rarity(connection, label)) if len(labels) > 1 else list(labels)
+
+
+def page_query(
+    labels: Sequence[Label], state: DeviceState | None, *, online: bool | None = None
+) -> tuple[str, list[str]]:
+    """Return the query of one page, and its parameters but for the last two: `after` and the limit.
+
+    The first label leads, through its index.
+    """
+    columns = ", ".join(f"d.{column}" for column in DEVICE_COLUMNS.split(", "))
+    query, where, parameters, cursor = f"SELECT {columns} FROM devices d", [], [], "d.device_id"  # noqa: S608 - ours
+    if labels:
+        (table, name, value), *others = labels
+        # CROSS JOIN: the left side leads (SQLite's own rule).
+        query = f"SELECT {columns} FROM {table} l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
+        where, parameters, cursor = ["l.name = ? AND l.value = ?"], [name, value], "l.device_id"
+        conditions, values = _has(others)
+        where += conditions
+        parameters += values
+    if online and not labels:
+        query = f"SELECT {columns} FROM presence l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
+        where, cursor = ["l.is_online"], "l.device_id"
+    elif online is not None:
+        where.append(_connected(online=online))
+    if state is not None:
+        where.append("d.state = ?")
+        parameters.append(state)
+    where.append(f"{cursor} > ?")
+    return f"{query} WHERE {' AND '.join(where)} ORDER BY {cursor} LIMIT ?", parameters
+
+
+def scan_query(
+    connection: sqlite3.Connection, labels: Sequence[Label], state: DeviceState | None, *, online: bool | None = None
+) -> tuple[str, list[str]]:
+    """Return a query for id, serial and whether the rest matches, and its parameters but for `after` and the limit.
+
+    The limit is of what is looked at, not of what matches: two common labels that no device has together must not
+    make one query look through the fleet.
+    """
+    ordered = rarest_first(connection, labels)
+    counts: dict[str, int] = {}
+    if ordered:
+        counts["label"] = _rarity(connection, ordered[0])
+    if state is not None:
+        counts["state"] = _rarity_of_state(connection, state)
+    if online:
+        counts["online"] = _rarity_of_online(connection)
+    rarest = min(counts, key=lambda name: counts[name], default="")
+    lead, where, parameters = "devices", "", []
+    if rarest == "online":
+        lead, where, online = "presence", "is_online AND ", None
+    elif rarest == "state":
+        where, parameters, state = "state = ? AND ", [str(state)], None
+    elif rarest == "label":
+        (lead, name, value), *ordered = ordered
+        where, parameters = "name = ? AND value = ? AND ", [name, value]
+    inner = f"SELECT device_id FROM {lead} WHERE {where}device_id > ? ORDER BY device_id LIMIT ?"  # noqa: S608 - ours
+    wanted, values = _has(ordered)
+    if state is not None:
+        wanted.append("d.state = ?")
+        values.append(state)
+    if online is not None:
+        wanted.append(_connected(online=online))
+    query = (
+        f"SELECT d.device_id, d.serial, {' AND '.join(wanted) or '1'} FROM ({inner}) l"  # noqa: S608 - ours
+        " CROSS JOIN devices d ON d.device_id = l.device_id ORDER BY l.device_id"
+    )
+    # The conditions are written before the inner query, so their values come first.
+    return query, [*values, *parameters]
+
+
+def _has(labels: Sequence[Label]) -> tuple[list[str], list[str]]:
+    conditions, values = [], []
+    for table, name, value in labels:
+        inner = f"SELECT 1 FROM {table} o WHERE o.device_id = d.device_id AND o.name = ? AND o.value = ?"  # noqa: S608 - ours
+        conditions.append(f"EXISTS ({inner})")
+        values += [name, value]
+    return conditions, values
+
+
+def _connected(*, online: bool) -> str:
+    inner = "SELECT 1 FROM presence p WHERE p.device_id = d.device_id AND p.is_online"
+    return f"{'' if online else 'NOT '}EXISTS ({inner})"
+
+
+def _rarity(connection: sqlite3.Connection, label: Label) -> int:
+    table, name, value = label
+    row = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM {table} WHERE name = ? AND value = ? LIMIT {MAX_COUNTED})",  # noqa: S608 - ours
+        (name, value),
+    ).fetchone()
+    return int(row[0])
+
+
+def _rarity_of_state(connection: sqlite3.Connection, state: DeviceState) -> int:
+    row = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM devices WHERE state = ? LIMIT {MAX_COUNTED})",  # noqa: S608 - ours
+        (state,),
+    ).fetchone()
+    return int(row[0])
+
+
+def _rarity_of_online(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM presence WHERE is_online LIMIT {MAX_COUNTED})"  # noqa: S608 - ours
+    ).fetchone()
+    return int(row[0])

@@ -1,0 +1,349 @@
+"""Every operation ends the same through the command line here, the command line from elsewhere, and HTTP."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleetkey.cli import main
+from fleetkey.registry import DeviceState, KeyStatus, NotFoundError, Role
+from tests.support.ledger import the_ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.integration.api.api_rig import Api
+
+FACES = ("local", "remote", "http")
+LOSANT = {"name": "backend", "deviceTags": [{"key": "site", "value": "north"}], "filterType": "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One operation: its command, its request, and what both answer; `{…}` is filled in from the test's fleet."""
+
+    words: str
+    request: tuple[str, str, Any]
+    says: dict[str, Any]
+    http_says: dict[str, Any] | None = None
+    """If the API answers in other words."""
+
+
+ROWS = {
+    "serials_add": Row(
+        "serials add {new_serial}", ("POST", "serials", {"serials": ["{new_serial}"]}), {"added": 1, "known": 0}
+    ),
+    "serials_import": Row("serials import {file}", ("POST", "serials/import", None), {"added": 2, "known": 0}),
+    "serials_remove": Row(
+        "serials remove {serial}", ("DELETE", "serials?serial={serial}", None), {"removed": "{serial}"}, {}
+    ),
+    "devices_show": Row("devices show {active}", ("GET", "devices/{active}", None), {"state": "active"}),
+    "devices_approve": Row(
+        "devices approve {pending}", ("POST", "devices/{pending}/approve", None), {"state": "active"}
+    ),
+    "devices_reject": Row(
+        "devices reject {pending}", ("POST", "devices/{pending}/reject", None), {"state": "rejected"}
+    ),
+    "devices_disable": Row(
+        "devices disable {active}", ("POST", "devices/{active}/disable", None), {"state": "disabled"}
+    ),
+    "devices_enable": Row(
+        "devices enable {disabled}", ("POST", "devices/{disabled}/enable", None), {"state": "active"}
+    ),
+    "devices_delete": Row("devices delete {active}", ("DELETE", "devices/{active}", None), {"deleted": "{active}"}, {}),
+    "devices_tag": Row(
+        "devices tag {active} a=b unique=",
+        ("PATCH", "devices/{active}/tags", {"tags": {"a": "b", "unique": None}}),
+        {"tags": {"a": "b", "site": "north"}},
+    ),
+    "devices_describe": Row(
+        "devices describe {active} --name Pump a=b",
+        ("PATCH", "devices/{active}", {"name": "Pump", "attributes": {"a": "b"}}),
+        {"name": "Pump", "attributes": {"a": "b", "batch": "7"}},
+    ),
+    "devices_approve_named": Row(
+        "devices approve {pending} {active}",
+        ("POST", "devices/bulk", {"action": "approve", "device_ids": ["{pending}", "{active}"]}),
+        {"approved": 1, "unchanged": 1},
+        {"changed": 1, "unchanged": 1},
+    ),
+    "devices_approve_matching": Row(
+        "devices approve --tag unique={unique}",
+        ("POST", "devices/bulk", {"action": "approve", "tags": {"unique": "{unique}"}}),
+        {"approved": 1, "unchanged": 0},
+        {"changed": 1, "unchanged": 0},
+    ),
+    "devices_reject_matching": Row(
+        "devices reject --serial-pattern SN-[a-z]+-{unique}-pending",
+        ("POST", "devices/bulk", {"action": "reject", "serial_pattern": "SN-[a-z]+-{unique}-pending"}),
+        {"rejected": 1, "unchanged": 0},
+        {"changed": 1, "unchanged": 0},
+    ),
+    "devices_disable_matching": Row(
+        "devices disable --tag unique={unique}",
+        ("POST", "devices/bulk", {"action": "disable", "tags": {"unique": "{unique}"}}),
+        {"disabled": 2, "unchanged": 1},
+        {"changed": 2, "unchanged": 1},
+    ),
+    "devices_enable_matching": Row(
+        "devices enable --tag unique={unique}",
+        ("POST", "devices/bulk", {"action": "enable", "tags": {"unique": "{unique}"}}),
+        {"enabled": 1, "unchanged": 0},
+        {"changed": 1, "unchanged": 0},
+    ),
+    "keys_create": Row(
+        "keys create --application backend --tag site=north --source 10.0.0.0/8",
+        ("POST", "keys", {"name": "backend", "scope": {"tags": {"site": "north"}}, "sources": ["10.0.0.0/8"]}),
+        {"kind": "application", "name": "backend", "sources": ["10.0.0.0/8"], "expires_at": None},
+    ),
+    "keys_create_losant": Row(
+        "keys create --from-json {losant}", ("POST", "keys/losant", LOSANT), {**LOSANT, "status": "active"}
+    ),
+    "keys_revoke": Row("keys revoke {key}", ("POST", "keys/{key}/revoke", None), {"retired_reason": "revoked"}),
+    "keys_rotate": Row(
+        "keys rotate {active} --grace-seconds 60",
+        ("POST", "devices/{active}/rotate-keys", {"grace_seconds": 60}),
+        {"device_id": "{active}", "keys": 1, "grace_seconds": 60},
+    ),
+    "tokens_create": Row(
+        "tokens create --name ci --role viewer --expires 2100-01-01",
+        ("POST", "tokens", {"name": "ci", "role": "viewer", "expires": "2100-01-01"}),
+        {"name": "ci", "role": "viewer", "expires_at": "2100-01-01T00:00:00.000Z", "revoked_at": None},
+    ),
+}
+SAME = (
+    "serials list",
+    "serials list --details",
+    "devices list",
+    "devices list --state pending --tag site=north",
+    "devices list --attribute batch=7 --serial-pattern SN-.*-active",
+    "devices list --serial nowhere",
+    "keys list --all",
+    "keys list --applications",
+    "audit --limit 500",
+    "devices list --online",
+    "devices list --offline --tag site=north",
+    "audit --action register --outcome ok",
+    "audit --since 2000-01-01 --until 2100-01-01T00:00:00.001 --actor api",
+    "audit --address 127.0.0.1 --since 1h",
+    "tokens list --all",
+)
+WRONG = (
+    "serials add {long}",
+    "serials remove nowhere",
+    "devices show 000000000000000000000000",
+    "devices reject {active}",
+    "devices approve --tag a=b {active}",
+    "devices list --serial-pattern (",
+    "audit --since 2026-01-02 --until 2026-01-01",
+    "audit --since yesterday",
+    "keys create --application x --all-devices --tag a=b",
+    "keys create --application x --publish $SYS/x",
+    "keys revoke 00000000000000000000000000000000",
+    "keys rotate 000000000000000000000000",
+    "tokens revoke 000000000000",
+)
+
+
+class Faces:
+    """Does one thing through whichever face a test is about."""
+
+    def __init__(
+        self, api: Api, folder: Path, patch: pytest.MonkeyPatch, output: pytest.CaptureFixture[str], unique: str
+    ) -> None:
+        self.api, self._patch, self._output = api, patch, output
+        self.file, losant, token = folder / "serials.txt", folder / "key.json", folder / "admin.token"
+        self.file.write_text(f"SN-file-{unique}-1\nSN-file-{unique}-2\n")
+        losant.write_text(json.dumps(LOSANT))
+        token.write_text(api.tokens[Role.ADMIN] + "\n")
+        self.options = {
+            "local": ["--data-dir", str(api.server.data_dir)],
+            "remote": ["--url", api.server.url, "--token-file", str(token)],
+        }
+        labels: dict[str, Any] = {"tags": {"site": "north", "unique": unique}, "attributes": {"batch": "7"}}
+        serial, active = f"SN-listed-{unique}", f"SN-a-{unique}-active"
+        api.store.add_serials([serial], actor="test")
+        device_id, key = api.device(active, **labels)
+        disabled, _ = api.device(f"SN-b-{unique}-disabled", **labels)
+        api.store.set_device_state(disabled, DeviceState.DISABLED, actor="test")
+        self.values = {
+            "unique": unique,
+            "serial": serial,
+            "new_serial": f"SN-new-{unique}",
+            "active": device_id,
+            "key": key,
+            "disabled": disabled,
+            "pending": api.device(f"SN-c-{unique}-pending", is_pending=True, **labels)[0],
+            "file": str(self.file),
+            "losant": str(losant),
+            "long": "x" * 129,
+        }
+
+    def fill(self, value: Any) -> Any:
+        """Fill in what this test's fleet has."""
+        if isinstance(value, str):
+            for name, text in self.values.items():
+                value = value.replace(f"{{{name}}}", text)
+            return value
+        if isinstance(value, dict):
+            return {self.fill(name): self.fill(inner) for name, inner in value.items()}
+        return [self.fill(inner) for inner in value] if isinstance(value, list) else value
+
+    def run(self, face: str, words: str, *more: str) -> tuple[int, str, str]:
+        """Run a command and return its exit status and what it printed."""
+        self._output.readouterr()
+        self._patch.setattr(sys, "argv", ["fleetkey", *self.fill(words).split(), *self.options[face], *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = self._output.readouterr()
+        the_ledger().note_text(printed.err)
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    def do(self, face: str, row: Row) -> dict[str, Any]:
+        """Do a row's operation and return what it says."""
+        if face == "http":
+            method, path, body = self.fill(list(row.request))
+            options: dict[str, Any] = {"json": body} if body is not None else {}
+            if path == "serials/import":
+                options = {"content": self.file.read_bytes(), "headers": {"Content-Type": "text/plain"}}
+            response = self.api.ask(method, path, **options)
+            assert response.is_success, response.text
+            said: dict[str, Any] = response.json() if response.content else {}
+        else:
+            status, out, error = self.run(face, row.words, "--json")
+            assert status == 0, error
+            said = json.loads(out)
+        for secret in ("secret", "token"):
+            if secret in said:
+                the_ledger().note_secret(said[secret][-64:])
+        return said
+
+
+@pytest.fixture
+def faces(
+    api: Api,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Faces:
+    """Give a test some devices of its own on the module's server."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Faces(api, tmp_path, monkeypatch, capsys, secrets.token_hex(4))
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", ROWS)
+def test_operation(faces: Faces, name: str, face: str) -> None:
+    """The operation is done, and answers the same."""
+    row = ROWS[name]
+    said = faces.do(face, row)
+    wanted = row.http_says if face == "http" and row.http_says is not None else row.says
+    wanted = faces.fill(wanted)
+    assert {field: said.get(field) for field in wanted} == wanted
+    newest = faces.api.store.last_audit(1)[0]
+    if name != "devices_show":
+        assert newest.actor.startswith("cli" if face == "local" else "api:test-admin:")
+        assert newest.address == ("" if face == "local" else "127.0.0.1")
+
+
+@pytest.mark.parametrize("words", SAME)
+def test_same_output(faces: Faces, words: str) -> None:
+    """A list looks the same wherever the command runs, for people and for scripts."""
+    for more in ((), ("--json",)):
+        here, there = (faces.run(face, words, *more) for face in ("local", "remote"))
+        assert here == there
+        assert here[0] == 0
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_same_error(faces: Faces, words: str) -> None:
+    """What can't be is refused in the same words, and changes nothing."""
+    here, there = (faces.run(face, words) for face in ("local", "remote"))
+    assert here == there
+    assert here[0] == 1
+    assert here[2].startswith("fleetkey: ")
+
+
+def test_lists_over_http(faces: Faces) -> None:
+    """A list over HTTP, page by page, is the list that a command prints."""
+    for words, path, query in (
+        ("devices list --tag site=north", "devices", {"tag": "site=north"}),
+        ("devices list --state pending", "devices", {"state": "pending"}),
+        ("keys list --all", "keys", {"include_retired": "true"}),
+        ("serials list --details", "serials", {}),
+        ("tokens list", "tokens", {}),
+    ):
+        printed = json.loads(faces.run("local", words, "--json")[1])
+        assert faces.api.items(path, **query, limit="3") == printed
+        assert printed
+    newest_first = faces.api.json("GET", "audit", params={"limit": "50"})["items"]
+    assert newest_first[::-1] == json.loads(faces.run("local", "audit --limit 50", "--json")[1])
+
+
+def test_saved_key_of_another_machine(faces: Faces, tmp_path: Path) -> None:
+    """`keys create --save` writes where the server's broker is; a file that exists costs the key."""
+    words = "keys create --application saved --all-devices --save backend.json"
+    assert faces.run("remote", words)[0] == 0
+    saved = json.loads((tmp_path / "backend.json").read_text())
+    the_ledger().note_secret(saved["secret"])
+    assert saved["mqtt"] == {"host": "127.0.0.1", "port": faces.api.server.mqtt_port, "tls": False}
+    assert faces.api.store.get_key(saved["key"]).status is KeyStatus.ACTIVE
+    status, _, error = faces.run("remote", words)
+    assert status == 1
+    assert "exists already" in error
+    assert faces.api.items("keys", kind="application")[-1]["key"] == saved["key"]
+
+
+def test_deleted_over_http(faces: Faces) -> None:
+    """What one face deleted is gone for the others."""
+    faces.api.ask("DELETE", f"devices/{faces.values['active']}")
+    with pytest.raises(NotFoundError):
+        faces.api.store.get_device(faces.values["active"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("devices list --url http://fleet.example.com --token-file admin.token", "in clear"),
+        ("devices list --url ftp://fleet.example.com --token-file admin.token", "not an address"),
+        ("devices list --url https://user:x@fleet.example.com --token-file admin.token", "not an address"),
+        ("devices list --url http://127.0.0.1:1 --token-file admin.token", "can't ask"),
+        ("devices list --url http://127.0.0.1:1", "FLEETKEY_TOKEN"),
+        ("devices list --url http://127.0.0.1:1 --token-file nowhere", "can't read"),
+        ("devices list --url http://127.0.0.1:1 --token-file serials.txt", "holds no token"),
+        ("devices list --token-file admin.token", "goes with --url"),
+        ("audit --url http://127.0.0.1:1 export out.jsonl", "leave out --url"),
+        ("devices list --url http://127.0.0.1:1 --token-file admin.token --data-dir data", "leave out"),
+    ],
+)
+def test_unusable_url(faces: Faces, words: str, said: str) -> None:
+    """What keeps a command from asking another machine is said in one sentence, without the token."""
+    faces.options["none"] = []
+    status, out, error = faces.run("none", words)
+    assert (status, out) == (1, "")
+    assert said in error
+
+
+def test_token_from_the_environment(faces: Faces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`FLEETKEY_TOKEN` is the token, and no setting."""
+    monkeypatch.setenv("FLEETKEY_TOKEN", faces.api.tokens[Role.VIEWER])
+    faces.options["none"] = ["--url", faces.api.server.url]
+    assert faces.run("none", "devices list", "--json")[0] == 0
+    assert faces.run("local", "devices list", "--json")[0] == 0
+    status, _, error = faces.run("none", "devices disable {active}")
+    assert (status, error) == (1, "fleetkey: this needs the role operator; the token has the role viewer\n")
+
+
+def test_refused_token(faces: Faces, tmp_path: Path) -> None:
+    """A token that isn't good is said to be so."""
+    (tmp_path / "bad.token").write_text("fkt_000000000000_" + "0" * 64)
+    faces.options["bad"] = ["--url", faces.api.server.url, "--token-file", "bad.token"]
+    status, _, error = faces.run("bad", "devices list")
+    assert status == 1
+    assert "refuses the token" in error

@@ -1,0 +1,186 @@
+"""Looks through the registry that are bounded in work, and go on where they ended."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.management import DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.management.devices import BULK_CHUNK, BulkAction
+from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceState, Presence
+from tests.unit.registry.store_rig import StoreFactory, issue
+
+if TYPE_CHECKING:
+    from fleetkey.registry import Store
+
+
+@pytest.fixture
+def mixed(store: Store) -> dict[str, str]:
+    """Register devices in which two common labels never meet, and return ids to serials, in order of id."""
+    made = {}
+    for number in range(30):
+        side = {"left": "yes"} if number % 2 else {"right": "yes"}
+        serial = f"S-{number}"
+        _, device_id = issue(store, serial, tags=side, attributes={"third": str(number % 3)})
+        made[device_id] = serial
+    return dict(sorted(made.items()))
+
+
+@pytest.mark.parametrize("max_scanned", [1, 4, 1000])
+@pytest.mark.parametrize("limit", [1, 3, 1000])
+def test_scan_devices(store: Store, mixed: dict[str, str], limit: int, max_scanned: int) -> None:
+    """However short the looks are, together they find what matches, each once and in order."""
+    wanted = [device_id for device_id, serial in mixed.items() if int(serial[2:]) % 2 and int(serial[2:]) % 3 == 1]
+    found: list[str] = []
+    after = ""
+    for looks in itertools.count(1):
+        scan = store.scan_devices(
+            after=after, limit=limit, max_scanned=max_scanned, tags={"left": "yes"}, attributes={"third": "1"}
+        )
+        assert len(scan.devices) <= limit
+        found += [device.device_id for device in scan.devices]
+        if scan.reached is None:
+            break
+        assert scan.reached > after
+        after = scan.reached
+        assert looks <= len(mixed)
+    assert found == wanted
+
+
+def test_scan_devices_bounded(store: Store, mixed: dict[str, str]) -> None:
+    """Labels that never meet end a look at the bound, not at the end of the fleet."""
+    asked: list[str] = []
+
+    def matches(serial: str) -> bool:
+        asked.append(serial)
+        return False
+
+    scan = store.scan_devices(max_scanned=5, matches=matches)
+    assert (scan.devices, scan.reached) == ((), list(mixed)[4])
+    assert asked == list(mixed.values())[:5]
+    scan = store.scan_devices(max_scanned=5, tags={"left": "yes", "right": "yes"})
+    assert scan.devices == ()
+    assert scan.reached is not None
+
+
+@pytest.mark.parametrize("state", [DeviceState.PENDING, DeviceState.ACTIVE, DeviceState.DISABLED])
+def test_scan_devices_in_a_state(store: Store, mixed: dict[str, str], state: DeviceState) -> None:
+    """A state leads when it is rarer than the labels, and is asked for when it isn't."""
+    chosen = list(mixed)[7]
+    if state is not DeviceState.ACTIVE:
+        store.set_device_state(chosen, state, actor="test")
+    side = "left" if int(mixed[chosen][2:]) % 2 else "right"
+    found = [device.device_id for device in store.scan_devices(max_scanned=99, state=state, tags={side: "yes"}).devices]
+    assert (found == [chosen]) == (state is not DeviceState.ACTIVE)
+    assert len(found) in {1, 15}
+
+
+@pytest.mark.parametrize("max_scanned", [1, 4, 1000])
+@pytest.mark.parametrize("online", [True, False])
+@pytest.mark.parametrize("connected", [2, 28])
+@pytest.mark.parametrize("conditions", ["none", "pattern", "state", "tag", "serial"])
+def test_pages_by_presence(
+    store: Store,
+    mixed: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    max_scanned: int,
+    online: bool,  # noqa: FBT001 - a parameter of the test
+    connected: int,
+    conditions: str,
+) -> None:
+    """Who is connected leads when few are, and is asked for otherwise, beside every other condition."""
+    monkeypatch.setattr("fleetkey.management.devices.MAX_SCANNED", max_scanned)
+    ids = list(mixed)
+    store.record_presence({device_id: Presence(is_online=True, connected_at=1) for device_id in ids[:connected]})
+    chosen, wanted = {
+        "none": (ids, DeviceFilter(online=online)),
+        "pattern": (
+            [one for one in ids if mixed[one].startswith("S-1")],
+            DeviceFilter(online=online, serial_pattern="S-1[0-9]*"),
+        ),
+        "state": (ids, DeviceFilter(online=online, state=DeviceState.ACTIVE)),
+        "tag": ([one for one in ids if int(mixed[one][2:]) % 2], DeviceFilter(online=online, tags={"left": "yes"})),
+        "serial": (ids[5:6], DeviceFilter(online=online, serial=mixed[ids[5]])),
+    }[conditions]
+    expected = [device_id for device_id in chosen if (device_id in ids[:connected]) is online]
+    service = DeviceService(store)
+    assert [device.device_id for device in service.iterate(wanted)] == expected
+    assert all(device.presence.is_online is online for device in service.page(wanted).items)
+
+
+def test_change_many_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `max_pages` a change stops with a cursor, from which it goes on."""
+    monkeypatch.setattr("fleetkey.management.devices.BULK_CHUNK", 2)
+    assert BULK_CHUNK > 2
+    for number in range(5):
+        issue(store, f"S-{number}", tags={"site": "north"})
+    service, selection = DeviceService(store), DeviceSelection(tags={"site": "north"})
+    counts, cursor = [], None
+    while True:
+        result = service.change_many(BulkAction.DISABLE, selection, actor="test", cursor=cursor, max_pages=1)
+        counts.append(result.changed)
+        cursor = result.next_cursor
+        if cursor is None:
+            break
+    assert sum(counts) == 5
+    assert max(counts) == 2
+    assert len(service.page(DeviceFilter(state=DeviceState.DISABLED)).items) == 5
+
+
+@pytest.mark.parametrize("max_scanned", [1, 3, 1000])
+@pytest.mark.parametrize("limit", [1, 4, 1000])
+def test_scan_audit(store: Store, limit: int, max_scanned: int) -> None:
+    """Forward and backward, short looks together find what matches, each once."""
+    for number in range(12):
+        store.record(
+            AuditEntry(actor="even" if number % 2 == 0 else "odd", action="a", outcome="ok", reason=str(number))
+        )
+    wanted, even = AuditFilter(actor="even", action="a"), [str(number) for number in range(0, 12, 2)]
+    back: list[str] = []
+    before: int | None = None
+    while True:
+        found, before = store.scan_audit(wanted, before=before, limit=limit, max_scanned=max_scanned)
+        back += [entry.reason for entry in found]
+        if before is None:
+            break
+    assert back == even[::-1]
+    forward: list[str] = []
+    after: int | None = 0
+    for _ in range(30):
+        found, after = store.scan_audit(wanted, after=after, limit=limit, max_scanned=max_scanned)
+        forward += [entry.reason for entry in found]
+    assert forward == even
+
+
+def test_scan_audit_by_kind_and_address(store: Store) -> None:
+    """A kind of actors stands for all of them, forward and backward, and every filter counts."""
+    for actor in ("api:ci:1", "api", "apis", "cli:ann"):
+        store.add_serials([f"S-{actor}"], actor=Actor(actor, address="192.0.2.1"))
+    for wanted, actors in (
+        (AuditFilter(actor="api"), ["api:ci:1", "api"]),
+        (AuditFilter(actor="cli", address="192.0.2.1"), ["cli:ann"]),
+        (AuditFilter(address="192.0.2.2"), []),
+        (AuditFilter(since=0), ["api:ci:1", "api", "apis", "cli:ann"]),
+        (AuditFilter(until=1), []),
+    ):
+        forward, _ = store.scan_audit(wanted, after=0, limit=9, max_scanned=99)
+        back, _ = store.scan_audit(wanted, limit=9, max_scanned=99)
+        assert [entry.actor for entry in forward] == actors
+        assert back == forward[::-1]
+
+
+def test_scan_audit_of_a_trimmed_one(make_store: StoreFactory) -> None:
+    """Where the oldest entries are gone, a look forward begins at what there is."""
+    store = make_store(max_audit_rows=10)
+    for number in range(2_000):
+        store.record(AuditEntry(actor="a", action="a", outcome="ok", reason=str(number)))
+    found, _ = store.scan_audit(AuditFilter(), after=0, limit=100, max_scanned=5)
+    assert [entry.reason for entry in found] == ["1990", "1991", "1992", "1993", "1994"]
+
+
+def test_address_of_an_actor(store: Store) -> None:
+    """An actor's address is audited with what it does."""
+    store.add_serials(["A"], actor=Actor("api:ci:1", address="192.0.2.1"))
+    assert [(entry.actor, entry.address) for entry in store.last_audit(1)] == [("api:ci:1", "192.0.2.1")]
