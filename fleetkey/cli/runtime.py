@@ -52,6 +52,7 @@ class Runtime:
         self._pool = build_hash_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._api_pool = build_api_pool()
+        self._api_watch = self.store.watch(waits=False)
         self._registrar = build_registrar(settings, self.store, self._pool)
         self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
@@ -122,6 +123,7 @@ class Runtime:
             settings=settings,
             management=build_management(settings, self.store),
             pool=self._api_pool,
+            watch=self._api_watch,
             endpoint=endpoint,
         )
         app = build_app(
@@ -163,6 +165,7 @@ class Runtime:
         await self._authenticator.close()
         await asyncio.to_thread(self._pool.close)
         await asyncio.to_thread(self._api_pool.close)
+        self._api_watch.close()
         self.store.close()
 
     async def reload(self) -> None:

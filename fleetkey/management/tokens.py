@@ -108,12 +108,15 @@ class TokenService:
         is_proven = hmac.compare_digest(_hash(form[2]), found.token_hash if found else NO_HASH)
         if found is None or not is_proven:
             return TokenRefused(reason="unknown")
-        token = found.token
+        return self.refusal(found.token) or found.token
+
+    def refusal(self, token: Token) -> TokenRefused | None:
+        """Return why a token that exists is not good at this moment, if it isn't."""
         if token.revoked_at is not None:
             return TokenRefused(reason="revoked", token_id=token.token_id)
         if token.expires_at is not None and token.expires_at <= self._clock() * 1000:
             return TokenRefused(reason="expired", token_id=token.token_id)
-        return token
+        return None
 
 
 def _hash(secret: str) -> bytes:

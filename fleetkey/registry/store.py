@@ -312,8 +312,8 @@ class ChangeFeed(Protocol):
         """Return the positions of the oldest kept and the newest change; (0, 0) when there is none."""
         ...
 
-    def watch(self) -> ChangeWatch:
-        """Begin to watch for commits."""
+    def watch(self, *, waits: bool = True) -> ChangeWatch:
+        """Begin to watch for commits; one that doesn't wait raises `StoreBusyError` where another would."""
         ...
 
     def on_committed(self, callback: Callable[[], None]) -> Callable[[], None]:

@@ -69,12 +69,13 @@ def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
             online=online,
         )
         page = await gate.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
-        return as_json(page_fields(page, device_fields))
+        return gate.keep(request, as_json(page_fields(page, device_fields)))
 
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Show one device; its keys are at `/api/v1/keys?device_id=…`."""
-        return as_json(device_fields(await gate.run(request, lambda fleet, _: fleet.devices.get(device_id))))
+        device = await gate.run(request, lambda fleet, _: fleet.devices.get(device_id))
+        return gate.keep(request, as_json(device_fields(device)))
 
     return [list_devices, show_device]
 

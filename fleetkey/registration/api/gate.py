@@ -16,6 +16,7 @@ from litestar.exceptions import (
 
 from fleetkey.access import AttemptLimiter, address_bucket
 from fleetkey.management import TokenRefused
+from fleetkey.registration.api.parts import Answer
 from fleetkey.registry import Actor, AuditEntry, Role, StoreError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import HashPool
     from fleetkey.management import Management
+    from fleetkey.registration.api.remembered import Remembered, Target
     from fleetkey.registry import Token
 
 __all__ = ["Caller", "Gate"]
@@ -38,7 +40,7 @@ FAILURE_WINDOW_SECONDS = 60
 MAX_BEARER_CHARACTERS = 256
 READS = frozenset({"GET", "HEAD"})
 ROLES = tuple(Role)
-CALLER, BEARER = "fleetkey_caller", "fleetkey_bearer"
+CALLER, BEARER, MOMENT = "fleetkey_caller", "fleetkey_bearer", "fleetkey_moment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +70,24 @@ class Gate:
     Args:
         management: the services.
         pool: where they run.
+        remembered: tokens and answers of lately.
         max_failures_per_minute: bad tokens from one address before they are answered 429; 0 = no limit. A good token
             gets in all the same.
         max_tracked: addresses that are remembered.
     """
 
     def __init__(
-        self, management: Management, pool: HashPool, *, max_failures_per_minute: int, max_tracked: int
+        self,
+        management: Management,
+        pool: HashPool,
+        remembered: Remembered,
+        *,
+        max_failures_per_minute: int,
+        max_tracked: int,
     ) -> None:
         self._management = management
         self._pool = pool
+        self._remembered = remembered
         self._failures = AttemptLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
@@ -86,15 +96,41 @@ class Gate:
         # Refusals are audited once a minute and source, so that a flood can't fill the disk.
         self._notes = AttemptLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
 
-    async def before(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-        """Refuse a request without a token, or with a query that the operation doesn't have, before it is parsed."""
+    async def before(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Answer | None:
+        """Refuse a request without a token, or with a query that the operation doesn't have, before it is parsed.
+
+        Returns the answer if it is remembered and the request may have it.
+        """
         bearer = _bearer(connection)
         connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's parts add to it
         if connection.scope.get("method") not in READS:
             checked = await self._pool.run(self._management.tokens.check, bearer)
             await self._admit(connection, checked)
+        elif self._knows(connection, bearer):
+            body = self._remembered.answer(_target(connection))
+            if body is not None:
+                return Answer(body, HTTPStatus.OK)
         if connection.scope["query_string"]:
             self._check_query(connection, connection.route_handler)
+        return None
+
+    def keep(self, connection: ASGIConnection[Any, Any, Any, Any], answer: Answer) -> Answer:
+        """Remember an answer that depends on the registry alone, not on who asks or when; returns it."""
+        moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
+        self._remembered.keep_answer(_target(connection), answer.body, since=moment)
+        return answer
+
+    def _knows(self, connection: ASGIConnection[Any, Any, Any, Any], bearer: str) -> bool:
+        """Whether the token was found good in the registry's present state, and is for this."""
+        connection.scope[MOMENT] = self._remembered.moment()  # type: ignore[literal-required]
+        token = self._remembered.token(bearer)
+        if token is None or self._management.tokens.refusal(token) is not None:
+            return False
+        caller = Caller(token=token, address=_address(connection))
+        if not caller.may(_role(connection)):
+            return False
+        connection.scope[CALLER] = caller  # type: ignore[literal-required]
+        return True
 
     def _check_query(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         """Refuse a parameter that the operation doesn't have, or not twice: what is meant can't be known."""
@@ -136,6 +172,9 @@ class Gate:
 
         checked, result = await self._pool.run(check_and_work)
         await self._admit(connection, checked)
+        if not isinstance(checked, TokenRefused):
+            moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
+            self._remembered.keep_token(bearer, checked, since=moment)
         return result  # type: ignore[return-value] # it is None only where `_admit` has refused
 
     async def _admit(self, connection: ASGIConnection[Any, Any, Any, Any], checked: Token | TokenRefused) -> None:
@@ -200,6 +239,10 @@ def _unauthorized() -> NotAuthorizedException:
 
 def _role(connection: ASGIConnection[Any, Any, Any, Any]) -> Role:
     return Role(connection.route_handler.opt.get("role", Role.ADMIN))
+
+
+def _target(connection: ASGIConnection[Any, Any, Any, Any]) -> Target:
+    return connection.scope["path"], connection.scope["query_string"]
 
 
 def _address(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -17,6 +17,7 @@ from fleetkey.registration.api.gate import Gate
 from fleetkey.registration.api.keys import key_handlers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registration.api.refusals import REFUSALS
+from fleetkey.registration.api.remembered import Remembered
 from fleetkey.registration.api.serials import serial_handlers
 from fleetkey.registration.api.tokens import token_handlers
 from fleetkey.registry import Role
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
     from fleetkey.management import Management
     from fleetkey.registration.endpoint import MqttEndpoint
+    from fleetkey.registry import ChangeWatch
 
 __all__ = ["PREFIX", "build_api", "build_api_pool"]
 
@@ -40,18 +42,22 @@ def build_api_pool() -> HashPool:
     return HashPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS)
 
 
-def build_api(*, settings: Settings, management: Management, pool: HashPool, endpoint: MqttEndpoint) -> Router:
+def build_api(
+    *, settings: Settings, management: Management, pool: HashPool, watch: ChangeWatch, endpoint: MqttEndpoint
+) -> Router:
     """Return the API as a part of the application.
 
     Args:
         settings: bounds, and how long a body may take.
         management: the services.
         pool: from `build_api_pool`.
+        watch: tells of commits to the registry, without waiting.
         endpoint: where the broker is, for who asks.
     """
     gate = Gate(
         management,
         pool,
+        Remembered(watch),
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )
@@ -66,8 +72,8 @@ def build_api(*, settings: Settings, management: Management, pool: HashPool, end
 
     # A function: Litestar copies what it is given, and a copied gate would count and know by itself. No guard of
     # Litestar's, which costs a copy of the handler for each request; `Gate.run` refuses what didn't come this way.
-    async def before(request: Asked) -> None:
-        await gate.before(request)
+    async def before(request: Asked) -> Answer | None:
+        return await gate.before(request)
 
     return Router(
         PREFIX,

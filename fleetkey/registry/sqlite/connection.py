@@ -301,12 +301,14 @@ def _tables_and_id(path: Path, *, has_log: bool = False) -> tuple[int, int]:
 class SqliteWatch:
     """Asks SQLite whether any other connection has committed (`PRAGMA data_version`); costs microseconds."""
 
-    def __init__(self, store: SqliteBase) -> None:
+    def __init__(self, store: SqliteBase, *, waits: bool = True) -> None:
         self._store = store
         with store._translated():  # noqa: SLF001 - the watch is part of the store
             store._refuse_closed()  # noqa: SLF001
             self._database = store._connect(query_only=True)  # noqa: SLF001
             self._seen = self._version()
+            if not waits:
+                self._database.conn.execute("PRAGMA busy_timeout=0")
 
     def has_news(self) -> bool:
         """Whether anything was committed since the last call."""

@@ -35,9 +35,9 @@ class SqliteJournal(SqliteAudit):
             row = connection.execute("SELECT (SELECT min(seq) FROM changes), (SELECT max(seq) FROM changes)").fetchone()
         return row[0] or 0, row[1] or 0
 
-    def watch(self) -> SqliteWatch:
-        """Begin to watch for commits, of other processes as well."""
-        return SqliteWatch(self)
+    def watch(self, *, waits: bool = True) -> SqliteWatch:
+        """Begin to watch for commits, of other processes as well; one that doesn't wait raises `StoreBusyError`."""
+        return SqliteWatch(self, waits=waits)
 
     def _change(
         self, connection: sqlite3.Connection, kind: ChangeKind, *, device_id: str | None = None, key: str | None = None

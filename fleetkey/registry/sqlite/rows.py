@@ -44,6 +44,7 @@ KEY_COLUMNS = (
     "seq, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at,"
     " retired_reason, description, sources"
 )
+NO_POLICY = DevicePolicy()
 LOGIN_QUERY = """
 SELECT k.key, k.kind, k.status, k.secret_hash, k.expires_at, k.first_connected_at, k.device_id, d.serial, d.state,
        k.name, k.scope, k.sources, d.policy
@@ -150,7 +151,7 @@ def policy_text(policy: DevicePolicy) -> str | None:
 def policy_from(text: str | None) -> DevicePolicy:
     """Return the policy that `policy_text` wrote."""
     if text is None:
-        return DevicePolicy()
+        return NO_POLICY
     values = json.loads(text)
     policy = values.get("reregistration")
     return DevicePolicy(

@@ -31,6 +31,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     file.touch()
     settings = load_settings(file, {"data_dir": tmp_path / "data"})
     store, pool, api_pool = open_store(settings), build_hash_pool(settings), build_api_pool()
+    watch = store.watch(waits=False)
     endpoint = MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)
     try:
         app = build_app(
@@ -40,13 +41,18 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
             store=store,
             pool=pool,
             api=build_api(
-                settings=settings, management=build_management(settings, store), pool=api_pool, endpoint=endpoint
+                settings=settings,
+                management=build_management(settings, store),
+                pool=api_pool,
+                watch=watch,
+                endpoint=endpoint,
             ),
         )
         yield app.openapi_schema.to_schema()
     finally:
         pool.close()
         api_pool.close()
+        watch.close()
         store.close()
 
 
