@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import admin_api, authentication, broker_suite, live_fleet, registration, scale, topics
+from benchmarks import admin_api, authentication, broker_suite, live_fleet, registration, same_answers, scale, topics
 
 if TYPE_CHECKING:
     from benchmarks.figure import Benchmark
@@ -13,5 +13,14 @@ __all__ = ["BENCHMARKS"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (registration, authentication, topics, scale, admin_api, broker_suite, live_fleet)
+    for module in (
+        registration,
+        authentication,
+        same_answers,
+        topics,
+        scale,
+        admin_api,
+        broker_suite,
+        live_fleet,
+    )
 }

@@ -13,14 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["served"]
+__all__ = ["served", "served_at"]
 
 STOP_SECONDS = 15
 
 
 @contextmanager
 def served(data_dir: Path, config: str) -> Iterator[int]:
-    """Serve on loopback while the block runs; yields registration's port. Its log goes to a file in the folder.
+    """Serve on loopback while the block runs; yields registration's port."""
+    with served_at(data_dir, config) as (port, _):
+        yield port
+
+
+@contextmanager
+def served_at(data_dir: Path, config: str) -> Iterator[tuple[int, int]]:
+    """Serve on loopback while the block runs; yields the ports of registration and MQTT. Its log goes to a file.
 
     Args:
         data_dir: folder of the registry.
@@ -38,7 +45,8 @@ def served(data_dir: Path, config: str) -> Iterator[int]:
             assert process.stdout is not None
             ready = process.stdout.readline()
             assert ready, (data_dir / "server.log").read_text()
-            yield urlsplit(json.loads(ready)["http"]).port or 0
+            addresses = json.loads(ready)
+            yield urlsplit(addresses["http"]).port or 0, int(addresses["mqtt"].rpartition(":")[2])
         finally:
             process.terminate()
             process.wait(STOP_SECONDS)

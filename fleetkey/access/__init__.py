@@ -1,6 +1,7 @@
 """Who may connect, and which topics: pure decisions, no framework."""
 
 from fleetkey.access.authenticator import Authenticator
+from fleetkey.access.beat import RefusalBeat
 from fleetkey.access.errors import AccessError, HashPoolFullError, SharedSecretError, TemplateError, UnsafeValueError
 from fleetkey.access.hashing import HashPool, hash_secret, new_secret, verify_secret
 from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
@@ -27,6 +28,7 @@ __all__ = [
     "HashPoolFullError",
     "Principal",
     "Refusal",
+    "RefusalBeat",
     "Refused",
     "Secret",
     "SharedSecretError",

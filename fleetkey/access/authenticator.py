@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from fleetkey.access.beat import RefusalBeat
 from fleetkey.access.errors import HashPoolFullError
 from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
 from fleetkey.access.outcome import Granted, Refusal, Refused
@@ -89,6 +90,7 @@ class Authenticator:
             first_seconds=FIRST_DELAY_SECONDS, most_seconds=MAX_DELAY_SECONDS, max_tracked=failures.max_tracked
         )
         self._delayed = 0
+        self._beat = RefusalBeat()
         self._index = PrincipalIndex()
         self.counts: Counter[str] = Counter()
         """Decided CONNECTs by outcome: `remembered`, `verified`, or the reason of the refusal."""
@@ -106,11 +108,12 @@ class Authenticator:
         """Decide one CONNECT. Never raises for anything that a client can send.
 
         A secret that was verified lately costs neither bcrypt nor the registry. Everything else is checked in the
-        pool, and every refusal there costs the same.
+        pool, and every refusal there costs the same and leaves at a time that its reason has no part in.
         """
         remembered = self.remembered(attempt)
         if remembered is not None:
             return remembered
+        came_at = self._beat.now()
         bucket, key = address_bucket(attempt.address), attempt.username or ""
         is_limited = self._failures.wait_seconds(bucket) > 0 or self._key_failures.wait_seconds(key) > 0
         outcome = await (self._in_turn(attempt) if is_limited else self._verify(attempt))
@@ -118,6 +121,8 @@ class Authenticator:
             self.counts[outcome.reason.value] += 1
             self._note_refusal(attempt, outcome, bucket, is_limited=is_limited)
             await self._delay(outcome, bucket, key)
+            if outcome.reason not in NOT_THE_CLIENTS_FAULT:
+                await self._beat.wait(came_at)
         else:
             self.counts["verified"] += 1
         return outcome
@@ -217,6 +222,7 @@ class Authenticator:
 
     async def close(self) -> None:
         """Stop looking again; the pool and the store belong to whoever made them."""
+        self._beat.close()
         if self._recheck_task is not None:
             self._recheck_task.cancel()
             await asyncio.gather(self._recheck_task, return_exceptions=True)

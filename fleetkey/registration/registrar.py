@@ -12,6 +12,7 @@ from fleetkey.access import (
     GroupSecrets,
     HashPool,
     HashPoolFullError,
+    RefusalBeat,
     TopicTemplates,
     UnsafeValueError,
     address_bucket,
@@ -82,6 +83,7 @@ class Registrar:
         self._serials = AttemptLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
+        self._beat = RefusalBeat()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
         # A refused flood is audited once a minute and source, so that it can't fill the disk.
@@ -99,7 +101,17 @@ class Registrar:
         return Limited(retry_after_seconds=wait)
 
     async def register(self, serial_text: str, proof: str | None, address: str) -> Outcome:
-        """Decide one registration and issue a credential if it may have one."""
+        """Decide one registration and issue a credential if it may have one.
+
+        A refusal leaves at a time that its reason has no part in.
+        """
+        came_at = self._beat.now()
+        outcome = await self._decide(serial_text, proof, address)
+        if isinstance(outcome, NotAllowed):
+            await self._beat.wait(came_at)
+        return outcome
+
+    async def _decide(self, serial_text: str, proof: str | None, address: str) -> Outcome:
         try:
             serial = parse_serial(serial_text)
         except InvalidSerialError as error:
@@ -145,6 +157,7 @@ class Registrar:
 
     async def close(self) -> None:
         """Let go of what the verifiers hold."""
+        self._beat.close()
         for verifier in self._verifiers:
             if isinstance(verifier, HttpVerifier):
                 await verifier.close()

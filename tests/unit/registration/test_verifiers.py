@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import GroupSecrets, Secret, SharedSecretError
+from fleetkey.access import GroupSecrets, Secret, SharedSecretError, beat
 from fleetkey.config import SettingsError, load_settings
 from tests.unit.registration.app_rig import registration
 
@@ -138,3 +139,17 @@ async def test_short_group_secret(tmp_path: Path) -> None:
         async with registration(tmp_path, toml):
             pass
     assert "geheim" not in str(caught.value)
+
+
+async def test_refusal_leaves_with_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a verifier refused, or the device is disabled: both leave with a beat, with the same words."""
+    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.3)
+    async with registration(tmp_path) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        served.management.devices.disable((await served.register("SN-1"))["deviceId"], actor="test")
+        answers = []
+        for serial in ("SN-1", "SN-2"):
+            start = time.monotonic()
+            answers.append(await served.post(serial))
+            assert time.monotonic() - start >= 0.3
+        assert answers[0].content == answers[1].content
