@@ -14,7 +14,8 @@ from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
 from fleetkey.access.outcome import Granted, Refusal, Refused
 from fleetkey.access.principal import Principal
 from fleetkey.access.principals import PrincipalIndex
-from fleetkey.access.verification import Verified, check_claims
+from fleetkey.access.turns import Turns
+from fleetkey.access.verification import KEY_SHAPE, Verified, check_claims
 from fleetkey.registry import ChangeKind, StoreError
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ __all__ = ["Authenticator"]
 log = structlog.get_logger(__name__)
 
 NOT_THE_CLIENTS_FAULT = frozenset({Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE})
-MAX_TURNS_WAITING = 100
-"""Attempts from addresses over their limit that wait for their turn at once."""
 FIRST_DELAY_SECONDS = 0.1
 """How long the first refusal over a limit of failures waits; each further one waits twice as long."""
 MAX_DELAY_SECONDS = 5.0
@@ -95,8 +94,7 @@ class Authenticator:
         self.counts: Counter[str] = Counter()
         """Decided CONNECTs by outcome: `remembered`, `verified`, or the reason of the refusal."""
         self._in_flight: set[_InFlight] = set()
-        self._turn = asyncio.Lock()
-        self._turns_waiting = 0
+        self._turns = Turns()
         self._listeners: list[Callable[[Principal], None]] = []
         self._rescope_listeners: list[Callable[[], None]] = []
         self._ending_listeners: list[Callable[[str], None]] = []
@@ -115,11 +113,11 @@ class Authenticator:
             return remembered
         came_at = self._beat.now()
         bucket, key = address_bucket(attempt.address), attempt.username or ""
-        is_limited = self._failures.wait_seconds(bucket) > 0 or self._key_failures.wait_seconds(key) > 0
-        outcome = await (self._in_turn(attempt) if is_limited else self._verify(attempt))
+        limited = self._limited(bucket, key)
+        outcome = await (self._verify(attempt) if limited is None else self._in_turn(attempt, limited))
         if isinstance(outcome, Refused):
             self.counts[outcome.reason.value] += 1
-            self._note_refusal(attempt, outcome, bucket, is_limited=is_limited)
+            self._note_refusal(attempt, outcome, bucket, is_limited=limited is not None)
             await self._delay(outcome, bucket, key)
             if outcome.reason not in NOT_THE_CLIENTS_FAULT:
                 await self._beat.wait(came_at)
@@ -127,10 +125,17 @@ class Authenticator:
             self.counts["verified"] += 1
         return outcome
 
+    def _limited(self, bucket: str, key: str) -> str | None:
+        """Return what of an attempt is over its limit of failures: its address, or if that is not, its key."""
+        if self._failures.wait_seconds(bucket):
+            return f"address {bucket}"
+        return f"key {key}" if self._key_failures.wait_seconds(key) else None
+
     def _note_refusal(self, attempt: ConnectAttempt, outcome: Refused, bucket: str, *, is_limited: bool) -> None:
         if outcome.reason not in NOT_THE_CLIENTS_FAULT:
             self._failures.count(bucket)
-            if attempt.username:
+            # What can't be a key isn't remembered: it may be as long as a packet.
+            if attempt.username and KEY_SHAPE.match(attempt.username):
                 self._key_failures.count(attempt.username)
         if is_limited:
             # A flood must not become a flood of log lines; the line that said the limit was reached stands for it.
@@ -227,19 +232,16 @@ class Authenticator:
             self._recheck_task.cancel()
             await asyncio.gather(self._recheck_task, return_exceptions=True)
 
-    async def _in_turn(self, attempt: ConnectAttempt) -> Granted | Refused:
-        """Check an attempt from an address over its limit: one of them at a time, so they can't keep the pool busy.
+    async def _in_turn(self, attempt: ConnectAttempt, limited: str) -> Granted | Refused:
+        """Check an attempt that is over a limit: one of them at a time, so they can't keep the pool busy.
 
-        A good key gets in from there, too, only later.
+        A good key gets in from there, too, only later; what an address sends keeps no other waiting.
         """
-        if self._turns_waiting >= MAX_TURNS_WAITING:
-            return Refused(Refusal.OVERLOADED)
-        self._turns_waiting += 1
         try:
-            async with self._turn:
+            async with self._turns.of(limited):
                 return await self._verify(attempt)
-        finally:
-            self._turns_waiting -= 1
+        except HashPoolFullError:
+            return Refused(Refusal.OVERLOADED)
 
     async def _verify(self, attempt: ConnectAttempt) -> Granted | Refused:
         flight = _InFlight(attempt.username or "")

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["MetricsAccess", "metrics_handler"]
 
 MetricsAccess = Literal["off", "loopback", "open"]
+SIGNS_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_handler(render: Callable[[], bytes], access: MetricsAccess) -> HTTPRouteHandler:
-    """Return the handler; with `loopback`, only a client on this machine that came through no proxy is answered."""
+    """Return the handler; with `loopback`, only a client on this machine is, and no proxy's."""
 
     @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
     def metrics(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -33,9 +34,16 @@ def metrics_handler(render: Callable[[], bytes], access: MetricsAccess) -> HTTPR
 
 
 def _is_local(request: Request[Any, Any, Any]) -> bool:
-    if "x-forwarded-for" in request.headers or "forwarded" in request.headers or request.client is None:
+    if any(name in SIGNS_OF_A_PROXY or name.startswith("x-forwarded-") for name in request.headers):
         return False
+    # A proxy that says nothing of itself passes on, as a rule, the name by which the client knows it.
+    name = request.headers.get("host", "").rpartition("@")[2]
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    return request.client is not None and _is_loopback(request.client.host) and _is_loopback(name)
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(request.client.host).is_loopback
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

@@ -83,6 +83,9 @@ class Registrar:
         self._serials = AttemptLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
+        self._proven = AttemptLimiter(
+            limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
+        )
         self._beat = RefusalBeat()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
@@ -117,11 +120,9 @@ class Registrar:
         except InvalidSerialError as error:
             await self.note_refusal("malformed_serial", address=address)
             return Malformed(detail=str(error))
-        if wait := self._serials.admit(serial):
-            self.counts["too_many_for_serial"] += 1
-            if not self._limit_notes.admit(f"serial {serial}"):
-                await self.note_refusal("too_many_for_serial", address=address, serial=serial)
-            return Limited(retry_after_seconds=wait)
+        # By address as well: who can't prove a serial must not use up its attempts.
+        if wait := self._serials.admit(f"{address_bucket(address)} {serial}"):
+            return await self._limit_serial(serial, address, wait)
         try:
             granted = await self._ask(Claim(serial=serial, proof=proof, address=address))
             if isinstance(granted, Undecided):
@@ -132,6 +133,8 @@ class Registrar:
                 await self._pool.run(hash_secret, new_secret(), self._bcrypt_rounds)
                 await self.note_refusal(granted.reason, address=address, serial=serial)
                 return NotAllowed()
+            if wait := self._proven.admit(serial):
+                return await self._limit_serial(serial, address, wait)
             return await self._pool.run(self._issue, serial, address, granted)
         except HashPoolFullError:
             self.counts["overloaded"] += 1
@@ -141,6 +144,12 @@ class Registrar:
             self.counts["registry_unreadable"] += 1
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
             return Unavailable()
+
+    async def _limit_serial(self, serial: str, address: str, wait: float) -> Limited:
+        self.counts["too_many_for_serial"] += 1
+        if not self._limit_notes.admit(f"serial {serial}"):
+            await self.note_refusal("too_many_for_serial", address=address, serial=serial)
+        return Limited(retry_after_seconds=wait)
 
     async def note_refusal(self, reason: str, *, address: str, serial: str | None = None) -> None:
         """Audit a refusal; when even that fails, the log has it and the refusal stands."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from fleetkey.registration.forwarded import ForwardedAddress
 from fleetkey.registration.http_protocol import BoundedHttpProtocol
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class HttpServer:
         settings = self._settings
         self._server = _Uvicorn(
             uvicorn.Config(
-                app,
+                ForwardedAddress(app, settings.trusted_proxies),
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -69,8 +70,7 @@ class HttpServer:
                 ws="none",
                 backlog=BACKLOG,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-                proxy_headers=bool(settings.trusted_proxies),
-                forwarded_allow_ips=list(settings.trusted_proxies),
+                proxy_headers=False,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
             )

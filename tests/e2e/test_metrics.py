@@ -84,8 +84,11 @@ def test_names_in_the_reference(fleet: Fleet) -> None:
 
 def test_not_through_a_proxy(fleet: Fleet) -> None:
     """By default what came through a proxy is refused, wherever it says that it came from."""
-    for header in ("X-Forwarded-For", "Forwarded"):
-        assert httpx.get(f"{fleet.server.url}/metrics", headers={header: "127.0.0.1"}).status_code == 403
+    signs = ("X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Via")
+    for headers in (*({sign: "127.0.0.1"} for sign in signs), {"Host": "fleet.example.com"}):
+        assert httpx.get(f"{fleet.server.url}/metrics", headers=headers).status_code == 403
+    for host in ("localhost:8080", "127.0.0.1", "[::1]:8080"):
+        assert httpx.get(f"{fleet.server.url}/metrics", headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize(("access", "status"), [("off", 404), ("open", 200)])

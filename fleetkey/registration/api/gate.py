@@ -63,9 +63,10 @@ class Caller:
 class Gate:
     """Decides about requests, and runs what they ask for in a thread.
 
-    A request that changes something is decided before its body is read. One that reads is decided in the same thread
-    call that then reads, which is most of what it costs; either way `run` is the only way to the services, and it
-    runs nothing for a token that isn't good or hasn't the role. A handler that names no role is for admins.
+    A request that changes something is decided before its body is read, and again when it is there. One that reads is
+    decided in the same thread call that then reads, which is most of what it costs; either way `run` is the only way
+    to the services, and it runs nothing for a token that isn't good or hasn't the role. A handler that names no role
+    is for admins.
 
     Args:
         management: the services.
@@ -157,8 +158,9 @@ class Gate:
             HashPoolFullError: too much is waiting.
         """
         caller: Caller | None = connection.scope.get(CALLER)  # type: ignore[assignment]
-        if caller is not None:
+        if caller is not None and connection.scope.get("method") in READS:
             return await self._pool.run(work, self._management, caller)
+        # Also what `before` has decided already: a body may take its time, and the token may have ended meanwhile.
         address = _address(connection)
         role = _role(connection)
         bearer: str = connection.scope[BEARER]  # type: ignore[literal-required]

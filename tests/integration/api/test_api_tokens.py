@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from fleetkey.management import TokenService
 from fleetkey.registry import Role
 from tests.integration.api.api_rig import Api, serving
 from tests.support.ledger import the_ledger
@@ -186,3 +187,32 @@ def test_too_many_bad_tokens(strict: Api) -> None:
     assert strict.ask("GET", "serials").status_code == 200
     noted = [entry for entry in strict.store.last_audit(100) if entry.action == "api_request"]
     assert [entry.reason for entry in noted] == ["token_unknown"]
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "body"),
+    [
+        ("/tokens", "application/json", b'{"name": "second", "role": "viewer"}'),
+        ("/keys", "application/json", b'{"name": "second", "scope": {"all_devices": true}}'),
+        ("/serials/import", "text/plain", b"SN-SLOW-BODY\n"),
+    ],
+)
+def test_revoked_while_body_arrives(api: Api, path: str, media_type: str, body: bytes) -> None:
+    """A token that is revoked before its request is whole changes nothing any more."""
+    tokens = TokenService(api.store)
+    thief = tokens.create("thief", Role.ADMIN, actor="test")
+    before = api.items("/tokens"), api.items("/keys"), api.items("/serials")
+
+    def slow() -> Iterator[bytes]:
+        yield body[:1]
+        # Time for it to be admitted with this much; if it weren't, it would be refused all the same.
+        time.sleep(0.3)
+        tokens.revoke(thief.token.token_id, actor="test")
+        yield body[1:]
+
+    headers = {"Authorization": f"Bearer {thief.text.reveal()}", "Content-Type": media_type}
+    assert_problem(api.ask("POST", path, role=None, headers=headers, content=slow()), 401)
+    assert (api.items("/tokens"), api.items("/keys"), api.items("/serials")) == (
+        [token for token in before[0] if token["token_id"] != thief.token.token_id],
+        *before[1:],
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 from typing import TYPE_CHECKING
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 from tests.integration.registration.registration_rig import at_refusal, serving
 from tests.support.fleet import note_answer
+from tests.support.ledger import the_ledger
 from tests.support.problems import assert_problem
 
 if TYPE_CHECKING:
@@ -129,3 +132,44 @@ def test_forwarded_by_network_with_host_bits(tmp_path_factory: pytest.TempPathFa
         assert_problem(_post(fleet, "SN-nobody-listed", forwarded="203.0.113.60"), 400)
         with fleet.store() as store:
             assert store.last_audit(1)[0].address == "203.0.113.60"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("203.0.113.60, nobody", "127.0.0.1"),
+        ("=cmd|1, 10.1.2.60", "10.1.2.60"),
+        ("203.0.113.61, x" * 3 + ", 10.1.2.62", "10.1.2.62"),
+        ("203.0.113.62:1234", "203.0.113.62"),
+        ("[2001:db8:9::1]:1234", "2001:db8:9::1"),
+        ("::ffff:203.0.113.63", "203.0.113.63"),
+    ],
+)
+def test_forwarded_that_is_no_address(behind: Fleet, forwarded: str, address: str) -> None:
+    """Only what is an address is taken for one, and only so far; nothing else reaches limits or audit."""
+    _post(behind, "SN-nobody-listed", forwarded=forwarded)
+    with behind.store() as store:
+        assert store.last_audit(1)[0].address == address
+
+
+def test_others_attempts_leave_a_serial_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever can't prove a serial uses up attempts of their own address only; what is proven counts for the serial."""
+    with serving(
+        tmp_path_factory.mktemp("proofs"),
+        registration__verifiers="hmac",
+        registration__hmac__secrets=f'{{"plant": "{"s" * 32}"}}',
+        registration__max_per_serial_per_hour="2",
+    ) as fleet:
+        proof = base64.b64encode(hmac.digest(b"s" * 32, b"SN-1", "sha256")).decode()
+        url = f"{fleet.server.url}/register"
+
+        def post(source: str, proof: str) -> httpx.Response:
+            with httpx.Client(transport=httpx.HTTPTransport(local_address=source)) as client:
+                return client.post(url, json={"serial": "SN-1", "proof": proof})
+
+        assert [post("127.0.5.1", "wrong").status_code for _ in range(3)] == [400, 400, 429]
+        for source in ("127.0.5.2", "127.0.5.3"):
+            answer = post(source, proof)
+            assert answer.status_code == 200, answer.text
+            the_ledger().note_secret(answer.json()["secret"])
+        _assert_limited(post("127.0.5.4", proof), 3600)

@@ -115,7 +115,7 @@ async def test_authenticate_over_the_limit(make_world: WorldFactory) -> None:
 
 
 async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """A flood from limited addresses holds one thread and so many places at most; others connect meanwhile."""
+    """A flood from limited addresses holds one thread and so many places of each; others connect meanwhile."""
     world = make_world(max_failures=LIMIT)
     credentials = world.device()
     await _fail(world, LIMIT)
@@ -124,7 +124,7 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
     addresses = (FLOODED, "2001:db8::2")
     flood = [
         asyncio.create_task(world.authenticator.authenticate(_wrong(addresses[number % 2])))
-        for number in range(MAX_TURNS_WAITING + 50)
+        for number in range(2 * (MAX_TURNS_WAITING + 25) + 1)
     ]
     await until(lambda: sum(task.done() for task in flood) == 50)
     assert {task.result() for task in flood if task.done()} == {Refused(Refusal.OVERLOADED)}
@@ -133,7 +133,44 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
     assert isinstance(await world.authenticator.authenticate(credentials.attempt(address=FLOODED)), Granted)
     bcrypt.release()
     outcomes = await asyncio.gather(*flood)
-    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == MAX_TURNS_WAITING
+    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == 2 * MAX_TURNS_WAITING + 1
+
+
+async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """A key that failed too often elsewhere gets its turn from its own address, however many wait at another."""
+    world = make_world(max_failures=LIMIT, max_key_failures=LIMIT, first_delay_seconds=3_600)
+    credentials = world.device()
+    failing = [
+        asyncio.create_task(
+            world.authenticator.authenticate(credentials.attempt(password=WRONG, address=f"192.0.2.{number}"))
+        )
+        for number in range(LIMIT)
+    ]
+    await until(lambda: world.authenticator._limited("192.0.2.99", credentials.key) is not None)
+    failing += [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(LIMIT)]
+    await until(lambda: world.authenticator._limited(FLOODED, "") is not None)
+    bcrypt.hold(WRONG)
+    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_TURNS_WAITING)]
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    device = asyncio.create_task(world.authenticator.authenticate(credentials.attempt(address="192.0.2.200")))
+    await asyncio.sleep(0)
+    calls = bcrypt.calls
+    bcrypt.release()
+    assert isinstance(await asyncio.wait_for(device, SECONDS), Granted)
+    assert bcrypt.calls - calls <= LIMIT
+    for task in (*failing, *flood):
+        task.cancel()
+    await asyncio.gather(*failing, *flood, return_exceptions=True)
+
+
+async def test_names_that_are_no_keys_take_no_memory(make_world: WorldFactory) -> None:
+    """What can't be a key isn't counted as one: a username may be as long as a packet."""
+    world = make_world(max_failures=LIMIT, max_key_failures=LIMIT)
+    long = ConnectAttempt(client_id="c", username="x" * 60_000, password=WRONG, address="192.0.2.7")
+    for _ in range(LIMIT):
+        await world.authenticator.authenticate(long)
+    assert len(world.authenticator._key_failures) == 0
+    assert world.failures.wait_seconds("192.0.2.7") > 0
 
 
 async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcrypt) -> None:

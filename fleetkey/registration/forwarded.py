@@ -1,0 +1,76 @@
+"""Whose address a request is from, behind proxies."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    App = Callable[[Any, Any, Any], Awaitable[None]]
+
+__all__ = ["ForwardedAddress"]
+
+MAX_HOPS = 20
+"""Addresses of `X-Forwarded-For` that are looked at, from the last one on."""
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class ForwardedAddress:
+    """An ASGI application before another one: puts the client's own address where the peer's was.
+
+    The peer's, unless that is a trusted proxy; then what it says it got the request from, and so on from the right of
+    `X-Forwarded-For`, as long as who said it is trusted and it is an address. An IPv4 address that a socket for IPv6
+    reports is an IPv4 address.
+
+    Args:
+        app: the application.
+        trusted: addresses and networks of proxies.
+    """
+
+    def __init__(self, app: App, trusted: Sequence[str]) -> None:
+        self._app = app
+        self._trusted = [ipaddress.ip_network(network, strict=False) for network in trusted]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a request."""
+        client = scope.get("client")
+        if scope["type"] == "http" and client is not None:
+            peer = _address(client[0])
+            if peer is not None:
+                scope["client"] = (str(self._origin(peer, scope["headers"])), client[1])
+        await self._app(scope, receive, send)
+
+    def _origin(self, peer: IpAddress, headers: Iterable[tuple[bytes, bytes]]) -> IpAddress:
+        if not self._trusts(peer):
+            return peer
+        said = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
+        found = peer
+        for text in reversed(said.rsplit(",", MAX_HOPS)[-MAX_HOPS:]):
+            hop = _address(text.strip())
+            if hop is None:
+                break
+            found = hop
+            if not self._trusts(found):
+                break
+        return found
+
+    def _trusts(self, address: IpAddress) -> bool:
+        return any(address in network for network in self._trusted)
+
+
+def _address(text: str) -> IpAddress | None:
+    """Return an address as a proxy writes it, perhaps with a port; None if it is none."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return parsed.ipv4_mapped or parsed
+    return parsed
