@@ -15,9 +15,23 @@ from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
 from fleetkey.config import parse_address
 from fleetkey.management import build_management
-from fleetkey.operations import CertificateError, ServedCertificate, watch_certificates
+from fleetkey.operations import (
+    CertificateError,
+    ServedCertificate,
+    ServedElsewhereError,
+    ServeLock,
+    watch_certificates,
+)
 from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
-from fleetkey.registry import ChangeFollower, NotFoundError, StoreError, is_device_id, open_store
+from fleetkey.registry import (
+    ChangeFollower,
+    NotFoundError,
+    StoreError,
+    is_device_id,
+    make_private_folder,
+    open_store,
+    store_path,
+)
 from fleetkey.webhooks import Webhooks
 
 if TYPE_CHECKING:
@@ -45,10 +59,11 @@ class Runtime:
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
             SharedSecretError: a verifier's or a webhook's secret can't be used.
-            CommandError: the address can't be bound.
         """
         self.settings = settings
         self.store = open_store(settings)
+        self._broker_file = settings.data_dir / "broker.db"
+        self._lock = ServeLock([store_path(settings), self._broker_file])
         self._pool = build_hash_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._api_pool = build_api_pool()
@@ -70,7 +85,11 @@ class Runtime:
         }
 
     async def start(self) -> None:
-        """Serve; returns when both are ready. Stops again whatever it started when something fails."""
+        """Serve; returns when both are ready. Stops again whatever it started when something fails.
+
+        Raises:
+            CommandError: another process serves this fleet, an address can't be bound, or a certificate can't be used.
+        """
         try:
             await self._start()
         except BaseException:
@@ -79,6 +98,14 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
+        try:
+            await asyncio.to_thread(make_private_folder, settings.data_dir)
+            await asyncio.to_thread(self._lock.acquire)
+        except ServedElsewhereError as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
+            msg = f"can't make the data folder {settings.data_dir}: {error.strerror}; choose another with --data-dir"
+            raise CommandError(msg) from None
         for name, certificate in self._certificates.items():
             try:
                 await certificate.verify()
@@ -95,7 +122,7 @@ class Runtime:
                 broker_config(settings.mqtt, self._authenticator),
                 self._authenticator,
                 Limits.from_settings(settings.mqtt),
-                settings.data_dir / "broker.db",
+                self._broker_file,
                 presence=PresenceRecorder(
                     self.store,
                     flush_seconds=settings.mqtt.presence_flush_seconds,
@@ -167,6 +194,7 @@ class Runtime:
         await asyncio.to_thread(self._api_pool.close)
         self._api_watch.close()
         self.store.close()
+        self._lock.release()
 
     async def reload(self) -> None:
         """Read the certificates again, as SIGHUP asks; connections that stand keep theirs."""

@@ -7,8 +7,9 @@ from fleetkey.operations.certificates import (
     certificate_end,
     watch_certificates,
 )
-from fleetkey.operations.errors import BackupError
+from fleetkey.operations.errors import BackupError, ServedElsewhereError
 from fleetkey.operations.self_signed import make_self_signed, write_pair
+from fleetkey.operations.serve_lock import ServeLock, serving_pid
 
 __all__ = [
     "BackupError",
@@ -16,11 +17,14 @@ __all__ = [
     "FleetFiles",
     "MadeBackup",
     "RestoredBackup",
+    "ServeLock",
     "ServedCertificate",
+    "ServedElsewhereError",
     "certificate_end",
     "make_backup",
     "make_self_signed",
     "restore_backup",
+    "serving_pid",
     "watch_certificates",
     "write_pair",
 ]

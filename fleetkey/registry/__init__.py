@@ -11,6 +11,7 @@ from fleetkey.registry.errors import (
     StoreUnavailableError,
     TooManyLabelsError,
 )
+from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.follower import ChangeFollower
 from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
@@ -90,6 +91,7 @@ __all__ = [
     "TooManyLabelsError",
     "WebhookState",
     "is_device_id",
+    "make_private_folder",
     "new_access_key",
     "new_device_id",
     "open_store",

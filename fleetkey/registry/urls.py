@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import StoreUnavailableError
+from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def open_store(settings: Settings) -> Store:
     """
     path = store_path(settings)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(path.parent)
     except OSError as error:
         msg = f"can't make the data folder {path.parent}: {error.strerror}; choose another with --data-dir"
         raise StoreUnavailableError(msg) from None

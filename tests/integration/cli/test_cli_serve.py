@@ -60,6 +60,19 @@ def test_serve_ready_line(tmp_path: Path) -> None:
         assert server.mqtt_port != 0
         assert server.database.stat().st_mode & 0o777 == 0o600
         assert server.data_dir.stat().st_mode & 0o777 == 0o700
+        _assert_is_alone(server)
+
+
+def _assert_is_alone(server: ServerProcess) -> None:
+    """A second server on the same registry is refused whatever its data folder is, and says which process has it."""
+    elsewhere = {"FLEETKEY_STORE__URL": f"sqlite:///{server.database}"}
+    other = server.folder / "other"
+    for data_dir, environment in ((server.data_dir, {}), (other, elsewhere)):
+        words = ("serve", "--http", ANY, "--mqtt", ANY)
+        ended = cli(*words, data_dir=data_dir, folder=server.folder, environment=environment)
+        assert (ended.status, ended.out) == (1, "")
+        holder = f"another process (pid {server.process.pid})"
+        assert f"{server.database} is served by {holder}; stop it first" in ended.error
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["for_people", "for_scripts"])
