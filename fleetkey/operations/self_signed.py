@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fleetkey.operations.certificates import CertificateError
+from fleetkey.registry import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +93,7 @@ def write_pair(folder: Path, certificate: bytes, key: bytes, *, overwrite: bool)
     """
     paths = folder / "cert.pem", folder / "key.pem"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         taken = [path for path in paths if path.exists()]
         if taken and not overwrite:
             msg = f"{taken[0]} exists already; it was left as it is"

@@ -43,6 +43,7 @@ def test_self_signed(fleetkey: CommandLine) -> None:
     file = fleetkey.folder / "printed.toml"
     file.write_text(printed)
     settings = load_settings(file)
+    assert folder.stat().st_mode & 0o777 == fleetkey.data_dir.stat().st_mode & 0o777 == 0o700
     assert settings.mqtt.tls_cert == settings.http.tls_cert == (folder / "cert.pem").resolve()
     assert tomllib.loads(printed)["mqtt"]["bind"] == ""
     assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600

@@ -32,7 +32,8 @@ def test_open_store_new_folder(tmp_path: Path) -> None:
     store = open_store(_settings(tmp_path / "a" / "data"))
     store.ping()
     store.close()
-    assert (tmp_path / "a" / "data").stat().st_mode & 0o777 == 0o700
+    for folder in (tmp_path / "a", tmp_path / "a" / "data"):
+        assert folder.stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "a" / "data" / "fleetkey.db").stat().st_mode & 0o777 == 0o600
 
 
