@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fleetkey.operations.archive import BROKER, REGISTRY, pack, unpack
 from fleetkey.operations.errors import BackupError
 from fleetkey.operations.sqlite_files import Snapshot, check_file, seized, write_over
-from fleetkey.registry import AuditEntry, SqliteStore
+from fleetkey.registry import AuditEntry, SqliteStore, make_private_folder
 
 if TYPE_CHECKING:
     import sqlite3
@@ -65,6 +65,9 @@ def make_backup(
         raise BackupError(msg)
     if target.exists():
         msg = f"{target} exists already; it was left as it is"
+        raise BackupError(msg)
+    if not target.parent.is_dir():
+        msg = f"can't write {target}: there is no folder {target.parent}; make it first"
         raise BackupError(msg)
     made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     with _workshop(target.parent) as folder, ExitStack() as open_snapshots:
@@ -120,20 +123,28 @@ def _put(source: Path, target: Path, held: sqlite3.Connection | None) -> None:
         for suffix in ("-wal", "-shm"):
             # What is left of a file that is gone belongs to nothing.
             target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(target.parent)
         shutil.move(source, target)
 
 
 @contextmanager
 def _workshop(parent: Path) -> Iterator[Path]:
-    """Lend an empty folder that only its owner can read, and remove it with all that is in it."""
+    """Lend an empty folder that only its owner can read, and remove it with all that is in it.
+
+    Folders that had to be made for it go as well, if nothing was put into them.
+    """
+    made: list[Path] = []
     try:
-        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = make_private_folder(parent)
         with tempfile.TemporaryDirectory(prefix=".fleetkey-", dir=parent) as folder:
             yield Path(folder)
     except OSError as error:
         msg = f"can't write in {parent}: {error.strerror}"
         raise BackupError(msg) from None
+    finally:
+        with suppress(OSError):
+            for path in reversed(made):
+                path.rmdir()
 
 
 def _settle(folder: Path) -> None:

@@ -139,7 +139,7 @@ def test_restore_over_a_stopped_fleet(made: Path, tmp_path: Path) -> None:
 
 
 def test_backup_refused(running: Fleet, made: Path, tmp_path: Path) -> None:
-    """An existing file is left as it is; no fleet is no backup."""
+    """An existing file is left as it is; no fleet is no backup; a folder that isn't there is misspelt, not made."""
     content = made.read_bytes()
     with pytest.raises(BackupError, match="exists already"):
         make_backup(_files(running.server.data_dir), made)
@@ -148,7 +148,9 @@ def test_backup_refused(running: Fleet, made: Path, tmp_path: Path) -> None:
         make_backup(_files(tmp_path / "none"), tmp_path / "x.tar")
     with pytest.raises(BackupError, match="can't write"):
         make_backup(_files(running.server.data_dir), running.server.database / "x.tar")
-    assert not (tmp_path / "x.tar").exists()
+    with pytest.raises(BackupError, match=r"there is no folder .*nodir"):
+        make_backup(_files(running.server.data_dir), tmp_path / "nodir" / "x.tar")
+    assert list(tmp_path.iterdir()) == []
 
 
 def _cut(content: bytes) -> bytes:
@@ -189,13 +191,13 @@ def _elsewhere(content: bytes) -> bytes:
     "spoil", [_cut, _flip, _from_the_future, _elsewhere, lambda _: b"", lambda _: b"a letter" * 1000]
 )
 def test_restore_of_no_backup(made: Path, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
-    """What is cut off, changed, of a newer form or no backup at all is refused before anything is written."""
+    """What is cut off, changed, of a newer form or no backup at all is refused, and nothing is there afterwards."""
     spoilt = tmp_path / "spoilt.tar"
     spoilt.write_bytes(spoil(made.read_bytes()))
-    data = tmp_path / "data"
+    data = tmp_path / "new" / "data"
     with pytest.raises(BackupError, match="spoilt"):
         restore_backup(_files(data), spoilt, overwrite=True, actor="test")
-    assert list(data.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [spoilt]
 
 
 def test_restore_cut_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
