@@ -7,14 +7,17 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentDecodeError
 
+from fleetkey.config.file_values import WrongTypeError, check_types, is_table
 from fleetkey.config.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from pydantic import BaseModel
 
 __all__ = ["DEFAULT_FILE", "SettingsError", "load_settings"]
 
@@ -44,6 +47,11 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
     file_values = _read_file(path) if path else {}
     flag_values = _nest({key: value for key, value in (flags or {}).items() if value is not None})
     _refuse_unknown_variables()
+    try:
+        check_types(file_values, Settings)
+    except WrongTypeError as error:
+        msg = f"setting {error.key} (set in {path}): {error}"
+        raise SettingsError(msg) from None
 
     class LoadedSettings(Settings):
         model_config = SettingsConfigDict(toml_file=path, title="Settings")
@@ -97,8 +105,7 @@ def _refuse_unknown_variables() -> None:
             if field is None:
                 msg = f"unknown setting in the environment: {variable}"
                 raise SettingsError(msg)
-            annotation: object = field.annotation
-            table = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+            table = field.annotation if is_table(field.annotation) else None
 
 
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 
 from fleetkey.config.address import Address, parse_address
@@ -33,6 +32,7 @@ from fleetkey.config.fields import (
     as_number,
     split_commas,
 )
+from fleetkey.config.file_values import FileSource
 from fleetkey.config.profile_settings import MAX_PROFILES, ProfileSettings, check_profile_name
 from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
 from fleetkey.config.webhook_settings import MAX_HOOKS, WebhookSettings, check_webhook_name
@@ -324,7 +324,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags over variables over the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, FileSource(settings_cls)
 
     @model_validator(mode="after")
     def _open_stays_home(self) -> Self:

@@ -56,6 +56,48 @@ def test_load_settings_sources_meet_in_one_table(monkeypatch: pytest.MonkeyPatch
     assert (found.max_keys, found.grace_seconds, found.require_approval) == (7, 2, True)
 
 
+def test_load_settings_whole_number_for_a_fraction() -> None:
+    """In a file, 5 is a number of seconds as well as 5.0 is."""
+    _write("[http]\nbody_timeout_seconds = 5")
+    assert load_settings().http.body_timeout_seconds == 5.0
+
+
+def test_load_settings_table_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that sets a table of names sets all of it: what it doesn't name is gone, whatever the file says."""
+    old, new = "o" * 32, "n" * 32
+    _write(
+        f"""
+        [registration]
+        max_keys = 7
+        hmac.secrets = {{ stolen = "{old}", line = "{old}" }}
+        hmac.secret_files = {{ other = "other.secret" }}
+        [profiles.lamp]
+        tags = {{ kind = "lamp", room = "1" }}
+        [webhooks.old]
+        url = "https://old.example.com/"
+        secrets = ["{old}"]
+        """
+    )
+    monkeypatch.setenv("FLEETKEY_REGISTRATION__HMAC__SECRETS", f'{{"line": "{new}"}}')
+    monkeypatch.setenv("FLEETKEY_PROFILES", '{"lamp": {"tags": {"kind": "lamp"}}}')
+    monkeypatch.setenv("FLEETKEY_WEBHOOKS", "{}")
+    settings = load_settings()
+    hmac = settings.registration.hmac
+    assert {group: secret.get_secret_value() for group, secret in hmac.secrets.items()} == {"line": new}
+    assert dict(hmac.secret_files) == {"other": Path("other.secret")}
+    assert dict(settings.profiles["lamp"].tags) == {"kind": "lamp"}
+    assert dict(settings.webhooks) == {}
+    assert settings.registration.max_keys == 7
+
+
+def test_load_settings_table_of_names_in_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same when the variable sets the table above it."""
+    _write(f'[registration.hmac.secrets]\nstolen = "{"o" * 32}"\n[registration]\nmax_keys = 7')
+    monkeypatch.setenv("FLEETKEY_REGISTRATION__HMAC", '{"secrets": {}}')
+    found = load_settings().registration
+    assert (dict(found.hmac.secrets), found.max_keys) == ({}, 7)
+
+
 def test_load_settings_flag_none() -> None:
     """A flag that wasn't given changes nothing."""
     _write('data_dir = "mine"')
@@ -121,6 +163,19 @@ def test_load_settings_config_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param('[http]\nmax_connections = "many"', "http.max_connections", id="text_for_a_number"),
         pytest.param("[http]\nbind = 8080", "http.bind", id="number_for_a_text"),
         pytest.param('[registration]\nrequire_approval = "perhaps"', "registration.require_approval", id="no_bool"),
+        pytest.param(
+            '[registration]\nkey_lifetime_seconds = "5"', "registration.key_lifetime_seconds", id="number_in_text"
+        ),
+        pytest.param("[registration]\nmax_keys = 5.0", "registration.max_keys", id="fraction_for_a_count"),
+        pytest.param("[registration]\nmax_keys = true", "registration.max_keys", id="yes_for_a_number"),
+        pytest.param('[http]\nbody_timeout_seconds = "5"', "http.body_timeout_seconds", id="fraction_in_text"),
+        pytest.param("[http]\nbody_timeout_seconds = true", "http.body_timeout_seconds", id="yes_for_a_fraction"),
+        pytest.param('[registration]\nrequire_approval = "yes"', "registration.require_approval", id="yes_in_text"),
+        pytest.param("[registration]\nrequire_approval = 1", "registration.require_approval", id="number_for_yes"),
+        pytest.param('[registration]\nrefuse_status = "401"', "registration.refuse_status", id="one_of_two_in_text"),
+        pytest.param('[registration.http]\nmax_waiting = "5"', "registration.http.max_waiting", id="deep"),
+        pytest.param('[profiles.a]\nmax_keys = "5"', "profiles.a.max_keys", id="in_a_profile"),
+        pytest.param("[mqtt]\nmax_connections = 2026-11-24", "mqtt.max_connections", id="date"),
         pytest.param("[topics]\npublish = [1]", "topics.publish", id="list_of_numbers"),
         pytest.param('[http]\nbind = "localhost"', "http.bind", id="bad_address"),
         pytest.param('[mqtt]\ntls_cert = "c.pem"', "tls_key", id="half_a_pair"),
