@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import stat
 import time
 from dataclasses import asdict
@@ -14,7 +12,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from fleetkey.access import GroupSecrets, SharedSecretError, TemplateError, TopicTemplates, read_shared_secret
-from fleetkey.cli.doctor_operations import backup_age, certificates, disk_space, webhook_progress, webhooks
+from fleetkey.cli.doctor_operations import (
+    backup_age,
+    certificates,
+    disk_space,
+    http_verifier,
+    webhook_progress,
+    webhooks,
+)
+from fleetkey.cli.doctor_ports import ports
 from fleetkey.cli.findings import Finding, Verdict
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
 from fleetkey.cli.output import print_json
@@ -34,7 +40,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Check settings, store, disk, ports, clock, TLS, webhooks and backups, and say what to do.
+    """Check settings, store, disk, ports, clock, TLS, your API, webhooks and backups, and say what to do.
 
     Exit status 1 if a check failed; warnings don't count.
 
@@ -64,9 +70,10 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _shared_secrets(settings)
     yield from _store(settings)
     yield disk_space(settings.data_dir)
-    yield from _ports(settings)
+    yield from ports(settings)
     yield from certificates("http TLS", settings.http.tls_cert, settings.http.tls_key)
     yield from certificates("mqtt TLS", settings.mqtt.tls_cert, settings.mqtt.tls_key)
+    yield from http_verifier(settings)
     yield from webhooks(settings)
     yield from _exposure(settings)
 
@@ -141,34 +148,6 @@ def _clock(newest_audit: float | None) -> Finding:
         detail = "the registry's newest entry is in the future"
         return Finding("clock", Verdict.WARNING, detail, "Set the clock and keep it set with NTP; keys expire by it.")
     return Finding("clock", Verdict.OK, datetime.now(UTC).isoformat(timespec="seconds"))
-
-
-def _ports(settings: Settings) -> Iterator[Finding]:
-    for name, bind in (
-        ("http", settings.http.bind),
-        ("mqtt", settings.mqtt.bind),
-        ("mqtt tls", settings.mqtt.tls_bind),
-        ("mqtt ws", settings.mqtt.ws_bind),
-    ):
-        if bind:
-            yield _port(f"{name} port", bind)
-
-
-def _port(check: str, bind: str) -> Finding:
-    address = parse_address(bind)
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(target)
-            probe.listen(1)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            advice = "Fine if that is Fleetkey running; otherwise stop what uses it or choose another port."
-            return Finding(check, Verdict.WARNING, f"{bind} is in use", advice)
-        advice = "Choose an address of this machine, and a port above 1023 unless you run as root."
-        return Finding(check, Verdict.FAILED, f"{bind}: {error.strerror or error}", advice)
-    return Finding(check, Verdict.OK, f"{bind} is free")
 
 
 def _exposure(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What `fleetkey doctor` looks at for the years to come: certificates, webhooks, backups, room on the disk."""
+"""What `fleetkey doctor` looks at for the years to come: certificates, others' servers, backups, room on the disk."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings, WebhookSettings
     from fleetkey.registry import Store
 
-__all__ = ["backup_age", "certificates", "disk_space", "webhook_progress", "webhooks"]
+__all__ = ["backup_age", "certificates", "disk_space", "http_verifier", "webhook_progress", "webhooks"]
 
 REACH_SECONDS = 5.0
-"""For a webhook's receiver to take a connection."""
+"""For a webhook's receiver, or your API, to take a connection."""
 REACH_THREADS = 8
 CERTIFICATE_DAYS = 14
 """Before a certificate ends, that it is warned of."""
@@ -101,6 +101,14 @@ def backup_age(settings: Settings, store: Store) -> Iterator[Finding]:
         yield Finding("backup", Verdict.OK, detail)
 
 
+def http_verifier(settings: Settings) -> Iterator[Finding]:
+    """Look whether the API that the `http` verifier asks can be reached; nothing is sent to it."""
+    registration = settings.registration
+    if "http" in registration.verifiers:
+        advice = "Nothing can register until it can be reached; see the API, its name and its certificate."
+        yield _reached("http verifier", registration.http.url, registration.http.ca_file, advice)
+
+
 def webhooks(settings: Settings) -> Iterator[Finding]:
     """Look whether each webhook's secrets can be used and its receiver can be reached; nothing is sent to it."""
     with ThreadPoolExecutor(REACH_THREADS) as threads:
@@ -133,15 +141,19 @@ def _webhook(name: str, hook: WebhookSettings) -> Finding:
     except SharedSecretError as error:
         advice = "Write it with: openssl rand -hex 32; the file needs to be readable by this user alone."
         return Finding(check, Verdict.FAILED, str(error), advice)
-    parts = urlsplit(hook.url)
+    advice = "Events wait until it can be reached; see the receiver, its name and its certificate."
+    return _reached(check, hook.url, hook.ca_file, advice)
+
+
+def _reached(check: str, url: str, ca_file: Path | None, advice: str) -> Finding:
+    """Connect, with TLS if the URL says so, and hang up again."""
+    parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     try:
         with socket.create_connection((host, port), timeout=REACH_SECONDS) as connection:
             if parts.scheme == "https":
-                verify = str(hook.ca_file) if hook.ca_file else True
-                context = httpx.create_ssl_context(verify=verify, trust_env=False)
+                context = httpx.create_ssl_context(verify=str(ca_file) if ca_file else True, trust_env=False)
                 context.wrap_socket(connection, server_hostname=host).close()
     except OSError as error:
-        advice = "Events wait until it can be reached; see the receiver, its name and its certificate."
         return Finding(check, Verdict.WARNING, f"{host}:{port} can't be reached: {error}", advice)
     return Finding(check, Verdict.OK, f"{host}:{port} can be reached")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleetkey.cli.background import BackgroundServer
+from fleetkey.config import load_settings
 from fleetkey.operations import certificate_end, make_self_signed, write_pair
 from fleetkey.registry import AuditEntry, WebhookState
 
@@ -55,9 +57,25 @@ def test_all_well(fleetkey: CommandLine) -> None:
 
 
 def test_port_in_use(fleetkey: CommandLine, taken: int) -> None:
-    """A warning, as it may be Fleetkey itself."""
+    """An address that something else has is a warning, as no server could start there."""
     verdicts = _examine(fleetkey, f"[http]\nbind = '127.0.0.1:{taken}'\n[mqtt]\nbind = '127.0.0.1:0'\n")
     assert (verdicts["http port"], verdicts["mqtt port"]) == ("warning", "ok")
+
+
+def test_beside_its_own_server(fleetkey: CommandLine) -> None:
+    """The addresses of a server that runs on this fleet are well; to another fleet they are taken."""
+    free = fleetkey.folder / "free.toml"
+    free.write_text(FREE)
+    with BackgroundServer(load_settings(free, {"data_dir": fleetkey.data_dir})) as server:
+        http = server.http_url.removeprefix("http://")
+        settings = f"[http]\nbind = '{http}'\n[mqtt]\nbind = '127.0.0.1:{server.mqtt_port()}'\n"
+        assert set(_examine(fleetkey, settings).values()) == {"ok"}
+        said = fleetkey.text("doctor")
+        assert said.count(f"(pid {os.getpid()})") == 2
+        words = ("doctor", "--data-dir", fleetkey.folder / "other", "--json")
+        of_another = {finding["check"]: finding for finding in fleetkey(*words).json}
+        assert of_another["http port"]["verdict"] == of_another["mqtt port"]["verdict"] == "warning"
+        assert "of another fleet" in of_another["http port"]["detail"]
 
 
 def test_open_to_others(fleetkey: CommandLine) -> None:
@@ -199,6 +217,15 @@ def test_webhook_reachable(fleetkey: CommandLine, taken: int) -> None:
     assert _examine(fleetkey, FREE + HOOK.format(port=1))["hook backend"] == "warning"
     unreadable = "[webhooks.backend]\nurl = 'https://127.0.0.1:1/'\nsecret_file = 'nowhere'\n"
     assert _examine(fleetkey, FREE + unreadable, status=1)["hook backend"] == "failed"
+
+
+def test_http_verifier_reachable(fleetkey: CommandLine, taken: int) -> None:
+    """The API that decides is looked at as a receiver is; unless it isn't asked."""
+    verifier = "[registration]\nverifiers = ['{name}']\n[registration.http]\nurl = 'http://127.0.0.1:{port}/'\n"
+    verifier += f"secret = '{'s' * 32}'\n"
+    assert _examine(fleetkey, FREE + verifier.format(name="http", port=taken))["http verifier"] == "ok"
+    assert _examine(fleetkey, FREE + verifier.format(name="http", port=1))["http verifier"] == "warning"
+    assert "http verifier" not in _examine(fleetkey, FREE + verifier.format(name="allowlist", port=1))
 
 
 def test_webhook_missed(fleetkey: CommandLine, taken: int) -> None:
