@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
@@ -15,7 +18,7 @@ from fleetkey.config.file_values import WrongTypeError, check_types, is_table
 from fleetkey.config.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from pydantic import BaseModel
 
@@ -58,9 +61,9 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
 
     try:
         loaded = LoadedSettings(**flag_values)
-    except EnvironmentDecodeError as error:
-        broken = ", ".join(name for name, keys in _variables().items() if f'"{keys[0]}"' in str(error))
-        msg = f"the variable {broken} can't be read: it is neither a plain value nor valid JSON"
+    except EnvironmentDecodeError:
+        broken = ", ".join(name for name, keys in _variables().items() if not _is_readable(name, keys))
+        msg = f"the variable {broken} can't be read: a table is written as JSON"
         raise SettingsError(msg) from None
     except ValidationError as error:
         raise SettingsError(_explain(error, file_values, flag_values, path)) from None
@@ -108,6 +111,22 @@ def _refuse_unknown_variables() -> None:
             table = field.annotation if is_table(field.annotation) else None
 
 
+def _is_readable(variable: str, keys: list[str]) -> bool:
+    """Whether a variable that sets a whole table is JSON; others are read as they are."""
+    table: type[BaseModel] | None = Settings
+    annotation: object = Settings
+    for key in keys:
+        annotation = table.model_fields[key].annotation if table is not None else None
+        table = annotation if is_table(annotation) else None
+    if table is None and get_origin(annotation) is not Mapping:
+        return True
+    try:
+        json.loads(os.environ[variable])
+    except ValueError:
+        return False
+    return True
+
+
 def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for key, value in dotted.items():
@@ -127,23 +146,45 @@ def _explain(
     # A number is a position in a list; a key that looks like one is a text.
     keys = [part for part in first["loc"] if isinstance(part, str)]
     key = ".".join(keys)
-    where = _sources_of(keys, file_values, flag_values, path)
+    where = _sources_of(keys, first["msg"], file_values, flag_values, path)
     if first["type"] == "extra_forbidden":
         return f"unknown setting {key}{where}"
     reason = first["msg"].removeprefix("Value error, ")
     return f"setting {key}{where}: {reason}" if key else f"settings{where}: {reason}"
 
 
-def _sources_of(keys: list[str], file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None) -> str:
-    """Say where a key was set; for a whole table, every place that sets something in it."""
-    sources = ["as a flag"] if _holds(flag_values, keys) else []
-    sources += [
-        name for name, named in _variables().items() if named[: len(keys)] == keys or keys[: len(named)] == named
-    ]
-    # A flag or a variable goes before the file, so the file is to blame only without them, or as a part of a table.
-    if path is not None and _holds(file_values, keys) and not sources:
-        sources.append(str(path))
-    return f" (set in {', '.join(sources)})" if sources else ""
+def _sources_of(
+    keys: list[str], message: str, file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None
+) -> str:
+    """Say where a key was set.
+
+    Of a whole table, only those settings are named that the message speaks of; others have nothing to do with it.
+    """
+    flags = [one for one in _leaves(flag_values) if _concerns(one, keys, message)]
+    named = [name for name, one in _variables().items() if _concerns(one, keys, message)]
+    # A flag or a variable goes before the file, so the file is to blame only without them.
+    if path is not None and _holds(file_values, keys) and not (flags or named):
+        named = [str(path)]
+    places = [*(["as a flag"] if flags else []), *([f"in {', '.join(named)}"] if named else [])]
+    return f" (set {' and '.join(places)})" if places else ""
+
+
+def _concerns(setting: list[str], keys: list[str], message: str) -> bool:
+    """Whether what is wrong with `keys` is about a setting that a flag or a variable set."""
+    if len(setting) <= len(keys):
+        return setting == keys[: len(setting)]
+    if setting[: len(keys)] != keys:
+        return False
+    names = ".".join(setting), ".".join(setting[len(keys) :])
+    return any(re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message) for name in names)
+
+
+def _leaves(values: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*table, name))
+        else:
+            yield [*table, name]
 
 
 def _holds(values: Any, keys: list[str]) -> bool:

@@ -205,10 +205,10 @@ class RegistrationSettings(Table):
         for verifier in self.verifiers:
             setting, value = missing.get(verifier, ("", True))
             if not value:
-                msg = f"the verifier {verifier} needs {setting}"
+                msg = f"the verifier {verifier} in verifiers needs {setting}"
                 raise ValueError(msg)
         if "http" in self.verifiers and self.http.secret is None and self.http.secret_file is None:
-            msg = "the verifier http needs registration.http.secret_file or secret, with which it signs what it asks"
+            msg = "the verifier http in verifiers needs registration.http.secret_file or secret, to sign what it asks"
             raise ValueError(msg)
         return self
 

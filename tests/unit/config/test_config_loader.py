@@ -220,6 +220,34 @@ def test_load_settings_bad_variable(variable: str, value: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "beside"),
+    [
+        pytest.param("FLEETKEY_HTTP", "{", "FLEETKEY_HTTP__BIND", id="broken_json"),
+        pytest.param("FLEETKEY_HTTP__TLS_CERT", "c.pem", "FLEETKEY_HTTP__BIND", id="in_a_table"),
+        pytest.param("FLEETKEY_REGISTRATION__VERIFIERS", "hmac", "FLEETKEY_REGISTRATION__MAX_KEYS", id="below_it"),
+        pytest.param("FLEETKEY_REGISTRATION__VERIFIERS", "open", "FLEETKEY_MQTT__BIND", id="in_all_of_them"),
+    ],
+)
+def test_load_settings_bad_variable_beside_a_good_one(
+    variable: str, value: str, beside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the variable that has to do with it is named."""
+    _write("[http]\nbind = ':1'")
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv(beside, "7" if beside.endswith("KEYS") else ":2")
+    message = _refusal()
+    assert variable in message.replace(f"{variable}__", "")
+    assert beside not in message
+
+
+def test_load_settings_half_a_pair_in_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable of the same table that has nothing to do with it doesn't hide the file."""
+    _write('[mqtt]\ntls_cert = "c.pem"')
+    monkeypatch.setenv("FLEETKEY_MQTT__MAX_RETAINED", "7")
+    assert "(set in fleetkey.toml)" in _refusal(flags={"mqtt.bind": ":1"})
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
         pytest.param("http.nope", 1, id="unknown"),
@@ -233,7 +261,7 @@ def test_load_settings_bad_flag(key: str, value: object) -> None:
     """The error names the key and says that a flag set it."""
     message = _refusal(flags={key: value})
     assert key.rpartition(".")[2] in message
-    assert "flag" in message
+    assert "(set as a flag)" in message
 
 
 def test_load_settings_absent_default_file() -> None:
