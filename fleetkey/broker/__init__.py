@@ -5,5 +5,14 @@ from fleetkey.broker.counters import Counters
 from fleetkey.broker.fleetkey_broker import FleetkeyBroker
 from fleetkey.broker.limits import Limits
 from fleetkey.broker.presence import PresenceRecorder
+from fleetkey.broker.schema import check_broker_database
 
-__all__ = ["Counters", "FleetkeyBroker", "Limits", "ListenerName", "PresenceRecorder", "broker_config"]
+__all__ = [
+    "Counters",
+    "FleetkeyBroker",
+    "Limits",
+    "ListenerName",
+    "PresenceRecorder",
+    "broker_config",
+    "check_broker_database",
+]

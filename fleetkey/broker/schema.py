@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Database
@@ -11,7 +12,7 @@ from sqlite_utils.migrations import Migrations
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_broker_database"]
+__all__ = ["check_broker_database", "open_broker_database"]
 
 migrations = Migrations("fleetkey-broker")
 
@@ -43,15 +44,34 @@ def _owed(db: Database) -> None:
     db.conn.execute("ALTER TABLE subscriptions ADD COLUMN is_owed INTEGER NOT NULL DEFAULT 0")
 
 
+def check_broker_database(path: Path) -> None:
+    """See that a file is a broker's, of this version or an older one. Raises `sqlite3.Error`; changes nothing."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        _refuse_foreign(connection)
+
+
+def _refuse_foreign(connection: sqlite3.Connection) -> None:
+    database = Database(connection, execute_plugins=False)
+    applied = [step.name for step in migrations.applied(database)] if database["_sqlite_migrations"].exists() else []
+    known = {step.name for step in migrations._migrations}  # noqa: SLF001 - sqlite-utils has no public list
+    if not applied and database.table_names():
+        msg = "it has tables of something else"
+        raise sqlite3.DatabaseError(msg)
+    if unknown := [name for name in applied if name not in known]:
+        msg = f"it was made by a newer Fleetkey ({', '.join(unknown)}); upgrade this one"
+        raise sqlite3.DatabaseError(msg)
+
+
 def open_broker_database(path: Path) -> sqlite3.Connection:
     """Open the file, or make it for its owner alone; `synchronous=FULL`, so that a commit survives a power cut.
 
     Raises:
-        sqlite3.Error: it is no database, or can't be written; OSError: it can't be made.
+        sqlite3.Error: it is no broker's database, is a newer one's, or can't be written; OSError: it can't be made.
     """
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        _refuse_foreign(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         migrations.apply(Database(connection, execute_plugins=False))

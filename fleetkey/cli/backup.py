@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetkey.broker import check_broker_database
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, settings_from
 from fleetkey.cli.output import print_json
@@ -69,7 +70,9 @@ def restore(
     """
     settings = settings_from(config, data_dir)
     try:
-        restored = restore_backup(_files(settings), file, overwrite=overwrite, actor=actor())
+        restored = restore_backup(
+            _files(settings), file, check_broker=check_broker_database, overwrite=overwrite, actor=actor()
+        )
     except BackupError as error:
         raise CommandError(str(error)) from None
     if as_json:

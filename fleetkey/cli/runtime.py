@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sqlite3
 from typing import TYPE_CHECKING
 
 import structlog
@@ -132,6 +133,9 @@ class Runtime:
             await self._broker.start()
             await self._forget_the_gone(self._broker)
         except BrokerError as error:
+            if isinstance(error.__cause__, sqlite3.Error):
+                self._broker = None
+                raise CommandError(str(error)) from None
             cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
             binds = ", ".join(b for b in (settings.mqtt.bind, settings.mqtt.tls_bind, settings.mqtt.ws_bind) if b)
             self._broker = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from fleetkey.operations.sqlite_files import Snapshot, check_file, seized, write
 from fleetkey.registry import AuditEntry, SqliteStore, make_private_folder
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable, Iterator
 
 __all__ = ["FleetFiles", "MadeBackup", "RestoredBackup", "make_backup", "restore_backup"]
@@ -86,8 +86,17 @@ def make_backup(
     return MadeBackup(made_at=made_at, size=target.stat().st_size, has_broker=BROKER in snapshots)
 
 
-def restore_backup(files: FleetFiles, source: Path, *, overwrite: bool, actor: str) -> RestoredBackup:
+def restore_backup(
+    files: FleetFiles, source: Path, *, check_broker: Callable[[Path], None], overwrite: bool, actor: str
+) -> RestoredBackup:
     """Put a backup in place of a fleet that nothing runs on. The backup is looked through before anything changes.
+
+    Args:
+        files: where the fleet goes.
+        source: the backup.
+        check_broker: raises `sqlite3.Error` if a file isn't a broker's.
+        overwrite: replace a fleet that is there.
+        actor: who does it, for the audit.
 
     Raises:
         BackupError: it is no whole backup, there is a fleet and `overwrite` is False, or the fleet is in use.
@@ -100,7 +109,16 @@ def restore_backup(files: FleetFiles, source: Path, *, overwrite: bool, actor: s
     with _workshop(files.registry.parent) as folder:
         manifest = unpack(source, folder)
         for packed in manifest.files:
-            check_file(folder / packed.name)
+            try:
+                check_file(folder / packed.name)
+                if packed.name == BROKER:
+                    check_broker(folder / BROKER)
+            except BackupError as error:
+                msg = f"{source} can't be used: {error}"
+                raise BackupError(msg) from None
+            except sqlite3.Error as error:
+                msg = f"{source} can't be used: in its {packed.name}, {error}"
+                raise BackupError(msg) from None
         with closing(SqliteStore(folder / REGISTRY)) as store:
             devices, keys = store.count_devices(), store.count_keys()
             store.record(AuditEntry(actor=actor, action="backup_restored", outcome="ok", reason=manifest.made_at))

@@ -54,10 +54,13 @@ class Snapshot:
 
 def check_file(path: Path) -> None:
     """Look through a file. Raises `BackupError` if it is no database or is damaged."""
+    if path.stat().st_size == 0:
+        msg = f"{path.name} is empty"
+        raise BackupError(msg)
     with _translated(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
-        msg = f"{path} is damaged: {found}"
+        msg = f"{path.name} is damaged: {found}"
         raise BackupError(msg)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sqlite3
 import tarfile
+import tempfile
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleetkey.access import verify_secret
+from fleetkey.broker import check_broker_database
+from fleetkey.broker.schema import open_broker_database
 from fleetkey.operations import BackupError, FleetFiles, backup, make_backup, restore_backup
 from fleetkey.operations import archive as archives
 from fleetkey.registry import KeyStatus, SqliteStore
@@ -23,13 +28,16 @@ from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ENVIRONMENT = {
     **NO_LIMITS,
     "FLEETKEY_REGISTRATION__REREGISTRATION": "add",
     "FLEETKEY_REGISTRATION__MAX_KEYS": "1000",
 }
+
+
+def _restore(data: Path, source: Path) -> None:
+    restore_backup(_files(data), source, check_broker=check_broker_database, overwrite=True, actor="test")
 
 
 def _files(data: Path) -> FleetFiles:
@@ -187,8 +195,61 @@ def _elsewhere(content: bytes) -> bytes:
     return _rewritten(content, lambda manifest: manifest.update(files=files))
 
 
+def _with(content: bytes, name: str, replacement: bytes) -> bytes:
+    """Put another file into a backup, as whole as the one that was there."""
+    described = {"name": name, "size": len(replacement), "sha256": hashlib.sha256(replacement).hexdigest()}
+
+    def describe(manifest: dict[str, Any]) -> None:
+        manifest["files"] = [described if file["name"] == name else file for file in manifest["files"]]
+
+    out = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(_rewritten(content, describe))) as old,
+        tarfile.open(fileobj=out, mode="w") as new,
+    ):
+        for member in old:
+            stream = old.extractfile(member)
+            assert stream is not None
+            data = replacement if member.name == name else stream.read()
+            member.size = len(data)
+            new.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def _foreign_broker(content: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.db"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE sessions (x)")
+        return _with(content, "broker.db", path.read_bytes())
+
+
+def _newer_broker(content: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.db"
+        with closing(open_broker_database(path)) as connection:
+            connection.execute("UPDATE _sqlite_migrations SET name = '9999_newer' WHERE name = '0002_owed'")
+            connection.execute("PRAGMA journal_mode=DELETE")
+        return _with(content, "broker.db", path.read_bytes())
+
+
+def _empty_registry(content: bytes) -> bytes:
+    return _with(content, "fleetkey.db", b"")
+
+
 @pytest.mark.parametrize(
-    "spoil", [_cut, _flip, _from_the_future, _elsewhere, lambda _: b"", lambda _: b"a letter" * 1000]
+    "spoil",
+    [
+        _cut,
+        _flip,
+        _from_the_future,
+        _elsewhere,
+        _foreign_broker,
+        _newer_broker,
+        _empty_registry,
+        lambda _: b"",
+        lambda _: b"a letter" * 1000,
+    ],
 )
 def test_restore_of_no_backup(made: Path, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     """What is cut off, changed, of a newer form or no backup at all is refused, and nothing is there afterwards."""
@@ -196,7 +257,7 @@ def test_restore_of_no_backup(made: Path, tmp_path: Path, spoil: Callable[[bytes
     spoilt.write_bytes(spoil(made.read_bytes()))
     data = tmp_path / "new" / "data"
     with pytest.raises(BackupError, match="spoilt"):
-        restore_backup(_files(data), spoilt, overwrite=True, actor="test")
+        _restore(data, spoilt)
     assert list(tmp_path.iterdir()) == [spoilt]
 
 
@@ -215,5 +276,5 @@ def test_restore_cut_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(backup, "write_over", broken)
     with pytest.raises(KeyboardInterrupt):
-        restore_backup(_files(data), made, overwrite=True, actor="test")
+        _restore(data, made)
     assert _serials(data) == ["SN-other"]
