@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +41,7 @@ from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
     from fleetkey.access import Secret
+    from fleetkey.management import Rotation
 
 __all__ = ["app"]
 
@@ -218,9 +220,17 @@ def rotate(
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         rotation = fleet.keys.rotate(device_id, grace_seconds=grace_seconds, actor=actor())
     if as_json:
-        print_json({"device_id": device_id, "keys": rotation.keys, "grace_seconds": rotation.grace_seconds})
+        print_json(asdict(rotation))
     else:
-        print(f"{rotation.keys} key(s) of {device_id} end in {rotation.grace_seconds} s")
+        print(_rotated(rotation))
+
+
+def _rotated(rotation: Rotation) -> str:
+    said = f"{rotation.keys} key(s) of {rotation.device_id} end in {rotation.grace_seconds} s"
+    sooner = f"{rotation.ending_sooner} key(s) of {rotation.device_id} end sooner already"
+    if rotation.keys:
+        return f"{said}; {sooner}" if rotation.ending_sooner else said
+    return sooner if rotation.ending_sooner else f"{rotation.device_id} has no active key; nothing to rotate"
 
 
 def _read(file: Path) -> bytes:

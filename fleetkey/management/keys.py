@@ -74,10 +74,11 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotation:
-    """How a rotation began: so many keys of the device end after the grace period."""
+    """How a rotation began: so many keys of the device end after the grace period, others sooner by themselves."""
 
     device_id: str
     keys: int
+    ending_sooner: int
     grace_seconds: int
 
 
@@ -161,8 +162,8 @@ class KeyService:
         grace = next(seconds for seconds in (grace_seconds, own, self._grace_seconds) if seconds is not None)
         if not 0 <= grace <= MAX_GRACE_SECONDS:
             raise InvalidRequestError("grace_seconds", f"a grace period has 0 to {MAX_GRACE_SECONDS} seconds")
-        keys = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
-        return Rotation(device_id=device_id, keys=keys, grace_seconds=grace)
+        ending = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
+        return Rotation(device_id=device_id, keys=ending.keys, ending_sooner=ending.ending_sooner, grace_seconds=grace)
 
 
 def check_application_key(request: ApplicationKeyRequest) -> None:

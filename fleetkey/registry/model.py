@@ -29,6 +29,7 @@ __all__ = [
     "KeyIssued",
     "KeyKind",
     "KeyStatus",
+    "KeysEnding",
     "ListedSerial",
     "Login",
     "Presence",
@@ -360,6 +361,16 @@ class IssueDenied:
 
     device: Device
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysEnding:
+    """How an operator's rotation began, counted in keys that work."""
+
+    keys: int
+    """That end after the grace period and would have gone on."""
+    ending_sooner: int
+    """That end before that by themselves; they keep their end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

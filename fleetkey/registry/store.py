@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         IssueRequest,
         KeyIssued,
         KeyKind,
+        KeysEnding,
         ListedSerial,
         Login,
         Presence,
@@ -270,13 +271,11 @@ class Keys(Protocol):
         """Retire a key for good. Revoking a retired one changes nothing. Raises `NotFoundError`."""
         ...
 
-    def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> int:
+    def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
         """Let a device's active keys end after `grace_seconds`; it registers again then. Raises `NotFoundError`.
 
-        From now on it may, whatever its re-registration policy, and the new key replaces the older ones.
-
-        Returns:
-            how many keys are ending.
+        From now on it may, whatever its re-registration policy, and the new key replaces the older ones. What changes
+        nothing, because there is no key that works or all were rotated away and end sooner, is not audited.
         """
         ...
 

@@ -94,4 +94,9 @@ class RemoteKeys:
             RotationAnswer,
             body={"grace_seconds": grace_seconds},
         )
-        return Rotation(device_id=answer.device_id, keys=answer.keys, grace_seconds=answer.grace_seconds)
+        return Rotation(
+            device_id=answer.device_id,
+            keys=answer.keys,
+            ending_sooner=answer.ending_sooner,
+            grace_seconds=answer.grace_seconds,
+        )

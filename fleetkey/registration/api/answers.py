@@ -168,10 +168,11 @@ class BulkAnswer(msgspec.Struct):
 
 
 class RotationAnswer(msgspec.Struct):
-    """How a rotation began: so many keys end after the grace period."""
+    """How a rotation began: so many keys end after the grace period, others sooner by themselves."""
 
     device_id: DeviceId
     keys: int
+    ending_sooner: int
     grace_seconds: int
 
 

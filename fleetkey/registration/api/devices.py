@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import delete, get, patch, post
@@ -188,8 +189,6 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
             request,
             lambda fleet, caller: fleet.keys.rotate(device_id, grace_seconds=body.grace_seconds, actor=caller.actor),
         )
-        return as_json(
-            {"device_id": rotation.device_id, "keys": rotation.keys, "grace_seconds": rotation.grace_seconds}
-        )
+        return as_json(asdict(rotation))
 
     return [delete_device, describe_device, tag_device, rotate_keys]

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import NotFoundError
-from fleetkey.registry.model import AccessKey, ApplicationScope, AuditEntry, ChangeKind, KeyKind, Login
+from fleetkey.registry.model import AccessKey, ApplicationScope, AuditEntry, ChangeKind, KeyKind, KeysEnding, Login
 from fleetkey.registry.sqlite.issuing import LIVE, SqliteIssuing
 from fleetkey.registry.sqlite.rows import KEY_COLUMNS, LOGIN_QUERY, key_from, login_from, scope_text
 
@@ -139,28 +139,25 @@ class SqliteKeys(SqliteIssuing):
                 self._audit_key(connection, actor, "key_revoked", key, device_id=found.device_id)
             return self._key(connection, key)
 
-    def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> int:
+    def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
         """Let a device's active keys end after `grace_seconds`."""
         with self._writing() as database:
             connection = database.conn
             self._device(connection, device_id)
             now = self._now()
-            connection.execute(
-                f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND {LIVE}",  # noqa: S608 - the condition is ours
+            live = len(self._live_keys(connection, device_id))
+            # Of a key that ends sooner this alone is new: under `deny` it no longer keeps the device from registering.
+            rotated = connection.execute(
+                f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND rotated_at IS NULL AND {LIVE}",  # noqa: S608 - the condition is ours
                 (now, device_id, now),
-            )
+            ).rowcount
             count = self._end_keys(connection, device_id, now + grace_seconds * 1000)
-            self._audit(
-                connection,
-                AuditEntry(
-                    actor=actor,
-                    action="keys_rotated",
-                    outcome="ok",
-                    reason=f"keys={count} grace_seconds={grace_seconds}",
-                    device_id=device_id,
-                ),
-            )
-            return count
+            ending = KeysEnding(keys=count, ending_sooner=live - count)
+            if count or rotated:
+                reason = f"keys={ending.keys} ending_sooner={ending.ending_sooner} grace_seconds={grace_seconds}"
+                entry = AuditEntry(actor=actor, action="keys_rotated", outcome="ok", reason=reason, device_id=device_id)
+                self._audit(connection, entry)
+            return ending
 
     def retire_expired_keys(self, *, limit: int = 1000) -> int:
         """Retire keys whose time is over."""

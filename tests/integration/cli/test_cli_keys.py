@@ -134,12 +134,20 @@ def test_revoke(fleetkey: CommandLine) -> None:
 def test_rotate(fleetkey: CommandLine) -> None:
     """A device's keys get an end: after the grace period that is asked for, or the one of the settings."""
     device_id, key = fleetkey.device()
-    assert fleetkey.json("keys", "rotate", device_id) == {"device_id": device_id, "keys": 1, "grace_seconds": 86_400}
+    begun = {"device_id": device_id, "keys": 1, "ending_sooner": 0, "grace_seconds": 86_400}
+    assert fleetkey.json("keys", "rotate", device_id) == begun
     far = fleetkey.json("keys", "list")[0]["expires_at"]
     assert fleetkey.json("keys", "rotate", device_id, "--grace-seconds", "60")["grace_seconds"] == 60
     (listed,) = fleetkey.json("keys", "list")
     assert listed["key"] == key
     assert listed["expires_at"] < far
+    assert fleetkey.text("keys", "rotate", device_id) == f"1 key(s) of {device_id} end sooner already\n"
+    fleetkey.json("keys", "revoke", key)
+    assert fleetkey.text("keys", "rotate", device_id) == f"{device_id} has no active key; nothing to rotate\n"
+    assert [entry["reason"] for entry in fleetkey.json("audit", "--action", "keys_rotated")] == [
+        "keys=1 ending_sooner=0 grace_seconds=86400",
+        "keys=1 ending_sooner=0 grace_seconds=60",
+    ]
 
 
 def test_create_sources_and_end(fleetkey: CommandLine) -> None:

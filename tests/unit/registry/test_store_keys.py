@@ -10,6 +10,7 @@ from fleetkey.registry import (
     ApplicationScope,
     DeviceState,
     KeyKind,
+    KeysEnding,
     KeyStatus,
     NotFoundError,
     Reregistration,
@@ -155,15 +156,28 @@ def test_expire_device_keys(store: Store, clock: FakeClock) -> None:
     retired, device_id = issue(store, reregistration=ADD)
     store.revoke_key(retired, actor="cli")
     first, _ = issue(store, reregistration=ADD)
-    assert store.expire_device_keys(device_id, grace_seconds=10, actor="cli") == 1
+    assert store.expire_device_keys(device_id, grace_seconds=10, actor="cli") == KeysEnding(keys=1, ending_sooner=0)
     second, _ = issue(store, reregistration=ADD)
     other, _ = issue(store, "S2")
-    assert store.expire_device_keys(device_id, grace_seconds=60, actor="cli") == 1
+    assert store.expire_device_keys(device_id, grace_seconds=60, actor="cli") == KeysEnding(keys=1, ending_sooner=1)
     keys = keys_of(store, device_id)
     assert keys[first].expires_at == clock.milliseconds + 10_000
     assert keys[second].expires_at == clock.milliseconds + 60_000
     assert keys[retired].expires_at is None
     assert store.get_key(other).expires_at is None
+
+
+def test_expire_device_keys_nothing_to_end(store: Store, clock: FakeClock) -> None:
+    """What changes nothing is told and not audited; under `deny` a key that ends sooner is still let go once."""
+    _, device_id = issue(store, reregistration=Reregistration.DENY, key_lifetime_seconds=10)
+    journal = JournalReader(store)
+    for audited in (["keys_rotated:ok"], []):
+        ending = store.expire_device_keys(device_id, grace_seconds=60, actor="cli")
+        assert ending == KeysEnding(keys=0, ending_sooner=1)
+        assert journal.read() == ([], audited)
+    clock.advance(10)
+    assert store.expire_device_keys(device_id, grace_seconds=60, actor="cli") == KeysEnding(keys=0, ending_sooner=0)
+    assert journal.read() == ([], [])
 
 
 def test_retire_expired_keys(store: Store, clock: FakeClock) -> None:
