@@ -49,7 +49,7 @@ class PresenceRecorder:
         self._flush_seconds = flush_seconds
         self._seen_seconds = seen_seconds
         self._noted: dict[str, Presence] = {}
-        self._connections: dict[str, Connection] = {}
+        self._connections: dict[str, tuple[Connection, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._is_failing = False
 
@@ -68,21 +68,22 @@ class PresenceRecorder:
     def connected(self, device_id: str, connection: Connection) -> None:
         """Note that a device is in."""
         now = _now()
-        self._connections[device_id] = connection
+        self._connections[device_id] = connection, now
         self._note(device_id, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
 
     def disconnected(self, device_id: str, connection: Connection, reason: str) -> None:
         """Note that a device's connection has ended; an older connection's end says nothing of a newer one."""
-        if self._connections.get(device_id) is not connection:
+        known, connected_at = self._connections.get(device_id, (None, 0))
+        if known is not connection:
             return
         del self._connections[device_id]
-        before = self._noted.get(device_id)
         self._note(
             device_id,
             Presence(
-                connected_at=before.connected_at if before is not None else None,
-                disconnected_at=_now(),
-                last_seen_at=_seen_at(connection),
+                connected_at=connected_at,
+                # Unless somebody set the clock back meanwhile, it is later anyway.
+                disconnected_at=max(_now(), connected_at),
+                last_seen_at=_seen_at(connection, connected_at),
                 address=connection.address,
                 reason=reason,
             ),
@@ -102,9 +103,9 @@ class PresenceRecorder:
         """Note when each connected device was heard of, a batch in a turn of the loop."""
         for ids in _batches(list(self._connections)):
             for device_id in ids:
-                connection = self._connections.get(device_id)
+                connection, connected_at = self._connections.get(device_id, (None, 0))
                 if connection is not None and device_id not in self._noted:
-                    self._note(device_id, Presence(is_online=True, last_seen_at=_seen_at(connection)))
+                    self._note(device_id, Presence(is_online=True, last_seen_at=_seen_at(connection, connected_at)))
             await asyncio.sleep(0)
 
     async def _flush(self) -> None:
@@ -133,9 +134,13 @@ def _batches(ids: list[str]) -> Iterable[list[str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
 
 
-def _seen_at(connection: Connection) -> int:
-    hub = connection.hub
-    return int((time.time() - (hub.loop.time() - connection.last_heard)) * 1000)
+def _seen_at(connection: Connection, connected_at: int) -> int:
+    """Return when a connection was heard of last.
+
+    Never before it counted as connected: its CONNECT came before that, and the broker's clock goes in steps.
+    """
+    silent_seconds = max(connection.hub.loop.time() - connection.last_heard, 0.0)
+    return max(int((time.time() - silent_seconds) * 1000), connected_at)
 
 
 def _now() -> int:

@@ -55,7 +55,9 @@ class SqlitePresence(SqliteJournal):
         with self._writing() as database:
             return int(
                 database.conn.execute(
-                    "UPDATE presence SET is_online = 0, disconnected_at = last_seen_at, reason = ? WHERE is_online",
+                    "UPDATE presence SET is_online = 0, reason = ?,"
+                    " disconnected_at = max(coalesce(last_seen_at, connected_at), coalesce(connected_at, last_seen_at))"
+                    " WHERE is_online",
                     (reason,),
                 ).rowcount
             )
