@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fleetkey.config import PatternError, SerialPattern
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import ConflictError, InvalidRequestError
-from fleetkey.management.pages import BulkResult, Page, check_limit
+from fleetkey.management.pages import BulkResult, Page, check_limit, parse_device_cursor
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
@@ -127,14 +127,15 @@ class DeviceService:
     def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[Device]:
         """Return a page of devices in order of id, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
+        after = parse_device_cursor(cursor)
         pattern = _pattern(wanted.serial_pattern)
         if wanted.serial is not None:
-            return self._page_of_serial(wanted, pattern, cursor or "")
+            return self._page_of_serial(wanted, pattern, after)
         conditions = (wanted.state is not None) + len(wanted.tags) + len(wanted.attributes) + bool(wanted.online)
         if pattern is None and conditions <= 1 and wanted.online is not False:
             # One index has just these, in order.
             found = self._store.list_devices(
-                after=cursor or "",
+                after=after,
                 limit=limit,
                 state=wanted.state,
                 tags=wanted.tags,
@@ -143,7 +144,7 @@ class DeviceService:
             )
             return Page(items=tuple(found), next_cursor=found[-1].device_id if len(found) == limit else None)
         scan = self._store.scan_devices(
-            after=cursor or "",
+            after=after,
             limit=limit,
             max_scanned=MAX_SCANNED,
             state=wanted.state,
@@ -221,6 +222,8 @@ class DeviceService:
             )
         if matching:
             return self._change_matching(_BULK[action], selection, actor, cursor, max_pages)
+        if cursor is not None:
+            raise InvalidRequestError("cursor", "devices that are named by id are changed at once; leave it out")
         return self._change_named(_BULK[action], list(dict.fromkeys(selection.device_ids)), actor)
 
     def disable(self, device_id: str, *, actor: str) -> Device:

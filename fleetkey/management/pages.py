@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from fleetkey.management.errors import InvalidRequestError
+from fleetkey.registry import InvalidSerialError, parse_serial
 
-__all__ = ["MAX_PAGE", "BulkResult", "Page", "check_limit", "parse_position"]
+__all__ = [
+    "MAX_PAGE",
+    "BulkResult",
+    "Page",
+    "check_limit",
+    "parse_device_cursor",
+    "parse_position",
+    "parse_serial_cursor",
+    "serial_cursor",
+]
 
 MAX_PAGE = 1000
 """Items of one page."""
 MAX_CURSOR_DIGITS = 18
+DEVICE_CURSOR = re.compile(r"[0-9a-f]{24}\Z")
+SERIAL_CURSOR = "serial:"
+"""Before the serial: any text may be one, also the cursor of another list."""
 
 T = TypeVar("T")
 
@@ -52,5 +66,33 @@ def parse_position(cursor: str | None) -> int:
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:
-        raise InvalidRequestError("cursor", "this is no cursor of an earlier page")
+        raise _no_cursor()
     return int(cursor)
+
+
+def parse_device_cursor(cursor: str | None) -> str:
+    """Return the device id behind which a page begins; empty without one. Raises `InvalidRequestError`."""
+    if cursor is not None and not DEVICE_CURSOR.match(cursor):
+        raise _no_cursor()
+    return cursor or ""
+
+
+def serial_cursor(serial: str) -> str:
+    """Return the cursor of the page behind a serial."""
+    return SERIAL_CURSOR + serial
+
+
+def parse_serial_cursor(cursor: str | None) -> str:
+    """Return the serial behind which a page begins; empty without one. Raises `InvalidRequestError`."""
+    if cursor is None:
+        return ""
+    try:
+        if cursor.startswith(SERIAL_CURSOR):
+            return parse_serial(cursor.removeprefix(SERIAL_CURSOR))
+    except InvalidSerialError:
+        pass
+    raise _no_cursor()
+
+
+def _no_cursor() -> InvalidRequestError:
+    return InvalidRequestError("cursor", "this is no cursor of an earlier page of this list")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit
+from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.registry import parse_serial
 
@@ -76,8 +76,9 @@ class SerialService:
     def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[ListedSerial]:
         """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
-        found = self._store.list_serials(after=cursor or "", limit=limit)
-        return Page(items=tuple(found), next_cursor=found[-1].serial if len(found) == limit else None)
+        found = self._store.list_serials(after=parse_serial_cursor(cursor), limit=limit)
+        following = serial_cursor(found[-1].serial) if len(found) == limit else None
+        return Page(items=tuple(found), next_cursor=following)
 
     def iterate(self) -> Iterator[ListedSerial]:
         """Yield all listed serials, in order, in bounded memory."""

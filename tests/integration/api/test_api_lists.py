@@ -85,6 +85,11 @@ def test_filters(api: Api, query: dict[str, Any], count: int) -> None:
         ("devices", {"serial_pattern": "("}),
         ("devices", {"sort": "serial"}),
         ("devices", {"state": ["active", "active"]}),
+        ("devices", {"cursor": "zzz"}),
+        ("devices", {"cursor": "", "tag": ["a=b", "c=d"]}),
+        ("devices", {"cursor": "0" * 25, "serial": "SN-1"}),
+        ("serials", {"cursor": "0" * 24}),
+        ("serials", {"cursor": "serial:"}),
         ("keys", {"cursor": "-1"}),
         ("keys", {"cursor": "1" * 19}),
         ("audit", {"cursor": "x"}),
@@ -201,6 +206,9 @@ def test_bulk(api: Api) -> None:
     body = {"action": "approve", "tags": {"bulk": "yes"}}
     assert api.json("POST", "devices/bulk", json=body) == {"changed": 5, "unchanged": 0, "next_cursor": None}
     assert {api.json("GET", f"devices/{device_id}")["state"] for device_id in ids} == {"active"}
+    named = {"action": "approve", "device_ids": ids, "cursor": ids[0]}
+    for refused in ({**body, "cursor": "zzz"}, named):
+        assert "cursor" in assert_problem(api.ask("POST", "devices/bulk", json=refused), 400)
     for wrong in ({"action": "approve"}, {**body, "device_ids": ids}, {"action": "burn", "tags": {"a": "b"}}):
         assert_problem(api.ask("POST", "devices/bulk", json=wrong), 400)
     assert_problem(api.ask("POST", "devices/bulk", json={"action": "reject", "device_ids": ids}), 409)
