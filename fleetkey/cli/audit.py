@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.audit_export import ExportFormat, export_audit
-from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -20,7 +19,6 @@ from fleetkey.cli.options import (
     TokenFileOption,
     UrlOption,
     opened_fleet,
-    opened_management,
 )
 from fleetkey.cli.output import print_json, print_list
 from fleetkey.management import InvalidRequestError, audit_fields, parse_moment
@@ -108,8 +106,8 @@ def audit(
     """
     if context.invoked_subcommand is not None:
         if url is not None or token_file is not None:
-            msg = f"{context.invoked_subcommand} reads the registry of this machine; leave out --url and --token-file"
-            raise CommandError(msg)
+            msg = f"write --url and --token-file behind {context.invoked_subcommand}"
+            raise typer.BadParameter(msg)
         return
     wanted = AuditFilter(
         actor=actor,
@@ -156,6 +154,8 @@ def export(
     until: UntilOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write audit entries to a new file, oldest first; all of them, or those that match.
@@ -179,8 +179,8 @@ def export(
         until=_moment(until, "until"),
     )
     chosen = export_format or (ExportFormat.CSV if file.suffix.lower() == ".csv" else ExportFormat.JSONL)
-    with opened_management(config, data_dir) as management:
-        count = export_audit(management.audit, wanted, file, chosen)
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        count = export_audit(fleet.audit, wanted, file, chosen)
     if str(file) == "-":
         return
     if as_json:

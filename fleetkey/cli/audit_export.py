@@ -9,17 +9,16 @@ import json
 import os
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.progress import counting
 from fleetkey.management import audit_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from fleetkey.management import AuditService
     from fleetkey.registry import AuditFilter, AuditRecord
 
 __all__ = ["ExportFormat", "export_audit"]
@@ -35,7 +34,17 @@ class ExportFormat(StrEnum):
     CSV = "csv"
 
 
-def export_audit(service: AuditService, wanted: AuditFilter, file: Path, export_format: ExportFormat) -> int:
+class AuditSource(Protocol):
+    """The audit of this machine's registry, or of another machine's."""
+
+    def iterate(
+        self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[AuditRecord]:
+        """Yield all entries that match, oldest first."""
+        ...
+
+
+def export_audit(service: AuditSource, wanted: AuditFilter, file: Path, export_format: ExportFormat) -> int:
     """Write the entries that match and return how many; a file that could not be finished is removed.
 
     Raises:

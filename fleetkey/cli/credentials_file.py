@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.cli.errors import CommandError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fleetkey.access import Secret
     from fleetkey.registration import MqttEndpoint
 
-__all__ = ["application_credentials", "write_credentials", "write_new_file"]
+__all__ = ["application_credentials", "new_file", "write_credentials"]
 
 
 def application_credentials(key: str, secret: Secret, endpoint: MqttEndpoint) -> dict[str, Any]:
@@ -32,11 +34,19 @@ def write_credentials(path: Path, credentials: dict[str, Any]) -> None:
     Raises:
         CommandError: it exists already, or can't be written.
     """
-    write_new_file(path, json.dumps(credentials, indent=2) + "\n")
+    with new_file(path) as write:
+        write(json.dumps(credentials, indent=2) + "\n")
 
 
-def write_new_file(path: Path, content: str) -> None:
-    """Write a new file with mode 0600. Raises `CommandError` as `write_credentials` does."""
+@contextmanager
+def new_file(path: Path) -> Iterator[Callable[[str], None]]:
+    """Make an empty file with mode 0600 and give who asks a way to write into it.
+
+    So that what can't be written down isn't made in the first place. If anything fails, the file is removed again.
+
+    Raises:
+        CommandError: it exists already, or can't be written.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -45,5 +55,18 @@ def write_new_file(path: Path, content: str) -> None:
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"
         raise CommandError(msg) from None
+
+    def write(content: str) -> None:
+        try:
+            file.write(content)
+            file.flush()
+        except OSError as error:
+            msg = f"can't write {path}: {error.strerror}"
+            raise CommandError(msg) from None
+
     with os.fdopen(descriptor, "w") as file:
-        file.write(content)
+        try:
+            yield write
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.credentials_file import application_credentials, write_credentials
+from fleetkey.cli.credentials_file import application_credentials, new_file
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import (
     ConfigOption,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Access keys: list, create for applications, revoke, rotate.", no_args_is_help=True)
+app = typer.Typer(help="Access keys: list, show, create for applications, revoke, rotate.", no_args_is_help=True)
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 COLUMNS = (
@@ -155,30 +156,40 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             sources=sources,
             expires_at=expires_at,
         )
-    written: list[Path] = []
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        endpoint = None
         if save is not None:
             endpoint = fleet.mqtt_endpoint() if isinstance(fleet, RemoteFleet) else _endpoint(config, data_dir)
+            with new_file(save) as write:
 
-        def write_down(key: str, secret: Secret) -> None:
-            if save is not None and endpoint is not None:
-                write_credentials(save, application_credentials(key, secret, endpoint))
-                written.append(save)
+                def write_down(key: str, secret: Secret) -> None:
+                    write(json.dumps(application_credentials(key, secret, endpoint), indent=2) + "\n")
 
-        try:
-            created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
-        except BaseException:
-            for file in written:
-                file.unlink(missing_ok=True)
-            raise
-    if save is not None:
-        print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
-    elif document is not None:
+                created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
+            print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
+            return
+        created = fleet.keys.create_application(request, actor=actor())
+    if document is not None:
         print_one(losant_answer(document, created), as_json=as_json)
     else:
         fields = {"key": created.key.key, "secret": created.secret.reveal(), **key_fields(created.key)}
         print_one(fields, as_json=as_json)
+
+
+@app.command("show")
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
+    config: ConfigOption = None,
+    data_dir: DataDirOption = None,
+    url: UrlOption = None,
+    token_file: TokenFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one key, also a retired one; its secret is not stored and can't be shown.
+
+    Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
+    """
+    with opened_fleet(config, data_dir, url, token_file) as fleet:
+        print_one(key_fields(fleet.keys.get(key)), as_json=as_json)
 
 
 @app.command("revoke")

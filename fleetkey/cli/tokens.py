@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fleetkey.cli.credentials_file import write_new_file
+from fleetkey.cli.credentials_file import new_file
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -57,17 +57,18 @@ def create(
     """
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
-        fields = token_fields(created.token)
         if save is None:
-            print_one({"token": created.text.reveal(), **fields}, as_json=as_json)
+            created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
+            print_one({"token": created.text.reveal(), **token_fields(created.token)}, as_json=as_json)
             return
-        try:
-            write_new_file(save, created.text.reveal() + "\n")
-        except BaseException:
-            fleet.tokens.revoke(created.token.token_id, actor=actor())
-            raise
-    print_one({**fields, "saved": str(save)}, as_json=as_json)
+        with new_file(save) as write:
+            created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
+            try:
+                write(created.text.reveal() + "\n")
+            except BaseException:
+                fleet.tokens.revoke(created.token.token_id, actor=actor())
+                raise
+    print_one({**token_fields(created.token), "saved": str(save)}, as_json=as_json)
 
 
 @app.command("list")

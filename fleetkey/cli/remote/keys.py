@@ -27,6 +27,10 @@ class RemoteKeys:
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
+    def get(self, key: str) -> AccessKey:
+        """Return one key."""
+        return values.key(self._client.ask("GET", _path(key), KeyAnswer))
+
     def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
         """Yield all keys that match, in order of issue, a page at a time."""
         query: dict[str, Any] = {
@@ -83,7 +87,7 @@ class RemoteKeys:
     def revoke(self, key: str, *, actor: str) -> AccessKey:
         """Retire a key for good."""
         del actor
-        return values.key(self._client.ask("POST", f"keys/{quote(key, safe='')}/revoke", KeyAnswer))
+        return values.key(self._client.ask("POST", f"{_path(key)}/revoke", KeyAnswer))
 
     def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> Rotation:
         """Let a device's keys end after a grace period."""
@@ -100,3 +104,7 @@ class RemoteKeys:
             ending_sooner=answer.ending_sooner,
             grace_seconds=answer.grace_seconds,
         )
+
+
+def _path(key: str) -> str:
+    return f"keys/{quote(key, safe='')}"

@@ -14,7 +14,7 @@ from fleetkey.registration.api.answers import AuditPage, CreatedTokenAnswer, Tok
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fleetkey.cli.remote.client import RemoteClient
     from fleetkey.registry import AuditRecord, Role, Token
@@ -41,6 +41,26 @@ class RemoteAudit:
     ) -> Page[AuditRecord]:
         """Return a page of entries, oldest first."""
         return self._page("oldest", wanted, cursor, limit)
+
+    def iterate(
+        self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[AuditRecord]:
+        """Yield all entries that match, oldest first, a page at a time, up to the one that is the newest now."""
+        oldest = next((record.seq for record in self.oldest(limit=1).items), 1)
+        newest = next((record.seq for record in self.newest(limit=1).items), 0)
+        position = oldest - 1
+        while position < newest:
+            page = self.oldest(wanted, cursor=str(position), limit=MAX_PAGE)
+            for record in page.items:
+                if record.seq > newest:
+                    return
+                yield record
+            reached = int(page.next_cursor or newest)
+            if reached <= position:
+                return
+            position = reached
+            if on_progress is not None:
+                on_progress(min(position, newest) - oldest + 1, newest - oldest + 1)
 
     def _page(self, order: str, wanted: AuditFilter, cursor: str | None, limit: int) -> Page[AuditRecord]:
         query = {

@@ -104,6 +104,7 @@ ROWS = {
     "keys_create_losant": Row(
         "keys create --from-json {losant}", ("POST", "keys/losant", LOSANT), {**LOSANT, "status": "active"}
     ),
+    "keys_show": Row("keys show {key}", ("GET", "keys/{key}", None), {"key": "{key}", "kind": "device"}),
     "keys_revoke": Row("keys revoke {key}", ("POST", "keys/{key}/revoke", None), {"retired_reason": "revoked"}),
     "keys_rotate": Row(
         "keys rotate {active} --grace-seconds 60",
@@ -126,6 +127,8 @@ SAME = (
     "keys list --all",
     "keys list --applications",
     "audit --limit 500",
+    "audit export -",
+    "audit export - --format csv --actor cli --until 2100-01-01",
     "devices list --online",
     "devices list --offline --tag site=north",
     "audit --action register --outcome ok",
@@ -145,6 +148,7 @@ WRONG = (
     "keys create --application x --all-devices --tag a=b",
     "keys create --application x --publish $SYS/x",
     "keys revoke 00000000000000000000000000000000",
+    "keys show 00000000000000000000000000000000",
     "keys rotate 000000000000000000000000",
     "tokens revoke 000000000000",
 )
@@ -247,7 +251,7 @@ def test_operation(faces: Faces, name: str, face: str) -> None:
     wanted = faces.fill(wanted)
     assert {field: said.get(field) for field in wanted} == wanted
     newest = faces.api.store.last_audit(1)[0]
-    if name != "devices_show":
+    if not name.endswith("_show"):
         assert newest.actor.startswith("cli" if face == "local" else "api:test-admin:")
         assert newest.address == ("" if face == "local" else "127.0.0.1")
 
@@ -287,17 +291,29 @@ def test_lists_over_http(faces: Faces) -> None:
 
 
 def test_saved_key_of_another_machine(faces: Faces, tmp_path: Path) -> None:
-    """`keys create --save` writes where the server's broker is; a file that exists costs the key."""
+    """`keys create --save` writes where the server's broker is; a file that exists, or can't be, makes no key."""
     words = "keys create --application saved --all-devices --save backend.json"
     assert faces.run("remote", words)[0] == 0
     saved = json.loads((tmp_path / "backend.json").read_text())
     the_ledger().note_secret(saved["secret"])
     assert saved["mqtt"] == {"host": "127.0.0.1", "port": faces.api.server.mqtt_port, "tls": False}
     assert faces.api.store.get_key(saved["key"]).status is KeyStatus.ACTIVE
-    status, _, error = faces.run("remote", words)
-    assert status == 1
-    assert "exists already" in error
-    assert faces.api.items("keys", kind="application")[-1]["key"] == saved["key"]
+    newest = faces.api.store.audit_bounds()
+    for face in ("local", "remote"):
+        for command in (words, "tokens create --name ci --role viewer --save backend.json"):
+            assert faces.run(face, command)[2] == "fleetkey: backend.json exists already; it was left as it is\n"
+            status, _, error = faces.run(face, command.replace("backend.json", "nowhere/x"))
+            assert (status, error) == (1, "fleetkey: can't write nowhere/x: No such file or directory\n")
+    assert faces.api.store.audit_bounds() == newest
+    assert json.loads((tmp_path / "backend.json").read_text()) == saved
+
+
+def test_saved_key_refused(faces: Faces, tmp_path: Path) -> None:
+    """What can't be made leaves no file."""
+    for face in ("local", "remote"):
+        words = "keys create --application x --device 000000000000000000000000 --save x.json"
+        assert faces.run(face, words)[0] == 1
+        assert not (tmp_path / "x.json").exists()
 
 
 def test_deleted_over_http(faces: Faces) -> None:
@@ -318,7 +334,6 @@ def test_deleted_over_http(faces: Faces) -> None:
         ("devices list --url http://127.0.0.1:1 --token-file nowhere", "can't read"),
         ("devices list --url http://127.0.0.1:1 --token-file serials.txt", "holds no token"),
         ("devices list --token-file admin.token", "goes with --url"),
-        ("audit --url http://127.0.0.1:1 export out.jsonl", "leave out --url"),
         ("devices list --url http://127.0.0.1:1 --token-file admin.token --data-dir data", "leave out"),
     ],
 )
