@@ -32,6 +32,8 @@ def backup(
     Every key that was answered before is in it. Keep it encrypted: it says which devices exist, and has what waits for
     them in clear.
 
+    It works on the server's machine alone and takes no --url.
+
     Example: fleetkey backup fleet-2026-11-23.tar
     """
     settings = settings_from(config, data_dir)
@@ -65,6 +67,8 @@ def restore(
     """Put a backup in place of the fleet. The server must not run.
 
     What was revoked or disabled after the backup works again; devices that registered after it register again.
+
+    It works on the server's machine alone and takes no --url.
 
     Example: fleetkey restore fleet-2026-11-23.tar --data-dir /var/lib/fleetkey
     """

@@ -44,6 +44,8 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json:
 
     Exit status 1 if a check failed; warnings don't count.
 
+    It works on the server's machine alone and takes no --url.
+
     Example: fleetkey doctor --config /etc/fleetkey.toml
     """
     try:

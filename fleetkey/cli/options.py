@@ -29,6 +29,7 @@ __all__ = [
     "actor",
     "opened_fleet",
     "opened_management",
+    "opened_remote",
     "parse_label",
     "parse_labels",
     "settings_from",
@@ -102,6 +103,15 @@ def opened_fleet(
         with opened_management(config, data_dir) as management:
             yield management
         return
+    with opened_remote(config, data_dir, url, token_file) as fleet:
+        yield fleet
+
+
+@contextmanager
+def opened_remote(
+    config: Path | None, data_dir: Path | None, url: str, token_file: Path | None
+) -> Iterator[RemoteFleet]:
+    """Open the admin API at a URL for one command. Raises `CommandError` as `opened_fleet` does."""
     if config is not None or data_dir is not None:
         msg = "--url works on another machine's registry; leave out --config and --data-dir"
         raise CommandError(msg)

@@ -137,6 +137,8 @@ def prove(
 ) -> None:
     """Print the proof with which a serial registers under the `hmac` verifier, for the factory to write into a device.
 
+    It works on the server's machine alone and takes no --url.
+
     Example: fleetkey serials prove SN-0001 --group factory-2026
     """
     with opened_management(config, data_dir) as management:

@@ -47,6 +47,8 @@ def self_signed(
     Devices must be given cert.pem: nobody else vouches for it. It is for this machine's loopback, for [mqtt]
     advertise_host if that is set, and for the hosts that you name.
 
+    It works on the server's machine alone and takes no --url.
+
     Example: fleetkey tls self-signed --host fleet.example.com
     """
     settings = settings_from(config, data_dir)

@@ -19,7 +19,16 @@ from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService
 from fleetkey.management.tokens import CreatedToken, TokenRefused, TokenService
-from fleetkey.management.views import audit_fields, device_fields, key_fields, serial_fields, token_fields, when
+from fleetkey.management.views import (
+    audit_fields,
+    device_fields,
+    key_fields,
+    serial_fields,
+    token_fields,
+    webhook_fields,
+    when,
+)
+from fleetkey.management.webhooks import WebhookService, WebhookStatus, find_webhook
 
 __all__ = [
     "MAX_PAGE",
@@ -46,10 +55,13 @@ __all__ = [
     "SerialService",
     "TokenRefused",
     "TokenService",
+    "WebhookService",
+    "WebhookStatus",
     "audit_fields",
     "build_management",
     "check_application_key",
     "device_fields",
+    "find_webhook",
     "key_fields",
     "losant_answer",
     "parse_expiry",
@@ -58,5 +70,6 @@ __all__ = [
     "read_serials",
     "serial_fields",
     "token_fields",
+    "webhook_fields",
     "when",
 ]

@@ -10,6 +10,7 @@ from fleetkey.management.devices import DeviceService
 from fleetkey.management.keys import KeyService
 from fleetkey.management.serials import SerialService
 from fleetkey.management.tokens import TokenService
+from fleetkey.management.webhooks import WebhookService
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings
@@ -20,7 +21,7 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What operators do: devices, keys, serials, audit and tokens.
+    """What operators do: devices, keys, serials, audit, tokens and webhooks.
 
     Its methods block; on an event loop, run them in a thread.
     """
@@ -30,6 +31,7 @@ class Management:
     serials: SerialService
     audit: AuditService
     tokens: TokenService
+    webhooks: WebhookService
 
 
 def build_management(settings: Settings, store: Store) -> Management:
@@ -42,4 +44,5 @@ def build_management(settings: Settings, store: Store) -> Management:
         serials=SerialService(store, profiles=settings.profiles, hmac=settings.registration.hmac),
         audit=AuditService(store),
         tokens=TokenService(store),
+        webhooks=WebhookService(store, settings.webhooks),
     )

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from fleetkey.registry import DevicePolicy
 
 if TYPE_CHECKING:
+    from fleetkey.management.webhooks import WebhookStatus
     from fleetkey.registry import AccessKey, ApplicationScope, AuditRecord, Device, ListedSerial, Token
 
-__all__ = ["audit_fields", "device_fields", "key_fields", "serial_fields", "token_fields", "when"]
+__all__ = ["audit_fields", "device_fields", "key_fields", "serial_fields", "token_fields", "webhook_fields", "when"]
 
 NO_POLICY = DevicePolicy()
 MAX_REMEMBERED_MINUTES = 1024
@@ -132,3 +133,8 @@ def token_fields(token: Token) -> dict[str, Any]:
         "expires_at": when(token.expires_at),
         "revoked_at": when(token.revoked_at),
     }
+
+
+def webhook_fields(status: WebhookStatus) -> dict[str, Any]:
+    """Return a webhook as the command line and the API show it."""
+    return {**asdict(status), "events": list(status.events), "delivered_at": when(status.delivered_at)}

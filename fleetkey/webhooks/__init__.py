@@ -4,6 +4,7 @@ from fleetkey.webhooks.delivery import HookWorker
 from fleetkey.webhooks.events import Event, EventReader, trial_event
 from fleetkey.webhooks.sender import Failed, HookSender, Sent
 from fleetkey.webhooks.signing import HookSecrets
+from fleetkey.webhooks.trial import Trial, try_webhook
 from fleetkey.webhooks.webhooks import Webhooks
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "HookSender",
     "HookWorker",
     "Sent",
+    "Trial",
     "Webhooks",
     "trial_event",
+    "try_webhook",
 ]

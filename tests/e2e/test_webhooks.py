@@ -7,9 +7,11 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from fleetkey.registry import DeviceState
+from fleetkey.management import TokenService
+from fleetkey.registry import DeviceState, Role
 from tests.support.command_line import cli
 from tests.support.fleet import Fleet
+from tests.support.ledger import the_ledger
 from tests.support.receiver import Receiver
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.waiting import eventually
@@ -29,6 +31,15 @@ def _settings(url: str, extra: str = "") -> str:
 
 def _names(receiver: Receiver) -> list[str]:
     return [event["event"] for event in receiver.taken]
+
+
+def _token(fleet: Fleet, role: Role, folder: Path) -> Path:
+    with fleet.store() as store:
+        text = TokenService(store).create(f"test-{role}", role, actor="test").text.reveal()
+    the_ledger().note_secret(text[-64:])
+    file = folder / f"{role}.token"
+    file.write_text(text)
+    return file
 
 
 def test_webhook_after_kill9_between_commit_and_send(tmp_path: Path) -> None:
@@ -111,9 +122,19 @@ def test_webhook_events_and_signatures(tmp_path: Path) -> None:
             tried = cli("webhooks", "test", "backend", "--config", config, data_dir=server.data_dir)
             assert "204" in tried.out
             assert receiver.taken[-1]["event"] == "webhook.test"
+            tokens = {role: _token(fleet, role, tmp_path) for role in (Role.VIEWER, Role.OPERATOR)}
+            there = ("--url", server.url, "--token-file")
+            assert cli("webhooks", "list", "--json", *there, tokens[Role.VIEWER]).json[0]["delivered"] >= 5
+            assert "needs the role operator" in cli("webhooks", "test", "backend", *there, tokens[Role.VIEWER]).error
+            before = len(receiver.taken)
+            assert "204" in cli("webhooks", "test", "backend", *there, tokens[Role.OPERATOR]).out
+            assert [event["event"] for event in receiver.taken[before:]] == ["webhook.test"]
             receiver.behaviour.always = 410
-            refused = cli("webhooks", "test", "backend", "--config", config, data_dir=server.data_dir)
-            assert (refused.status, "status:410" in refused.error) == (1, True)
+            for options in (("--config", config, "--data-dir", server.data_dir), (*there, tokens[Role.OPERATOR])):
+                refused = cli("webhooks", "test", "backend", *options)
+                assert (refused.status, "status:410" in refused.error) == (1, True)
+                unknown = cli("webhooks", "test", "other", *options)
+                assert unknown.error == "fleetkey: there is no webhook 'other' in the settings; there is: backend"
             assert OLD not in server.log.read_text() + refused.err
 
 

@@ -8,6 +8,7 @@ from fleetkey.cli.remote.devices import RemoteDevices
 from fleetkey.cli.remote.keys import RemoteKeys
 from fleetkey.cli.remote.others import RemoteAudit, RemoteTokens
 from fleetkey.cli.remote.serials import RemoteSerials
+from fleetkey.cli.remote.webhooks import RemoteWebhooks
 from fleetkey.registration import MqttEndpoint
 from fleetkey.registration.api.answers import AboutAnswer
 
@@ -27,6 +28,7 @@ class RemoteFleet:
         self.serials = RemoteSerials(client)
         self.audit = RemoteAudit(client)
         self.tokens = RemoteTokens(client)
+        self.webhooks = RemoteWebhooks(client)
 
     def mqtt_endpoint(self) -> MqttEndpoint:
         """Return where the server's broker is."""

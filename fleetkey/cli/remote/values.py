@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetkey.management import WebhookStatus
 from fleetkey.registry import (
     AccessKey,
     ApplicationScope,
@@ -19,9 +20,16 @@ from fleetkey.registry import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from fleetkey.registration.api.answers import AuditAnswer, DeviceAnswer, KeyAnswer, SerialAnswer, TokenAnswer
+    from fleetkey.registration.api.answers import (
+        AuditAnswer,
+        DeviceAnswer,
+        KeyAnswer,
+        SerialAnswer,
+        TokenAnswer,
+        WebhookAnswer,
+    )
 
-__all__ = ["audit_record", "device", "key", "listed_serial", "token"]
+__all__ = ["audit_record", "device", "key", "listed_serial", "token", "webhook"]
 
 
 def device(answer: DeviceAnswer) -> Device:
@@ -121,6 +129,21 @@ def token(answer: TokenAnswer) -> Token:
         created_by=answer.created_by,
         expires_at=_maybe(answer.expires_at),
         revoked_at=_maybe(answer.revoked_at),
+    )
+
+
+def webhook(answer: WebhookAnswer) -> WebhookStatus:
+    """Return a webhook."""
+    return WebhookStatus(
+        name=answer.name,
+        to=answer.to,
+        events=tuple(answer.events),
+        behind=answer.behind,
+        delivered=answer.delivered,
+        given_up=answer.given_up,
+        missed=answer.missed,
+        delivered_at=_maybe(answer.delivered_at),
+        last_error=answer.last_error,
     )
 
 

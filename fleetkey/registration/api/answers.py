@@ -29,6 +29,9 @@ __all__ = [
     "SerialPage",
     "TokenAnswer",
     "TokenPage",
+    "TrialAnswer",
+    "WebhookAnswer",
+    "WebhookPage",
 ]
 
 DeviceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
@@ -152,6 +155,30 @@ class CreatedTokenAnswer(TokenAnswer):
     token: Annotated[str, msgspec.Meta(pattern="^fkt_[0-9a-f]{12}_[0-9a-f]{64}$")]
 
 
+class WebhookAnswer(msgspec.Struct):
+    """A webhook of the settings; `to` is without path and query."""
+
+    name: str
+    to: str
+    events: list[str]
+    behind: int
+    delivered: int
+    given_up: int
+    missed: int
+    delivered_at: datetime | None
+    last_error: str
+
+
+class TrialAnswer(msgspec.Struct):
+    """How a trial was answered: `status` if it was taken, otherwise `reason`."""
+
+    webhook: str
+    taken: bool
+    status: int | None
+    reason: str
+    milliseconds: int
+
+
 class AddedAnswer(msgspec.Struct):
     """How an addition to the allow-list went."""
 
@@ -215,3 +242,7 @@ class AuditPage(_Page[AuditAnswer]):
 
 class TokenPage(_Page[TokenAnswer]):
     """Tokens in order of making. `next_cursor` null: that was all."""
+
+
+class WebhookPage(_Page[WebhookAnswer]):
+    """All webhooks, in the order of the settings; `next_cursor` is null."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from litestar.exceptions import ValidationException
 
-from fleetkey.access import HashPoolFullError
+from fleetkey.access import HashPoolFullError, SharedSecretError
 from fleetkey.management import ConflictError, InvalidRequestError, SerialFileError
 from fleetkey.registration.body import BodyError
 from fleetkey.registration.problems import problem
@@ -74,4 +74,5 @@ REFUSALS: ExceptionHandlersMap = {
     TooManyLabelsError: _conflict,
     StoreError: _unavailable,
     HashPoolFullError: _unavailable,
+    SharedSecretError: _unavailable,
 }

@@ -20,6 +20,7 @@ from fleetkey.registration.api.refusals import REFUSALS
 from fleetkey.registration.api.remembered import Remembered
 from fleetkey.registration.api.serials import serial_handlers
 from fleetkey.registration.api.tokens import token_handlers
+from fleetkey.registration.api.webhooks import webhook_handlers
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def build_api(
     """Return the API as a part of the application.
 
     Args:
-        settings: bounds, and how long a body may take.
+        settings: bounds, how long a body may take, and the webhooks.
         management: the services.
         pool: from `build_api_pool`.
         watch: tells of commits to the registry, without waiting.
@@ -84,6 +85,7 @@ def build_api(
             *key_handlers(parts),
             *audit_handlers(parts),
             *token_handlers(parts),
+            *webhook_handlers(parts, settings.webhooks),
         ],
         before_request=before,
         exception_handlers=REFUSALS,

@@ -105,10 +105,10 @@ class Api:
 
 
 @contextmanager
-def serving(folder: Path, environment: dict[str, str]) -> Iterator[Api]:
+def serving(folder: Path, environment: dict[str, str], settings: str = "") -> Iterator[Api]:
     """Run a server, and a registry beside it as the command line opens it."""
     with (
-        ServerProcess(folder, environment={**NO_LIMITS, **environment}) as server,
+        ServerProcess(folder, environment={**NO_LIMITS, **environment}, settings=settings) as server,
         closing(SqliteStore(server.database)) as store,
         closing(Api(server, store)) as api,
     ):

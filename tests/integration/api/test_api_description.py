@@ -105,7 +105,12 @@ def test_described_answers(api: Api, operations: list[Operation]) -> None:
         if path == "/serials/import":
             continue
         is_undecided = path.endswith(("/approve", "/reject"))
-        values = {"device_id": pending if is_undecided else device_id, "key": key, "token_id": token_id}
+        values = {
+            "device_id": pending if is_undecided else device_id,
+            "key": key,
+            "token_id": token_id,
+            "name": "backend",
+        }
         if path.endswith("/reject"):
             values["device_id"] = api.device("SN-described-rejected", is_pending=True)[0]
         body = bodies.get(f"{method} {path}")

@@ -151,6 +151,8 @@ WRONG = (
     "keys show 00000000000000000000000000000000",
     "keys rotate 000000000000000000000000",
     "tokens revoke 000000000000",
+    "webhooks test backend",
+    "webhooks test other",
 )
 
 
@@ -166,7 +168,7 @@ class Faces:
         losant.write_text(json.dumps(LOSANT))
         token.write_text(api.tokens[Role.ADMIN] + "\n")
         self.options = {
-            "local": ["--data-dir", str(api.server.data_dir)],
+            "local": ["--config", str(api.server.folder / "fleetkey.toml"), "--data-dir", str(api.server.data_dir)],
             "remote": ["--url", api.server.url, "--token-file", str(token)],
         }
         labels: dict[str, Any] = {"tags": {"site": "north", "unique": unique}, "attributes": {"batch": "7"}}

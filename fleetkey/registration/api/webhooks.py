@@ -1,0 +1,59 @@
+"""`/api/v1/webhooks`: whom the server tells of what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from litestar import get, post
+from litestar.params import FromPath
+
+from fleetkey.access import HashPoolFullError
+from fleetkey.management import find_webhook, webhook_fields
+from fleetkey.registration.api.answers import TrialAnswer, WebhookPage
+from fleetkey.registration.api.description import answers
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
+from fleetkey.registry import Role
+from fleetkey.webhooks import try_webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.types import ControllerRouterHandler
+
+    from fleetkey.config import WebhookSettings
+
+__all__ = ["webhook_handlers"]
+
+MAX_TRIALS = 2
+"""Trials at once, each of which may take its webhook's `timeout_seconds`; the next gets 503."""
+
+
+def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -> list[ControllerRouterHandler]:
+    """Return the operations on webhooks."""
+    gate = parts.gate
+    trials = asyncio.Semaphore(MAX_TRIALS)
+
+    @get("/webhooks", opt={"role": Role.VIEWER}, responses=answers(200, WebhookPage, "All webhooks"))
+    async def list_webhooks(request: Asked) -> Answer:
+        """List the webhooks of the settings: where each posts to, how far it is, what it delivered and missed."""
+        found = await gate.run(request, lambda fleet, _: fleet.webhooks.statuses())
+        return as_json({"items": [webhook_fields(status) for status in found], "next_cursor": None})
+
+    @post(
+        "/webhooks/{name:str}/test",
+        status_code=200,
+        opt={"role": Role.OPERATOR},
+        responses=answers(200, TrialAnswer, "How it was answered", 404),
+    )
+    async def try_out_webhook(request: Asked, name: FromPath[str]) -> Answer:
+        """Post the event `webhook.test` to a webhook, once, and say how it was answered."""
+        hook = await gate.run(request, lambda _fleet, _caller: find_webhook(webhooks, name))
+        if trials.locked():
+            msg = "other trials of webhooks run"
+            raise HashPoolFullError(msg)
+        async with trials:
+            return as_json(asdict(await try_webhook(name, hook)))
+
+    return [list_webhooks, try_out_webhook]

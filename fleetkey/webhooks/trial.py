@@ -1,0 +1,46 @@
+"""Trying a webhook out: one event of its own, beside what is delivered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetkey.webhooks.events import trial_event
+from fleetkey.webhooks.sender import Failed, HookSender
+
+if TYPE_CHECKING:
+    from fleetkey.config import WebhookSettings
+
+__all__ = ["Trial", "try_webhook"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """How a trial was answered: `status` if it was taken, otherwise `reason`, as in `Failed`."""
+
+    webhook: str
+    taken: bool
+    status: int | None
+    reason: str
+    milliseconds: int
+
+
+async def try_webhook(name: str, settings: WebhookSettings) -> Trial:
+    """Post `webhook.test` once, over a connection of its own; within `timeout_seconds` of the webhook.
+
+    Raises:
+        SharedSecretError: the webhook's secret or authorities' file can't be used.
+    """
+    # It reads files.
+    sender = await asyncio.to_thread(HookSender, name, settings)
+    began = time.monotonic()
+    try:
+        outcome = await sender.send(trial_event(time.time()))
+    finally:
+        await sender.close()
+    milliseconds = round((time.monotonic() - began) * 1000)
+    if isinstance(outcome, Failed):
+        return Trial(webhook=name, taken=False, status=None, reason=outcome.reason, milliseconds=milliseconds)
+    return Trial(webhook=name, taken=True, status=outcome.status, reason="", milliseconds=milliseconds)
