@@ -18,11 +18,19 @@ from fleetkey.cli.options import (
     parse_labels,
 )
 from fleetkey.cli.output import print_json, print_list, print_one
-from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, KeyFilter, device_fields, key_fields
+from fleetkey.cli.selecting import (
+    AttributeOption,
+    DeviceIdsArgument,
+    SerialPatternOption,
+    TagOption,
+    names_one,
+    print_bulk,
+    selected,
+)
+from fleetkey.management import BulkAction, BulkChange, DeviceFilter, KeyFilter, device_fields, key_fields
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
-    from fleetkey.management import BulkResult
     from fleetkey.registry import Device
 
 __all__ = ["app"]
@@ -40,20 +48,6 @@ COLUMNS = (
 )
 
 DeviceIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")]
-DeviceIdsArgument = Annotated[
-    list[str] | None, typer.Argument(metavar="[ID…]", help="Device ids, 24 hex digits each.", show_default=False)
-]
-TagOption = Annotated[
-    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only devices with this tag; repeatable.")
-]
-AttributeOption = Annotated[
-    list[str] | None,
-    typer.Option("--attribute", metavar="NAME=VALUE", help="Only devices with this attribute; repeatable."),
-]
-SerialPatternOption = Annotated[
-    str | None,
-    typer.Option("--serial-pattern", metavar="PATTERN", help="Only devices whose whole serial has this pattern."),
-]
 
 
 @app.command("list")
@@ -137,13 +131,13 @@ def approve(
 
         fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'
     """
-    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if _names_one(selection):
+        if names_one(selection):
             _print_device(fleet.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.APPROVE, selection, actor=actor())
-    _print_bulk("approved", result, as_json=as_json)
+    print_bulk("approved", result, as_json=as_json)
 
 
 @app.command("reject")
@@ -165,13 +159,13 @@ def reject(
 
         fleetkey devices reject --serial-pattern 'TEST-.*'
     """
-    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if _names_one(selection):
+        if names_one(selection):
             _print_device(fleet.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.REJECT, selection, actor=actor())
-    _print_bulk("rejected", result, as_json=as_json)
+    print_bulk("rejected", result, as_json=as_json)
 
 
 @app.command("disable")
@@ -195,13 +189,13 @@ def disable(
 
         fleetkey devices disable --tag site=north
     """
-    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if _names_one(selection):
+        if names_one(selection):
             _print_device(fleet.devices.disable(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.DISABLE, selection, actor=actor())
-    _print_bulk("disabled", result, as_json=as_json)
+    print_bulk("disabled", result, as_json=as_json)
 
 
 @app.command("enable")
@@ -223,29 +217,47 @@ def enable(
 
         fleetkey devices enable --tag site=north
     """
-    selection = _selection(device_ids, tag, attribute, serial_pattern)
+    selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if _names_one(selection):
+        if names_one(selection):
             _print_device(fleet.devices.enable(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.ENABLE, selection, actor=actor())
-    _print_bulk("enabled", result, as_json=as_json)
+    print_bulk("enabled", result, as_json=as_json)
 
 
 @app.command("delete")
 def delete(
-    device_id: DeviceIdArgument,
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Really delete more than one device, or all that match.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Forget a device and retire its keys; its serial may register as a new device while it is on the allow-list.
+    """Forget devices and retire their keys: those named, or all that match.
 
-    Example: fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
+    A serial may register as a new device while it is on the allow-list.
+
+    Examples:
+        fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
+
+        fleetkey devices delete --tag site=closed --yes
     """
+    selection = selected(device_ids, tag, attribute, serial_pattern)
+    if not yes and not names_one(selection):
+        msg = "this forgets many devices for good: look at them with `fleetkey devices list`, then say --yes"
+        raise typer.BadParameter(msg)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
+        if not names_one(selection):
+            result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
+            print_bulk("deleted", result, as_json=as_json)
+            return
+        device_id = selection.device_ids[0]
         fleet.devices.delete(device_id, actor=actor())
     if as_json:
         print_json({"deleted": device_id})
@@ -255,21 +267,39 @@ def delete(
 
 @app.command("tag")
 def tag(
-    device_id: DeviceIdArgument,
-    tags: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", help="Tags to set; `NAME=` takes one away.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` takes one away."),
+    ],
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set or take away tags.
+    """Set or take away tags of devices: those named, or all that match.
 
-    Example: fleetkey devices tag 5f…c2 site=north line=3
+    Examples:
+        fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3
+
+        fleetkey devices tag --tag site=north --serial-pattern 'SN-2026-.*' site=south
     """
-    changes = {name: value or None for name, value in parse_labels(tags).items()}
+    selection = selected([word for word in words if "=" not in word], tag, attribute, serial_pattern)
+    texts = [word for word in words if "=" in word]
+    if not texts:
+        msg = f"{words[-1]!r} is not a tag; write NAME=VALUE"
+        raise CommandError(msg)
+    changes = {name: value or None for name, value in parse_labels(texts).items()}
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        _print_device(fleet.devices.tag(device_id, changes, actor=actor()), as_json=as_json)
+        if names_one(selection):
+            _print_device(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=as_json)
+            return
+        change = BulkChange(action=BulkAction.TAG, set_tags=changes)
+        result = fleet.devices.change_many(change, selection, actor=actor())
+    print_bulk("tagged", result, as_json=as_json)
 
 
 @app.command("describe")
@@ -299,29 +329,5 @@ def describe(
     _print_device(device, as_json=as_json)
 
 
-def _selection(
-    device_ids: list[str] | None, tag: list[str] | None, attribute: list[str] | None, serial_pattern: str | None
-) -> DeviceSelection:
-    return DeviceSelection(
-        device_ids=tuple(dict.fromkeys(device_ids or ())),
-        tags=parse_labels(tag),
-        attributes=parse_labels(attribute, "attribute"),
-        serial_pattern=serial_pattern,
-    )
-
-
-def _names_one(selection: DeviceSelection) -> bool:
-    """Whether one device is named and nothing else is said; what contradicts that, the service refuses."""
-    has_more = selection.tags or selection.attributes or selection.serial_pattern
-    return len(selection.device_ids) == 1 and not has_more
-
-
 def _print_device(device: Device, *, as_json: bool) -> None:
     print_one(device_fields(device), as_json=as_json)
-
-
-def _print_bulk(verb: str, result: BulkResult, *, as_json: bool) -> None:
-    if as_json:
-        print_json({verb: result.changed, "unchanged": result.unchanged})
-    else:
-        print(f"{verb} {result.changed}, {result.unchanged} unchanged")

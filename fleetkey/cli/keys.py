@@ -27,9 +27,20 @@ from fleetkey.cli.options import (
 )
 from fleetkey.cli.output import print_json, print_list, print_one
 from fleetkey.cli.remote import RemoteFleet
+from fleetkey.cli.selecting import (
+    AttributeOption,
+    DeviceIdsArgument,
+    SerialPatternOption,
+    TagOption,
+    names_one,
+    print_bulk,
+    selected,
+)
 from fleetkey.config import parse_address
 from fleetkey.management import (
     ApplicationKeyRequest,
+    BulkAction,
+    BulkChange,
     KeyFilter,
     LosantKey,
     key_fields,
@@ -211,7 +222,10 @@ def revoke(
 
 @app.command("rotate")
 def rotate(
-    device_id: Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")],
+    device_ids: DeviceIdsArgument = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial_pattern: SerialPatternOption = None,
     grace_seconds: Annotated[
         int | None,
         typer.Option(
@@ -224,12 +238,23 @@ def rotate(
     token_file: TokenFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a device's keys end after a grace period; it is refused then and registers again.
+    """Let the keys of devices end after a grace period; they are refused then and register again.
 
-    Example: fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
+    The devices are those named, or all that match. A device without a key that could end is unchanged.
+
+    Examples:
+        fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
+
+        fleetkey keys rotate --tag site=north
     """
+    selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        rotation = fleet.keys.rotate(device_id, grace_seconds=grace_seconds, actor=actor())
+        if not names_one(selection):
+            change = BulkChange(action=BulkAction.ROTATE, grace_seconds=grace_seconds)
+            result = fleet.devices.change_many(change, selection, actor=actor())
+            print_bulk("rotated", result, as_json=as_json)
+            return
+        rotation = fleet.keys.rotate(selection.device_ids[0], grace_seconds=grace_seconds, actor=actor())
     if as_json:
         print_json(asdict(rotation))
     else:

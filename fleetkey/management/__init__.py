@@ -1,7 +1,8 @@
 """What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
 
 from fleetkey.management.audit import AuditService
-from fleetkey.management.devices import BulkAction, DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.management.bulk import BulkAction, BulkChange
+from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
 from fleetkey.management.expiry import parse_expiry
 from fleetkey.management.keys import (
@@ -16,6 +17,7 @@ from fleetkey.management.losant_keys import LosantKey, losant_answer, parse_losa
 from fleetkey.management.management import Management, build_management
 from fleetkey.management.moments import parse_moment
 from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
+from fleetkey.management.selection import DeviceFilter, DeviceSelection
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService
 from fleetkey.management.tokens import CreatedToken, TokenRefused, TokenService
@@ -35,6 +37,7 @@ __all__ = [
     "ApplicationKeyRequest",
     "AuditService",
     "BulkAction",
+    "BulkChange",
     "BulkResult",
     "ConflictError",
     "CreatedKey",

@@ -15,6 +15,7 @@ from fleetkey.access import (
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.grace import grace_of
 from fleetkey.management.pages import Page, check_limit, parse_position
 from fleetkey.registry import KeyKind, new_access_key
 
@@ -32,7 +33,6 @@ MAX_SCOPE_TOPICS = 1000
 """Extra topics of one application key, each way."""
 MAX_SCOPE_IDS = 10_000
 """Device ids of one application key; more devices are named by a tag."""
-MAX_GRACE_SECONDS = 31_536_000
 PAGE = 500
 
 
@@ -158,10 +158,7 @@ class KeyService:
 
         Without `grace_seconds`: what the device's profile said, or else the settings.
         """
-        own = self._store.get_device(device_id).policy.grace_seconds
-        grace = next(seconds for seconds in (grace_seconds, own, self._grace_seconds) if seconds is not None)
-        if not 0 <= grace <= MAX_GRACE_SECONDS:
-            raise InvalidRequestError("grace_seconds", f"a grace period has 0 to {MAX_GRACE_SECONDS} seconds")
+        grace = grace_of(grace_seconds, self._store.get_device(device_id), self._grace_seconds)
         ending = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
         return Rotation(device_id=device_id, keys=ending.keys, ending_sooner=ending.ending_sooner, grace_seconds=grace)
 

@@ -37,7 +37,7 @@ class Management:
 def build_management(settings: Settings, store: Store) -> Management:
     """Return the services over a store."""
     return Management(
-        devices=DeviceService(store),
+        devices=DeviceService(store, grace_seconds=settings.registration.grace_seconds),
         keys=KeyService(
             store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
         ),

@@ -64,8 +64,9 @@ class NotFoundError(StoreError):
 class TooManyLabelsError(StoreError):
     """A device would have more tags, or more attributes, than one may have; nothing was changed."""
 
-    def __init__(self, what: str, most: int) -> None:
-        super().__init__(f"a device has at most {most} {what}; take one away first")
+    def __init__(self, device_id: str, what: str, most: int) -> None:
+        super().__init__(f"device {device_id} would have over {most} {what}; take one away first")
+        self.device_id = device_id
         self.what = what
 
 

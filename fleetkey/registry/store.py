@@ -174,6 +174,21 @@ class Devices(Protocol):
         """Set tags; None takes one away. Raises `NotFoundError` and `TooManyLabelsError`."""
         ...
 
+    def tag_devices(self, device_ids: Sequence[str], tags: Mapping[str, str | None], *, actor: str) -> int:
+        """Set tags of devices: one transaction, so give it few; those that are gone are passed over.
+
+        Returns:
+            how many hadn't just these already.
+
+        Raises:
+            TooManyLabelsError: one of them would have too many; none was changed.
+        """
+        ...
+
+    def delete_devices(self, device_ids: Sequence[str], *, actor: str) -> int:
+        """Forget devices and retire their keys: one transaction, so give it few. Return how many were there."""
+        ...
+
     def delete_device(self, device_id: str, *, actor: str) -> None:
         """Forget a device and retire its keys. Raises `NotFoundError`."""
         ...
@@ -276,6 +291,13 @@ class Keys(Protocol):
 
         From now on it may, whatever its re-registration policy, and the new key replaces the older ones. What changes
         nothing, because there is no key that works or all were rotated away and end sooner, is not audited.
+        """
+        ...
+
+    def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
+        """Do the same for devices, each with its own grace period: one transaction, so give it few.
+
+        Those that are gone are passed over. Return for how many it changed anything.
         """
         ...
 

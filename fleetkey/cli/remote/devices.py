@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fleetkey.cli.remote import values
-from fleetkey.management import MAX_PAGE, BulkAction, BulkResult
+from fleetkey.management import MAX_PAGE, BulkAction, BulkChange, BulkResult
 from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage
 
 if TYPE_CHECKING:
@@ -63,11 +63,15 @@ class RemoteDevices:
         """Enable one device."""
         return self._decide(device_id, "enable", actor)
 
-    def change_many(self, action: BulkAction, selection: DeviceSelection, *, actor: str) -> BulkResult:
+    def change_many(self, change: BulkAction | BulkChange, selection: DeviceSelection, *, actor: str) -> BulkResult:
         """Change devices that are named, or that match; as many requests as it takes."""
         del actor
+        if isinstance(change, BulkAction):
+            change = BulkChange(action=change)
         body: dict[str, Any] = {
-            "action": action,
+            "action": change.action,
+            "set_tags": dict(change.set_tags),
+            "grace_seconds": change.grace_seconds,
             "device_ids": list(selection.device_ids),
             "tags": dict(selection.tags),
             "attributes": dict(selection.attributes),

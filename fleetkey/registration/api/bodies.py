@@ -65,13 +65,18 @@ class TagsBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BulkBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to do with which devices: those named, or those that match everything that is given."""
+    """What to do with which devices: those named, or those that match everything that is given.
+
+    `set_tags` goes with the action `tag`, `grace_seconds` with `rotate`.
+    """
 
     action: BulkAction
     device_ids: Ids = []
     tags: Labels = {}
     attributes: Labels = {}
     serial_pattern: str | None = None
+    set_tags: LabelChanges = {}
+    grace_seconds: int | None = None
     cursor: str | None = None
 
 

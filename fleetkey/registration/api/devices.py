@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
 
-from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, InvalidRequestError, device_fields
+from fleetkey.management import BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError, device_fields
 from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage, RotationAnswer
 from fleetkey.registration.api.bodies import BulkBody, DeviceBody, RotationBody, TagsBody
 from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers, described
@@ -117,7 +117,7 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
         responses=answers(200, BulkAnswer, "How it went", 404, 409, has_body=True),
     )
     async def change_devices(request: Asked) -> Answer:
-        """Approve, reject, disable or enable the devices that are named, or all that match."""
+        """Approve, reject, disable, enable, tag, rotate or delete the devices that are named, or all that match."""
         body = await parts.body(request, BulkBody)
         selection = DeviceSelection(
             device_ids=body.device_ids,
@@ -125,10 +125,11 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
             attributes=body.attributes,
             serial_pattern=body.serial_pattern,
         )
+        change = BulkChange(action=body.action, set_tags=body.set_tags, grace_seconds=body.grace_seconds)
         result = await gate.run(
             request,
             lambda fleet, caller: fleet.devices.change_many(
-                BulkAction(body.action), selection, actor=caller.actor, cursor=body.cursor, max_pages=BULK_PAGES
+                change, selection, actor=caller.actor, cursor=body.cursor, max_pages=BULK_PAGES
             ),
         )
         return as_json({"changed": result.changed, "unchanged": result.unchanged, "next_cursor": result.next_cursor})

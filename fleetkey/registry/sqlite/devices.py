@@ -84,14 +84,7 @@ class SqliteDevices(SqlitePresence):
                     if len(found) == limit:
                         break
             cursor.close()
-            rows: list[tuple[str, ...]] = []
-            for ids in _batches(found):
-                marks = ", ".join("?" * len(ids))
-                rows += connection.execute(
-                    f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id IN ({marks}) ORDER BY device_id",  # noqa: S608 - ours, and marks
-                    ids,
-                )
-            devices = self._with_labels(connection, rows)
+            devices = self._those_there(connection, found)
         is_end = len(found) < limit and scanned < max_scanned
         return DeviceScan(devices=tuple(devices), reached=None if is_end else reached)
 
@@ -153,13 +146,24 @@ class SqliteDevices(SqlitePresence):
     def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
         """Set tags; None takes one away."""
         with self._writing() as database:
-            connection = database.conn
-            device = self._device(connection, device_id)
-            self._set_labels(connection, "device_tags", device_id, tags)
-            connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device_id))
-            self._change(connection, ChangeKind.DEVICE_TAGGED, device_id=device_id)
-            self._audit_device(connection, actor, ChangeKind.DEVICE_TAGGED, device, reason=", ".join(tags))
-            return self._device(connection, device_id)
+            self._tag(database.conn, self._device(database.conn, device_id), tags, actor)
+            return self._device(database.conn, device_id)
+
+    def tag_devices(self, device_ids: Sequence[str], tags: Mapping[str, str | None], *, actor: str) -> int:
+        """Set tags of those of the devices that haven't just these, in one transaction."""
+        changed = 0
+        with self._writing() as database:
+            for device in self._those_there(database.conn, device_ids):
+                if any(device.tags.get(name) != value for name, value in tags.items()):
+                    self._tag(database.conn, device, tags, actor)
+                    changed += 1
+        return changed
+
+    def _tag(self, connection: sqlite3.Connection, device: Device, tags: Mapping[str, str | None], actor: str) -> None:
+        self._set_labels(connection, "device_tags", device.device_id, tags)
+        connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device.device_id))
+        self._change(connection, ChangeKind.DEVICE_TAGGED, device_id=device.device_id)
+        self._audit_device(connection, actor, ChangeKind.DEVICE_TAGGED, device, reason=", ".join(tags))
 
     def describe_device(
         self,
@@ -197,25 +201,35 @@ class SqliteDevices(SqlitePresence):
         if any(value is not None for value in labels.values()):
             row = connection.execute(f"SELECT count(*) FROM {table} WHERE device_id = ?", (device_id,)).fetchone()  # noqa: S608 - the table is ours
             if row[0] > MAX_LABELS:
-                raise TooManyLabelsError(table.removeprefix("device_"), MAX_LABELS)
+                raise TooManyLabelsError(device_id, table.removeprefix("device_"), MAX_LABELS)
 
     def delete_device(self, device_id: str, *, actor: str) -> None:
         """Forget a device and retire its keys."""
         with self._writing() as database:
-            connection = database.conn
-            device = self._device(connection, device_id)
-            retired = connection.execute(
-                "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = 'device_deleted'"
-                " WHERE device_id = ? AND status = 'active' RETURNING key",
-                (self._now(), device_id),
-            ).fetchall()
-            connection.execute("DELETE FROM device_tags WHERE device_id = ?", (device_id,))
-            connection.execute("DELETE FROM device_attributes WHERE device_id = ?", (device_id,))
-            connection.execute("DELETE FROM presence WHERE device_id = ?", (device_id,))
-            connection.execute("DELETE FROM devices WHERE device_id = ?", (device_id,))
-            self._change(connection, ChangeKind.DEVICE_DELETED, device_id=device_id)
-            self._changes(connection, ChangeKind.KEY_RETIRED, device_id, (key for (key,) in retired))
-            self._audit_device(connection, actor, ChangeKind.DEVICE_DELETED, device)
+            self._delete(database.conn, self._device(database.conn, device_id), actor)
+
+    def delete_devices(self, device_ids: Sequence[str], *, actor: str) -> int:
+        """Forget those of the devices that are there, in one transaction."""
+        with self._writing() as database:
+            devices = self._those_there(database.conn, device_ids)
+            for device in devices:
+                self._delete(database.conn, device, actor)
+        return len(devices)
+
+    def _delete(self, connection: sqlite3.Connection, device: Device, actor: str) -> None:
+        device_id = device.device_id
+        retired = connection.execute(
+            "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = 'device_deleted'"
+            " WHERE device_id = ? AND status = 'active' RETURNING key",
+            (self._now(), device_id),
+        ).fetchall()
+        connection.execute("DELETE FROM device_tags WHERE device_id = ?", (device_id,))
+        connection.execute("DELETE FROM device_attributes WHERE device_id = ?", (device_id,))
+        connection.execute("DELETE FROM presence WHERE device_id = ?", (device_id,))
+        connection.execute("DELETE FROM devices WHERE device_id = ?", (device_id,))
+        self._change(connection, ChangeKind.DEVICE_DELETED, device_id=device_id)
+        self._changes(connection, ChangeKind.KEY_RETIRED, device_id, (key for (key,) in retired))
+        self._audit_device(connection, actor, ChangeKind.DEVICE_DELETED, device)
 
     def _audit_device(
         self, connection: sqlite3.Connection, actor: str, kind: ChangeKind, device: Device, *, reason: str = ""
@@ -241,6 +255,14 @@ class SqliteDevices(SqlitePresence):
         *columns, tags, attributes = row
         presence = presence_of(connection, [device_id]).get(device_id, AWAY)
         return device_from(tuple(columns), json.loads(tags), json.loads(attributes), presence)
+
+    def _those_there(self, connection: sqlite3.Connection, device_ids: Sequence[str]) -> list[Device]:
+        rows: list[tuple[str, ...]] = []
+        for ids in _batches(list(dict.fromkeys(device_ids))):
+            marks = ", ".join("?" * len(ids))
+            query = f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id IN ({marks}) ORDER BY device_id"  # noqa: S608 - ours, and marks
+            rows += connection.execute(query, ids)
+        return self._with_labels(connection, rows)
 
     def topic_patterns(self) -> list[str]:
         """Return every topic pattern that a profile ever gave to a device."""

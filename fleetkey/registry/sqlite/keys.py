@@ -12,7 +12,7 @@ from fleetkey.registry.sqlite.rows import KEY_COLUMNS, LOGIN_QUERY, key_from, lo
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["SqliteKeys"]
 
@@ -142,22 +142,37 @@ class SqliteKeys(SqliteIssuing):
     def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
         """Let a device's active keys end after `grace_seconds`."""
         with self._writing() as database:
-            connection = database.conn
-            self._device(connection, device_id)
-            now = self._now()
-            live = len(self._live_keys(connection, device_id))
-            # Of a key that ends sooner this alone is new: under `deny` it no longer keeps the device from registering.
-            rotated = connection.execute(
-                f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND rotated_at IS NULL AND {LIVE}",  # noqa: S608 - the condition is ours
-                (now, device_id, now),
-            ).rowcount
-            count = self._end_keys(connection, device_id, now + grace_seconds * 1000)
-            ending = KeysEnding(keys=count, ending_sooner=live - count)
-            if count or rotated:
-                reason = f"keys={ending.keys} ending_sooner={ending.ending_sooner} grace_seconds={grace_seconds}"
-                entry = AuditEntry(actor=actor, action="keys_rotated", outcome="ok", reason=reason, device_id=device_id)
-                self._audit(connection, entry)
+            self._device(database.conn, device_id)
+            ending, _ = self._expire(database.conn, device_id, grace_seconds, actor)
             return ending
+
+    def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
+        """Let the active keys of those of the devices that are there end, in one transaction."""
+        with self._writing() as database:
+            return sum(
+                self._expire(database.conn, device.device_id, grace_seconds[device.device_id], actor)[1]
+                for device in self._those_there(database.conn, list(grace_seconds))
+            )
+
+    def _expire(
+        self, connection: sqlite3.Connection, device_id: str, grace_seconds: int, actor: str
+    ) -> tuple[KeysEnding, bool]:
+        """Let a device's keys end; return how many, and whether that changed anything."""
+        now = self._now()
+        live = len(self._live_keys(connection, device_id))
+        # Of a key that ends sooner this alone is new: under `deny` it no longer keeps the device from registering.
+        rotated = connection.execute(
+            f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND rotated_at IS NULL AND {LIVE}",  # noqa: S608 - the condition is ours
+            (now, device_id, now),
+        ).rowcount
+        count = self._end_keys(connection, device_id, now + grace_seconds * 1000)
+        ending = KeysEnding(keys=count, ending_sooner=live - count)
+        has_changed = bool(count or rotated)
+        if has_changed:
+            reason = f"keys={ending.keys} ending_sooner={ending.ending_sooner} grace_seconds={grace_seconds}"
+            entry = AuditEntry(actor=actor, action="keys_rotated", outcome="ok", reason=reason, device_id=device_id)
+            self._audit(connection, entry)
+        return ending, has_changed
 
     def retire_expired_keys(self, *, limit: int = 1000) -> int:
         """Retire keys whose time is over."""

@@ -206,6 +206,11 @@ def test_bulk(api: Api) -> None:
     body = {"action": "approve", "tags": {"bulk": "yes"}}
     assert api.json("POST", "devices/bulk", json=body) == {"changed": 5, "unchanged": 0, "next_cursor": None}
     assert {api.json("GET", f"devices/{device_id}")["state"] for device_id in ids} == {"active"}
+    for field, value in (("set_tags", {"a": "b"}), ("grace_seconds", 5)):
+        assert field in assert_problem(api.ask("POST", "devices/bulk", json={**body, field: value}), 400)
+    assert "set_tags" in assert_problem(api.ask("POST", "devices/bulk", json={**body, "action": "tag"}), 400)
+    too_long = {**body, "action": "rotate", "grace_seconds": 31_536_001}
+    assert "grace_seconds" in assert_problem(api.ask("POST", "devices/bulk", json=too_long), 400)
     named = {"action": "approve", "device_ids": ids, "cursor": ids[0]}
     for refused in ({**body, "cursor": "zzz"}, named):
         assert "cursor" in assert_problem(api.ask("POST", "devices/bulk", json=refused), 400)

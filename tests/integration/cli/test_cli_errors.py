@@ -50,6 +50,8 @@ BAD_USAGE = {
     "missing_argument": ("devices", "show"),
     "missing_option": ("keys", "create", "--all-devices"),
     "out_of_range": ("keys", "rotate", NOBODY, "--grace-seconds", "-1"),
+    "delete_many_unconfirmed": ("devices", "delete", "--tag", "site=north"),
+    "delete_two_unconfirmed": ("devices", "delete", NOBODY, NO_KEY),
     "no_number": ("audit", "--limit", "many"),
     "bad_address": ("serve", "--http", "127.0.0.1"),
 }

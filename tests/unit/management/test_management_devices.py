@@ -8,16 +8,18 @@ import pytest
 
 from fleetkey.management import (
     BulkAction,
+    BulkChange,
     BulkResult,
     ConflictError,
     DeviceFilter,
     DeviceSelection,
     InvalidRequestError,
     Management,
+    bulk,
     devices,
 )
-from fleetkey.registry import DeviceState, NotFoundError, SqliteStore
-from tests.unit.registry.store_rig import JournalReader, issue, new_request
+from fleetkey.registry import DevicePolicy, DeviceState, NotFoundError, SqliteStore
+from tests.unit.registry.store_rig import FakeClock, JournalReader, issue, new_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +207,7 @@ def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> 
 
 def test_many_in_chunks(management: Management, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change to many is several short transactions, each with all that goes with it."""
-    monkeypatch.setattr(devices, "BULK_CHUNK", 4)
+    monkeypatch.setattr(bulk, "BULK_CHUNK", 4)
     for number in range(10):
         _pending(store, f"S{number}")
     journal, commits = JournalReader(store), []
@@ -216,6 +218,54 @@ def test_many_in_chunks(management: Management, store: SqliteStore, monkeypatch:
     )
     assert len(commits) == 3
     assert journal.read() == (["device_approved"] * 10, ["device_approved:ok"] * 10)
+
+
+@pytest.mark.parametrize("action", [BulkAction.TAG, BulkAction.ROTATE, BulkAction.DELETE])
+def test_many_of_any_state(
+    management: Management, store: SqliteStore, action: BulkAction, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags, rotation and deletion reach devices of every state, in short transactions, each device audited once."""
+    monkeypatch.setattr(bulk, "BULK_CHUNK", 2)
+    ids = [issue(store, f"S{number}", tags={"site": "north"})[1] for number in range(3)]
+    ids += [_pending(store, "S3", site="north"), _pending(store, "S4", site="north")]
+    store.set_device_state(ids[0], DeviceState.DISABLED, actor="test")
+    store.tag_device(ids[4], {"line": "3"}, actor="test")
+    _, other = issue(store, "other", tags={"site": "south"})
+    set_tags = {"line": "3", "nothing": None} if action is BulkAction.TAG else {}
+    change = BulkChange(action=action, set_tags=set_tags)
+    journal, commits = JournalReader(store), []
+    store.on_committed(lambda: commits.append(1))
+    changed, unchanged = {BulkAction.TAG: (4, 1), BulkAction.ROTATE: (3, 2), BulkAction.DELETE: (5, 0)}[action]
+    selection = DeviceSelection(tags={"site": "north"})
+    assert management.devices.change_many(change, selection, actor="test") == BulkResult(
+        changed=changed, unchanged=unchanged
+    )
+    assert len(commits) == 3
+    names = {BulkAction.TAG: "device_tagged", BulkAction.ROTATE: "keys_rotated", BulkAction.DELETE: "device_deleted"}
+    assert journal.read().audit == [f"{names[action]}:ok"] * changed
+    assert store.get_device(other).tags == {"site": "south"}
+    assert len(store.list_devices()) == (1 if action is BulkAction.DELETE else 6)
+    again = management.devices.change_many(change, selection, actor="test")
+    assert (again.changed, journal.read().audit) == (0, [])
+
+
+def test_rotate_many_own_grace(management: Management, store: SqliteStore, clock: FakeClock) -> None:
+    """Each device has the grace period of its profile, unless another is asked for."""
+    keys = [issue(store, f"S{grace}", policy=DevicePolicy(grace_seconds=grace)) for grace in (5, None)]
+    selection = DeviceSelection(device_ids=[device_id for _, device_id in keys])
+    for asked, expected in ((None, [5, 86_400]), (1, [1, 1])):
+        change = BulkChange(action=BulkAction.ROTATE, grace_seconds=asked)
+        management.devices.change_many(change, selection, actor="test")
+        ends = [store.get_key(key).expires_at for key, _ in keys]
+        assert ends == [clock.milliseconds + seconds * 1000 for seconds in expected]
+
+
+def test_delete_many_retires_keys(management: Management, store: SqliteStore) -> None:
+    """What is deleted with others leaves as little behind as what is deleted alone."""
+    keys = [issue(store, f"S{number}") for number in range(3)]
+    selection = DeviceSelection(device_ids=[device_id for _, device_id in keys])
+    management.devices.change_many(BulkAction.DELETE, selection, actor="test")
+    assert {store.get_key(key).retired_reason for key, _ in keys} == {"device_deleted"}
 
 
 @pytest.mark.parametrize(

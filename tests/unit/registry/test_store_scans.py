@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.management import DeviceFilter, DeviceSelection, DeviceService
-from fleetkey.management.devices import BULK_CHUNK, BulkAction
+from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.management.bulk import BULK_CHUNK
 from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceState, Presence
 from tests.unit.registry.store_rig import StoreFactory, issue
 
@@ -105,18 +105,18 @@ def test_pages_by_presence(
         "serial": (ids[5:6], DeviceFilter(online=online, serial=mixed[ids[5]])),
     }[conditions]
     expected = [device_id for device_id in chosen if (device_id in ids[:connected]) is online]
-    service = DeviceService(store)
+    service = DeviceService(store, grace_seconds=60)
     assert [device.device_id for device in service.iterate(wanted)] == expected
     assert all(device.presence.is_online is online for device in service.page(wanted).items)
 
 
 def test_change_many_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `max_pages` a change stops with a cursor, from which it goes on."""
-    monkeypatch.setattr("fleetkey.management.devices.BULK_CHUNK", 2)
+    monkeypatch.setattr("fleetkey.management.bulk.BULK_CHUNK", 2)
     assert BULK_CHUNK > 2
     for number in range(5):
         issue(store, f"S-{number}", tags={"site": "north"})
-    service, selection = DeviceService(store), DeviceSelection(tags={"site": "north"})
+    service, selection = DeviceService(store, grace_seconds=60), DeviceSelection(tags={"site": "north"})
     counts, cursor = [], None
     while True:
         result = service.change_many(BulkAction.DISABLE, selection, actor="test", cursor=cursor, max_pages=1)

@@ -1,0 +1,67 @@
+"""Which devices a command is about: those named, or those that match."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetkey.cli.options import parse_labels
+from fleetkey.cli.output import print_json
+from fleetkey.management import DeviceSelection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleetkey.management import BulkResult
+
+__all__ = [
+    "AttributeOption",
+    "DeviceIdsArgument",
+    "SerialPatternOption",
+    "TagOption",
+    "names_one",
+    "print_bulk",
+    "selected",
+]
+
+DeviceIdsArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID…]", help="Device ids, 24 hex digits each.", show_default=False)
+]
+TagOption = Annotated[
+    list[str] | None, typer.Option("--tag", metavar="NAME=VALUE", help="Only devices with this tag; repeatable.")
+]
+AttributeOption = Annotated[
+    list[str] | None,
+    typer.Option("--attribute", metavar="NAME=VALUE", help="Only devices with this attribute; repeatable."),
+]
+SerialPatternOption = Annotated[
+    str | None,
+    typer.Option("--serial-pattern", metavar="PATTERN", help="Only devices whose whole serial has this pattern."),
+]
+
+
+def selected(
+    device_ids: Sequence[str] | None, tag: list[str] | None, attribute: list[str] | None, serial_pattern: str | None
+) -> DeviceSelection:
+    """Return what the arguments say."""
+    return DeviceSelection(
+        device_ids=tuple(dict.fromkeys(device_ids or ())),
+        tags=parse_labels(tag),
+        attributes=parse_labels(attribute, "attribute"),
+        serial_pattern=serial_pattern,
+    )
+
+
+def names_one(selection: DeviceSelection) -> bool:
+    """Whether one device is named and nothing else is said; what contradicts that, the service refuses."""
+    has_more = selection.tags or selection.attributes or selection.serial_pattern
+    return len(selection.device_ids) == 1 and not has_more
+
+
+def print_bulk(verb: str, result: BulkResult, *, as_json: bool) -> None:
+    """Print how a change to many went."""
+    if as_json:
+        print_json({verb: result.changed, "unchanged": result.unchanged})
+    else:
+        print(f"{verb} {result.changed}, {result.unchanged} unchanged")

@@ -1,0 +1,250 @@
+"""Changes to many devices: those that are named, or those that a filter finds, a chunk in a transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fleetkey.management.errors import ConflictError, InvalidRequestError
+from fleetkey.management.grace import grace_of
+from fleetkey.management.labels import check_label_changes
+from fleetkey.management.pages import BulkResult
+from fleetkey.management.selection import DeviceFilter
+from fleetkey.registry import DeviceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
+
+    from fleetkey.management.pages import Page
+    from fleetkey.management.selection import DeviceSelection
+    from fleetkey.registry import Device, Store
+
+    class Pages(Protocol):
+        """Finds devices a page at a time."""
+
+        def __call__(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
+            """Return a page."""
+            ...
+
+
+__all__ = ["BulkAction", "BulkChange", "BulkChanges"]
+
+BULK_CHUNK = 200
+"""Devices that are changed in one transaction: a bulk change must not keep registrations waiting."""
+MAX_SELECTED_IDS = 10_000
+"""Ids in one selection."""
+EVERY_STATE = frozenset(DeviceState)
+WAITING = frozenset({DeviceState.PENDING})
+NOT_IN_YET = frozenset({DeviceState.PENDING, DeviceState.REJECTED})
+
+
+class BulkAction(StrEnum):
+    """What can be done with many devices at once."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    TAG = "tag"
+    ROTATE = "rotate"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkChange:
+    """What to do, with what it needs.
+
+    Args:
+        action: what.
+        set_tags: for `tag`, which tags to set; None takes one away.
+        grace_seconds: for `rotate`, how long keys go on working; None: as each device's profile or the settings say.
+    """
+
+    action: BulkAction
+    set_tags: Mapping[str, str | None] = field(default_factory=dict)
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deciding:
+    state: DeviceState
+    """That devices get."""
+    refused: frozenset[DeviceState]
+    """States of named devices that it doesn't go with."""
+    matching: DeviceState | None
+    """State that is looked for, when a filter says which devices."""
+    expected: frozenset[DeviceState]
+    """States of devices that match which are changed."""
+
+
+_DECIDING = {
+    BulkAction.APPROVE: _Deciding(
+        state=DeviceState.ACTIVE,
+        refused=frozenset({DeviceState.DISABLED}),
+        matching=DeviceState.PENDING,
+        expected=WAITING,
+    ),
+    BulkAction.REJECT: _Deciding(
+        state=DeviceState.REJECTED,
+        refused=frozenset({DeviceState.ACTIVE, DeviceState.DISABLED}),
+        matching=DeviceState.PENDING,
+        expected=WAITING,
+    ),
+    BulkAction.DISABLE: _Deciding(
+        state=DeviceState.DISABLED,
+        refused=frozenset(),
+        matching=None,
+        expected=frozenset({DeviceState.ACTIVE, DeviceState.PENDING}),
+    ),
+    BulkAction.ENABLE: _Deciding(
+        state=DeviceState.ACTIVE,
+        refused=NOT_IN_YET,
+        matching=DeviceState.DISABLED,
+        expected=frozenset({DeviceState.DISABLED}),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    matching: DeviceState | None = None
+    """State that is looked for, when a filter says which devices."""
+    expected: frozenset[DeviceState] = EVERY_STATE
+    """States of devices that match which are changed."""
+    refused: frozenset[DeviceState] = frozenset()
+    """States of named devices that it doesn't go with."""
+    expected_of_named: frozenset[DeviceState] = EVERY_STATE
+    check: Callable[[Device], object] | None = None
+    """Raises if a device can't be changed so."""
+    apply: Callable[[Sequence[Device], frozenset[DeviceState]], int]
+    """Changes devices, in one transaction, and returns how many it changed."""
+
+    def check_all(self, devices: Sequence[Device]) -> None:
+        if self.check is not None:
+            for device in devices:
+                self.check(device)
+
+
+class BulkChanges:
+    """Changes many devices. Blocks.
+
+    Args:
+        store: the registry.
+        page: finds devices.
+        check_tags: raises `ConflictError` if a device can't have these tags.
+        grace_seconds: of the settings.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        page: Pages,
+        *,
+        check_tags: Callable[[Device, Mapping[str, str | None]], None],
+        grace_seconds: int,
+    ) -> None:
+        self._store = store
+        self._page = page
+        self._check_tags = check_tags
+        self._grace_seconds = grace_seconds
+
+    def run(
+        self,
+        change: BulkChange,
+        selection: DeviceSelection,
+        *,
+        actor: str,
+        cursor: str | None = None,
+        max_pages: int | None = None,
+    ) -> BulkResult:
+        """Do it; see `DeviceService.change_many`."""
+        matching = bool(selection.tags or selection.attributes or selection.serial_pattern)
+        if matching == bool(selection.device_ids):
+            reason = "name devices by id, or say which by tag, attribute or serial pattern"
+            raise InvalidRequestError("device_ids", f"{reason}, not both" if matching else reason)
+        plan = self._plan(change, actor)
+        if matching:
+            return self._change_matching(plan, selection, cursor, max_pages)
+        if cursor is not None:
+            raise InvalidRequestError("cursor", "devices that are named by id are changed at once; leave it out")
+        return self._change_named(plan, list(dict.fromkeys(selection.device_ids)))
+
+    def _plan(self, change: BulkChange, actor: str) -> _Plan:
+        action, tags, grace_seconds = change.action, change.set_tags, change.grace_seconds
+        if tags and action is not BulkAction.TAG:
+            raise InvalidRequestError("set_tags", f"this goes with the action tag, not with {action}")
+        if grace_seconds is not None and action is not BulkAction.ROTATE:
+            raise InvalidRequestError("grace_seconds", f"this goes with the action rotate, not with {action}")
+        match action:
+            case BulkAction.TAG:
+                if not tags:
+                    raise InvalidRequestError("set_tags", "say which tags to set")
+                check_label_changes(tags, "tag", field="set_tags")
+                return _Plan(
+                    check=lambda device: self._check_tags(device, tags),
+                    apply=lambda devices, _: self._store.tag_devices(_ids(devices), tags, actor=actor),
+                )
+            case BulkAction.ROTATE:
+                return _Plan(
+                    check=lambda device: grace_of(grace_seconds, device, self._grace_seconds),
+                    apply=lambda devices, _: self._store.expire_keys_of_devices(
+                        {device.device_id: grace_of(grace_seconds, device, self._grace_seconds) for device in devices},
+                        actor=actor,
+                    ),
+                )
+            case BulkAction.DELETE:
+                return _Plan(apply=lambda devices, _: self._store.delete_devices(_ids(devices), actor=actor))
+        deciding = _DECIDING[action]
+        return _Plan(
+            matching=deciding.matching,
+            expected=deciding.expected,
+            refused=deciding.refused,
+            expected_of_named=EVERY_STATE - deciding.refused - {deciding.state},
+            apply=lambda devices, expected: self._store.set_device_states(
+                _ids(devices), deciding.state, expected=expected, actor=actor
+            ),
+        )
+
+    def _change_named(self, plan: _Plan, ids: Sequence[str]) -> BulkResult:
+        if len(ids) > MAX_SELECTED_IDS:
+            raise InvalidRequestError("device_ids", f"{len(ids)} ids; at most {MAX_SELECTED_IDS} at once")
+        # All of them are looked at before the first is changed.
+        devices = list(map(self._store.get_device, ids))
+        for device in devices:
+            if device.state in plan.refused:
+                msg = f"device {device.device_id} is {device.state}; nothing was changed"
+                raise ConflictError(msg)
+        plan.check_all(devices)
+        changed = sum(
+            plan.apply(devices[start : start + BULK_CHUNK], plan.expected_of_named)
+            for start in range(0, len(devices), BULK_CHUNK)
+        )
+        return BulkResult(changed=changed, unchanged=len(devices) - changed)
+
+    def _change_matching(
+        self, plan: _Plan, selection: DeviceSelection, cursor: str | None, max_pages: int | None
+    ) -> BulkResult:
+        wanted = DeviceFilter(
+            state=plan.matching,
+            tags=selection.tags,
+            attributes=selection.attributes,
+            serial_pattern=selection.serial_pattern,
+        )
+        changed = seen = pages = 0
+        while True:
+            page = self._page(wanted, cursor=cursor, limit=BULK_CHUNK)
+            devices = [device for device in page.items if device.state in plan.expected]
+            seen += len(page.items)
+            pages += 1
+            plan.check_all(devices)
+            if devices:
+                changed += plan.apply(devices, plan.expected)
+            cursor = page.next_cursor
+            if cursor is None or pages == max_pages:
+                return BulkResult(changed=changed, unchanged=seen - changed, next_cursor=cursor)
+
+
+def _ids(devices: Sequence[Device]) -> list[str]:
+    return [device.device_id for device in devices]

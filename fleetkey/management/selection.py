@@ -1,0 +1,44 @@
+"""Which devices are meant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fleetkey.registry import DeviceState
+
+__all__ = ["DeviceFilter", "DeviceSelection"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFilter:
+    """Which devices; everything that is given must match.
+
+    Args:
+        state: only devices in this state.
+        tags: names to values; all must match.
+        attributes: the same for attributes.
+        serial: only the device with this serial.
+        serial_pattern: a pattern for the whole serial (`docs/reference/patterns.md`).
+        online: only devices that are connected (True), or aren't (False).
+    """
+
+    state: DeviceState | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    serial: str | None = None
+    serial_pattern: str | None = None
+    online: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSelection:
+    """What a change to many is about: the devices named by id, or those that a filter finds."""
+
+    device_ids: Sequence[str] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    serial_pattern: str | None = None
