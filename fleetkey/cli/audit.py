@@ -36,10 +36,11 @@ COLUMNS = (
     ("actor", 14),
     ("action", 20),
     ("outcome", 8),
-    ("reason", 24),
-    ("serial", 20),
+    ("serial", 8),
     ("device_id", 24),
-    ("address", 15),
+    ("key", 32),
+    ("address", 9),
+    ("reason", 24),
 )
 
 app = typer.Typer(invoke_without_command=True)

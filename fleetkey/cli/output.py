@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = ["print_json", "print_list", "print_one"]
+
+MAX_MEASURED_ROWS = 200
+"""Rows of a list that are looked at before the first is printed."""
 
 
 def print_json(value: object) -> None:
@@ -27,11 +31,13 @@ def print_one(fields: dict[str, Any], *, as_json: bool) -> None:
 
 
 def print_list(rows: Iterable[dict[str, Any]], columns: Sequence[tuple[str, int]], *, as_json: bool) -> None:
-    """Print rows as they come, so that a fleet of any size takes no memory.
+    """Print rows almost as they come, so that a fleet of any size takes little memory.
+
+    The first `MAX_MEASURED_ROWS` say how wide a column is; what is longer behind them shifts its line.
 
     Args:
         rows: what to print; JSON shows every field.
-        columns: field names and widths for people.
+        columns: field names and least widths for people.
         as_json: one JSON array.
     """
     if as_json:
@@ -41,15 +47,16 @@ def print_list(rows: Iterable[dict[str, Any]], columns: Sequence[tuple[str, int]
             separator = ","
         print("]" if separator == "," else "[]")
         return
-    header = "  ".join(f"{name:<{width}}" for name, width in columns).rstrip()
-    is_first = True
-    for row in rows:
-        if is_first:
-            print(header)
-            is_first = False
-        print("  ".join(f"{_text(row[name]):<{width}}" for name, width in columns).rstrip())
-    if is_first:
+    lines = ([_text(row[name]) for name, _ in columns] for row in rows)
+    first = list(itertools.islice(lines, MAX_MEASURED_ROWS))
+    if not first:
         print("(none)")
+        return
+    names = [name for name, _ in columns]
+    widths = [max(len(name), least) for name, least in columns]
+    widths = [max(width, *(len(cells[at]) for cells in first)) for at, width in enumerate(widths)]
+    for cells in itertools.chain([names], first, lines):
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def _text(value: object) -> str:

@@ -35,5 +35,5 @@ class HmacVerifier:
         group = self._groups.group_of(claim.serial, claim.proof)
         if group is None:
             return Rejected("wrong_proof")
-        log.info("proof_accepted", group=group)
+        log.info("proof_accepted", group=group, serial=claim.serial)
         return Accepted()

@@ -10,6 +10,7 @@ from fleetkey.registry.errors import NotFoundError, TooManyLabelsError
 from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceScan, DeviceState, Presence
 from fleetkey.registry.sqlite.device_queries import labels_of, page_query, rarest_first, scan_query
 from fleetkey.registry.sqlite.presence import SqlitePresence, presence_of
+from fleetkey.registry.sqlite.reasons import joined, labels_reason
 from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS, device_from
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class SqliteDevices(SqlitePresence):
         self._set_labels(connection, "device_tags", device.device_id, tags)
         connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device.device_id))
         self._change(connection, ChangeKind.DEVICE_TAGGED, device_id=device.device_id)
-        self._audit_device(connection, actor, ChangeKind.DEVICE_TAGGED, device, reason=", ".join(tags))
+        self._audit_device(connection, actor, ChangeKind.DEVICE_TAGGED, device, reason=joined(labels_reason(tags)))
 
     def describe_device(
         self,
@@ -182,8 +183,9 @@ class SqliteDevices(SqlitePresence):
             self._set_labels(connection, "device_attributes", device_id, attributes or {})
             connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device_id))
             self._change(connection, ChangeKind.DEVICE_DESCRIBED, device_id=device_id)
-            changed = [*(["name"] if name is not None else []), *(attributes or {})]
-            self._audit_device(connection, actor, ChangeKind.DEVICE_DESCRIBED, device, reason=", ".join(changed))
+            named = {} if name is None else {"name": name or None}
+            changed = [*labels_reason(named), *labels_reason(attributes or {}, "attribute:")]
+            self._audit_device(connection, actor, ChangeKind.DEVICE_DESCRIBED, device, reason=joined(changed))
             return self._device(connection, device_id)
 
     def _set_labels(

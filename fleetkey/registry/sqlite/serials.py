@@ -10,6 +10,7 @@ from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
 from fleetkey.registry.model import AuditEntry, ListedSerial, SerialsAdded
 from fleetkey.registry.sqlite.journal import SqliteJournal
+from fleetkey.registry.sqlite.reasons import joined
 from fleetkey.registry.sqlite.rows import details_text, listed_from
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["SqliteSerials"]
 
 STAGE_BATCH = 10_000
+MAX_NAMED_SERIALS = 10
+"""Serials that the audit entry of an addition names; of more it says how many."""
 PAGE = 1_000
 
 
@@ -80,20 +83,24 @@ class SqliteSerials(SqliteJournal):
                 (self._now(),),
             )
             added = cursor.rowcount
+            replaced = 0
             if has_details:
-                connection.execute(
+                replaced = connection.execute(
                     "UPDATE serials SET details = s.details FROM temp.stage s"
                     " WHERE s.serial = serials.serial AND s.details IS NOT NULL AND serials.details IS NOT s.details"
-                )
-            single = connection.execute("SELECT serial FROM temp.stage LIMIT 1").fetchone() if staged == 1 else None
+                ).rowcount
+            reason = f"added={added} known={staged - added} replaced={replaced}"
+            few = [] if staged > MAX_NAMED_SERIALS else connection.execute("SELECT serial FROM temp.stage").fetchall()
+            if len(few) > 1:
+                reason += f" serials={joined(serial for (serial,) in few)}"
             self._audit(
                 connection,
                 AuditEntry(
                     actor=actor,
                     action="serials_added",
                     outcome="ok",
-                    reason=f"added={added} known={staged - added}",
-                    serial=single[0] if single else None,
+                    reason=reason,
+                    serial=few[0][0] if len(few) == 1 else None,
                 ),
             )
             connection.execute("COMMIT")

@@ -31,8 +31,11 @@ def test_audit(fleetkey: CommandLine) -> None:
     assert [entry["outcome"] for entry in of_commands] == ["ok"] * 3
     assert of_commands[1]["device_id"] == device_id
     assert of_commands[2]["key"] == key
-    said = fleetkey.text("audit")
-    assert said.count("\n") == len(entries) + 1
+    header, *lines = fleetkey.text("audit").splitlines()
+    assert len(lines) == len(entries)
+    for column, line, value in (("key", lines[-1], key), ("device_id", lines[2], device_id)):
+        start = header.index(f"  {column}") + 2
+        assert line[start : start + len(value)] == value
 
 
 def test_audit_limit(fleetkey: CommandLine) -> None:

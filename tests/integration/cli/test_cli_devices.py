@@ -26,6 +26,15 @@ def test_list(fleetkey: CommandLine) -> None:
     assert first in fleetkey.text("devices", "list")
 
 
+def test_list_columns(fleetkey: CommandLine) -> None:
+    """A value that is longer than its column's name widens the column for every line."""
+    for serial in ("SN-" + "9" * 60, "SN-1"):
+        device_id, _ = fleetkey.device(serial)
+        fleetkey.json("devices", "describe", device_id, "--name", "Pump")
+    header, *lines = fleetkey.text("devices", "list").splitlines()
+    assert {line.index("Pump") for line in lines} == {header.index("name")}
+
+
 def test_show(fleetkey: CommandLine) -> None:
     """One device with its keys, without any secret or hash."""
     device_id, key = fleetkey.device("SN-1")

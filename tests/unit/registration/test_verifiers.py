@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetkey.access import GroupSecrets, Secret, SharedSecretError, beat
 from fleetkey.config import SettingsError, load_settings
@@ -55,7 +56,9 @@ async def test_pattern_refuses(tmp_path: Path, serial: str) -> None:
 async def test_hmac_accepts(tmp_path: Path, secret: str) -> None:
     """A proof by any group secret lets a serial register that nobody listed, and again."""
     async with registration(tmp_path, HMAC) as served:
-        first = await served.register("SN-1", _proof("SN-1", secret))
+        with capture_logs() as lines:
+            first = await served.register("SN-1", _proof("SN-1", secret))
+        assert [line["serial"] for line in lines if line["event"] == "proof_accepted"] == ["SN-1"]
         assert (await served.register("SN-1", _proof("SN-1", secret)))["deviceId"] == first["deviceId"]
 
 

@@ -172,8 +172,14 @@ def test_describe_device(store: Store) -> None:
     device = store.describe_device(device_id, name="Pump", attributes={"a": None, "b": "2"}, actor="anna")
     assert (device.name, device.attributes) == ("Pump", {"b": "2"})
     assert journal.read() == (["device_described"], ["device_described:ok"])
-    assert store.last_audit(1)[0].reason == "name, a, b"
+    assert store.last_audit(1)[0].reason == "name=Pump, -attribute:a, attribute:b=2"
     assert store.describe_device(device_id, attributes={"c": "3"}, actor="anna").name == "Pump"
+    store.describe_device(device_id, name="", actor="anna")
+    assert store.last_audit(1)[0].reason == "-name"
+    store.tag_device(device_id, {"site": "north", "line": None}, actor="anna")
+    assert store.last_audit(1)[0].reason == "site=north, -line"
+    store.tag_device(device_id, {f"{number}": "x" * 128 for number in range(40)}, actor="anna")
+    assert store.last_audit(1)[0].reason.endswith(" and 37 more")
     with pytest.raises(NotFoundError):
         store.describe_device("0" * 24, name="x", actor="anna")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.registry import InvalidSerialError, NotFoundError, SerialsAdded, Store
+from fleetkey.registry import InvalidSerialError, ListedSerial, NotFoundError, SerialsAdded, Store
 from tests.unit.registry.store_rig import JournalReader, issue
 
 if TYPE_CHECKING:
@@ -128,7 +128,19 @@ def test_serials_audit(store: Store) -> None:
     assert journal.read() == ([], ["serials_added:ok", "serials_added:ok", "serial_removed:ok"])
     rows = store.last_audit(3)
     assert [(row.actor, row.serial, row.reason) for row in rows] == [
-        ("anna", "A1", "added=1 known=0"),
-        ("anna", None, "added=1 known=1"),
+        ("anna", "A1", "added=1 known=0 replaced=0"),
+        ("anna", None, "added=1 known=1 replaced=0 serials=A1, B2"),
         ("bert", "A1", ""),
     ]
+
+
+def test_serials_audit_import(store: Store) -> None:
+    """Of many the entry says how many, and how many are listed with other details now; of few and long ones, some."""
+    store.add_serials([ListedSerial(serial=f"S{number:02}", name="old") for number in range(20)], actor="anna")
+    newer = [ListedSerial(serial=f"S{number:02}", name="new" if number < 7 else "old") for number in range(21)]
+    store.add_serials([*newer, newer[0]], actor="anna")
+    store.add_serials(["x" * 127 + str(number) for number in range(10)], actor="anna")
+    few, many = (row.reason for row in store.last_audit(2)[::-1])
+    assert many == "added=1 known=21 replaced=7"
+    assert few.endswith(" and 7 more")
+    assert len(few) < 600

@@ -1,0 +1,31 @@
+"""What an audit entry says of what was set or added, in bounded length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["joined", "labels_reason"]
+
+MAX_REASON_CHARACTERS = 500
+"""Of a list in an audit entry; what is more is counted. A single item may be longer."""
+
+
+def labels_reason(labels: Mapping[str, str | None], prefix: str = "") -> list[str]:
+    """Return `name=value` for what is set and `-name` for what is taken away."""
+    return [f"-{prefix}{name}" if value is None else f"{prefix}{name}={value}" for name, value in labels.items()]
+
+
+def joined(items: Iterable[str]) -> str:
+    """Return items with commas between them, as many as fit into `MAX_REASON_CHARACTERS`, at least one."""
+    shown: list[str] = []
+    length = more = 0
+    for item in items:
+        length += len(item) + 2
+        if shown and (more or length > MAX_REASON_CHARACTERS):
+            more += 1
+        else:
+            shown.append(item)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
