@@ -59,13 +59,14 @@ def print_list(rows: Iterable[dict[str, Any]], columns: Sequence[tuple[str, int]
         print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
-def _text(value: object) -> str:
+def _text(value: object, separator: str = ", ") -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
-        return (
-            ", ".join(f"{name}={_text(inner)}" for name, inner in value.items() if inner not in (None, [], ())) or "-"
-        )
+        said = (f"{name}={_text(inner, ' ')}" for name, inner in value.items() if inner not in (None, [], (), {}))
+        return separator.join(said) or "-"
     if isinstance(value, list | tuple):
         return " ".join(_text(inner) for inner in value) or "-"
     return str(value)

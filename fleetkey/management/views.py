@@ -116,7 +116,7 @@ def _scope_fields(scope: ApplicationScope) -> dict[str, Any]:
     return {
         "all_devices": scope.all_devices,
         "device_ids": list(scope.device_ids),
-        "tags": [list(tag) for tag in scope.tags],
+        "tags": dict(scope.tags),
         "publish": list(scope.publish),
         "subscribe": list(scope.subscribe),
     }

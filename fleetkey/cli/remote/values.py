@@ -88,7 +88,7 @@ def key(answer: KeyAnswer) -> AccessKey:
         scope=ApplicationScope(
             all_devices=scope.all_devices,
             device_ids=tuple(scope.device_ids),
-            tags=tuple((name, value) for name, value in scope.tags),
+            tags=tuple(scope.tags.items()),
             publish=tuple(scope.publish),
             subscribe=tuple(scope.subscribe),
         )

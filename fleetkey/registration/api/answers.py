@@ -74,11 +74,11 @@ class SerialAnswer(msgspec.Struct):
 
 
 class ScopeAnswer(msgspec.Struct):
-    """What an application key reaches; tags are pairs of name and value."""
+    """What an application key reaches."""
 
     all_devices: bool
     device_ids: list[str]
-    tags: list[list[str]]
+    tags: dict[str, str]
     publish: list[str]
     subscribe: list[str]
 

@@ -14,12 +14,12 @@ from tests.support.ledger import the_ledger
 if TYPE_CHECKING:
     from tests.integration.cli.cli_rig import CommandLine
 
-NOTHING: dict[str, Any] = {"all_devices": False, "device_ids": [], "tags": [], "publish": [], "subscribe": []}
+NOTHING: dict[str, Any] = {"all_devices": False, "device_ids": [], "tags": {}, "publish": [], "subscribe": []}
 SCOPES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "all_devices": (("--all-devices",), {"all_devices": True}),
     "device": (("--device", "{id}"), {"device_ids": ["{id}"]}),
-    "tag": (("--tag", "site=north", "--tag", "line=3"), {"tags": [["site", "north"], ["line", "3"]]}),
-    "device_or_tag": (("--device", "{id}", "--tag", "a=b"), {"device_ids": ["{id}"], "tags": [["a", "b"]]}),
+    "tag": (("--tag", "site=north", "--tag", "line=3"), {"tags": {"site": "north", "line": "3"}}),
+    "device_or_tag": (("--device", "{id}", "--tag", "a=b"), {"device_ids": ["{id}"], "tags": {"a": "b"}}),
     "publish": (("--publish", "news/all", "--publish", "x/+"), {"publish": ["news/all", "x/+"]}),
     "subscribe": (("--subscribe", "news/#"), {"subscribe": ["news/#"]}),
     "all_and_topics": (
@@ -61,8 +61,9 @@ def _filled(value: Any, device_id: str) -> Any:
 
 
 def test_create_for_people(fleetkey: CommandLine) -> None:
-    """The secret is shown, once."""
-    said = fleetkey.text("keys", "create", "--application", "x", "--all-devices")
+    """The secret is shown, once, and the scope as it is written on the command line."""
+    said = fleetkey.text("keys", "create", "--application", "x", "--tag", "site=north", "--tag", "line=3")
+    assert re.search(r"^scope +all_devices=no, tags=site=north line=3$", said, re.MULTILINE)
     (secret,) = HEX_64.findall(said)
     the_ledger().note_secret(secret)
     for again in (fleetkey.text("keys", "list"), fleetkey.text("audit"), str(fleetkey.json("keys", "list", "--all"))):
