@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fleetkey.config import ProfileSettings, TopicSettings
     from fleetkey.registry import ApplicationScope, Device, DevicePolicy
 
-__all__ = ["PRESETS", "TopicTemplates"]
+__all__ = ["PRESETS", "TopicTemplates", "is_safe_in_topics"]
 
 PRESETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "default": (("devices/{device_id}/#",), ("devices/{device_id}/#",)),
@@ -80,6 +80,12 @@ class TopicTemplates:
         """Whether any pattern asks for a tag."""
         return any("{tag:" in template for template in (*self.publish, *self.subscribe))
 
+    @property
+    def tag_names(self) -> frozenset[str]:
+        """The tags that the patterns ask for."""
+        found = (match[1] for template in (*self.publish, *self.subscribe) for match in PLACEHOLDER.finditer(template))
+        return frozenset(name.removeprefix("tag:") for name in found if name.startswith("tag:"))
+
     def for_device(self, *, device_id: str, serial: str, tags: Mapping[str, str]) -> TopicScope:
         """Return a device's own scope.
 
@@ -120,6 +126,11 @@ class TopicTemplates:
         return TopicScope(publish=(*patterns, *scope.publish), subscribe=(*patterns, *scope.subscribe))
 
 
+def is_safe_in_topics(value: str) -> bool:
+    """Whether a value may be put into a topic: not empty, and no character in it means something there."""
+    return bool(value) and FORBIDDEN.isdisjoint(value) and not any(character.isspace() for character in value)
+
+
 def _check(template: str) -> None:
     for level in template.split("/"):
         if ("{" in level or "}" in level) and not PLACEHOLDER.fullmatch(level):
@@ -142,7 +153,7 @@ def _fill(template: str, device_id: str, serial: str, tags: Mapping[str, str]) -
             found = serial
         else:
             found = tags.get(name.removeprefix("tag:"), "")
-        if not found or not FORBIDDEN.isdisjoint(found) or any(character.isspace() for character in found):
+        if not is_safe_in_topics(found):
             raise UnsafeValueError(name)
         return found
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from fleetkey.management.pages import BulkResult
     from fleetkey.management.selection import DeviceSelection
+    from fleetkey.management.topics import TopicTags
     from fleetkey.registry import Device, Store
 
 __all__ = ["DeviceService"]
@@ -34,9 +35,10 @@ class DeviceService:
     be one, `ConflictError` for a device in another state, and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, grace_seconds: int) -> None:
+    def __init__(self, store: Store, *, topic_tags: TopicTags, grace_seconds: int) -> None:
         self._store = store
-        self._bulk = BulkChanges(store, self.page, check_tags=self._check_tags, grace_seconds=grace_seconds)
+        self._topic_tags = topic_tags
+        self._bulk = BulkChanges(store, self.page, check_tags=topic_tags.check, grace_seconds=grace_seconds)
 
     def get(self, device_id: str) -> Device:
         """Return one device."""
@@ -155,8 +157,13 @@ class DeviceService:
         self._store.delete_device(device_id, actor=actor)
 
     def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
-        """Set tags; None takes one away."""
+        """Set tags; None takes one away.
+
+        Raises:
+            ConflictError: the device's topics could not be built with them.
+        """
         check_label_changes(tags, "tag", field="tags")
+        self._topic_tags.check(self._store.get_device(device_id), tags)
         return self._store.tag_device(device_id, tags, actor=actor)
 
     def describe(
@@ -174,9 +181,6 @@ class DeviceService:
             raise InvalidRequestError("name", str(error)) from None
         check_label_changes(attributes or {}, "attribute", field="attributes")
         return self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor)
-
-    def _check_tags(self, device: Device, tags: Mapping[str, str | None]) -> None:
-        """Refuse tags that a device can't have."""
 
     def _decide(self, device_id: str, state: DeviceState, expected: frozenset[DeviceState], actor: str) -> Device:
         """Change a state that was looked at; someone else's decision in between must not be undone by it."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.config import Settings, TopicSettings
 from fleetkey.management import (
     BulkAction,
     BulkChange,
@@ -15,6 +16,7 @@ from fleetkey.management import (
     DeviceSelection,
     InvalidRequestError,
     Management,
+    build_management,
     bulk,
     devices,
 )
@@ -281,6 +283,30 @@ def test_selection_refused(management: Management, selection: DeviceSelection) -
     """A selection that says nothing, too much, or two things is refused: never is everything meant."""
     with pytest.raises(InvalidRequestError):
         management.devices.change_many(BulkAction.APPROVE, selection, actor="test")
+
+
+@pytest.mark.parametrize("has_own_topics", [False, True])
+def test_tags_of_topics(store: SqliteStore, *, has_own_topics: bool) -> None:
+    """A tag that a device's topics have can't be taken away, nor get what can't be in a topic; others may."""
+    topics = ("site/{tag:site}/{device_id}/#",)
+    settings = Settings.model_construct(topics=TopicSettings(publish=() if has_own_topics else topics))
+    service = build_management(settings, store).devices
+    policy = DevicePolicy(subscribe=topics if has_own_topics else ())
+    _, device_id = issue(store, tags={"line": "3"}, policy=policy)
+    _, other = issue(store, "S2", policy=DevicePolicy(publish=("a/{tag:line}",)))
+    assert service.tag(device_id, {"site": None, "line": "a/b"}, actor="test").tags == {"line": "a/b"}
+    assert service.tag(device_id, {"site": "north"}, actor="test").tags["site"] == "north"
+    journal = JournalReader(store)
+    wrong: list[dict[str, str | None]] = [{"site": None}, {"site": "a/b"}, {"x": "y", "site": "a b"}, {"site": "#"}]
+    for tags in wrong:
+        with pytest.raises(ConflictError, match="tag:site"):
+            service.tag(device_id, tags, actor="test")
+        for selection in (DeviceSelection(device_ids=[device_id]), DeviceSelection(serial_pattern="S1")):
+            with pytest.raises(ConflictError, match=device_id):
+                service.change_many(BulkChange(action=BulkAction.TAG, set_tags=tags), selection, actor="test")
+    assert journal.read() == ([], [])
+    with pytest.raises(ConflictError, match="tag:line"):
+        service.tag(other, {"line": "+"}, actor="test")
 
 
 def test_labels_refused(management: Management, store: SqliteStore) -> None:

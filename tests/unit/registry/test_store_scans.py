@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, DeviceService
+from fleetkey.config import Settings
+from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, build_management
 from fleetkey.management.bulk import BULK_CHUNK
 from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceState, Presence
 from tests.unit.registry.store_rig import StoreFactory, issue
@@ -105,7 +106,7 @@ def test_pages_by_presence(
         "serial": (ids[5:6], DeviceFilter(online=online, serial=mixed[ids[5]])),
     }[conditions]
     expected = [device_id for device_id in chosen if (device_id in ids[:connected]) is online]
-    service = DeviceService(store, grace_seconds=60)
+    service = build_management(Settings.model_construct(), store).devices
     assert [device.device_id for device in service.iterate(wanted)] == expected
     assert all(device.presence.is_online is online for device in service.page(wanted).items)
 
@@ -116,7 +117,10 @@ def test_change_many_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     assert BULK_CHUNK > 2
     for number in range(5):
         issue(store, f"S-{number}", tags={"site": "north"})
-    service, selection = DeviceService(store, grace_seconds=60), DeviceSelection(tags={"site": "north"})
+    service, selection = (
+        build_management(Settings.model_construct(), store).devices,
+        DeviceSelection(tags={"site": "north"}),
+    )
     counts, cursor = [], None
     while True:
         result = service.change_many(BulkAction.DISABLE, selection, actor="test", cursor=cursor, max_pages=1)

@@ -1,0 +1,47 @@
+"""Which tags a device's topics depend on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.access import TopicTemplates, is_safe_in_topics
+from fleetkey.management.errors import ConflictError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fleetkey.config import Settings
+    from fleetkey.registry import Device
+
+__all__ = ["TopicTags"]
+
+
+class TopicTags:
+    """Keeps tags from being changed so that a device's topics can't be built any more, which would keep it out."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._templates: TopicTemplates | None = None
+
+    def check(self, device: Device, changes: Mapping[str, str | None]) -> None:
+        """Refuse a value that can't be in a topic, or no value, for a tag that is in the device's topics.
+
+        Raises:
+            ConflictError: says which tag, and why.
+            TemplateError: a topic pattern in the settings can't be used.
+        """
+        if self._templates is None:
+            self._templates = TopicTemplates.from_settings(self._settings.topics, self._settings.profiles)
+        needed = self._templates.of_policy(device.policy).tag_names
+        for name, value in changes.items():
+            if name not in needed:
+                continue
+            if value is None and name in device.tags:
+                msg = f"device {device.device_id} needs the tag {name!r}: its topics have {{tag:{name}}}"
+                raise ConflictError(msg)
+            if value is not None and not is_safe_in_topics(value):
+                msg = (
+                    f"device {device.device_id} can't have {name}={value!r}: its topics have {{tag:{name}}}, "
+                    "and + # / $ and white space can't be in a topic's level"
+                )
+                raise ConflictError(msg)
