@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportFormat", "export_audit"]
 
-FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
-"""With which a spreadsheet takes a cell for a formula: a serial is whatever somebody sent."""
+FORMULA = re.compile(r"(^|[;\t\r\n|])(?=[=+\-@\t\r＝＋－＠])")  # noqa: RUF001 - some spreadsheets take the wide ones too
+"""Where a spreadsheet takes a cell for a formula, also one that splits at other characters than commas."""
 
 
 class ExportFormat(StrEnum):
@@ -79,8 +80,9 @@ def _csv_line(cells: list[Any]) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(FORMULA_BEGINS):
-        return f"'{value}"
+    if isinstance(value, str):
+        # A serial is whatever somebody sent. JSON lines have it as it is.
+        return FORMULA.sub(r"\1'", value)
     return "" if value is None else value
 
 

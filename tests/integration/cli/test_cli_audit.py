@@ -77,7 +77,7 @@ def _fill(fleetkey: CommandLine) -> list[dict[str, object]]:
                     actor="device",
                     action="register",
                     outcome="refused" if refused else "ok",
-                    serial='=SUM("x",1)' if refused else f"SN-{number}",
+                    serial='=SUM("x",1);=2' if refused else f"SN-{number}",
                     address="192.0.2.1",
                 )
             )
@@ -123,7 +123,7 @@ def test_audit_export_csv(fleetkey: CommandLine) -> None:
     }
     with file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert {row["serial"] for row in rows} == {'\'=SUM("x",1)'}
+    assert {row["serial"] for row in rows} == {"'=SUM(\"x\",1);'=2"}
     assert rows[0]["seq"] == "1"
     assert rows[0]["key"] == ""
 
