@@ -69,4 +69,6 @@ def _text(value: object, separator: str = ", ") -> str:
         return separator.join(said) or "-"
     if isinstance(value, list | tuple):
         return " ".join(_text(inner) for inner in value) or "-"
-    return str(value)
+    text = str(value)
+    # Whatever it is and wherever it came from: it moves nobody's cursor.
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
