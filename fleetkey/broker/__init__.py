@@ -1,6 +1,6 @@
 """The bundled broker: amqtt, with every promise about who may do what kept."""
 
-from fleetkey.broker.configuration import ListenerName, broker_config
+from fleetkey.broker.configuration import ListenerError, ListenerName, broker_config
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.fleetkey_broker import FleetkeyBroker
 from fleetkey.broker.limits import Limits
@@ -11,6 +11,7 @@ __all__ = [
     "Counters",
     "FleetkeyBroker",
     "Limits",
+    "ListenerError",
     "ListenerName",
     "PresenceRecorder",
     "broker_config",

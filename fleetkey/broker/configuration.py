@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Authenticator
     from fleetkey.config import MqttSettings
 
-__all__ = ["ListenerName", "broker_config"]
+__all__ = ["ListenerError", "ListenerName", "broker_config"]
 
 PLUGIN = "fleetkey.auth_plugin.FleetkeyAuthPlugin"
 
@@ -24,6 +24,20 @@ class ListenerName(StrEnum):
     TCP = "tcp"
     TLS = "tls"
     WEBSOCKET = "ws"
+
+
+class ListenerError(Exception):
+    """A listener that can't be bound.
+
+    Attributes:
+        listener: which one.
+        error: why.
+    """
+
+    def __init__(self, listener: ListenerName, error: OSError) -> None:
+        super().__init__(f"the listener {listener}: {error}")
+        self.listener = listener
+        self.error = error
 
 
 def broker_config(settings: MqttSettings, authenticator: Authenticator) -> BrokerConfig:

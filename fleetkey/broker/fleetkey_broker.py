@@ -13,6 +13,7 @@ from amqtt.errors import BrokerError
 
 from fleetkey.auth_plugin import FleetkeyAuthPlugin
 from fleetkey.broker.admission import Admission
+from fleetkey.broker.configuration import ListenerError, ListenerName
 from fleetkey.broker.connection import Connection
 from fleetkey.broker.events import Events
 from fleetkey.broker.hub import LINGER_SECONDS, Hub
@@ -113,7 +114,7 @@ class FleetkeyBroker(Broker):
         """Load what was stored and open the listeners.
 
         Raises:
-            BrokerError: a listener can't be bound, or the store can't be read.
+            BrokerError: the store can't be read, or a listener can't be bound; then its cause is a `ListenerError`.
         """
         try:
             self._hub.start()
@@ -123,13 +124,25 @@ class FleetkeyBroker(Broker):
             raise BrokerError(msg) from error
         if self._hub.presence is not None:
             await self._hub.presence.start()
-        await super().start()
+        try:
+            await super().start()
+        except BrokerError:
+            # amqtt shuts down only what has started as a whole; the listeners before the one that failed are open.
+            self._hub.stop()
+            await self._hub.admission.close()
+            for server in self._servers.values():
+                await server.close_instance()
+            await self._close_stores()
+            raise
 
     async def shutdown(self) -> None:
         """Close every connection, commit what is noted, and stop."""
         self._hub.stop()
         await self._hub.admission.close()
         await super().shutdown()
+        await self._close_stores()
+
+    async def _close_stores(self) -> None:
         if self._hub.presence is not None:
             await self._hub.presence.close()
         await self._hub.store.close()
@@ -204,10 +217,13 @@ class FleetkeyBroker(Broker):
             context = self._create_ssl_context(listener) if listener.ssl else None
             if context is not None:
                 self.tls_contexts.append(context)
-            if listener.type == ListenerType.WS:
-                instance: Any = await serve_websockets(self._hub, name, host, port, context)
-            else:
-                instance = await self._listen(name, host, port, context)
+            try:
+                if listener.type == ListenerType.WS:
+                    instance: Any = await serve_websockets(self._hub, name, host, port, context)
+                else:
+                    instance = await self._listen(name, host, port, context)
+            except OSError as error:
+                raise ListenerError(ListenerName(name), error) from error
             self._servers[name] = Server(name, instance)
 
     async def _listen(self, name: str, host: str | None, port: int, context: ssl.SSLContext | None) -> asyncio.Server:

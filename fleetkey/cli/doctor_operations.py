@@ -15,7 +15,7 @@ import httpx
 
 from fleetkey.access import SharedSecretError
 from fleetkey.cli.findings import Finding, Verdict
-from fleetkey.operations import CertificateError, certificate_end
+from fleetkey.operations import CertificateError, certificate_end, load_pair
 from fleetkey.registry import AuditFilter
 from fleetkey.webhooks import HookSecrets
 
@@ -45,11 +45,11 @@ def certificates(check: str, certificate: Path | None, key: Path | None) -> Iter
     if certificate is None or key is None:
         return
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+        load_pair(certificate, key)
         ends = certificate_end(certificate)
-    except (OSError, CertificateError) as error:
+    except CertificateError as error:
         advice = "tls_cert is the chain and tls_key its key without a password, both PEM and readable by this user."
-        yield Finding(check, Verdict.FAILED, f"{certificate}, {key}: {error}", advice)
+        yield Finding(check, Verdict.FAILED, str(error), advice)
         return
     now = datetime.now(UTC)
     renew = (
@@ -152,7 +152,9 @@ def _reached(check: str, url: str, ca_file: Path | None, advice: str) -> Finding
     try:
         with socket.create_connection((host, port), timeout=REACH_SECONDS) as connection:
             if parts.scheme == "https":
-                context = httpx.create_ssl_context(verify=str(ca_file) if ca_file else True, trust_env=False)
+                context = (
+                    ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
+                )
                 context.wrap_socket(connection, server_hostname=host).close()
     except OSError as error:
         return Finding(check, Verdict.WARNING, f"{host}:{port} can't be reached: {error}", advice)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import sqlite3
 from typing import TYPE_CHECKING
 
 import structlog
 from amqtt.errors import BrokerError
 
 from fleetkey.access import build_authenticator, build_hash_pool
-from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, PresenceRecorder, broker_config
+from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName, PresenceRecorder, broker_config
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
 from fleetkey.config import parse_address
@@ -38,7 +37,7 @@ from fleetkey.webhooks import Webhooks
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fleetkey.config import Settings
+    from fleetkey.config import MqttSettings, Settings
     from fleetkey.registry import Change
 
 __all__ = ["Runtime"]
@@ -116,7 +115,7 @@ class Runtime:
         try:
             self._http = HttpServer(settings.http)
         except OSError as error:
-            raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http")) from None
+            raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
         try:
             self._broker = FleetkeyBroker(
@@ -133,13 +132,8 @@ class Runtime:
             await self._broker.start()
             await self._forget_the_gone(self._broker)
         except BrokerError as error:
-            if isinstance(error.__cause__, sqlite3.Error):
-                self._broker = None
-                raise CommandError(str(error)) from None
-            cause = error.__cause__ if isinstance(error.__cause__, OSError) else None
-            binds = ", ".join(b for b in (settings.mqtt.bind, settings.mqtt.tls_bind, settings.mqtt.ws_bind) if b)
             self._broker = None
-            raise CommandError(_cannot_listen("MQTT", binds, cause or OSError(str(error)), "--mqtt")) from None
+            raise CommandError(_broker_failed(settings.mqtt, error)) from None
         except OSError as error:
             self._broker = None
             msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
@@ -295,11 +289,23 @@ def _at_port(bind: str, port: int) -> str:
     return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
 
 
-def _cannot_listen(what: str, bind: str, error: OSError, flag: str) -> str:
+def _broker_failed(mqtt: MqttSettings, error: BrokerError) -> str:
+    failed = error.__cause__
+    if not isinstance(failed, ListenerError):
+        return str(error)
+    what, bind, way = {
+        ListenerName.TCP: ("MQTT", mqtt.bind, "--mqtt HOST:PORT"),
+        ListenerName.TLS: ("MQTT over TLS", mqtt.tls_bind, "the setting mqtt.tls_bind"),
+        ListenerName.WEBSOCKET: ("MQTT over WebSocket", mqtt.ws_bind, "the setting mqtt.ws_bind"),
+    }[failed.listener]
+    return _cannot_listen(what, bind, failed.error, way)
+
+
+def _cannot_listen(what: str, bind: str, error: OSError, way: str) -> str:
     if error.errno == errno.EADDRINUSE:
         reason, advice = "the address is in use", "stop what uses it or choose another with"
     elif error.errno == errno.EACCES:
         reason, advice = "no permission for that port", "choose one above 1023 with"
     else:
         reason, advice = error.strerror or str(error), "choose another address with"
-    return f"can't serve {what} on {bind}: {reason}; {advice} {flag} HOST:PORT"
+    return f"can't serve {what} on {bind}: {reason}; {advice} {way}"

@@ -13,6 +13,7 @@ from fleetkey.device.credentials import Credentials
 from fleetkey.device.errors import (
     NOT_AUTHORISED,
     BrokerRefused,
+    BrokerUnreachable,
     ConnectionLost,
     CredentialsFileError,
     DeviceError,
@@ -186,11 +187,18 @@ def advice(error: DeviceError) -> str:
             hint = "approve it with 'fleetkey devices approve'"
         case RegistrationRefused(status=status) if 400 <= status < 429:  # noqa: PLR2004 - HTTP's own numbers
             hint = "check the serial, the proof and the server's registration settings ('fleetkey audit' tells why)"
+        case RegistrationUnreachable(reason=reason) | BrokerUnreachable(reason=reason) if _is_untrusted(reason):
+            hint = "if its authority is your own, name that with --ca"
         case RegistrationUnreachable():
             hint = "check --url and that the server runs"
         case _:
             pass
     return f"{error}; {hint}" if hint else str(error)
+
+
+def _is_untrusted(reason: str) -> bool:
+    """Whether nobody trusted vouches for a certificate, in OpenSSL's words; others are for other hosts, or ended."""
+    return any(words in reason for words in ("self-signed", "self signed", "unable to get local issuer"))
 
 
 def _is_final(error: DeviceError) -> bool:

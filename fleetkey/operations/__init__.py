@@ -5,6 +5,7 @@ from fleetkey.operations.certificates import (
     CertificateError,
     ServedCertificate,
     certificate_end,
+    load_pair,
     watch_certificates,
 )
 from fleetkey.operations.errors import BackupError, ServedElsewhereError
@@ -21,6 +22,7 @@ __all__ = [
     "ServedCertificate",
     "ServedElsewhereError",
     "certificate_end",
+    "load_pair",
     "make_backup",
     "make_self_signed",
     "restore_backup",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -14,14 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["CertificateError", "ServedCertificate", "certificate_end", "watch_certificates"]
+__all__ = ["CertificateError", "ServedCertificate", "certificate_end", "load_pair", "watch_certificates"]
 
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 2.0
 """Between two looks at the files; a change is taken at the second look that finds them the same."""
 MAX_CERTIFICATE_BYTES = 1024 * 1024
-"""Bytes of a certificate file that are looked through for when it ends."""
+"""Bytes of a certificate file that are looked through for when it ends, and of a key file for a key."""
+PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
 WARN_SECONDS = 86_400.0
 """Between two looks at when certificates end."""
@@ -98,14 +100,7 @@ class ServedCertificate:
             handshake.context = self._newest
 
     def _load(self) -> tuple[ssl.SSLContext, datetime]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        try:
-            # Without a password at hand OpenSSL would ask for one on the terminal.
-            context.load_cert_chain(self._certificate, self._key, password=lambda: b"")
-        except (OSError, ValueError) as error:
-            msg = f"{self._certificate}, {self._key}: {error}"
-            raise CertificateError(msg) from None
-        return context, certificate_end(self._certificate)
+        return load_pair(self._certificate, self._key), certificate_end(self._certificate)
 
     def _look(self) -> Look:
         found: list[int] = []
@@ -133,19 +128,54 @@ async def watch_certificates(certificates: Iterable[ServedCertificate]) -> None:
             await certificate.check()
 
 
+def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return a server's context with a certificate and its key.
+
+    Raises:
+        CertificateError: they can't be used; says which of them and why, where OpenSSL says as little as `PEM lib`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # Without a password at hand OpenSSL would ask for one on the terminal.
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (OSError, ValueError) as error:
+        certificate_end(certificate)
+        _see_key(key)
+        reason = getattr(error, "reason", None)
+        why = "they don't fit together" if reason == "KEY_VALUES_MISMATCH" else str(error)
+        msg = f"{certificate}, {key}: {why}"
+        raise CertificateError(msg) from None
+    return context
+
+
+def _see_key(path: Path) -> None:
+    content = _read(path)
+    if not PRIVATE_KEY.search(content):
+        msg = f"{path} holds no private key in PEM"
+        raise CertificateError(msg)
+    if b"ENCRYPTED" in content:
+        msg = f"{path} holds a key with a password; a server that starts by itself needs one without"
+        raise CertificateError(msg)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_CERTIFICATE_BYTES)
+    except OSError as error:
+        msg = f"{path} can't be read: {error.strerror}"
+        raise CertificateError(msg) from None
+
+
 def certificate_end(path: Path) -> datetime:
     """Return when the first certificate of a PEM file ends.
 
     Raises:
         CertificateError: it can't be read or holds no certificate.
     """
+    content = _read(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_CERTIFICATE_BYTES)
         return x509.load_pem_x509_certificates(content)[0].not_valid_after_utc.astimezone(UTC)
-    except OSError as error:
-        msg = f"{path} can't be read: {error.strerror}"
-        raise CertificateError(msg) from None
     except ValueError:
         msg = f"{path} holds no certificate in PEM"
         raise CertificateError(msg) from None

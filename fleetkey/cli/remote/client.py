@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -15,7 +17,6 @@ from fleetkey.config import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 __all__ = ["RemoteClient", "read_token"]
 
@@ -25,6 +26,9 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Of one answer; more is an error."""
 TIMEOUT_SECONDS = 60.0
 """Without anything from the server, or until it takes more of a body."""
+AUTHORITIES_VARIABLE = "SSL_CERT_FILE"
+UNTRUSTED = frozenset({18, 19, 20, 21})
+"""OpenSSL's numbers for a chain that ends at nobody who is trusted (X509_V_ERR_…: x509_vfy.h)."""
 PLACE = re.compile(r"At `[^`]*`: ")
 
 T = TypeVar("T")
@@ -57,11 +61,17 @@ class RemoteClient:
         self._where = f"{parsed.scheme}://{parsed.netloc.decode()}"
         # trust_env: no proxy that the environment names may see the token. SSL_CERT_FILE is the exception, for a
         # server whose authority is one's own.
-        authorities = os.environ.get("SSL_CERT_FILE") if parsed.scheme == "https" else None
+        authorities = os.environ.get(AUTHORITIES_VARIABLE) if parsed.scheme == "https" else None
+        try:
+            context = _trust(authorities)
+        except OSError as error:
+            why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
+            msg = f"{authorities}, which {AUTHORITIES_VARIABLE} names, can't be used: {why}"
+            raise CommandError(msg) from None
         self._client = httpx.Client(
             base_url=parsed.copy_with(path=parsed.path.rstrip("/") + "/api/v1/"),
             headers={"Authorization": f"Bearer {token.reveal()}"},
-            verify=httpx.create_ssl_context(verify=authorities or True, trust_env=False),
+            verify=context,
             trust_env=False,
             follow_redirects=False,
             timeout=TIMEOUT_SECONDS,
@@ -109,7 +119,8 @@ class RemoteClient:
                 answer = self._read(response)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            msg = f"can't ask {self._where}: {reason}"
+            hint = f"; if its authority is your own, name its certificate in {AUTHORITIES_VARIABLE}"
+            msg = f"can't ask {self._where}: {reason}{hint if _is_untrusted(error) else ''}"
             raise CommandError(msg) from None
         if not response.is_success:
             raise CommandError(self._refusal(response.status_code, answer))
@@ -167,3 +178,19 @@ def read_token(file: Path | None) -> Secret:
         msg = f"{where} holds no token"
         raise CommandError(msg)
     return Secret(text)
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    """Whether nobody trusted vouches for the certificate; one for another host, say, is wrong in another way."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_code in UNTRUSTED
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _trust(authorities: str | None) -> ssl.SSLContext:
+    if not authorities:
+        return httpx.create_ssl_context(trust_env=False)
+    place = Path(authorities)
+    return ssl.create_default_context(capath=place) if place.is_dir() else ssl.create_default_context(cafile=place)

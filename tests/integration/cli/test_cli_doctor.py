@@ -56,8 +56,9 @@ def test_all_well(fleetkey: CommandLine) -> None:
     assert "FAILED" not in said
 
 
-def test_port_in_use(fleetkey: CommandLine, taken: int) -> None:
+def test_port_in_use(fleetkey: CommandLine, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that something else has is a warning, as no server could start there."""
+    monkeypatch.setattr("fleetkey.cli.doctor_ports.HEALTH_SECONDS", 0.1)
     verdicts = _examine(fleetkey, f"[http]\nbind = '127.0.0.1:{taken}'\n[mqtt]\nbind = '127.0.0.1:0'\n")
     assert (verdicts["http port"], verdicts["mqtt port"]) == ("warning", "ok")
 
@@ -209,6 +210,33 @@ def test_certificate_end(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch,
     assert verdicts["mqtt TLS"] == verdict
     (fleetkey.folder / "key.pem").chmod(0o604)
     assert _examine(fleetkey, settings, status=int(verdict == "failed"))["permissions"] == "warning"
+
+
+JUNK = b"not a certificate"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        pytest.param("cert.pem", JUNK, "cert.pem holds no certificate in PEM", id="junk_certificate"),
+        pytest.param("key.pem", JUNK, "key.pem holds no private key in PEM", id="junk_key"),
+        pytest.param("key.pem", None, "key.pem can't be read: No such file", id="no_key"),
+        pytest.param("cert.pem", None, "cert.pem can't be read: No such file", id="no_certificate"),
+        pytest.param("key.pem", make_self_signed(["localhost"], days=1)[1], "don't fit together", id="another_key"),
+        pytest.param("key.pem", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "key with a password", id="encrypted"),
+    ],
+)
+def test_certificate_unusable(fleetkey: CommandLine, file: str, content: bytes | None, reason: str) -> None:
+    """Which of the two files can't be used is said, and why, in words."""
+    write_pair(fleetkey.folder, *make_self_signed(["localhost"], days=60), overwrite=True)
+    if content is None:
+        (fleetkey.folder / file).unlink()
+    else:
+        (fleetkey.folder / file).write_bytes(content)
+    (fleetkey.folder / "fleetkey.toml").write_text(FREE + "tls_cert = 'cert.pem'\ntls_key = 'key.pem'\n")
+    findings = fleetkey("doctor", "--data-dir", fleetkey.data_dir, "--json", status=1).json
+    (said,) = [finding["detail"] for finding in findings if finding["check"] == "mqtt TLS"]
+    assert reason in said
 
 
 def test_webhook_reachable(fleetkey: CommandLine, taken: int) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.operations import make_self_signed, write_pair
 from tests.support.command_line import clean_environment, cli
 
 if TYPE_CHECKING:
@@ -139,3 +144,45 @@ def test_output_that_nobody_reads(fleetkey: CommandLine) -> None:
     subprocess.run(["/bin/sh", "-c", command], cwd=fleetkey.folder, env=environment, timeout=60, check=True)
     assert (fleetkey.folder / "first.txt").read_text() == "SN-000000\n"
     assert (fleetkey.folder / "errors.txt").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "hint"),
+    [
+        pytest.param("127.0.0.1", None, "SSL_CERT_FILE", id="own_authority"),
+        pytest.param("127.0.0.1", "cert.pem", None, id="another_host"),
+        pytest.param("127.0.0.1", "junk.pem", "junk.pem, which SSL_CERT_FILE names", id="junk_authority"),
+        pytest.param("127.0.0.1", "none.pem", "none.pem, which SSL_CERT_FILE names", id="no_authority"),
+    ],
+)
+def test_url_not_trusted(
+    fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch, host: str, trusted: str | None, hint: str | None
+) -> None:
+    """A server that nobody vouches for is one sentence that says how to name an authority, unless that is no help."""
+    certificate, key = write_pair(fleetkey.folder, *make_self_signed(["localhost"], days=1), overwrite=False)
+    (fleetkey.folder / "junk.pem").write_text("junk")
+    monkeypatch.setenv("FLEETKEY_TOKEN", "f" * 64)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    if trusted is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server((host, 0)) as listening:
+        server = threading.Thread(target=_shake_hands, args=(listening, context))
+        server.start()
+        said = fleetkey("devices", "list", "--url", f"https://{host}:{listening.getsockname()[1]}", status=1).error
+        listening.shutdown(socket.SHUT_RDWR)
+        server.join()
+    assert said.startswith("fleetkey: ")
+    if hint is not None:
+        assert hint in said
+    else:
+        assert "certificate verify failed" in said
+        assert "SSL_CERT_FILE" not in said
+
+
+def _shake_hands(listening: socket.socket, context: ssl.SSLContext) -> None:
+    with suppress(OSError):
+        connection, _ = listening.accept()
+        with connection, context.wrap_socket(connection, server_side=True):
+            pass

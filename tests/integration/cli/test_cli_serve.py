@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.errors import CommandError
+from fleetkey.config import load_settings
+from fleetkey.operations import make_self_signed, write_pair
 from tests.support.command_line import cli
 from tests.support.server import ServerProcess
 
@@ -40,6 +44,25 @@ def test_serve_port_in_use(tmp_path: Path, taken: str, flag: str, *, as_json: bo
     assert f"{flag} HOST:PORT" in said
 
 
+@pytest.mark.parametrize("setting", ["tls_bind", "ws_bind"])
+def test_serve_another_listener_in_use(tmp_path: Path, taken: str, setting: str) -> None:
+    """The address and the setting of the listener that failed are named, and no other."""
+    pair = write_pair(tmp_path, *make_self_signed(["localhost"], days=1), overwrite=False)
+    file = tmp_path / "fleetkey.toml"
+    tls = f"tls_cert = '{pair[0]}'\ntls_key = '{pair[1]}'\n"
+    file.write_text(f"[http]\nbind = '{ANY}'\n[mqtt]\nbind = '{ANY}'\n{setting} = '{taken}'\n{tls}")
+    with (
+        pytest.raises(CommandError) as caught,
+        BackgroundServer(load_settings(file, {"data_dir": tmp_path / "data"})),
+    ):
+        pass
+    said = str(caught.value)
+    assert f"on {taken}: the address is in use" in said
+    assert f"mqtt.{setting}" in said
+    assert ANY not in said
+    assert "--mqtt" not in said
+
+
 @pytest.mark.parametrize("as_json", [False, True], ids=["for_people", "for_scripts"])
 def test_serve_bad_certificate(tmp_path: Path, *, as_json: bool) -> None:
     """A certificate that can't be read is one sentence with the settings' names."""
@@ -50,7 +73,7 @@ def test_serve_bad_certificate(tmp_path: Path, *, as_json: bool) -> None:
     assert "tls_cert" in ended.error
 
 
-def test_serve_ready_line(tmp_path: Path) -> None:
+def test_serve_ready_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With `--json`, the first line on standard output has every address, the process id and the data folder."""
     with ServerProcess(tmp_path) as server:
         line = json.loads((tmp_path / "out-1.txt").read_text())
@@ -60,19 +83,18 @@ def test_serve_ready_line(tmp_path: Path) -> None:
         assert server.mqtt_port != 0
         assert server.database.stat().st_mode & 0o777 == 0o600
         assert server.data_dir.stat().st_mode & 0o777 == 0o700
+        monkeypatch.setattr("fleetkey.operations.serve_lock.TAKE_SECONDS", 0.0)
         _assert_is_alone(server)
 
 
 def _assert_is_alone(server: ServerProcess) -> None:
     """A second server on the same registry is refused whatever its data folder is, and says which process has it."""
-    elsewhere = {"FLEETKEY_STORE__URL": f"sqlite:///{server.database}"}
-    other = server.folder / "other"
-    for data_dir, environment in ((server.data_dir, {}), (other, elsewhere)):
-        words = ("serve", "--http", ANY, "--mqtt", ANY)
-        ended = cli(*words, data_dir=data_dir, folder=server.folder, environment=environment)
-        assert (ended.status, ended.out) == (1, "")
+    for data_dir, url in ((server.data_dir, ""), (server.folder / "other", f"sqlite:///{server.database}")):
+        flags = {"data_dir": data_dir, "store.url": url, "http.bind": ANY, "mqtt.bind": ANY}
+        with pytest.raises(CommandError) as caught, BackgroundServer(load_settings(flags=flags)):
+            pass
         holder = f"another process (pid {server.process.pid})"
-        assert f"{server.database} is served by {holder}; stop it first" in ended.error
+        assert str(caught.value) == f"{server.database} is served by {holder}; stop it first"
 
 
 @pytest.mark.parametrize("as_json", [False, True], ids=["for_people", "for_scripts"])

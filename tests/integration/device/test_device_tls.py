@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.device import Backoff, BrokerUnreachable, Credentials, Device, RegistrationUnreachable
+from fleetkey.device.commands import advice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +71,10 @@ def test_untrusted_registration(registration: device_rig.RegistrationServer, tmp
     """A server whose authority isn't trusted gets no serial."""
     with make(registration, tmp_path, None) as device:
         assert device_rig.eventually(lambda: isinstance(device.last_error, RegistrationUnreachable))
-        assert "certificate verify failed" in str(device.last_error)
+        assert isinstance(device.last_error, RegistrationUnreachable)
+        said = advice(device.last_error)
+        assert "certificate verify failed" in said
+        assert "--ca" in said
     assert registration.requests == []
 
 
@@ -83,7 +87,10 @@ def test_wrong_host(registration: device_rig.RegistrationServer, certificate: Pa
     Credentials.parse(json.dumps(registration.issue("SN-0001"))).save(path)
     with make(registration, tmp_path, certificate) as device:
         assert device_rig.eventually(lambda: isinstance(device.last_error, BrokerUnreachable))
-        assert "certificate verify failed" in str(device.last_error)
+        assert isinstance(device.last_error, BrokerUnreachable)
+        said = advice(device.last_error)
+        assert "certificate verify failed" in said
+        assert "--ca" not in said
     path.unlink()
     with make(registration, tmp_path, certificate) as device:
         assert device_rig.eventually(lambda: isinstance(device.last_error, RegistrationUnreachable))
