@@ -13,6 +13,7 @@ from fleetkey.access import build_authenticator, build_hash_pool
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName, PresenceRecorder, broker_config
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
+from fleetkey.cli.sweep import Sweep
 from fleetkey.config import parse_address
 from fleetkey.management import build_management
 from fleetkey.operations import (
@@ -25,9 +26,7 @@ from fleetkey.operations import (
 from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
 from fleetkey.registry import (
     ChangeFollower,
-    NotFoundError,
     StoreError,
-    is_device_id,
     make_private_folder,
     open_store,
     store_path,
@@ -74,8 +73,6 @@ class Runtime:
         self._loop = asyncio.get_running_loop()
         self._broker: FleetkeyBroker | None = None
         self._http: HttpServer | None = None
-        self._sweep: asyncio.Task[None] | None = None
-        self._authenticator.on_reset(self._sweep_soon)
         self._is_stopping = False
         self._housekeepers: list[asyncio.Task[None]] = []
         self._certificates = {
@@ -130,7 +127,9 @@ class Runtime:
                 ),
             )
             await self._broker.start()
-            await self._forget_the_gone(self._broker)
+            sweep = Sweep(self.store, self._broker.owners, self._broker.forget_owner)
+            self._authenticator.on_reset(sweep.ask)
+            await sweep.look()
         except BrokerError as error:
             self._broker = None
             raise CommandError(_broker_failed(settings.mqtt, error)) from None
@@ -169,6 +168,7 @@ class Runtime:
         self._attach_certificates()
         self._housekeepers = [
             asyncio.create_task(self._keep_house(), name="fleetkey-housekeeping"),
+            asyncio.create_task(sweep.run(), name="fleetkey-sweep"),
             asyncio.create_task(watch_certificates(self._certificates.values()), name="fleetkey-certificates"),
         ]
 
@@ -178,8 +178,6 @@ class Runtime:
         for task in self._housekeepers:
             task.cancel()
         await asyncio.gather(*self._housekeepers, return_exceptions=True)
-        if self._sweep is not None:
-            await asyncio.gather(self._sweep, return_exceptions=True)
         if self._http is not None:
             await self._http.stop()
         await self._registrar.close()
@@ -244,30 +242,6 @@ class Runtime:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
             self._loop.call_soon_threadsafe(self.webhooks.wake)
-
-    def _sweep_soon(self) -> None:
-        """Look for what ended unnoticed, unless that is under way."""
-        if self._broker is not None and (self._sweep is None or self._sweep.done()):
-            self._sweep = asyncio.create_task(self._forget_the_gone(self._broker), name="fleetkey-sweep")
-
-    async def _forget_the_gone(self, broker: FleetkeyBroker) -> None:
-        """Leave nothing of devices that were deleted, and keys that were retired, while nobody told the broker."""
-        owners = broker.owners()
-
-        def gone() -> list[str]:
-            return [owner for owner in owners if not self._exists(owner)]
-
-        for owner in await asyncio.to_thread(gone):
-            broker.forget_owner(owner)
-
-    def _exists(self, owner: str) -> bool:
-        try:
-            if is_device_id(owner):
-                self.store.get_device(owner)
-                return True
-            return self.store.get_key(owner).retired_at is None
-        except NotFoundError:
-            return False
 
     async def _keep_house(self) -> None:
         """Retire keys whose time is over, which disconnects whoever uses them, and drop old audit entries."""

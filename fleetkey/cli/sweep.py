@@ -1,0 +1,73 @@
+"""Leaving nothing in the broker of owners that ended while nobody told it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.registry import NotFoundError, StoreError, is_device_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fleetkey.registry import Store
+
+__all__ = ["Sweep"]
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS = 1.0
+"""Before the next try, when the registry could not be read."""
+
+
+class Sweep:
+    """Looks, when it is asked to, which owners of the broker's sessions and messages are gone, until it could look.
+
+    Args:
+        store: the registry.
+        owners: ids of devices and application keys of which the broker has something.
+        forget: drops all of an owner's.
+    """
+
+    def __init__(self, store: Store, owners: Callable[[], Iterable[str]], forget: Callable[[str], None]) -> None:
+        self._store = store
+        self._owners = owners
+        self._forget = forget
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        """Ask for one more look; what ended while one is under way is found by the next."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look whenever it is asked for, until it is cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            try:
+                await self.look()
+            except StoreError as error:
+                log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+                self._asked.set()
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def look(self) -> None:
+        """Drop what is of devices that were deleted, and keys that were retired. Raises `StoreError`."""
+        owners = list(self._owners())
+
+        def gone() -> list[str]:
+            return [owner for owner in owners if not self._exists(owner)]
+
+        for owner in await asyncio.to_thread(gone):
+            self._forget(owner)
+
+    def _exists(self, owner: str) -> bool:
+        try:
+            if is_device_id(owner):
+                self._store.get_device(owner)
+                return True
+            return self._store.get_key(owner).retired_at is None
+        except NotFoundError:
+            return False

@@ -1,0 +1,65 @@
+"""What ended while nobody told the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from fleetkey.cli import sweep
+from fleetkey.cli.sweep import Sweep
+from fleetkey.registry import SqliteStore
+from tests.unit.access.access_rig import until
+from tests.unit.registry.store_rig import issue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+async def test_asked_again_while_it_looks(tmp_path: Path) -> None:
+    """What ends while a look is under way is found by the next, which nobody has to wait for."""
+    store = SqliteStore(tmp_path / "fleetkey.db")
+    first, second = (issue(store, serial)[1] for serial in ("S1", "S2"))
+    owners, forgotten = [first, second], list[str]()
+    looking = Sweep(store, lambda: owners, forgotten.append)
+    task = asyncio.create_task(looking.run())
+    try:
+        store.delete_device(first, actor="test")
+        looking.ask()
+        await until(lambda: forgotten == [first], 10)
+        owners.remove(first)
+        looking.ask()
+        await asyncio.sleep(0)
+        store.delete_device(second, actor="test")
+        looking.ask()
+        await until(lambda: second in forgotten, 10)
+    finally:
+        task.cancel()
+        store.close()
+
+
+async def test_registry_unreadable_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry that can't be read is looked into again, until it can."""
+    monkeypatch.setattr(sweep, "RETRY_SECONDS", 0.05)
+    path = tmp_path / "fleetkey.db"
+    store = SqliteStore(path)
+    device_id = issue(store, "S1")[1]
+    store.delete_device(device_id, actor="test")
+    forgotten = list[str]()
+    looking = Sweep(store, lambda: [device_id], forgotten.append)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("ALTER TABLE devices RENAME TO elsewhere")
+        looking.ask()
+        task = asyncio.create_task(looking.run())
+        try:
+            await asyncio.sleep(0.2)
+            assert forgotten == []
+            assert not task.done()
+            other.execute("ALTER TABLE elsewhere RENAME TO devices")
+            await until(lambda: forgotten == [device_id], 10)
+        finally:
+            task.cancel()
+            store.close()
