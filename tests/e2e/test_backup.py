@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import signal
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import tempfile
 from contextlib import closing
@@ -21,7 +24,7 @@ from fleetkey.operations import BackupError, FleetFiles, backup, make_backup, re
 from fleetkey.operations import archive as archives
 from fleetkey.registry import KeyStatus, SqliteStore
 from tests.e2e.test_kill9 import Load
-from tests.support.command_line import cli
+from tests.support.command_line import clean_environment, cli
 from tests.support.fleet import Credentials, Fleet
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.waiting import eventually
@@ -278,3 +281,40 @@ def test_restore_cut_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         _restore(data, made)
     assert _serials(data) == ["SN-other"]
+
+
+@pytest.mark.parametrize("at_page", [1, 40, 10**9])
+def test_restore_killed(tmp_path: Path, at_page: int) -> None:
+    """A restore that is killed while it writes leaves the fleet that was there, or the one of the backup, whole."""
+    old, new, archive = tmp_path / "old", tmp_path / "new", tmp_path / "new.tar"
+    for data, name in ((old, "old"), (new, "new")):
+        data.mkdir()
+        with closing(SqliteStore(data / "fleetkey.db")) as store:
+            store.add_serials((f"SN-{name}-{number}" for number in range(3_000)), actor="test")
+    make_backup(_files(new), archive)
+    code = f"""
+import os, signal, sqlite3
+from pathlib import Path
+from fleetkey.broker import check_broker_database
+from fleetkey.operations import FleetFiles, backup, restore_backup
+def write(target, source):
+    pages = 0
+    def count(status, remaining, total):
+        nonlocal pages
+        pages += 1
+        if pages == {at_page}:
+            os.kill(os.getpid(), signal.SIGKILL)
+    with sqlite3.connect(source) as connection:
+        connection.backup(target, pages=1, progress=count)
+    os.kill(os.getpid(), signal.SIGKILL)
+backup.write_over = write
+restore_backup(FleetFiles(registry=Path({str(old / "fleetkey.db")!r}), broker=Path({str(old / "broker.db")!r})),
+    Path({str(archive)!r}), check_broker=check_broker_database, overwrite=True, actor="test")
+"""
+    ended = subprocess.run([sys.executable, "-c", code], env=clean_environment(), timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    found = _serials(old)
+    assert len(found) == 3_000
+    assert {serial.split("-")[1] for serial in found} == ({"new"} if at_page == 10**9 else {"old"})
+    _restore(old, archive)
+    assert _serials(old) == _serials(new)
