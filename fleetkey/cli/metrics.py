@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fleetkey.access import Authenticator, HashPool
     from fleetkey.broker import FleetkeyBroker
     from fleetkey.registration import Registrar
+    from fleetkey.registry import ChangeFollower
+    from fleetkey.webhooks import Webhooks
 
 __all__ = ["Metrics"]
 
@@ -26,12 +28,20 @@ class Metrics:
     """Renders everything that is counted, in the text format of Prometheus."""
 
     def __init__(
-        self, *, registrar: Registrar, authenticator: Authenticator, pool: HashPool, broker: FleetkeyBroker
+        self,
+        *,
+        registrar: Registrar,
+        authenticator: Authenticator,
+        pool: HashPool,
+        broker: FleetkeyBroker,
+        webhooks: Webhooks,
+        follower: ChangeFollower,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._registry.register(_Fleet(registrar, authenticator, pool, broker))
+        self._registry.register(_Hooks(webhooks, follower))
 
     def render(self) -> bytes:
         """Return all metrics as of now."""
@@ -77,6 +87,37 @@ class _Fleet(Collector):
         yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
         yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
         yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
+
+
+class _Hooks(Collector):
+    def __init__(self, webhooks: Webhooks, follower: ChangeFollower) -> None:
+        self._webhooks = webhooks
+        self._follower = follower
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric, with a sample for each webhook."""
+        states, newest = self._webhooks.states(), self._follower.position
+        delivered = {state.name: state.delivered for state in states}
+        yield _by("fleetkey_webhook_events_delivered", "Events that were taken.", "webhook", delivered)
+        given_up = {state.name: state.given_up for state in states}
+        yield _by("fleetkey_webhook_events_given_up", "Events that were tried for too long.", "webhook", given_up)
+        missed = {state.name: state.missed for state in states}
+        yield _by(
+            "fleetkey_webhook_changes_missed", "Changes that were dropped before they came to it.", "webhook", missed
+        )
+        backlog = _gauges("fleetkey_webhook_backlog_changes", "Changes that it has still to look at.")
+        failing = _gauges("fleetkey_webhook_failing", "1 while the last request failed.")
+        delivered_at = _gauges("fleetkey_webhook_last_delivered_timestamp_seconds", "When an event was taken last.")
+        for state in states:
+            backlog.add_metric([state.name], max(0, newest - state.position))
+            failing.add_metric([state.name], int(bool(state.last_error)))
+            if state.delivered_at is not None:
+                delivered_at.add_metric([state.name], state.delivered_at / 1000)
+        yield from (backlog, failing, delivered_at)
+
+
+def _gauges(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, text, labels=["webhook"])
 
 
 def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:

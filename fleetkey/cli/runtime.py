@@ -138,7 +138,12 @@ class Runtime:
             msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
             raise CommandError(msg) from None
         metrics = Metrics(
-            registrar=self._registrar, authenticator=self._authenticator, pool=self._pool, broker=self._broker
+            registrar=self._registrar,
+            authenticator=self._authenticator,
+            pool=self._pool,
+            broker=self._broker,
+            webhooks=self.webhooks,
+            follower=self._follower,
         )
         # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
         await self.webhooks.start()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from litestar import MediaType, Request, Response, get
 
+from fleetkey.registration.openapi import METRICS_RESPONSES
 from fleetkey.registration.problems import problem
 
 if TYPE_CHECKING:
@@ -24,8 +25,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def metrics_handler(render: Callable[[], bytes], access: MetricsAccess) -> HTTPRouteHandler:
     """Return the handler; with `loopback`, only a client on this machine is, and no proxy's."""
 
-    @get("/metrics", media_type=MediaType.TEXT, include_in_schema=False, sync_to_thread=False)
+    @get("/metrics", media_type=MediaType.TEXT, responses=METRICS_RESPONSES, sync_to_thread=False)
     def metrics(request: Request[Any, Any, Any]) -> Response[Any]:
+        """Say what is counted, for Prometheus."""
         if access != "open" and not _is_local(request):
             return problem(403, "Metrics are for this machine; see the setting http.metrics.")
         return Response(render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})

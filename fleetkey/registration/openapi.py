@@ -17,7 +17,14 @@ from litestar.openapi.spec import (
 
 from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
-__all__ = ["HEALTH_RESPONSES", "LIVE_RESPONSES", "READY_RESPONSES", "REGISTER_RESPONSES", "RegisterOperation"]
+__all__ = [
+    "HEALTH_RESPONSES",
+    "LIVE_RESPONSES",
+    "METRICS_RESPONSES",
+    "READY_RESPONSES",
+    "REGISTER_RESPONSES",
+    "RegisterOperation",
+]
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -93,6 +100,10 @@ LIVE_RESPONSES = {200: ResponseSpec(data_container=HealthAnswer, description="Ru
 READY_RESPONSES = {
     200: ResponseSpec(data_container=HealthAnswer, description="Devices can come", generate_examples=False),
     503: _problem("Something is lacking that devices need; the detail names it"),
+}
+METRICS_RESPONSES = {
+    200: ResponseSpec(data_container=str, description="Metrics", media_type="text/plain", generate_examples=False),
+    403: _problem("Metrics are for this machine, by the settings"),
 }
 
 

@@ -40,6 +40,11 @@ class ChangeFollower:
         self._forget = store.on_committed(self._wake.set)
         self._thread = threading.Thread(target=self._run, name="fleetkey-changes", daemon=True)
 
+    @property
+    def position(self) -> int:
+        """The newest change that was handed on; the feed ends there, or did a moment ago."""
+        return self._position
+
     def start(self) -> None:
         """Begin to follow, from the position at which the follower was made."""
         self._thread.start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.attack import Wire, running
 from tests.support.raw_mqtt import connect, publish
+from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
 from tests.unit.docs.docs_pages import DOCS, rows
 
@@ -21,9 +24,19 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def receiver() -> Iterator[Receiver]:
+    """Run somebody who is told by a webhook."""
+    with Receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Fleet]:
     """Run a server."""
-    with running(tmp_path_factory.mktemp("server"), max_subscriptions_per_device=1) as fleet:
+    hooks = {"backend": {"url": receiver.url, "secrets": ["0123456789abcdef" * 2]}}
+    environment = {"FLEETKEY_WEBHOOKS": json.dumps(hooks)}
+    folder = tmp_path_factory.mktemp("server")
+    with running(folder, environment=environment, max_subscriptions_per_device=1) as fleet:
         yield fleet
 
 
@@ -70,6 +83,24 @@ def test_what_is_counted(fleet: Fleet) -> None:
     with Wire(fleet) as wire:
         wire.enter(device)
         assert _metrics(fleet)["fleetkey_mqtt_sessions", ""] == before["fleetkey_mqtt_sessions", ""] + 1
+
+
+def test_webhooks(fleet: Fleet, receiver: Receiver) -> None:
+    """How far each webhook is can be seen, and whether it fails."""
+
+    def now(name: str) -> float:
+        return _metrics(fleet).get((f"fleetkey_webhook_{name}", "backend"), -1)
+
+    before = len(receiver.taken)
+    receiver.behaviour.statuses = [500]
+    fleet.device()
+    assert eventually(lambda: now("failing") == 1)
+    assert now("backlog_changes") > 0
+    assert eventually(lambda: now("backlog_changes") == 0)
+    assert len(receiver.taken) > before
+    assert now("events_delivered_total") == len(receiver.taken)
+    assert (now("failing"), now("events_given_up_total"), now("changes_missed_total")) == (0, 0, 0)
+    assert abs(now("last_delivered_timestamp_seconds") - time.time()) < 60
 
 
 def test_names_in_the_reference(fleet: Fleet) -> None:

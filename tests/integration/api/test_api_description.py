@@ -123,3 +123,13 @@ def test_described_answers(api: Api, operations: list[Operation]) -> None:
         response = case.call(headers={"Authorization": f"Bearer {api.tokens[Role.ADMIN]}"})
         assert response.status_code < 300, (method, path, response.text)
         case.validate_response(response, checks=CHECKS)
+
+
+def test_described_metrics(api: Api) -> None:
+    """What Prometheus gets is described as well, for this machine and for others."""
+    described = schemathesis.openapi.from_url(f"{api.server.url}/schema/openapi.json")
+    case = described["/metrics"]["GET"].Case()
+    for headers, status in ({}, 200), ({"X-Forwarded-For": "192.0.2.1"}, 403):
+        response = case.call(headers=headers)
+        assert response.status_code == status
+        case.validate_response(response, checks=CHECKS)

@@ -40,6 +40,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
             endpoint=endpoint,
             store=store,
             pool=pool,
+            render_metrics=lambda: b"",
             api=build_api(
                 settings=settings,
                 management=build_management(settings, store),
