@@ -53,6 +53,24 @@ def test_self_signed(fleetkey: CommandLine) -> None:
         _handshake(folder / "cert.pem", folder / "key.pem", "other.example.com")
 
 
+@pytest.mark.parametrize(
+    ("host", "bind", "advertise_host"),
+    [
+        pytest.param("fleet.example.com", "0.0.0.0:8883", "fleet.example.com", id="name"),
+        pytest.param("2001:db8::7", "[::]:8883", "2001:db8::7", id="ipv6"),
+        pytest.param("*.example.com", "0.0.0.0:8883", "", id="many_names"),
+        pytest.param("127.0.0.7", "127.0.0.1:8883", "", id="loopback"),
+    ],
+)
+def test_self_signed_reachable(fleetkey: CommandLine, host: str, bind: str, advertise_host: str) -> None:
+    """What is printed listens where devices that use the host can come, and tells them to use it."""
+    file = fleetkey.folder / "printed.toml"
+    file.write_text(fleetkey.text("tls", "self-signed", "--host", "localhost", "--host", host))
+    settings = load_settings(file)
+    assert (settings.mqtt.tls_bind, settings.mqtt.advertise_host) == (bind, advertise_host)
+    assert settings.http.address.is_loopback == bind.startswith("127.")
+
+
 def test_self_signed_again(fleetkey: CommandLine) -> None:
     """What is there is kept, unless it may be overwritten."""
     first = fleetkey.json("tls", "self-signed", "--days", "2")

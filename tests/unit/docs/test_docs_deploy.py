@@ -45,6 +45,9 @@ def test_unit_paths_in_the_guide() -> None:
     guide, service = (DOCS / "how-to/production.md").read_text(), _unit()["Service"]
     for word in (f"/var/lib/{service['StateDirectory']}", f"/etc/{service['ConfigurationDirectory']}", "/opt/fleetkey"):
         assert word in guide
+    # sudo looks for commands in few places, and the installation is in none of them.
+    for command in re.findall(r"^\$ .*\bsudo -u \S+ (\S+)", guide, re.MULTILINE):
+        assert command == service["ExecStart"].split()[0]
     assert re.search(rf"useradd .* {service['User']}$", guide, re.MULTILINE)
 
 
