@@ -361,6 +361,10 @@ class AuditLog(Protocol):
         """Return the newest `limit` entries that match, oldest first."""
         ...
 
+    def deleted_serial(self, device_id: str) -> str | None:
+        """Return the serial of a device that was deleted; None if the audit doesn't have it, or not any more."""
+        ...
+
     def audit_bounds(self) -> tuple[int, int]:
         """Return the positions of the oldest kept and the newest entry; (0, 0) when there is none."""
         ...

@@ -82,15 +82,17 @@ class EventReader:
             name = REVOKED if reason == "revoked" else RETIRED
         if name not in self._events or name is None:
             return None
+        device = self._device(change.device_id)
         fields: dict[str, Any] = {
             # A registry that came back from a backup counts on from there, so the position alone may come twice.
             "id": f"{change.seq}-{change.at}",
             "event": name,
             "at": _when(change.at),
             "device_id": change.device_id,
+            "serial": device["serial"] if device is not None else self._serial_of_gone(change.device_id),
             "key": change.key,
             "reason": reason,
-            "device": self._device(change.device_id),
+            "device": device,
         }
         return Event(event_id=fields["id"], name=name, at=change.at, body=_encode(fields))
 
@@ -101,6 +103,9 @@ class EventReader:
             return _device_fields(self._store.get_device(device_id))
         except NotFoundError:
             return None
+
+    def _serial_of_gone(self, device_id: str | None) -> str | None:
+        return None if device_id is None else self._store.deleted_serial(device_id)
 
 
 def trial_event(now: float) -> Event:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +26,8 @@ __all__ = ["Failed", "HookSender", "Sent"]
 
 MAX_HOOK_ANSWER_BYTES = 16 * 1024
 """What is read of an answer, so that the connection can be used again; a longer one costs the connection."""
+MAX_REASON_CHARACTERS = 200
+"""Of why a receiver can't be reached; it is logged and kept with the webhook's position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """It isn't known to be taken. `reason` is `too_slow`, `unreachable:KIND` or `status:CODE`."""
+    """It isn't known to be taken. `reason` is `too_slow`, `unreachable:WHY` or `status:CODE`."""
 
     reason: str
 
@@ -89,7 +94,7 @@ class HookSender:
         except TimeoutError:
             return Failed(reason="too_slow")
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            return Failed(reason=f"unreachable:{type(error).__name__}")
+            return Failed(reason=f"unreachable:{_why(error)}")
         return (
             Sent(status=response.status_code)
             if response.is_success
@@ -99,3 +104,26 @@ class HookSender:
     async def close(self) -> None:
         """Close the connection."""
         await self._client.aclose()
+
+
+def _why(error: BaseException) -> str:
+    """Say what is behind an error, in the system's or OpenSSL's words alone.
+
+    The library's own may have the URL in them, and that what only the receiver should see.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case ssl.SSLCertVerificationError():
+                return f"certificate: {cause.verify_message}"[:MAX_REASON_CHARACTERS]
+            case ssl.SSLError():
+                return f"TLS: {cause.reason}"[:MAX_REASON_CHARACTERS]
+            case socket.gaierror():
+                return f"name: {cause.strerror}"[:MAX_REASON_CHARACTERS]
+            case OSError(errno=number) if number:
+                return os.strerror(number)
+            case BaseExceptionGroup():
+                cause = cause.exceptions[0]
+            case _:
+                cause = cause.__cause__ or cause.__context__
+    return type(error).__name__

@@ -104,6 +104,8 @@ def test_webhook_events_and_signatures(tmp_path: Path) -> None:
             assert eventually(lambda: _names(receiver) == expected), (_names(receiver), server.log.read_text())
             assert [request.status for request in receiver.requests[:2]] == [500, 204]
             assert receiver.requests[0].body == receiver.requests[1].body
+            assert [event["serial"] for event in receiver.taken] == [serial] * len(expected)
+            assert receiver.taken[-1]["device"] is None
             assert receiver.taken[3]["key"] == device.key
             assert receiver.taken[3]["reason"] == "revoked"
             for request in receiver.requests:

@@ -76,6 +76,16 @@ class SqliteAudit(SqliteBase):
         conditions, parameters = _conditions(wanted or AuditFilter())
         return self._read_audit(f"WHERE 1{conditions} ORDER BY seq DESC LIMIT ?", [*parameters, limit])[::-1]
 
+    def deleted_serial(self, device_id: str) -> str | None:
+        """Return the serial of a device that was deleted; None if the audit doesn't have it, or not any more."""
+        with self._reading() as connection:
+            row = connection.execute(
+                # The action literally: only so SQLite sees that the index is for this.
+                "SELECT serial FROM audit WHERE action = 'device_deleted' AND device_id = ? ORDER BY seq DESC LIMIT 1",
+                (device_id,),
+            ).fetchone()
+        return row[0] if row else None
+
     def audit_bounds(self) -> tuple[int, int]:
         """Return the positions of the oldest kept and the newest entry; (0, 0) when there is none."""
         with self._reading() as connection:

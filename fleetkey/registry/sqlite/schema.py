@@ -193,3 +193,9 @@ def _presence(db: Database) -> None:
         "CREATE INDEX presence_online ON presence (device_id) WHERE is_online",
     ):
         db.conn.execute(statement)
+
+
+@migrations(name="0007_deleted_devices")
+def _deleted_devices(db: Database) -> None:
+    # What a webhook is told of a device that is gone is found however long the audit is.
+    db.conn.execute("CREATE INDEX audit_deleted_devices ON audit (device_id) WHERE action = 'device_deleted'")

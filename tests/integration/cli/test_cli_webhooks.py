@@ -63,5 +63,5 @@ def test_webhooks_test(fleetkey: CommandLine) -> None:
         assert [event["event"] for event in receiver.taken] == ["webhook.test"]
         receiver.behaviour.always = 302
         assert "status:302" in fleetkey.error("webhooks", "test", "backend")
-    assert "unreachable" in fleetkey.error("webhooks", "test", "backend")
+    assert "unreachable:Connection refused" in fleetkey.error("webhooks", "test", "backend")
     assert "there is: backend" in fleetkey.error("webhooks", "test", "other")

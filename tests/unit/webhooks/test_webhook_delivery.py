@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
+import ssl
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx
 import msgspec
 import pytest
 from structlog.testing import capture_logs
@@ -16,6 +20,7 @@ from fleetkey.registry import ApplicationScope, DeviceState, SqliteStore, Store,
 from fleetkey.webhooks import Event, EventReader, Failed, HookSecrets, HookWorker, Sent
 from fleetkey.webhooks.delivery import MAX_DELAY_SECONDS, MIN_ATTEMPTS
 from fleetkey.webhooks.events import MAX_EVENT_BYTES
+from fleetkey.webhooks.sender import _why
 from tests.unit.registry.store_rig import SECRET_HASH, issue, new_request
 
 if TYPE_CHECKING:
@@ -258,3 +263,31 @@ def test_secrets_unusable(tmp_path: Path, content: str) -> None:
     with pytest.raises(SharedSecretError, match=r"webhooks\.backend\.secret_file") as caught:
         HookSecrets.from_settings("backend", settings)
     assert "a" * 31 not in str(caught.value)
+
+
+def _chain(*errors: BaseException) -> BaseException:
+    for outer, inner in itertools.pairwise(errors):
+        outer.__cause__ = inner
+    return errors[0]
+
+
+def _untrusted() -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_message = "self-signed certificate"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("behind", "reason"),
+    [
+        pytest.param([ConnectionRefusedError(111, "to somewhere")], "Connection refused", id="refused"),
+        pytest.param([OSError("all failed"), ConnectionRefusedError(111, "x")], "Connection refused", id="deeper"),
+        pytest.param([ExceptionGroup("all", [OSError(113, "x")])], "No route to host", id="several_addresses"),
+        pytest.param([socket.gaierror(-2, "Name or service not known")], "name: Name or service not known", id="name"),
+        pytest.param([_untrusted()], "certificate: self-signed certificate", id="certificate"),
+        pytest.param([], "ConnectError", id="nothing"),
+    ],
+)
+def test_why_unreachable(behind: list[BaseException], reason: str) -> None:
+    """What is behind an error is said in the system's words; the library's own, which may have the URL, never are."""
+    assert _why(_chain(httpx.ConnectError("https://fleet.example.com/?token=geheim"), *behind)) == reason
