@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fleetkey.operations.errors import ServedElsewhereError
@@ -61,8 +62,10 @@ class ServeLock:
                 who = f"another process (pid {holder})" if holder else "another process"
                 msg = f"{database} is served by {who}; stop it first"
                 raise ServedElsewhereError(msg)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with suppress(OSError):
+                # The lock is what counts: a full disk is no reason to serve nobody.
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
             msg = f"can't lock {path}: {error.strerror}; the server needs it, to be the only one on {database}"
             raise ServedElsewhereError(msg) from None
