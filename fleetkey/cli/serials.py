@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -23,8 +24,8 @@ from fleetkey.cli.options import (
     opened_management,
 )
 from fleetkey.cli.output import print_json, print_list
+from fleetkey.cli.remote import RefusedError
 from fleetkey.management import SerialFileError, SerialFormat, serial_fields
-from fleetkey.registry import ConflictingSerialError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="The allow-list: which serials may register.", no_args_is_help=True)
 
+NOTHING_IMPORTED = "nothing was imported"
 COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
 
 
@@ -85,12 +87,15 @@ def import_file(
         try:
             with _progress(file, stream) as on_progress:
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
-        except SerialFileError as error:
-            msg = f"{file}, {error}"
+        except (SerialFileError, RefusedError) as error:
+            said = str(error)
+            if isinstance(error, RefusedError) and not said.endswith(NOTHING_IMPORTED):
+                said = f"{said}; {NOTHING_IMPORTED}"
+            msg = f"{file}{', ' if said.startswith('line ') else ': '}{said}"
             raise CommandError(msg) from None
-        except ConflictingSerialError as error:
-            msg = f"{file}: {error} (counted without header and empty lines); nothing was imported"
-            raise CommandError(msg) from None
+    if not added.added + added.known:
+        note = f"there is no serial in {file}"
+        print(json.dumps({"note": note}) if as_json else f"fleetkey: {note}", file=sys.stderr)
     _print_added(added, as_json=as_json)
 
 

@@ -20,6 +20,8 @@ MAX_LINE_BYTES = 16 * 1024
 MAX_SHOWN_ERRORS = 10
 """Wrong lines that are named; then reading ends."""
 MAX_COLUMNS = 200
+SEPARATORS = (",", ";", "\t")
+"""Between the columns of what is called CSV; the first is the one that is read."""
 TAG, ATTRIBUTE = "tag:", "attribute:"
 PLAIN_COLUMNS = frozenset({"serial", "name", "profile"})
 
@@ -40,8 +42,8 @@ class _LineError(Exception):
 
 def read_serials(
     stream: BinaryIO, serial_format: SerialFormat, *, profiles: Collection[str] = ()
-) -> Iterator[ListedSerial | str]:
-    """Yield the entries of a file in UTF-8, in bounded memory.
+) -> Iterator[tuple[int, ListedSerial | str]]:
+    """Yield the entries of a file in UTF-8, each with its line, in bounded memory.
 
     Text: one serial a line; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
     `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
@@ -60,7 +62,7 @@ def read_serials(
     errors: list[tuple[int, str]] = []
     for entry in entries:
         if not isinstance(entry, _LineError):
-            yield entry
+            yield lines.number, entry
             continue
         errors.append((lines.number, entry.reason))
         if len(errors) == MAX_SHOWN_ERRORS or entry.is_fatal:
@@ -91,6 +93,10 @@ def _text(lines: _Lines) -> Iterator[str | _LineError]:
     try:
         for line in lines:
             text = line.rstrip("\r\n")
+            if lines.number == 1 and any("serial" in _cells(text, separator) for separator in SEPARATORS):
+                reason = "this is the header of a CSV file; say --format csv, or name the file .csv (HTTP: text/csv)"
+                yield _LineError(reason, is_fatal=True)
+                return
             if text:
                 try:
                     serial = parse_serial(text)
@@ -126,6 +132,9 @@ def _csv(lines: _Lines, profiles: Collection[str]) -> Iterator[ListedSerial | _L
 
 
 def _check_columns(columns: Sequence[str]) -> None:
+    for separator in SEPARATORS[1:]:
+        if len(columns) == 1 and "serial" in _cells(columns[0], separator):
+            raise _LineError(f"the columns are separated by {separator!r}; separate them by commas", is_fatal=True)
     if "serial" not in columns:
         reason = "the header of a CSV file needs a column serial; a list without a header is read with --format text"
         raise _LineError(reason, is_fatal=True)
@@ -137,6 +146,12 @@ def _check_columns(columns: Sequence[str]) -> None:
             raise _LineError(reason, is_fatal=True)
         if columns.count(column) > 1:
             raise _LineError(f"the column {column[:64]!r} is there twice", is_fatal=True)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the cells of a header if it has several, as far as that can be told; empty if it has one."""
+    cells = [cell.strip(' "') for cell in line.split(separator)]
+    return cells if len(cells) > 1 else []
 
 
 def _label_of(column: str) -> str:

@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
-from fleetkey.management.errors import InvalidRequestError
+from fleetkey.management.errors import InvalidRequestError, SerialFileError
 from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
-from fleetkey.management.serial_files import SerialFormat, read_serials
+from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
 from fleetkey.registry import parse_serial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from fleetkey.access import Secret
     from fleetkey.config import HmacSettings
-    from fleetkey.registry import ListedSerial, SerialsAdded, Store
+    from fleetkey.registry import ListedSerial, SerialConflict, SerialsAdded, Store
 
 __all__ = ["SerialService"]
 
@@ -54,11 +54,28 @@ class SerialService:
         """Add the serials of a file, all of them or none, in bounded memory; `on_progress` is told how many were read.
 
         Raises:
-            SerialFileError: lines that can't be taken.
-            ConflictingSerialError: two lines say different things of one serial.
+            SerialFileError: lines that can't be taken, or that say different things of one serial.
         """
-        entries = read_serials(stream, serial_format, profiles=self._profiles)
-        return self._store.add_serials(entries, actor=actor, on_progress=on_progress)
+        wrong: list[SerialFileError] = []
+
+        def entries() -> Iterator[tuple[int, str | ListedSerial]]:
+            try:
+                yield from read_serials(stream, serial_format, profiles=self._profiles)
+            except SerialFileError as error:
+                # Not yet: what lines say of each other is told together with it. `check` is called before any is added.
+                wrong.append(error)
+
+        def check(conflicts: Sequence[SerialConflict]) -> None:
+            contradictions = [
+                (found.second, f"{found.serial!r} is on line {found.first} already, with other details")
+                for found in conflicts
+            ]
+            if wrong or contradictions:
+                errors = sorted([*(wrong[0].errors if wrong else ()), *contradictions])
+                has_more = len(errors) > MAX_SHOWN_ERRORS or any(error.has_more for error in wrong)
+                raise SerialFileError(errors[:MAX_SHOWN_ERRORS], has_more=has_more)
+
+        return self._store.add_serials(entries(), actor=actor, on_progress=on_progress, check=check)
 
     def _checked(self, entry: str | ListedSerial) -> str | ListedSerial:
         if isinstance(entry, str):

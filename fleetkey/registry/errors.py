@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleetkey.registry.model import SerialConflict
+
 __all__ = [
     "ConflictingSerialError",
     "ForeignFileError",
@@ -77,8 +79,7 @@ class InvalidSerialError(ValueError):
 class ConflictingSerialError(InvalidSerialError):
     """An addition that says two different things of one serial."""
 
-    def __init__(self, first: int, second: int) -> None:
-        super().__init__(f"entries {first} and {second} say different things of one serial")
-        self.first = first
-        """Which of the serials, counted from 1."""
-        self.second = second
+    def __init__(self, conflict: SerialConflict) -> None:
+        serial, first, second = conflict.serial, conflict.first, conflict.second
+        super().__init__(f"entries {first} and {second} say different things of the serial {serial!r}")
+        self.conflict = conflict

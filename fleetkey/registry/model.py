@@ -35,6 +35,7 @@ __all__ = [
     "Presence",
     "Reregistration",
     "Role",
+    "SerialConflict",
     "SerialsAdded",
     "Token",
     "TokenVerifier",
@@ -371,6 +372,15 @@ class KeysEnding:
     """That end after the grace period and would have gone on."""
     ending_sooner: int
     """That end before that by themselves; they keep their end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialConflict:
+    """Two entries of an addition that say different things of one serial, by their numbers."""
+
+    serial: str
+    first: int
+    second: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         Login,
         Presence,
         Role,
+        SerialConflict,
         SerialsAdded,
         Token,
         TokenVerifier,
@@ -50,14 +51,22 @@ class Serials(Protocol):
 
     def add_serials(
         self,
-        serials: Iterable[str | ListedSerial],
+        serials: Iterable[str | ListedSerial | tuple[int, str | ListedSerial]],
         *,
         actor: str,
         on_progress: Callable[[int], None] | None = None,
+        check: Callable[[Sequence[SerialConflict]], None] | None = None,
     ) -> SerialsAdded:
-        """Add serials, all or none, in bounded memory; `on_progress` is told how many were read so far.
+        """Add serials, all or none, in bounded memory.
 
         What an entry says of a serial that is listed already replaces what was said; a bare serial changes nothing.
+
+        Args:
+            serials: the entries; all of them may have numbers that grow, such as lines, otherwise they count from 1.
+            actor: who adds them.
+            on_progress: is told how many were read so far.
+            check: is called once, when all are read and none is added, with the first conflicts if there are any;
+                what it raises goes through, and none is added. Without it, a conflict is an error.
 
         Raises:
             InvalidSerialError: one of them can't be a serial; none was added.

@@ -18,7 +18,7 @@ from fleetkey.config import Address
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["RemoteClient", "read_token"]
+__all__ = ["RefusedError", "RemoteClient", "read_token"]
 
 TOKEN_VARIABLE = "FLEETKEY_TOKEN"  # noqa: S105 - the name of a variable
 MAX_TOKEN_BYTES = 1024
@@ -32,6 +32,14 @@ UNTRUSTED = frozenset({18, 19, 20, 21})
 PLACE = re.compile(r"At `[^`]*`: ")
 
 T = TypeVar("T")
+
+
+class RefusedError(CommandError):
+    """The server refused a request."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RemoteClient:
@@ -109,7 +117,8 @@ class RemoteClient:
             media_type: of what is posted.
 
         Raises:
-            CommandError: it refuses, can't be reached, or answers what this version can't read.
+            RefusedError: it refuses.
+            CommandError: it can't be reached, or answers what this version can't read.
         """
         sent: bytes | Iterator[bytes] | None = content if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": media_type} if sent is not None else {}
@@ -123,7 +132,7 @@ class RemoteClient:
             msg = f"can't ask {self._where}: {reason}{hint if _is_untrusted(error) else ''}"
             raise CommandError(msg) from None
         if not response.is_success:
-            raise CommandError(self._refusal(response.status_code, answer))
+            raise RefusedError(self._refusal(response.status_code, answer), response.status_code)
         if shape is type(None):
             return None
         try:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
-from fleetkey.registry.model import AuditEntry, ListedSerial, SerialsAdded
+from fleetkey.registry.model import AuditEntry, ListedSerial, SerialConflict, SerialsAdded
 from fleetkey.registry.sqlite.journal import SqliteJournal
 from fleetkey.registry.sqlite.reasons import joined
 from fleetkey.registry.sqlite.rows import details_text, listed_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    Entry = str | ListedSerial
 
 __all__ = ["SqliteSerials"]
 
@@ -22,6 +24,8 @@ STAGE_BATCH = 10_000
 MAX_NAMED_SERIALS = 10
 """Serials that the audit entry of an addition names; of more it says how many."""
 PAGE = 1_000
+MAX_SHOWN_CONFLICTS = 10
+"""Serials of which an addition says two things, that are looked for."""
 
 
 class SqliteSerials(SqliteJournal):
@@ -29,10 +33,11 @@ class SqliteSerials(SqliteJournal):
 
     def add_serials(
         self,
-        serials: Iterable[str | ListedSerial],
+        serials: Iterable[Entry | tuple[int, Entry]],
         *,
         actor: str,
         on_progress: Callable[[int], None] | None = None,
+        check: Callable[[Sequence[SerialConflict]], None] | None = None,
     ) -> SerialsAdded:
         """Add serials, all or none, in bounded memory.
 
@@ -44,8 +49,7 @@ class SqliteSerials(SqliteJournal):
             stage = self._connect()
             try:
                 staged, has_details = self._stage(stage.conn, serials, on_progress)
-                if has_details:
-                    _refuse_conflicts(stage.conn)
+                (check or _refuse)(_conflicts(stage.conn) if has_details else [])
                 added = self._commit_stage(stage.conn, staged, actor, has_details=has_details)
             finally:
                 stage.close()
@@ -55,7 +59,7 @@ class SqliteSerials(SqliteJournal):
     def _stage(
         self,
         connection: sqlite3.Connection,
-        serials: Iterable[str | ListedSerial],
+        serials: Iterable[Entry | tuple[int, Entry]],
         on_progress: Callable[[int], None] | None,
     ) -> tuple[int, bool]:
         connection.execute("PRAGMA temp_store=FILE")
@@ -64,8 +68,8 @@ class SqliteSerials(SqliteJournal):
         remaining = iter(serials)
         connection.execute("BEGIN")
         while batch := [_row(entry) for entry in itertools.islice(remaining, STAGE_BATCH)]:
-            connection.executemany("INSERT INTO stage (serial, details) VALUES (?, ?)", batch)
-            has_details = has_details or any(details is not None for _, details in batch)
+            connection.executemany("INSERT INTO stage (entry, serial, details) VALUES (?, ?, ?)", batch)
+            has_details = has_details or any(details is not None for *_, details in batch)
             count += len(batch)
             if on_progress:
                 on_progress(count)
@@ -156,19 +160,32 @@ class SqliteSerials(SqliteJournal):
             return int(connection.execute("SELECT count(*) FROM serials").fetchone()[0])
 
 
-def _row(entry: str | ListedSerial) -> tuple[str, str | None]:
-    if isinstance(entry, str):
-        return parse_serial(entry), None
-    return parse_serial(entry.serial), details_text(entry)
+def _row(entry: Entry | tuple[int, Entry]) -> tuple[int | None, str, str | None]:
+    number, said = entry if isinstance(entry, tuple) else (None, entry)
+    if isinstance(said, str):
+        return number, parse_serial(said), None
+    return number, parse_serial(said.serial), details_text(said)
 
 
-def _refuse_conflicts(connection: sqlite3.Connection) -> None:
-    """Refuse two entries that say different things of one serial: which one is meant can't be known."""
+def _conflicts(connection: sqlite3.Connection) -> list[SerialConflict]:
+    """Return entries that say different things of one serial: which one is meant can't be known."""
     connection.execute("CREATE INDEX temp.stage_by_serial ON stage (serial, details)")
-    row = connection.execute(
-        "SELECT min(entry), max(entry) FROM temp.stage GROUP BY serial"
+    rows = connection.execute(
+        "SELECT serial, min(entry) FROM temp.stage GROUP BY serial"
         " HAVING count(*) > 1 AND (count(DISTINCT details) > 1 OR count(details) NOT IN (0, count(*)))"
-        " ORDER BY min(entry) LIMIT 1"
-    ).fetchone()
-    if row is not None:
-        raise ConflictingSerialError(*row)
+        " ORDER BY min(entry) LIMIT ?",
+        (MAX_SHOWN_CONFLICTS,),
+    ).fetchall()
+    other = (
+        "SELECT min(entry) FROM temp.stage WHERE serial = ?"
+        " AND details IS NOT (SELECT details FROM temp.stage WHERE entry = ?)"
+    )
+    return [
+        SerialConflict(serial=serial, first=first, second=connection.execute(other, (serial, first)).fetchone()[0])
+        for serial, first in rows
+    ]
+
+
+def _refuse(conflicts: Sequence[SerialConflict]) -> None:
+    if conflicts:
+        raise ConflictingSerialError(conflicts[0])

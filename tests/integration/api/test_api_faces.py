@@ -175,6 +175,7 @@ SAME = (
     "tokens list --all",
 )
 WRONG = (
+    "serials import {wrong}",
     "serials add {long}",
     "serials remove nowhere",
     "devices show 000000000000000000000000",
@@ -205,6 +206,8 @@ class Faces:
     ) -> None:
         self.api, self._patch, self._output = api, patch, output
         self.file, losant, token = folder / "serials.txt", folder / "key.json", folder / "admin.token"
+        wrong = folder / "wrong.csv"
+        wrong.write_text(f"serial,name\nSN-{unique},a\n x,\nSN-{unique},b\n")
         self.file.write_text(f"SN-file-{unique}-1\nSN-file-{unique}-2\n")
         losant.write_text(json.dumps(LOSANT))
         token.write_text(api.tokens[Role.ADMIN] + "\n")
@@ -229,6 +232,7 @@ class Faces:
             "file": str(self.file),
             "losant": str(losant),
             "long": "x" * 129,
+            "wrong": str(wrong),
         }
 
     def fill(self, value: Any) -> Any:

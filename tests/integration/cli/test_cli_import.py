@@ -45,12 +45,12 @@ def test_import_csv(fleetkey: CommandLine) -> None:
 def test_import_format(fleetkey: CommandLine) -> None:
     """`--format` says it when the name doesn't."""
     file = fleetkey.folder / "list.CSV"
-    file.write_text("serial,1\nSN-1\n")
+    file.write_text("SN,1\nSN-1\n")
     assert fleetkey.json("serials", "import", file, "--format", "text")["added"] == 2
     other = fleetkey.folder / "list.dat"
     other.write_text("serial\nSN-2\n")
     assert fleetkey.json("serials", "import", other, "--format", "csv")["added"] == 1
-    assert fleetkey.json("serials", "list") == ["SN-1", "SN-2", "serial,1"]
+    assert fleetkey.json("serials", "list") == ["SN,1", "SN-1", "SN-2"]
 
 
 def test_import_wrong_lines(fleetkey: CommandLine) -> None:
@@ -61,8 +61,20 @@ def test_import_wrong_lines(fleetkey: CommandLine) -> None:
     assert "batch.csv, line 3: there is no profile 'pump' in the settings; line 4: " in said
     assert said.endswith("nothing was imported")
     file.write_text("serial,name\nSN-1,a\nSN-1,b\n")
-    assert "entries 1 and 2 say different things" in fleetkey.error("serials", "import", file)
+    assert "line 3: 'SN-1' is on line 2 already, with other details" in fleetkey.error("serials", "import", file)
+    list_of_csv = fleetkey.folder / "batch.txt"
+    list_of_csv.write_text("serial,name\nSN-1,a\n")
+    assert "--format csv" in fleetkey.error("serials", "import", list_of_csv)
     assert fleetkey.json("serials", "list") == []
+
+
+def test_import_empty(fleetkey: CommandLine) -> None:
+    """A file without a serial adds none, and that is said."""
+    for name, content in (("empty.txt", ""), ("blank.txt", "\n\n"), ("header.csv", "serial,name\n")):
+        (fleetkey.folder / name).write_text(content)
+        ended = fleetkey("serials", "import", name, "--data-dir", fleetkey.data_dir)
+        assert ended.err == f"fleetkey: there is no serial in {name}\n"
+        assert ended.out == "added 0, 0 were listed already\n"
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.1])

@@ -20,7 +20,7 @@ CSV, TEXT = SerialFormat.CSV, SerialFormat.TEXT
 
 def _read(content: str | bytes, serial_format: SerialFormat = CSV) -> list[ListedSerial | str]:
     raw = content if isinstance(content, bytes) else content.encode()
-    return list(read_serials(io.BytesIO(raw), serial_format, profiles={"pump"}))
+    return [entry for _, entry in read_serials(io.BytesIO(raw), serial_format, profiles={"pump"})]
 
 
 @pytest.fixture
@@ -61,6 +61,8 @@ def test_text() -> None:
     [
         pytest.param("serial,nme\nSN-1,x", 1, "'nme' is not known", id="unknown_column"),
         pytest.param("SN-1,x\nSN-2,y", 1, "needs a column serial", id="no_header"),
+        pytest.param("serial;name\nSN-1;x", 1, "separated by ';'; separate them by commas", id="semicolons"),
+        pytest.param('name\t"serial"\nx\tSN-1', 1, "separated by '\\t'", id="tabs"),
         pytest.param("serial,tag:\nSN-1,x", 1, "'tag:' is not known", id="tag_without_name"),
         pytest.param("serial,tag:a,tag:a\nSN-1,x,y", 1, "twice", id="column_twice"),
         pytest.param("serial,name\nSN-1", 2, "1 cells; the header has 2", id="too_few_cells"),
@@ -82,6 +84,14 @@ def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
     ((found, said),) = caught.value.errors
     assert found == line
     assert reason in said
+
+
+@pytest.mark.parametrize("header", ["serial,name", '"serial";"name"', "name\tserial", "\ufeffserial, tag:a"])
+def test_text_that_is_csv(header: str) -> None:
+    """A CSV file isn't eaten line by line: its header says what it is."""
+    with pytest.raises(SerialFileError, match="line 1: this is the header of a CSV file; say --format csv"):
+        _read(f"{header}\nSN-1,x\n", TEXT)
+    assert _read("SN-0\nserial,x\n", TEXT) == ["SN-0", "serial,x"]
 
 
 @pytest.mark.parametrize("serial_format", [CSV, TEXT])
@@ -120,9 +130,36 @@ def test_import_says_more_of_a_listed_serial(store: SqliteStore, serials: Serial
 @pytest.mark.parametrize("second", ["A,two", "A,"])
 def test_import_contradicts_itself(store: SqliteStore, serials: SerialService, second: str) -> None:
     """Two rows that say different things of one serial: which one is meant can't be known, so neither is taken."""
-    with pytest.raises(ConflictingSerialError) as caught:
-        serials.import_file(io.BytesIO(f"serial,name\nA,one\nB,x\n{second}\n".encode()), CSV, actor="test")
-    assert (caught.value.first, caught.value.second) == (1, 3)
+    content = f"serial,name\nA,one\n\nA,one\nB,x\n{second}\nA,one\n".encode()
+    with pytest.raises(SerialFileError) as caught:
+        serials.import_file(io.BytesIO(content), CSV, actor="test")
+    assert caught.value.errors == ((6, "'A' is on line 2 already, with other details"),)
+    assert store.count_serials() == 0
+
+
+def test_import_all_that_is_wrong(store: SqliteStore, serials: SerialService) -> None:
+    """Lines that contradict others and lines that can't be taken are named together, in order, up to ten."""
+    content = "serial,name\nA,one\n x,\nA,two\n y,\n"
+    with pytest.raises(SerialFileError, match="line 5: the serial begins or ends with white space; nothing") as caught:
+        serials.import_file(io.BytesIO(content.encode()), CSV, actor="test")
+    assert [line for line, _ in caught.value.errors] == [3, 4, 5]
+    content = "serial,name\n" + "".join(f"S{number},{side}\n" for side in "ab" for number in range(9))
+    with pytest.raises(SerialFileError, match="there are more") as caught:
+        serials.import_file(io.BytesIO((content + " x,\n" * 3).encode()), CSV, actor="test")
+    assert len(caught.value.errors) == 10
+    assert store.count_serials() == 0
+    assert store.last_audit(1) == []
+
+
+def test_add_contradicts_itself(store: SqliteStore, serials: SerialService) -> None:
+    """Entries that don't come from a file are counted from 1."""
+    entries: list[str | ListedSerial] = [
+        "B",
+        ListedSerial(serial="A", name="one"),
+        ListedSerial(serial="A", name="two"),
+    ]
+    with pytest.raises(ConflictingSerialError, match="entries 2 and 3 say different things of the serial 'A'"):
+        serials.add(entries, actor="test")
     assert store.count_serials() == 0
 
 
