@@ -9,7 +9,7 @@ from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError, SerialFileError
 from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
 from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
-from fleetkey.registry import parse_serial
+from fleetkey.registry import InvalidSerialError, parse_serial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["SerialService"]
 
 PAGE = 500
+MAX_SHOWN_CHARACTERS = 40
+"""Of a serial in an error."""
 
 
 class SerialService:
@@ -39,9 +41,10 @@ class SerialService:
         """Let serials register: all of them or none.
 
         Raises:
+            InvalidRequestError: says which of them can't be one, and why.
             ConflictingSerialError: two entries say different things of one serial.
         """
-        return self._store.add_serials(map(self._checked, serials), actor=actor)
+        return self._store.add_serials(map(self._checked, enumerate(serials)), actor=actor)
 
     def import_file(
         self,
@@ -77,18 +80,26 @@ class SerialService:
 
         return self._store.add_serials(entries(), actor=actor, on_progress=on_progress, check=check)
 
-    def _checked(self, entry: str | ListedSerial) -> str | ListedSerial:
-        if isinstance(entry, str):
-            return entry
+    def _checked(self, numbered: tuple[int, str | ListedSerial]) -> str | ListedSerial:
+        number, entry = numbered
+        serial = entry if isinstance(entry, str) else entry.serial
         try:
-            check_name(entry.name)
-            check_labels(entry.tags, "tag")
-            check_labels(entry.attributes, "attribute")
-        except LabelError as error:
-            raise InvalidRequestError("serials", str(error)) from None
-        if entry.profile is not None and entry.profile not in self._profiles:
-            raise InvalidRequestError("serials", f"there is no profile {entry.profile[:64]!r} in the settings")
+            parse_serial(serial)
+            if not isinstance(entry, str):
+                check_name(entry.name)
+                check_labels(entry.tags, "tag")
+                check_labels(entry.attributes, "attribute")
+                self._check_profile(entry.profile)
+        except (InvalidSerialError, LabelError) as error:
+            # Of many, it has to be said which.
+            where = f"serials[{number}]"
+            raise InvalidRequestError(where, f"{where} ({_shortened(serial)}): {error}") from None
         return entry
+
+    def _check_profile(self, profile: str | None) -> None:
+        if profile is not None and profile not in self._profiles:
+            msg = f"there is no profile {profile[:64]!r} in the settings"
+            raise LabelError(msg)
 
     def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[ListedSerial]:
         """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""
@@ -131,3 +142,7 @@ class SerialService:
                 "group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}"
             )
         return chosen, secrets.prove(parse_serial(serial), chosen)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…")

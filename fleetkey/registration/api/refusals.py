@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -23,10 +24,13 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 2
 MAX_DETAIL_CHARACTERS = 2000
+WORD = re.compile(r"[a-z]+[ ',;]")
 
 
 def _invalid(_: Request[Any, Any, Any], error: InvalidRequestError) -> Response[dict[str, Any]]:
-    return problem(400, f"At `{error.field}`: {_cut(error)}.")
+    said = str(error)
+    # A message that begins with the place has to begin so for a command as well.
+    return problem(400, f"{_cut(error)}." if said.startswith(error.field) else f"At `{error.field}`: {_cut(error)}.")
 
 
 def _malformed(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
@@ -60,7 +64,9 @@ def _unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 def _cut(error: Exception) -> str:
     text = str(error)
-    return (text[:1].upper() + text[1:MAX_DETAIL_CHARACTERS]).rstrip(".")
+    # A sentence begins with a capital, a name as it is written.
+    first = text[:1].upper() if WORD.match(text) else text[:1]
+    return (first + text[1:MAX_DETAIL_CHARACTERS]).rstrip(".")
 
 
 REFUSALS: ExceptionHandlersMap = {

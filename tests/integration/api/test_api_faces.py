@@ -177,6 +177,7 @@ SAME = (
 WRONG = (
     "serials import {wrong}",
     "serials add {long}",
+    "serials add SN-ok {long}",
     "serials remove nowhere",
     "devices show 000000000000000000000000",
     "devices reject {active}",

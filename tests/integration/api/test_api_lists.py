@@ -178,6 +178,20 @@ def test_body_that_cant_be(api: Api, content: bytes, headers: dict[str, str], st
     assert api.store.count_serials() == before
 
 
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("bad ", "serials[1] ('bad '): the serial begins or ends with white space."),
+        ("x" * 200, f"serials[1] ('{'x' * 40}…'): the serial has 200 characters; at most 128 are allowed."),
+        ({"serial": "A", "profile": "nope"}, "serials[1] ('A'): there is no profile 'nope' in the settings."),
+        ({"serial": "A", "name": "x" * 129}, "serials[1] ('A'): a name has at most 128 printable characters."),
+    ],
+)
+def test_which_serial(api: Api, entry: Any, said: str) -> None:
+    """Of many serials it is said which one can't be, and why."""
+    assert assert_problem(api.ask("POST", "serials", json={"serials": ["ok", entry]}), 400) == said
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "", "text/html"])
 def test_import_of_something_else(api: Api, content_type: str) -> None:
     """An import says whether it is text or CSV."""

@@ -174,8 +174,9 @@ def test_add_contradicts_itself(store: SqliteStore, serials: SerialService) -> N
 )
 def test_add_is_checked_as_a_file_is(store: SqliteStore, serials: SerialService, entry: ListedSerial) -> None:
     """Entries that don't come from a file are held to the same rules."""
-    with pytest.raises(InvalidRequestError):
+    with pytest.raises(InvalidRequestError, match=r"^serials\[1\] \('A'\): ") as caught:
         serials.add(["B", entry], actor="test")
+    assert caught.value.field == "serials[1]"
     assert store.count_serials() == 0
     assert serials.add([ListedSerial(serial="A", profile="pump", tags={"a": "b"})], actor="test").added == 1
 
