@@ -173,12 +173,10 @@ def check_application_key(request: ApplicationKeyRequest) -> None:
         reason = f"a description has at most {MAX_KEY_DESCRIPTION_CHARACTERS} characters"
         raise InvalidRequestError("description", reason)
     if not (scope.all_devices or scope.device_ids or scope.tags or scope.publish or scope.subscribe):
-        reason = (
-            "say what the key may reach: --all-devices, --device ID, --tag NAME=VALUE, --publish or --subscribe TOPIC"
-        )
+        reason = "say what the key may reach: all devices, some by id or tag, or topics to publish or subscribe to"
         raise InvalidRequestError("scope", reason)
     if scope.all_devices and (scope.device_ids or scope.tags):
-        reason = "--all-devices reaches every device already; leave out --device and --tag"
+        reason = "all devices are every device already; leave out ids and tags"
         raise InvalidRequestError("scope.all_devices", reason)
     if len(scope.device_ids) > MAX_SCOPE_IDS:
         reason = f"a key names at most {MAX_SCOPE_IDS} devices; give them a tag and name that"
@@ -192,7 +190,7 @@ def _check_tags(scope: ApplicationScope) -> None:
         reason = "one tag has two values here, and all tags must match: no device would"
         raise InvalidRequestError("scope.tags", reason)
     if any(not value for _, value in scope.tags):
-        raise InvalidRequestError("scope.tags", "a tag needs a value here; write --tag NAME=VALUE")
+        raise InvalidRequestError("scope.tags", "a tag needs a value here")
     try:
         check_labels(dict(scope.tags), "tag")
     except LabelError as error:

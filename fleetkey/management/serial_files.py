@@ -136,7 +136,7 @@ def _check_columns(columns: Sequence[str]) -> None:
         if len(columns) == 1 and "serial" in _cells(columns[0], separator):
             raise _LineError(f"the columns are separated by {separator!r}; separate them by commas", is_fatal=True)
     if "serial" not in columns:
-        reason = "the header of a CSV file needs a column serial; a list without a header is read with --format text"
+        reason = "the header of a CSV file needs a column serial; a list without a header is text (--format text)"
         raise _LineError(reason, is_fatal=True)
     if len(columns) > MAX_COLUMNS:
         raise _LineError(f"{len(columns)} columns; at most {MAX_COLUMNS} are allowed", is_fatal=True)

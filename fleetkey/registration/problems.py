@@ -40,10 +40,22 @@ def problem(status: int, detail: str, *, retry_after_seconds: float | None = Non
     )
 
 
+def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
+    """Return the error's sentence; the framework's own word for a path or a method that isn't there is none."""
+    if error.detail == HTTPStatus(error.status_code).phrase:
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return "There is nothing at this path."
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            names = {name.lower(): value for name, value in (error.headers or {}).items()}
+            allowed = ", ".join(sorted(names.get("allow", "").split(", ")))
+            return f"This path doesn't take {request.method}" + (f"; it takes {allowed}." if allowed else ".")
+    return error.detail
+
+
 def problem_from_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
     """Give the framework's own refusals the same shape; an unexpected error says nothing about itself."""
     if isinstance(error, HTTPException) and error.status_code != INTERNAL_SERVER_ERROR:
-        answer = problem(error.status_code, error.detail)
+        answer = problem(error.status_code, _detail(request, error))
         for name, value in (error.headers or {}).items():
             answer.headers[name] = value
         return answer

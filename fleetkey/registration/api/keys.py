@@ -11,6 +11,7 @@ from litestar.params import FromPath, QueryParameter
 
 from fleetkey.management import (
     ApplicationKeyRequest,
+    InvalidRequestError,
     KeyFilter,
     key_fields,
     losant_answer,
@@ -99,7 +100,11 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
         content = await parts.raw_body(request)
         document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
-        created = await _create(parts, request, wanted)
+        try:
+            created = await _create(parts, request, wanted)
+        except InvalidRequestError as error:
+            # It has another name in the query.
+            raise InvalidRequestError("source" if error.field == "sources" else error.field, str(error)) from None
         return as_json(losant_answer(document, created), status=201)
 
     @post(

@@ -106,6 +106,38 @@ def test_query_that_cant_be(api: Api, path: str, query: dict[str, Any]) -> None:
     assert next(iter(query)) in detail
 
 
+def test_parameter_by_its_name(api: Api) -> None:
+    """What is wrong with a parameter is said with the name that it has in the URL, and with what it may be."""
+    states = "pending, active, disabled, rejected"
+    for path, detail in (
+        ("devices?state=asleep", f"at `state`: Invalid enum value 'asleep'; it is one of {states}."),
+        ("audit?order=x", "at `order`: Invalid enum value 'x'; it is one of newest, oldest."),
+        ("devices?online=perhaps", "at `online`: Expected `bool`, got `str`."),
+        ("keys?cursor=x", "at `cursor`: this is no cursor of an earlier page of this list."),
+    ):
+        assert assert_problem(api.ask("GET", path), 400) == f"A parameter can't be: {detail}"
+    missing = assert_problem(api.ask("DELETE", "serials"), 400)
+    assert missing == "A parameter can't be: Missing required query parameter 'serial'."
+
+
+def test_key_refused_in_its_own_words(api: Api) -> None:
+    """What is wrong with a key is said in the words of the request, not in those of the command line."""
+    body: dict[str, Any] = {"name": "x", "deviceTags": [{"key": "a", "value": "b"}]}
+    assert assert_problem(api.ask("POST", "keys/losant?source=bad", json=body), 400).startswith("At `source`: 'bad'")
+    body["deviceTags"] = [{"key": "a"}]
+    detail = assert_problem(api.ask("POST", "keys/losant", json=body), 400)
+    assert detail == "deviceTags[0] needs a key and a value, and nothing else."
+    for scope in ({}, {"all_devices": True, "tags": {"a": "b"}}):
+        assert "--" not in assert_problem(api.ask("POST", "keys", json={"name": "x", "scope": scope}), 400)
+
+
+def test_no_such_operation(api: Api) -> None:
+    """A path or a method that isn't there is said to be so."""
+    assert assert_problem(api.ask("GET", "nowhere"), 404) == "There is nothing at this path."
+    detail = assert_problem(api.ask("PUT", "tokens"), 405)
+    assert detail == "This path doesn't take PUT; it takes GET, OPTIONS, POST."
+
+
 def test_presence(api: Api) -> None:
     """A device says whether it is connected, since when and from where; the list asks for it."""
     ids = [api.device(f"SN-presence-{number}", tags={"presence": "yes"})[0] for number in range(3)]
