@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.audit_export import ExportFormat, export_audit
+from fleetkey.cli.errors import UsageError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -108,7 +109,7 @@ def audit(
     if context.invoked_subcommand is not None:
         if url is not None or token_file is not None:
             msg = f"write --url and --token-file behind {context.invoked_subcommand}"
-            raise typer.BadParameter(msg)
+            raise UsageError(msg)
         return
     wanted = AuditFilter(
         actor=actor,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import UsageError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -251,7 +251,7 @@ def delete(
     selection = selected(device_ids, tag, attribute, serial_pattern)
     if not yes and not names_one(selection):
         msg = "this forgets many devices for good: look at them with `fleetkey devices list`, then say --yes"
-        raise typer.BadParameter(msg)
+        raise UsageError(msg)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if not names_one(selection):
             result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
@@ -291,7 +291,7 @@ def tag(
     texts = [word for word in words if "=" in word]
     if not texts:
         msg = f"{words[-1]!r} is not a tag; write NAME=VALUE"
-        raise CommandError(msg)
+        raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
@@ -323,7 +323,7 @@ def describe(
     changes = {key: value or None for key, value in parse_labels(attributes, "attribute").items()}
     if name is None and not changes:
         msg = "say what to set: --name TEXT or NAME=VALUE"
-        raise CommandError(msg)
+        raise UsageError(msg)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())
     _print_device(device, as_json=as_json)

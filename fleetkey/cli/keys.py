@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.credentials_file import application_credentials, new_file
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -149,11 +149,11 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     if from_json is not None:
         if application or all_devices or device or tag or publish or subscribe:
             msg = "--from-json says name and scope; leave out --application, --all-devices, --device, --tag and topics"
-            raise CommandError(msg)
+            raise UsageError(msg)
         document, request = parse_losant_key(_read(from_json), sources=sources, expires_at=expires_at)
     elif application is None:
         msg = "say --application NAME, or --from-json FILE"
-        raise typer.BadParameter(msg)
+        raise UsageError(msg)
     else:
         request = ApplicationKeyRequest(
             name=application,

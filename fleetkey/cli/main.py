@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
@@ -11,9 +12,10 @@ import typer
 from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
 from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, tokens, webhooks
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import CommandError, UsageError
+from fleetkey.cli.remote import RefusedError
 from fleetkey.config import SettingsError
-from fleetkey.management import ManagementError
+from fleetkey.management import InvalidRequestError, ManagementError
 from fleetkey.registry import InvalidSerialError, StoreError
 
 __all__ = ["app", "main"]
@@ -77,7 +79,12 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     except (SettingsError, TemplateError, SharedSecretError) as error:
         _fail(str(error), USAGE)
-    except (StoreError, InvalidSerialError, ManagementError, CommandError) as error:
+    except (UsageError, InvalidRequestError, InvalidSerialError) as error:
+        _fail(str(error), USAGE)
+    except RefusedError as error:
+        # 400 is what `InvalidRequestError` is here.
+        _fail(str(error), USAGE if error.status == HTTPStatus.BAD_REQUEST else FAILED)
+    except (StoreError, ManagementError, CommandError) as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
         # Whoever read the output has seen enough.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import UsageError
 from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
@@ -94,12 +94,12 @@ def opened_fleet(
     Raises:
         SettingsError: of this machine's settings.
         StoreError: of this machine's registry.
-        CommandError: the URL can't be used, there is no token, or the options don't go together.
+        UsageError: the URL can't be used, there is no token, or the options don't go together.
     """
     if url is None:
         if token_file is not None:
             msg = "--token-file goes with --url"
-            raise CommandError(msg)
+            raise UsageError(msg)
         with opened_management(config, data_dir) as management:
             yield management
         return
@@ -114,7 +114,7 @@ def opened_remote(
     """Open the admin API at a URL for one command. Raises `CommandError` as `opened_fleet` does."""
     if config is not None or data_dir is not None:
         msg = "--url works on another machine's registry; leave out --config and --data-dir"
-        raise CommandError(msg)
+        raise UsageError(msg)
     client = RemoteClient(url, read_token(token_file))
     try:
         yield RemoteFleet(client)
@@ -126,26 +126,26 @@ def parse_label(text: str, what: str = "tag") -> tuple[str, str]:
     """Split `name=value`.
 
     Raises:
-        CommandError: there is no `=`, no name, or too much of either.
+        UsageError: there is no `=`, no name, or too much of either.
     """
     name, separator, value = text.partition("=")
     if not separator or not name:
         msg = f"{text!r} is not {'an' if what == 'attribute' else 'a'} {what}; write NAME=VALUE"
-        raise CommandError(msg)
+        raise UsageError(msg)
     if max(len(name), len(value)) > MAX_LABEL_CHARACTERS or not (name + value).isprintable():
         msg = f"{what} name and value have at most {MAX_LABEL_CHARACTERS} printable characters each"
-        raise CommandError(msg)
+        raise UsageError(msg)
     return name, value
 
 
 def parse_labels(texts: Iterable[str] | None, what: str = "tag") -> dict[str, str]:
-    """Split each `name=value`. Raises `CommandError`, also for a name that is there twice."""
+    """Split each `name=value`. Raises `UsageError`, also for a name that is there twice."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, value = parse_label(text, what)
         if name in found:
             msg = f"the {what} {name!r} is there twice"
-            raise CommandError(msg)
+            raise UsageError(msg)
         found[name] = value
     return found
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -74,7 +74,7 @@ def try_out(
             trial = fleet.webhooks.trial(name)
     elif token_file is not None:
         msg = "--token-file goes with --url"
-        raise CommandError(msg)
+        raise UsageError(msg)
     else:
         hook = find_webhook(settings_from(config, data_dir).webhooks, name)
         trial = asyncio.run(try_webhook(name, hook))

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from fleetkey.access import Secret
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.config import Address
 
 if TYPE_CHECKING:
@@ -60,12 +60,12 @@ class RemoteClient:
             parsed = httpx.URL()
         if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo or parsed.query:
             msg = "--url is not an address of a server; write https://HOST or https://HOST:PORT"
-            raise CommandError(msg)
+            raise UsageError(msg)
         if parsed.scheme == "http" and not Address(host=parsed.host, port=0).is_loopback:
             msg = (
                 f"--url {url} would send the token in clear; only this machine may be asked over http://, use https://"
             )
-            raise CommandError(msg)
+            raise UsageError(msg)
         self._where = f"{parsed.scheme}://{parsed.netloc.decode()}"
         # trust_env: no proxy that the environment names may see the token. SSL_CERT_FILE is the exception, for a
         # server whose authority is one's own.
@@ -172,7 +172,7 @@ def read_token(file: Path | None) -> Secret:
         text = os.environ.get(TOKEN_VARIABLE, "")
         if not text:
             msg = f"--url needs a token: put it into the variable {TOKEN_VARIABLE} or name a file with --token-file"
-            raise CommandError(msg)
+            raise UsageError(msg)
         where = TOKEN_VARIABLE
     else:
         where = str(file)

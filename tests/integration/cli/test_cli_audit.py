@@ -94,9 +94,9 @@ def test_audit_filters(fleetkey: CommandLine) -> None:
     assert fleetkey.json("audit", "--actor", "cli") == []
     assert len(fleetkey.json("audit", "--since", "1h", "--limit", "2000")) == 1_200
     assert fleetkey.json("audit", "--until", "1h") == []
-    assert "yesterday" in fleetkey.error("audit", "--since", "yesterday")
-    assert "since" in fleetkey.error("audit", "--since", "1h", "--until", "2h")
-    assert "--follow" in fleetkey.error("audit", "--follow", "--until", "2h")
+    assert "yesterday" in fleetkey.error("audit", "--since", "yesterday", status=2)
+    assert "since" in fleetkey.error("audit", "--since", "1h", "--until", "2h", status=2)
+    assert "--follow" in fleetkey.error("audit", "--follow", "--until", "2h", status=2)
 
 
 def test_audit_export_jsonl(fleetkey: CommandLine) -> None:

@@ -46,9 +46,9 @@ def test_decide_refused(fleetkey: CommandLine) -> None:
     """Nothing, or two things at once, is never everything; a bad pattern says where."""
     device_id, _ = fleetkey.device(is_pending=True)
     for action in ("approve", "reject"):
-        assert "name devices by id" in fleetkey.error("devices", action)
-        assert "name devices by id" in fleetkey.error("devices", action, device_id, "--tag", "a=b")
-        assert "character 3" in fleetkey.error("devices", action, "--serial-pattern", "SN(")
+        assert "name devices by id" in fleetkey.error("devices", action, status=2)
+        assert "name devices by id" in fleetkey.error("devices", action, device_id, "--tag", "a=b", status=2)
+        assert "character 3" in fleetkey.error("devices", action, "--serial-pattern", "SN(", status=2)
         assert "no device" in fleetkey.error("devices", action, device_id, "0" * 24)
     assert _states(fleetkey) == {"SN-1": "pending"}
 
@@ -66,7 +66,7 @@ def test_list_by_labels_and_pattern(fleetkey: CommandLine) -> None:
     assert found("--tag", "site=north", "--attribute", "batch=0") == ["SN-0", "SN-2"]
     assert found("--attribute", "batch=0", "--serial-pattern", "SN-[1-9]") == ["SN-2"]
     assert found("--tag", "site=south") == []
-    assert "is there twice" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2")
+    assert "is there twice" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2", status=2)
 
 
 def test_describe(fleetkey: CommandLine) -> None:
@@ -76,5 +76,5 @@ def test_describe(fleetkey: CommandLine) -> None:
     assert (described["name"], described["attributes"]) == ("Pump 3", {"a": "1", "b": "2"})
     shown = fleetkey.json("devices", "describe", device_id, "a=", "--name", "")
     assert (shown["name"], shown["attributes"], shown["profile"], shown["policy"]) == ("", {"b": "2"}, None, {})
-    assert "say what to set" in fleetkey.error("devices", "describe", device_id)
-    assert "not an attribute" in fleetkey.error("devices", "describe", device_id, "a")
+    assert "say what to set" in fleetkey.error("devices", "describe", device_id, status=2)
+    assert "not an attribute" in fleetkey.error("devices", "describe", device_id, "a", status=2)

@@ -102,5 +102,5 @@ def test_tag(fleetkey: CommandLine) -> None:
 def test_tag_one_that_is_none(fleetkey: CommandLine) -> None:
     """All of them or none."""
     device_id, _ = fleetkey.device()
-    assert "128" in fleetkey.error("devices", "tag", device_id, "site=north", "line=" + "x" * 129)
+    assert "128" in fleetkey.error("devices", "tag", device_id, "site=north", "line=" + "x" * 129, status=2)
     assert fleetkey.json("devices", "show", device_id)["tags"] == {}

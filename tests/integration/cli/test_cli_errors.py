@@ -63,6 +63,16 @@ BAD_USAGE = {
 IMPOSSIBLE = {
     "tag_without_equals": ("devices", "tag", NOBODY, "site"),
     "tag_without_name": ("devices", "tag", NOBODY, "=north"),
+    "nobody_named": ("devices", "approve"),
+    "ids_and_filter": ("devices", "approve", NOBODY, "--tag", "a=b"),
+    "tag_twice": ("devices", "list", "--tag", "a=b", "--tag", "a=c"),
+    "end_in_the_past": ("keys", "create", "--application", "x", "--all-devices", "--expires", "2020-01-01"),
+    "end_that_is_none": ("tokens", "create", "--name", "x", "--role", "viewer", "--expires", "yesterday"),
+    "moment_that_is_none": ("audit", "--since", "foo"),
+    "url_and_data_dir": ("devices", "list", "--url", "http://127.0.0.1:1"),
+    "token_file_without_url": ("devices", "list", "--token-file", "x"),
+    "url_before_export": ("audit", "--url", "http://127.0.0.1:1", "export", "x"),
+    "bad_serial": ("serials", "add", " x"),
     "filter_without_equals": ("devices", "list", "--tag", "site"),
     "empty_scope": ("keys", "create", "--application", "x"),
     "scope_tag_without_value": ("keys", "create", "--application", "x", "--tag", "site="),
@@ -124,7 +134,7 @@ def test_bad_usage(fleetkey: CommandLine, name: str) -> None:
 @pytest.mark.parametrize("name", IMPOSSIBLE)
 def test_impossible(fleetkey: CommandLine, name: str) -> None:
     """A value that can't be one is one sentence, and nothing is made."""
-    assert fleetkey.error(*IMPOSSIBLE[name])
+    assert fleetkey.error(*IMPOSSIBLE[name], status=2)
     assert fleetkey.json("keys", "list", "--all") == []
 
 

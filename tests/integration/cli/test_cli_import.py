@@ -133,12 +133,12 @@ def test_prove(fleetkey: CommandLine) -> None:
 
 def test_prove_refused(fleetkey: CommandLine) -> None:
     """What is missing or ambiguous is said; a secret never is."""
-    assert "no group secret" in fleetkey.error("serials", "prove", "SN-1")
+    assert "no group secret" in fleetkey.error("serials", "prove", "SN-1", status=2)
     settings = fleetkey.folder / "fleetkey.toml"
     settings.write_text(f'[registration.hmac.secrets]\na = "{SECRET}"\nb = "{SECRET}"\n')
-    assert "say which group: a, b" in fleetkey.error("serials", "prove", "SN-1")
-    assert "no group 'c'" in fleetkey.error("serials", "prove", "SN-1", "--group", "c")
-    assert "white space" in fleetkey.error("serials", "prove", " SN-1", "--group", "a")
+    assert "say which group: a, b" in fleetkey.error("serials", "prove", "SN-1", status=2)
+    assert "no group 'c'" in fleetkey.error("serials", "prove", "SN-1", "--group", "c", status=2)
+    assert "white space" in fleetkey.error("serials", "prove", " SN-1", "--group", "a", status=2)
     settings.write_text('[registration.hmac.secrets]\na = "geheim"\n')
     said = fleetkey.error("serials", "prove", "SN-1", status=2)
     assert "registration.hmac.secrets.a" in said

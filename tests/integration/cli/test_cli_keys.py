@@ -163,7 +163,7 @@ def test_create_sources_and_end(fleetkey: CommandLine) -> None:
         (("--expires", "soon"), "is no time"),
         (("--expires", "2020-01-01"), "not in the future"),
     ):
-        assert said in fleetkey.error("keys", "create", "--application", "x", "--all-devices", *options)
+        assert said in fleetkey.error("keys", "create", "--application", "x", "--all-devices", *options, status=2)
 
 
 def test_create_from_json(fleetkey: CommandLine) -> None:
@@ -186,7 +186,7 @@ def test_create_from_json_refused(fleetkey: CommandLine) -> None:
     file = fleetkey.folder / "key.json"
     assert "can't read" in fleetkey.error("keys", "create", "--from-json", file)
     file.write_text('{"name": "x", "filterType": "blacklist"}')
-    assert "blacklist" in fleetkey.error("keys", "create", "--from-json", file)
+    assert "blacklist" in fleetkey.error("keys", "create", "--from-json", file, status=2)
     file.write_text('{"name": "x"}')
-    assert "leave out" in fleetkey.error("keys", "create", "--from-json", file, "--application", "y")
+    assert "leave out" in fleetkey.error("keys", "create", "--from-json", file, "--application", "y", status=2)
     assert fleetkey.json("keys", "list", "--all") == []

@@ -31,7 +31,7 @@ def test_add(fleetkey: CommandLine) -> None:
 
 def test_add_one_that_is_none(fleetkey: CommandLine) -> None:
     """All of them or none."""
-    fleetkey.error("serials", "add", "SN-1", "SN-2 ")
+    fleetkey.error("serials", "add", "SN-1", "SN-2 ", status=2)
     assert fleetkey.json("serials", "list") == []
 
 
