@@ -60,9 +60,16 @@ def parse_sources(texts: Iterable[str]) -> tuple[str, ...]:
         try:
             found[str(ipaddress.ip_network(text.strip()))] = None
         except ValueError:
-            msg = f"{text[:64]!r} is neither an IP address nor a network such as 10.0.0.0/8"
-            raise SourceError(msg) from None
+            raise SourceError(_reason(text)) from None
     if len(found) > MAX_SOURCES:
         msg = f"{len(found)} addresses and networks; at most {MAX_SOURCES} are allowed"
         raise SourceError(msg)
     return tuple(found)
+
+
+def _reason(text: str) -> str:
+    try:
+        meant = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        return f"{text[:64]!r} is neither an IP address nor a network such as 10.0.0.0/8"
+    return f"{text[:64]!r} has bits set behind its prefix; did you mean {meant}?"

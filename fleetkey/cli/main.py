@@ -72,7 +72,8 @@ def main() -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             # It has printed the help already.
             sys.exit(USAGE)
-        _fail(error.format_message(), USAGE)
+        # What comes before the reason is how the checks of a choice are built, not for whoever typed it.
+        _fail(error.format_message().replace("Value error, ", "", 1), USAGE)
     except typer.Abort:
         _fail("given up", FAILED)
     except KeyboardInterrupt:

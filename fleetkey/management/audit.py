@@ -19,6 +19,8 @@ PAGE = 500
 MAX_SCANNED = 5000
 """Entries that are held against a filter for one page."""
 EVERYTHING = AuditFilter()
+OUTCOMES = ("ok", "refused", "pending")
+"""How an entry may say that something ended."""
 
 
 class AuditService:
@@ -78,5 +80,7 @@ class AuditService:
 
 
 def _check(wanted: AuditFilter) -> None:
+    if wanted.outcome not in {None, *OUTCOMES}:
+        raise InvalidRequestError("outcome", f"{(wanted.outcome or '')[:64]!r} is none of {', '.join(OUTCOMES)}")
     if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
         raise InvalidRequestError("until", "the end is not after the beginning (since)")

@@ -58,7 +58,7 @@ class NotFoundError(StoreError):
     """No such device, key or serial."""
 
     def __init__(self, what: str, identifier: str) -> None:
-        super().__init__(f"there is no {what} {identifier}")
+        super().__init__(f"there is no {what} {identifier or repr(identifier)}")
         self.what = what
         self.identifier = identifier
 

@@ -14,11 +14,12 @@ import msgspec
 from fleetkey.access import Secret
 from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.config import Address
+from fleetkey.registry import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["RefusedError", "RemoteClient", "read_token"]
+__all__ = ["RefusedError", "RemoteClient", "read_token", "segment"]
 
 TOKEN_VARIABLE = "FLEETKEY_TOKEN"  # noqa: S105 - the name of a variable
 MAX_TOKEN_BYTES = 1024
@@ -29,6 +30,9 @@ TIMEOUT_SECONDS = 60.0
 AUTHORITIES_VARIABLE = "SSL_CERT_FILE"
 UNTRUSTED = frozenset({18, 19, 20, 21})
 """OpenSSL's numbers for a chain that ends at nobody who is trusted (X509_V_ERR_…: x509_vfy.h)."""
+PREFIX = "/api/v1"
+IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,128}\Z")
+"""What may be sent as a part of a path: another text would mean another path."""
 PLACE = re.compile(r"At `[^`]*`: ")
 
 T = TypeVar("T")
@@ -46,7 +50,7 @@ class RemoteClient:
     """Asks one server.
 
     Args:
-        url: where it is, without `/api/v1`; `https://`, or `http://` on this machine.
+        url: where it is, with or without `/api/v1`; `https://`, or `http://` on this machine.
         token: proves who asks.
 
     Raises:
@@ -77,7 +81,7 @@ class RemoteClient:
             msg = f"{authorities}, which {AUTHORITIES_VARIABLE} names, can't be used: {why}"
             raise CommandError(msg) from None
         self._client = httpx.Client(
-            base_url=parsed.copy_with(path=parsed.path.rstrip("/") + "/api/v1/"),
+            base_url=parsed.copy_with(path=f"{parsed.path.rstrip('/').removesuffix(PREFIX)}{PREFIX}/"),
             headers={"Authorization": f"Bearer {token.reveal()}"},
             verify=context,
             trust_env=False,
@@ -160,6 +164,13 @@ class RemoteClient:
         if status == httpx.codes.UNAUTHORIZED:
             return f"{self._where} refuses the token: it is unknown, revoked or expired"
         return detail
+
+
+def segment(what: str, identifier: str) -> str:
+    """Return an identifier as a part of a path. Raises `NotFoundError` for a text that can't be one of any kind."""
+    if not IDENTIFIER.match(identifier):
+        raise NotFoundError(what, identifier)
+    return identifier
 
 
 def read_token(file: Path | None) -> Secret:

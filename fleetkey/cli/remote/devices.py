@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from fleetkey.cli.remote import values
+from fleetkey.cli.remote.client import segment
 from fleetkey.management import MAX_PAGE, BulkAction, BulkChange, BulkResult
 from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage
 
@@ -116,4 +116,4 @@ class RemoteDevices:
 
 
 def _path(device_id: str) -> str:
-    return f"devices/{quote(device_id, safe='')}"
+    return f"devices/{segment('device', device_id)}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from fleetkey.access import Secret
 from fleetkey.cli.remote import values
+from fleetkey.cli.remote.client import segment
 from fleetkey.management import MAX_PAGE, CreatedKey, Rotation, check_application_key
 from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, RotationAnswer
 
@@ -94,7 +94,7 @@ class RemoteKeys:
         del actor
         answer = self._client.ask(
             "POST",
-            f"devices/{quote(device_id, safe='')}/rotate-keys",
+            f"devices/{segment('device', device_id)}/rotate-keys",
             RotationAnswer,
             body={"grace_seconds": grace_seconds},
         )
@@ -107,4 +107,4 @@ class RemoteKeys:
 
 
 def _path(key: str) -> str:
-    return f"keys/{quote(key, safe='')}"
+    return f"keys/{segment('key', key)}"

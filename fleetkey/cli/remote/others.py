@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from fleetkey.access import Secret
 from fleetkey.cli.remote import values
+from fleetkey.cli.remote.client import segment
 from fleetkey.management import MAX_PAGE, CreatedToken, Page, when
 from fleetkey.registration.api.answers import AuditPage, CreatedTokenAnswer, TokenAnswer, TokenPage
 from fleetkey.registry import AuditFilter
@@ -103,4 +103,4 @@ class RemoteTokens:
     def revoke(self, token_id: str, *, actor: str) -> Token:
         """End a token for good."""
         del actor
-        return values.token(self._client.ask("POST", f"tokens/{quote(token_id, safe='')}/revoke", TokenAnswer))
+        return values.token(self._client.ask("POST", f"tokens/{segment('token', token_id)}/revoke", TokenAnswer))

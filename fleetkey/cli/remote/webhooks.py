@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from fleetkey.cli.remote import values
+from fleetkey.cli.remote.client import segment
 from fleetkey.registration.api.answers import TrialAnswer, WebhookPage
 from fleetkey.webhooks import Trial
 
@@ -28,7 +28,7 @@ class RemoteWebhooks:
 
     def trial(self, name: str) -> Trial:
         """Let the server post `webhook.test` once."""
-        answer = self._client.ask("POST", f"webhooks/{quote(name, safe='')}/test", TrialAnswer)
+        answer = self._client.ask("POST", f"webhooks/{segment('webhook', name)}/test", TrialAnswer)
         return Trial(
             webhook=answer.webhook,
             taken=answer.taken,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,14 @@ WRONG = {
     "serials add SN-ok {long}": 2,
     "serials remove nowhere": 1,
     "devices show 000000000000000000000000": 1,
+    "devices show a/b": 1,
+    "devices show ''": 1,
+    "devices show ..": 1,
+    "devices disable {active}?x=y": 1,
+    "keys show %2e": 1,
+    "keys create --application x --all-devices --source 10.1.2.3/16": 2,
+    "audit --outcome nope": 2,
+    "devices list --state asleep": 2,
     "devices reject {active}": 1,
     "devices approve --tag a=b {active}": 2,
     "devices tag {active} nowhere a=b": 1,
@@ -250,7 +259,7 @@ class Faces:
     def run(self, face: str, words: str, *more: str) -> tuple[int, str, str]:
         """Run a command and return its exit status and what it printed."""
         self._output.readouterr()
-        self._patch.setattr(sys, "argv", ["fleetkey", *self.fill(words).split(), *self.options[face], *more])
+        self._patch.setattr(sys, "argv", ["fleetkey", *shlex.split(self.fill(words)), *self.options[face], *more])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = self._output.readouterr()
@@ -321,6 +330,7 @@ def test_same_error(faces: Faces, words: str) -> None:
     assert here == there
     assert here[0] == WRONG[words]
     assert here[2].startswith("fleetkey: ")
+    assert "Value error" not in here[2]
 
 
 def test_lists_over_http(faces: Faces) -> None:
@@ -400,6 +410,8 @@ def test_token_from_the_environment(faces: Faces, monkeypatch: pytest.MonkeyPatc
     faces.options["none"] = ["--url", faces.api.server.url]
     assert faces.run("none", "devices list", "--json")[0] == 0
     assert faces.run("local", "devices list", "--json")[0] == 0
+    faces.options["whole"] = ["--url", f"{faces.api.server.url}/api/v1/"]
+    assert faces.run("whole", "devices list", "--json") == faces.run("none", "devices list", "--json")
     status, _, error = faces.run("none", "devices disable {active}")
     assert (status, error) == (1, "fleetkey: this needs the role operator; the token has the role viewer\n")
 

@@ -94,6 +94,7 @@ def test_filters(api: Api, query: dict[str, Any], count: int) -> None:
         ("keys", {"cursor": "1" * 19}),
         ("audit", {"cursor": "x"}),
         ("audit", {"order": "random"}),
+        ("audit", {"outcome": "nope"}),
         ("audit", {"since": "yesterday"}),
         ("audit", {"until": "2026-11-01", "since": "2026-11-01"}),
         ("devices", {"online": "perhaps"}),

@@ -159,7 +159,7 @@ def test_create_sources_and_end(fleetkey: CommandLine) -> None:
     assert listed["expires_at"] == made["expires_at"]
     assert made["expires_at"] > made["created_at"]
     for options, said in (
-        (("--source", "10.1.0.1/16"), "neither an IP address nor a network"),
+        (("--source", "10.1.0.1/16"), "did you mean 10.1.0.0/16?"),
         (("--expires", "soon"), "is no time"),
         (("--expires", "2020-01-01"), "not in the future"),
     ):
