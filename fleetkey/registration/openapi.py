@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIMediaType,
@@ -24,8 +26,17 @@ __all__ = [
     "READY_RESPONSES",
     "REGISTER_RESPONSES",
     "RegisterOperation",
+    "operation_id",
+    "summarize",
 ]
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from litestar.types import ControllerRouterHandler, Method
+
+CLAUSE = re.compile(r"(.+?)(?:[;:.] |[;:.]?$)", re.MULTILINE)
+"""The beginning of a docstring, up to where more is said."""
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
 
@@ -140,3 +151,16 @@ class RegisterOperation(Operation):
     def __post_init__(self) -> None:
         """Put the body in; Litestar knows of none."""
         self.request_body = BODY
+
+
+def summarize(handlers: Iterable[ControllerRouterHandler]) -> None:
+    """Give each operation a summary, which is the beginning of its docstring; all of that is its description."""
+    for handler in handlers:
+        if isinstance(handler, HTTPRouteHandler) and handler.fn.__doc__:
+            found = CLAUSE.match(handler.fn.__doc__)
+            handler.summary = found[1] if found else None
+
+
+def operation_id(handler: HTTPRouteHandler, _method: Method, _path: object) -> str:
+    """Return the handler's name, which is a verb and what it is about: `list_devices`."""
+    return handler.handler_name

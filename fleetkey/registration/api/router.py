@@ -21,6 +21,7 @@ from fleetkey.registration.api.remembered import Remembered
 from fleetkey.registration.api.serials import serial_handlers
 from fleetkey.registration.api.tokens import token_handlers
 from fleetkey.registration.api.webhooks import webhook_handlers
+from fleetkey.registration.openapi import summarize
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
@@ -76,17 +77,19 @@ def build_api(
     async def before(request: Asked) -> Answer | None:
         return await gate.before(request)
 
+    handlers = [
+        about,
+        *serial_handlers(parts),
+        *device_handlers(parts),
+        *key_handlers(parts),
+        *audit_handlers(parts),
+        *token_handlers(parts),
+        *webhook_handlers(parts, settings.webhooks),
+    ]
+    summarize(handlers)
     return Router(
         PREFIX,
-        route_handlers=[
-            about,
-            *serial_handlers(parts),
-            *device_handlers(parts),
-            *key_handlers(parts),
-            *audit_handlers(parts),
-            *token_handlers(parts),
-            *webhook_handlers(parts, settings.webhooks),
-        ],
+        route_handlers=handlers,
         before_request=before,
         exception_handlers=REFUSALS,
         security=[{"token": []}],

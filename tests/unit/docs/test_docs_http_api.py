@@ -97,6 +97,18 @@ def test_names_in_the_admin_reference(schema: dict[str, Any]) -> None:
             assert f"`{word}`" in text, f"{word} in {name}"
 
 
+def test_operations_described(schema: dict[str, Any]) -> None:
+    """Every operation has a short id, a summary in words, and a description that goes on from there."""
+    operations = _operations(schema)
+    assert len({operation["operationId"] for operation in operations.values()}) == len(operations)
+    for name, operation in operations.items():
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"]), name
+        assert operation["description"].startswith(operation["summary"]), name
+        assert re.fullmatch(r"[A-Z].+[^;:. ]", operation["summary"]), name
+    assert operations["GET /api/v1/devices/{device_id}"]["operationId"] == "show_device"
+    assert operations["GET /api/v1/devices/{device_id}"]["summary"] == "Show one device"
+
+
 def test_operations_of_the_reference(schema: dict[str, Any]) -> None:
     """The reference has no operation that isn't there."""
     headings = re.findall(r"^## ([A-Z]+ /.*)$", PAGE.read_text() + ADMIN_PAGE.read_text(), re.MULTILINE)
