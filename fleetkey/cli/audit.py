@@ -51,16 +51,23 @@ ActorOption = Annotated[
     str | None,
     typer.Option(
         "--actor",
+        metavar="WHO",
         help="Who: `device`, `server`, `cli:USER`, `api:NAME:ID`; `cli` is every user, `api` every token.",
         rich_help_panel=PANEL,
     ),
 ]
-ActionOption = Annotated[str | None, typer.Option("--action", help="What, such as `register`.", rich_help_panel=PANEL)]
-OutcomeOption = Annotated[
-    str | None, typer.Option("--outcome", help="`ok`, `refused` or `pending`.", rich_help_panel=PANEL)
+ActionOption = Annotated[
+    str | None, typer.Option("--action", metavar="WHAT", help="What, such as `register`.", rich_help_panel=PANEL)
 ]
-AddressOption = Annotated[str | None, typer.Option("--address", help="From where.", rich_help_panel=PANEL)]
-SerialOption = Annotated[str | None, typer.Option("--serial", help="Of a serial.", rich_help_panel=PANEL)]
+OutcomeOption = Annotated[
+    str | None, typer.Option("--outcome", metavar="HOW", help="`ok`, `refused` or `pending`.", rich_help_panel=PANEL)
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="ADDRESS", help="From where.", rich_help_panel=PANEL)
+]
+SerialOption = Annotated[
+    str | None, typer.Option("--serial", metavar="SERIAL", help="Of a serial.", rich_help_panel=PANEL)
+]
 DeviceOption = Annotated[str | None, typer.Option("--device", metavar="ID", help="Of a device.", rich_help_panel=PANEL)]
 KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Of a key.", rich_help_panel=PANEL)]
 SinceOption = Annotated[
@@ -80,7 +87,7 @@ def audit(
         bool, typer.Option("--follow", "-f", help="Go on and print what is added, until Ctrl-C.")
     ] = False,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=0, max=1_000_000, help="How many of the newest to print.")
+        int, typer.Option("--limit", "-n", metavar="N", min=0, max=1_000_000, help="How many of the newest to print.")
     ] = 100,
     actor: ActorOption = None,
     action: ActionOption = None,
@@ -102,9 +109,8 @@ def audit(
     JSON: an array; with `--follow`, one object a line.
 
     Examples:
-        fleetkey audit --follow --json
-
-        fleetkey audit --action register --outcome refused --since 24h
+    - `fleetkey audit --follow --json`
+    - `fleetkey audit --action register --outcome refused --since 24h`
     """
     if context.invoked_subcommand is not None:
         if url is not None or token_file is not None:
@@ -165,9 +171,8 @@ def export(
     In CSV, a value that a spreadsheet would take for a formula gets an apostrophe in front; JSON lines are exact.
 
     Examples:
-        fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01
-
-        fleetkey audit export - --format csv --actor cli
+    - `fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01`
+    - `fleetkey audit export - --format csv --actor cli`
     """
     wanted = AuditFilter(
         actor=actor,

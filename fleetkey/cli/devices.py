@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The devices: list, approve, reject, disable, tag, describe, delete.", no_args_is_help=True)
+HELP = """The devices: list, approve, reject, disable, tag, describe, delete.
+
+Examples:
+- `fleetkey devices list --state pending`
+- `fleetkey devices approve --tag site=north`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 COLUMNS = (
     ("device_id", 24),
@@ -71,11 +77,9 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
     """List the devices, in order of id.
 
     Examples:
-        fleetkey devices list --state pending --json
-
-        fleetkey devices list --tag site=north --attribute batch=7
-
-        fleetkey devices list --online
+    - `fleetkey devices list --state pending --json`
+    - `fleetkey devices list --tag site=north --attribute batch=7`
+    - `fleetkey devices list --online`
     """
     wanted = DeviceFilter(
         state=state,
@@ -127,9 +131,8 @@ def approve(
     A rejected device that is named is approved as well.
 
     Examples:
-        fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c
-
-        fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'
+    - `fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
@@ -155,9 +158,8 @@ def reject(
     """Refuse pending devices: those named, or all that match. Their serials can't register until you approve them.
 
     Examples:
-        fleetkey devices reject 5f0c1d2e3a4b5c6d7e8f9a0c
-
-        fleetkey devices reject --serial-pattern 'TEST-.*'
+    - `fleetkey devices reject 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices reject --serial-pattern 'TEST-.*'`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
@@ -185,9 +187,8 @@ def disable(
     They can't register their way back; a pending one that matches is disabled as well.
 
     Examples:
-        fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c
-
-        fleetkey devices disable --tag site=north
+    - `fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices disable --tag site=north`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
@@ -213,9 +214,8 @@ def enable(
     """Let disabled devices in again, with the keys they had: those named, or all that match.
 
     Examples:
-        fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c
-
-        fleetkey devices enable --tag site=north
+    - `fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices enable --tag site=north`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
@@ -244,9 +244,8 @@ def delete(
     A serial may register as a new device while it is on the allow-list.
 
     Examples:
-        fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c
-
-        fleetkey devices delete --tag site=closed --yes
+    - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices delete --tag site=closed --yes`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     if not yes and not names_one(selection):
@@ -283,9 +282,8 @@ def tag(
     """Set or take away tags of devices: those named, or all that match.
 
     Examples:
-        fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3
-
-        fleetkey devices tag --tag site=north --serial-pattern 'SN-2026-.*' site=south
+    - `fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3`
+    - `fleetkey devices tag --tag site=north --serial-pattern 'SN-2026-.*' site=south`
     """
     selection = selected([word for word in words if "=" not in word], tag, attribute, serial_pattern)
     texts = [word for word in words if "=" in word]

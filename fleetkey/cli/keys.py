@@ -57,7 +57,13 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Access keys: list, show, create for applications, revoke, rotate.", no_args_is_help=True)
+HELP = """Access keys: list, show, create for applications, revoke, rotate.
+
+Examples:
+- `fleetkey keys create --application backend --all-devices --save backend.json`
+- `fleetkey keys rotate --tag site=north`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 COLUMNS = (
@@ -139,9 +145,8 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     """Make a key for a back end. The secret is shown once and stored only as a hash.
 
     Examples:
-        fleetkey keys create --application backend --all-devices --save backend.json
-
-        fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json
+    - `fleetkey keys create --application backend --all-devices --save backend.json`
+    - `fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json`
     """
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
     sources = tuple(source or ())
@@ -229,7 +234,11 @@ def rotate(
     grace_seconds: Annotated[
         int | None,
         typer.Option(
-            "--grace-seconds", min=0, max=365 * 86_400, help="Default: its profile's, or [registration] grace_seconds."
+            "--grace-seconds",
+            metavar="N",
+            min=0,
+            max=365 * 86_400,
+            help="Default: its profile's, or [registration] grace_seconds.",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -243,9 +252,8 @@ def rotate(
     The devices are those named, or all that match. A device without a key that could end is unchanged.
 
     Examples:
-        fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600
-
-        fleetkey keys rotate --tag site=north
+    - `fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600`
+    - `fleetkey keys rotate --tag site=north`
     """
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:

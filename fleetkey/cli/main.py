@@ -26,9 +26,18 @@ INTERRUPTED = 130
 # What typer raises for wrong usage; it doesn't export the class by name.
 UsageProblem: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
+HELP = """Self-hosted self-registration and topic isolation for MQTT fleets.
+
+Examples:
+- `fleetkey demo`
+- `fleetkey serve`
+- `fleetkey serials add SN-0001`
+- `fleetkey devices list --online`
+- `fleetkey devices list --url https://fleet.example.com --token-file ci.token`
+"""
 app = typer.Typer(
     name="fleetkey",
-    help="Self-hosted self-registration and topic isolation for MQTT fleets.",
+    help=HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

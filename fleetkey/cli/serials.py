@@ -34,7 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The allow-list: which serials may register.", no_args_is_help=True)
+HELP = """The allow-list: which serials may register.
+
+Examples:
+- `fleetkey serials add SN-0001 SN-0002`
+- `fleetkey serials import batch.csv`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 NOTHING_IMPORTED = "nothing was imported"
 COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
@@ -76,11 +82,9 @@ def import_file(
     `tag:NAME` and `attribute:NAME`, which a device gets when it is created.
 
     Examples:
-        fleetkey serials import serials.txt
-
-        fleetkey serials import batch.csv
-
-        cut -d, -f1 batch.csv | tail -n +2 | fleetkey serials import -
+    - `fleetkey serials import serials.txt`
+    - `fleetkey serials import batch.csv`
+    - `cut -d, -f1 batch.csv | tail -n +2 | fleetkey serials import -`
     """
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
     with opened_fleet(config, data_dir, url, token_file) as fleet, _opened(file) as stream:

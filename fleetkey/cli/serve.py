@@ -50,11 +50,9 @@ def serve(
     One line on standard output tells when both are ready; the log goes to standard error.
 
     Examples:
-        fleetkey serve
-
-        fleetkey serve --http 0.0.0.0:8080 --mqtt 0.0.0.0:1883 --data-dir /var/lib/fleetkey
-
-        fleetkey serve --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json
+    - `fleetkey serve`
+    - `fleetkey serve --http 0.0.0.0:8080 --mqtt 0.0.0.0:1883 --data-dir /var/lib/fleetkey`
+    - `fleetkey serve --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json`
     """
     settings = settings_from(config, data_dir, {"http.bind": http, "mqtt.bind": mqtt})
     configure_logs(settings.log)

@@ -21,7 +21,12 @@ HTTP_PORT = 8443
 MQTT_PORT = 8883
 """IANA's for MQTT over TLS."""
 
-app = typer.Typer(help="Certificates.", no_args_is_help=True)
+HELP = """Certificates.
+
+Example:
+- `fleetkey tls self-signed --host fleet.example.com`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.callback()
@@ -35,7 +40,7 @@ def self_signed(
         list[str] | None,
         typer.Option("--host", metavar="HOST", help="Name or address that devices use; again for several."),
     ] = None,
-    days: Annotated[int, typer.Option("--days", min=1, max=3_650, help="For how long it holds.")] = DAYS,
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3_650, help="For how long it holds.")] = DAYS,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder; without it, tls in the data folder.")
     ] = None,

@@ -24,7 +24,13 @@ from fleetkey.registry import Role
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Bearer tokens of the admin API: create, list, revoke.", no_args_is_help=True)
+HELP = """Bearer tokens of the admin API: create, list, revoke.
+
+Examples:
+- `fleetkey tokens create --name ci --role operator --expires 30d --save ci.token`
+- `fleetkey tokens list`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 COLUMNS = (("token_id", 12), ("name", 24), ("role", 8), ("created_at", 24), ("expires_at", 24), ("revoked_at", 24))
 
@@ -51,9 +57,8 @@ def create(
     """Make a token for the admin API. It is shown once and stored only as a hash.
 
     Examples:
-        fleetkey tokens create --name ci --role operator --expires 30d --save ci.token
-
-        fleetkey tokens create --name dashboard --role viewer --json
+    - `fleetkey tokens create --name ci --role operator --expires 30d --save ci.token`
+    - `fleetkey tokens create --name dashboard --role viewer --json`
     """
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
     with opened_fleet(config, data_dir, url, token_file) as fleet:

@@ -24,7 +24,13 @@ from fleetkey.webhooks import try_webhook
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Webhooks: what happens in the fleet, posted to your back end.", no_args_is_help=True)
+HELP = """Webhooks: what happens in the fleet, posted to your back end.
+
+Examples:
+- `fleetkey webhooks list`
+- `fleetkey webhooks test backend`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
 
 COLUMNS = (
     ("name", 16),
