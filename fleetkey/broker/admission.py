@@ -136,6 +136,13 @@ class Admission:
 
         self.hub.store.after_commit(committed)
 
+    def revoke(self, connection: Connection) -> None:
+        """End a connection whose principal stopped being valid; one that wasn't answered yet is refused."""
+        if connection.state is State.DECIDING:
+            self._refuse(connection, NOT_AUTHORIZED)
+        else:
+            connection.abort("revoked")
+
     def _is_will_too_long(self, connect: Connect) -> bool:
         if connect.will is None:
             return False

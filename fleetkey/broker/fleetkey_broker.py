@@ -249,4 +249,4 @@ class FleetkeyBroker(Broker):
         for client_id in ids:
             session = self._hub.sessions.get(client_id)
             if session is not None and session.principal is principal and session.connection is not None:
-                session.connection.abort("revoked")
+                self._hub.admission.revoke(session.connection)

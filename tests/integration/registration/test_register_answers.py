@@ -129,7 +129,7 @@ def test_openapi_describes_both_endpoints(http: httpx.Client) -> None:
     """The description lists every status of both operations, and what a body and an answer look like."""
     description = http.get("/schema/openapi.json").json()
     paths = {path for path in description["paths"] if not path.startswith("/api/")}
-    assert paths == {"/register", "/health", "/health/live", "/health/ready"}
+    assert paths == {"/register", "/health", "/health/live", "/health/ready", "/metrics"}
     register = description["paths"]["/register"]["post"]
     statuses = {"200", "202", "400", "401", "408", "409", "413", "415", "429", "503"}
     assert statuses <= set(register["responses"])
