@@ -20,7 +20,7 @@ demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
 	@exec $(BIN)/fleetkey demo $(ARGS)
 
 test: $(VENV)/.dev ## Set up, then run all tests
-	@$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
 	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)

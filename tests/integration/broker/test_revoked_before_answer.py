@@ -47,7 +47,11 @@ def test_revoked_before_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
         def late(store: BrokerStore, callback: Callable[[bool], None]) -> None:
             loop = asyncio.get_running_loop()
-            after_commit(store, lambda is_stored: loop.call_later(1, callback, is_stored))
+
+            def wait(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
+                loop.call_later(1, callback, is_stored)
+
+            after_commit(store, wait)
             server.store.revoke_key(answer["key"], actor="test")
 
         monkeypatch.setattr(BrokerStore, "after_commit", late)
