@@ -15,7 +15,6 @@ from fleetkey.cli.errors import UsageError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
-    Fleet,
     JsonOption,
     TokenFileOption,
     UrlOption,
@@ -26,6 +25,7 @@ from fleetkey.management import InvalidRequestError, audit_fields, parse_moment
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
+    from fleetkey.cli.options import Fleet
     from fleetkey.registry import AuditRecord
 
 __all__ = ["app"]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.broker import check_broker_database
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, settings_from
 from fleetkey.cli.output import print_json
@@ -72,6 +71,8 @@ def restore(
 
     Example: fleetkey restore fleet-2026-11-23.tar --data-dir /var/lib/fleetkey
     """
+    from fleetkey.broker import check_broker_database  # noqa: PLC0415 - heavy; other commands do without
+
     settings = settings_from(config, data_dir)
     try:
         restored = restore_backup(

@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from fleetkey.access import hash_secret, new_secret
-from fleetkey.cli.background import BackgroundServer
-from fleetkey.cli.demo_client import DemoClient
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.logs import configure_logs
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption
 from fleetkey.cli.output import print_json
-from fleetkey.config import LogSettings, Settings, load_settings
-from fleetkey.device import Credentials, Registrar, RegistrationRefused
-from fleetkey.registry import ApplicationScope, DeviceState, new_access_key
+from fleetkey.config import LogSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 __all__ = ["demo"]
-
-ACTOR = "cli:demo"
-QUIET_SECONDS = 0.5
-REVOKED_SECONDS = 1.0
-ROUNDS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was shown: what happened, and whether it did."""
-
-    title: str
-    is_shown: bool
-    detail: str
 
 
 def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
@@ -50,13 +29,15 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
 
     Example: fleetkey demo --json
     """
+    from fleetkey.cli.demo_story import story  # noqa: PLC0415 - heavy; other commands do without
+
     del config, data_dir
     configure_logs(LogSettings(level="error"))
     console = Console(highlight=False)
     started = time.monotonic()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="fleetkey-demo-") as folder:
-        for step in _story(Path(folder)):
+        for step in story(Path(folder)):
             failed += not step.is_shown
             if as_json:
                 print_json({"step": step.title, "ok": step.is_shown, "detail": step.detail})
@@ -68,123 +49,3 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
         raise CommandError(msg)
     if not as_json:
         console.print(f"\nThat took {time.monotonic() - started:.1f} s. To run your own: fleetkey serve")
-
-
-def _story(folder: Path) -> Iterator[Step]:
-    flags = {"data_dir": folder, "http.bind": "127.0.0.1:0", "mqtt.bind": "127.0.0.1:0"}
-    # An empty file in place of this installation's settings: the demo shows the defaults.
-    defaults = folder / "fleetkey.toml"
-    defaults.touch()
-    # No webhook either, which a variable may name: nobody is to be told of devices that are none.
-    settings: Settings = load_settings(defaults, flags).model_copy(update={"webhooks": {}})
-    with BackgroundServer(settings) as server:
-        url, port = server.http_url, server.mqtt_port()
-        yield Step("Registration and broker are up", is_shown=True, detail=f"{url}, MQTT on 127.0.0.1:{port}")
-
-        serials = [f"SN-{secrets.token_hex(4)}" for _ in range(2)]
-        added = server.store.add_serials(serials, actor=ACTOR)
-        yield Step(
-            "The operator lists two serials", added.added == len(serials), f"fleetkey serials add {' '.join(serials)}"
-        )
-        yield _stranger(url)
-
-        first, second = (Registrar(serial, url).register() for serial in serials)
-        yield Step(
-            "Both devices register over HTTP; each gets an id, a key and a secret of its own",
-            first.device_id != second.device_id and first.key != second.key,
-            f"POST /register: {serials[0]} is {first.device_id}, {serials[1]} is {second.device_id}",
-        )
-        backend, alice, bob = _application(server, port), _connect(first), _connect(second)
-        try:
-            yield Step(
-                "Both connect over MQTT, and a back end with an application key",
-                alice.is_connected and bob.is_connected and backend.subscribe("devices/+/#"),
-                "client id = device id, username = key, password = secret",
-            )
-            yield _heard(backend, alice, first)
-            yield _heard(backend, bob, second)
-            yield _trespass(alice, bob, backend, second)
-            yield _expulsion(server, alice, first, url, serials[0])
-            bob.publish(f"devices/{second.device_id}/state", "still here")
-            topic = f"devices/{second.device_id}/state"
-            yield Step(
-                "The other device never noticed",
-                backend.wait_for(lambda: (topic, b"still here") in backend.messages) and bob.is_connected,
-                "a hacked device gives away only itself",
-            )
-        finally:
-            for client in (backend, alice, bob):
-                client.close()
-
-
-def _stranger(url: str) -> Step:
-    try:
-        Registrar("SN-nobody-listed", url).register()
-    except RegistrationRefused as refusal:
-        return Step(
-            "A serial that nobody listed is refused", is_shown=True, detail=f"{refusal.status} {refusal.detail}"
-        )
-    return Step("A serial that nobody listed is refused", is_shown=False, detail="it was let in")
-
-
-def _heard(backend: DemoClient, device: DemoClient, credentials: Credentials) -> Step:
-    topic, payload = f"devices/{credentials.device_id}/state", '{"data": {"temperature": 21}}'
-    device.publish(topic, payload)
-    is_heard = backend.wait_for(lambda: (topic, payload.encode()) in backend.messages)
-    return Step("The device publishes its state and the back end hears it", is_heard, f"{topic} {payload}")
-
-
-def _trespass(thief: DemoClient, victim: DemoClient, backend: DemoClient, target: Credentials) -> Step:
-    victim.subscribe(f"devices/{target.device_id}/#")
-    filters = (f"devices/{target.device_id}/#", "devices/+/state", "#", "$SYS/#")
-    granted = [topic_filter for topic_filter in filters if thief.subscribe(topic_filter)]
-    thief.publish(f"devices/{target.device_id}/command", "forged")
-    time.sleep(QUIET_SECONDS)
-    is_heard = any(payload == b"forged" for _, payload in (*victim.messages, *backend.messages))
-    return Step(
-        "One device tries the other's topics and is refused",
-        not granted and not is_heard,
-        f"SUBSCRIBE {', '.join(filters)}: refused; its forged command reached nobody",
-    )
-
-
-def _expulsion(server: BackgroundServer, client: DemoClient, credentials: Credentials, url: str, serial: str) -> Step:
-    title = "The operator disables it: thrown out at once, and it can't come back"
-    began = time.monotonic()
-    server.store.set_device_state(credentials.device_id or "", DeviceState.DISABLED, actor=ACTOR)
-    is_out = client.wait_for(lambda: client.disconnected_at is not None)
-    seconds = (client.disconnected_at or time.monotonic()) - began
-    again = _connect(credentials)
-    again.close()
-    try:
-        Registrar(serial, url).register()
-        is_refused = False
-    except RegistrationRefused:
-        is_refused = True
-    return Step(
-        title,
-        is_out and seconds < REVOKED_SECONDS and again.return_code != 0 and is_refused,
-        f"disconnected after {seconds * 1000:.0f} ms; its key and its registration are refused",
-    )
-
-
-def _application(server: BackgroundServer, port: int) -> DemoClient:
-    key, secret = new_access_key(), new_secret()
-    server.store.create_application_key(
-        key=key,
-        secret_hash=hash_secret(secret, ROUNDS),
-        name="demo back end",
-        scope=ApplicationScope(all_devices=True),
-        actor=ACTOR,
-    )
-    return DemoClient(client_id="backend", key=key, secret=secret.reveal(), host="127.0.0.1", port=port)
-
-
-def _connect(credentials: Credentials) -> DemoClient:
-    return DemoClient(
-        client_id=credentials.device_id or "",
-        key=credentials.key,
-        secret=credentials.secret.reveal(),
-        host=credentials.mqtt.host,
-        port=credentials.mqtt.port,
-    )

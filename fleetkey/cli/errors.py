@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CommandError", "UsageError"]
+__all__ = ["CommandError", "RefusedError", "UsageError"]
 
 
 class CommandError(Exception):
@@ -11,3 +11,11 @@ class CommandError(Exception):
 
 class UsageError(CommandError):
     """What was asked for can't be, whatever the fleet is like; exit status 2."""
+
+
+class RefusedError(CommandError):
+    """A server refused a request."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

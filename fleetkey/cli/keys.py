@@ -26,7 +26,6 @@ from fleetkey.cli.options import (
     settings_from,
 )
 from fleetkey.cli.output import print_json, print_list, print_one
-from fleetkey.cli.remote import RemoteFleet
 from fleetkey.cli.selecting import (
     AttributeOption,
     DeviceIdsArgument,
@@ -43,17 +42,18 @@ from fleetkey.management import (
     BulkChange,
     KeyFilter,
     LosantKey,
+    Management,
     key_fields,
     losant_answer,
     parse_expiry,
     parse_losant_key,
 )
-from fleetkey.registration import MqttEndpoint
 from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
     from fleetkey.access import Secret
     from fleetkey.management import Rotation
+    from fleetkey.registration import MqttEndpoint
 
 __all__ = ["app"]
 
@@ -174,7 +174,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
         )
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if save is not None:
-            endpoint = fleet.mqtt_endpoint() if isinstance(fleet, RemoteFleet) else _endpoint(config, data_dir)
+            endpoint = _endpoint(config, data_dir) if isinstance(fleet, Management) else fleet.mqtt_endpoint()
             with new_file(save) as write:
 
                 def write_down(key: str, secret: Secret) -> None:
@@ -288,6 +288,8 @@ def _read(file: Path) -> bytes:
 
 
 def _endpoint(config: Path | None, data_dir: Path | None) -> MqttEndpoint:
+    from fleetkey.registration import MqttEndpoint  # noqa: PLC0415 - heavy; other commands do without
+
     mqtt = settings_from(config, data_dir).mqtt
     address = parse_address(mqtt.tls_bind or mqtt.bind or mqtt.ws_bind)
     host = mqtt.advertise_host or (None if address.is_wildcard else address.host)

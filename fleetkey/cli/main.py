@@ -12,8 +12,7 @@ import typer
 from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
 from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, tokens, webhooks
-from fleetkey.cli.errors import CommandError, UsageError
-from fleetkey.cli.remote import RefusedError
+from fleetkey.cli.errors import CommandError, RefusedError, UsageError
 from fleetkey.config import SettingsError
 from fleetkey.management import InvalidRequestError, ManagementError
 from fleetkey.registry import InvalidSerialError, StoreError

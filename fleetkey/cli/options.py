@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetkey.cli.errors import UsageError
-from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
 from fleetkey.management import Management, build_management
@@ -19,10 +18,14 @@ from fleetkey.registry import open_store
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from fleetkey.cli.remote import RemoteFleet
+
+    Fleet = Management | RemoteFleet
+    """The services of this machine's registry, or of another machine's."""
+
 __all__ = [
     "ConfigOption",
     "DataDirOption",
-    "Fleet",
     "JsonOption",
     "TokenFileOption",
     "UrlOption",
@@ -34,9 +37,6 @@ __all__ = [
     "parse_labels",
     "settings_from",
 ]
-
-Fleet = Management | RemoteFleet
-"""The services of this machine's registry, or of another machine's."""
 
 ConfigOption = Annotated[
     Path | None,
@@ -115,6 +115,8 @@ def opened_remote(
     if config is not None or data_dir is not None:
         msg = "--url works on another machine's registry; leave out --config and --data-dir"
         raise UsageError(msg)
+    from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token  # noqa: PLC0415 - heavy; other commands do without
+
     client = RemoteClient(url, read_token(token_file))
     try:
         yield RemoteFleet(client)

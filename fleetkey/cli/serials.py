@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from fleetkey.cli.errors import CommandError
+from fleetkey.cli.errors import CommandError, RefusedError
 from fleetkey.cli.options import (
     ConfigOption,
     DataDirOption,
@@ -24,7 +24,6 @@ from fleetkey.cli.options import (
     opened_management,
 )
 from fleetkey.cli.output import print_json, print_list
-from fleetkey.cli.remote import RefusedError
 from fleetkey.management import SerialFileError, SerialFormat, serial_fields
 
 if TYPE_CHECKING:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import os
-import signal
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-import uvloop
 
-from fleetkey.broker import ListenerName
 from fleetkey.cli.logs import configure_logs
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
-from fleetkey.cli.output import print_json
-from fleetkey.cli.runtime import Runtime
-from fleetkey.cli.sample import make_sample, print_next_steps
-
-if TYPE_CHECKING:
-    from fleetkey.config import Settings
 
 __all__ = ["serve"]
-
-GARBAGE_THRESHOLDS = 10_000, 20, 20
-"""How many new objects the collector waits for: looking through a fleet's connections costs a pause each time."""
 
 
 def serve(
@@ -56,56 +41,6 @@ def serve(
     """
     settings = settings_from(config, data_dir, {"http.bind": http, "mqtt.bind": mqtt})
     configure_logs(settings.log)
-    uvloop.run(_serve(settings, sample=sample, as_json=as_json))
+    from fleetkey.cli.serving import run_server  # noqa: PLC0415 - heavy; other commands do without
 
-
-async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    # From the start: without a handler the first SIGHUP would end the process.
-    hangup = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, hangup.set)
-    runtime = Runtime(settings)
-    await runtime.start()
-    # What is there now stays, so the collector needn't look at it again.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
-    made = await asyncio.to_thread(make_sample, runtime) if sample else None
-    _print_ready(runtime, as_json=as_json)
-    if sample and not as_json:
-        print_next_steps(runtime, made)
-    hangups = asyncio.create_task(_reload_at(hangup, runtime))
-    await stop.wait()
-    hangups.cancel()
-    await runtime.stop()
-
-
-async def _reload_at(hangup: asyncio.Event, runtime: Runtime) -> None:
-    """Read the certificates again at each SIGHUP; those that come while it reads count as one."""
-    while True:
-        await hangup.wait()
-        hangup.clear()
-        await runtime.reload()
-
-
-def _print_ready(runtime: Runtime, *, as_json: bool) -> None:
-    listeners = {listener: runtime.mqtt_address(listener) for listener in ListenerName}
-    if as_json:
-        print_json(
-            {
-                "event": "ready",
-                "pid": os.getpid(),
-                "http": runtime.http_url(),
-                "mqtt": listeners[ListenerName.TCP],
-                "mqtt_tls": listeners[ListenerName.TLS],
-                "ws": listeners[ListenerName.WEBSOCKET],
-                "data_dir": str(runtime.settings.data_dir),
-            }
-        )
-        return
-    names = {ListenerName.TCP: "MQTT", ListenerName.TLS: "MQTT over TLS", ListenerName.WEBSOCKET: "MQTT over WebSocket"}
-    parts = [f"{names[listener]} on {address}" for listener, address in listeners.items() if address]
-    print(f"Fleetkey is ready: registration on {runtime.http_url()}, {', '.join(parts)}", flush=True)
+    run_server(settings, sample=sample, as_json=as_json)

@@ -20,7 +20,6 @@ from fleetkey.cli.options import (
 )
 from fleetkey.cli.output import print_json, print_list
 from fleetkey.management import find_webhook, webhook_fields
-from fleetkey.webhooks import try_webhook
 
 __all__ = ["app"]
 
@@ -82,6 +81,8 @@ def try_out(
         msg = "--token-file goes with --url"
         raise UsageError(msg)
     else:
+        from fleetkey.webhooks import try_webhook  # noqa: PLC0415 - heavy; other commands do without
+
         hook = find_webhook(settings_from(config, data_dir).webhooks, name)
         trial = asyncio.run(try_webhook(name, hook))
     if not trial.taken:

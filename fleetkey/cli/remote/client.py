@@ -12,14 +12,14 @@ import httpx
 import msgspec
 
 from fleetkey.access import Secret
-from fleetkey.cli.errors import CommandError, UsageError
+from fleetkey.cli.errors import CommandError, RefusedError, UsageError
 from fleetkey.config import Address
 from fleetkey.registry import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["RefusedError", "RemoteClient", "read_token", "segment"]
+__all__ = ["RemoteClient", "read_token", "segment"]
 
 TOKEN_VARIABLE = "FLEETKEY_TOKEN"  # noqa: S105 - the name of a variable
 MAX_TOKEN_BYTES = 1024
@@ -36,14 +36,6 @@ IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,128}\Z")
 PLACE = re.compile(r"At `[^`]*`: ")
 
 T = TypeVar("T")
-
-
-class RefusedError(CommandError):
-    """The server refused a request."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class RemoteClient:
