@@ -36,6 +36,8 @@ NOT_THE_CLIENTS_FAULT = frozenset({Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE
 FIRST_DELAY_SECONDS = 0.1
 """How long the first refusal over a limit of failures waits; each further one waits twice as long."""
 MAX_DELAY_SECONDS = 5.0
+MAX_TURN_SECONDS = 5.0
+"""How long an attempt over a limit waits for its turn, so that its CONNACK comes in time."""
 MAX_DELAYED = 1_000
 """Refusals that wait at once; further ones are answered at once."""
 MAX_STALE_RETRIES = 3
@@ -238,9 +240,10 @@ class Authenticator:
         A good key gets in from there, too, only later; what an address sends keeps no other waiting.
         """
         try:
-            async with self._turns.of(limited):
+            async with asyncio.timeout(MAX_TURN_SECONDS) as patience, self._turns.of(limited):
+                patience.reschedule(None)
                 return await self._verify(attempt)
-        except HashPoolFullError:
+        except (HashPoolFullError, TimeoutError):
             return Refused(Refusal.OVERLOADED)
 
     async def _verify(self, attempt: ConnectAttempt) -> Granted | Refused:

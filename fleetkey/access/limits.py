@@ -60,6 +60,12 @@ class AttemptLimiter:
             self._attempts.move_to_end(name)
         attempts.append(self._clock())
 
+    def give_back(self, name: str) -> None:
+        """Take back the newest attempt that was counted, if it is still known."""
+        attempts = self._attempts.get(name)
+        if attempts:
+            attempts.pop()
+
     def admit(self, name: str) -> float:
         """Count an attempt if it is within the limit and return 0, or return how many seconds to wait."""
         wait = self.wait_seconds(name)

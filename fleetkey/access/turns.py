@@ -62,7 +62,7 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._pass_on()
-            else:
+            elif turn in line:
                 line.remove(turn)
                 if not line:
                     del self._waiting[source]

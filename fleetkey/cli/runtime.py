@@ -153,6 +153,7 @@ class Runtime:
             management=build_management(settings, self.store),
             pool=self._api_pool,
             watch=self._api_watch,
+            refusals=self._registrar.refusals,
             endpoint=endpoint,
         )
         app = build_app(

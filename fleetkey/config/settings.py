@@ -254,7 +254,7 @@ class StoreSettings(Table):
 
     url: StoreUrl = ""
     """`sqlite:///path`; empty = `fleetkey.db` in `data_dir`."""
-    busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0
+    busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 8.0
     """How long a change waits for another process that is writing."""
     max_audit_rows: Positive = 1_000_000
     """Audit rows kept; above it the oldest go."""

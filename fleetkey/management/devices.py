@@ -145,7 +145,7 @@ class DeviceService:
         return self._store.set_device_state(device_id, DeviceState.DISABLED, actor=actor)
 
     def enable(self, device_id: str, *, actor: str) -> Device:
-        """Let a disabled device in again, with the keys it had."""
+        """Let a disabled device in again, with the keys it had; one that never had any waits for approval again."""
         device = self._store.get_device(device_id)
         if device.state in NOT_IN_YET:
             msg = f"device {device_id} is {device.state}; see: fleetkey devices approve {device_id}"
@@ -186,7 +186,8 @@ class DeviceService:
         """Change a state that was looked at; someone else's decision in between must not be undone by it."""
         self._store.set_device_states([device_id], state, expected=expected, actor=actor)
         device = self._store.get_device(device_id)
-        if device.state is not state:
+        waits_again = state is DeviceState.ACTIVE and device.state is DeviceState.PENDING
+        if device.state is not state and not (waits_again and DeviceState.DISABLED in expected):
             msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
             raise ConflictError(msg)
         return device

@@ -62,13 +62,13 @@ class ForwardedAddress:
 
 
 def _address(text: str) -> IpAddress | None:
-    """Return an address as a proxy writes it, perhaps with a port; None if it is none."""
+    """Return an address as a proxy writes it, perhaps with a port, without a zone; None if it is none."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:
-        parsed = ipaddress.ip_address(text)
+        parsed = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     if isinstance(parsed, ipaddress.IPv6Address):

@@ -21,6 +21,7 @@ from fleetkey.access import (
 )
 from fleetkey.registration.grant import Grant, Profiles, merge
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Outcome, Pending, Unavailable
+from fleetkey.registration.refusal_audit import RefusalAudit
 from fleetkey.registration.verifiers import (
     AllowlistVerifier,
     Claim,
@@ -86,6 +87,8 @@ class Registrar:
         self._proven = AttemptLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
+        self.refusals = RefusalAudit(store.record)
+        """Writes refusals into the audit; `close` ends it."""
         self._beat = RefusalBeat()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
@@ -121,8 +124,16 @@ class Registrar:
             await self.note_refusal("malformed_serial", address=address)
             return Malformed(detail=str(error))
         # By address as well: who can't prove a serial must not use up its attempts.
-        if wait := self._serials.admit(f"{address_bucket(address)} {serial}"):
+        mine = f"{address_bucket(address)} {serial}"
+        if wait := self._serials.admit(mine):
             return await self._limit_serial(serial, address, wait)
+        outcome = await self._decide_serial(serial, proof, address)
+        if isinstance(outcome, Pending | Unavailable):
+            # Asking again is what the answer says, and it is no fault of the device.
+            self._serials.give_back(mine)
+        return outcome
+
+    async def _decide_serial(self, serial: str, proof: str | None, address: str) -> Outcome:
         try:
             granted = await self._ask(Claim(serial=serial, proof=proof, address=address))
             if isinstance(granted, Undecided):
@@ -133,9 +144,7 @@ class Registrar:
                 await self._pool.run(hash_secret, new_secret(), self._bcrypt_rounds)
                 await self.note_refusal(granted.reason, address=address, serial=serial)
                 return NotAllowed()
-            if wait := self._proven.admit(serial):
-                return await self._limit_serial(serial, address, wait)
-            return await self._pool.run(self._issue, serial, address, granted)
+            return await self._issue_limited(serial, address, granted)
         except HashPoolFullError:
             self.counts["overloaded"] += 1
             log.warning("registration_overloaded", pending=self._pool.pending)
@@ -151,6 +160,17 @@ class Registrar:
             await self.note_refusal("too_many_for_serial", address=address, serial=serial)
         return Limited(retry_after_seconds=wait)
 
+    async def _issue_limited(self, serial: str, address: str, granted: Grant) -> Outcome:
+        if wait := self._proven.admit(serial):
+            return await self._limit_serial(serial, address, wait)
+        outcome: Outcome = Unavailable()
+        try:
+            outcome = await self._pool.run(self._issue, serial, address, granted)
+        finally:
+            if isinstance(outcome, Pending | Unavailable):
+                self._proven.give_back(serial)
+        return outcome
+
     async def note_refusal(self, reason: str, *, address: str, serial: str | None = None) -> None:
         """Audit a refusal; when even that fails, the log has it and the refusal stands."""
         if not reason.startswith("too_many_"):
@@ -159,14 +179,12 @@ class Registrar:
         entry = AuditEntry(
             actor="device", action="register", outcome="refused", reason=reason, address=address, serial=serial
         )
-        try:
-            await self._pool.run(self._store.record, entry)
-        except (HashPoolFullError, StoreError) as error:
-            log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+        await self.refusals.note(entry)
 
     async def close(self) -> None:
         """Let go of what the verifiers hold."""
         self._beat.close()
+        await self.refusals.close()
         for verifier in self._verifiers:
             if isinstance(verifier, HttpVerifier):
                 await verifier.close()

@@ -17,7 +17,7 @@ from litestar.exceptions import (
 from fleetkey.access import AttemptLimiter, address_bucket
 from fleetkey.management import TokenRefused
 from fleetkey.registration.api.parts import Answer
-from fleetkey.registry import Actor, AuditEntry, Role, StoreError
+from fleetkey.registry import Actor, AuditEntry, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fleetkey.access import HashPool
     from fleetkey.management import Management
     from fleetkey.registration.api.remembered import Remembered, Target
+    from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import Token
 
 __all__ = ["Caller", "Gate"]
@@ -72,6 +73,7 @@ class Gate:
         management: the services.
         pool: where they run.
         remembered: tokens and answers of lately.
+        refusals: writes refusals into the audit.
         max_failures_per_minute: bad tokens from one address before they are answered 429; 0 = no limit. A good token
             gets in all the same.
         max_tracked: addresses that are remembered.
@@ -82,6 +84,7 @@ class Gate:
         management: Management,
         pool: HashPool,
         remembered: Remembered,
+        refusals: RefusalAudit,
         *,
         max_failures_per_minute: int,
         max_tracked: int,
@@ -89,6 +92,7 @@ class Gate:
         self._management = management
         self._pool = pool
         self._remembered = remembered
+        self._refusals = refusals
         self._failures = AttemptLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
@@ -204,11 +208,7 @@ class Gate:
         log.warning("api_refused", actor=str(actor), address=actor.address, reason=reason)
         if not self._notes.admit(source):
             entry = AuditEntry(actor=actor, action="api_request", outcome="refused", reason=reason)
-            try:
-                await self._pool.run(self._management.audit.record, entry)
-            except StoreError as error:
-                # The refusal stands; that it can't be written down is for the log.
-                log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+            await self._refusals.note(entry)
 
 
 def _parameters(handler: BaseRouteHandler) -> dict[str, bool]:

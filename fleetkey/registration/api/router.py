@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
     from fleetkey.management import Management
     from fleetkey.registration.endpoint import MqttEndpoint
+    from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import ChangeWatch
 
 __all__ = ["PREFIX", "build_api", "build_api_pool"]
@@ -45,7 +46,13 @@ def build_api_pool() -> HashPool:
 
 
 def build_api(
-    *, settings: Settings, management: Management, pool: HashPool, watch: ChangeWatch, endpoint: MqttEndpoint
+    *,
+    settings: Settings,
+    management: Management,
+    pool: HashPool,
+    watch: ChangeWatch,
+    refusals: RefusalAudit,
+    endpoint: MqttEndpoint,
 ) -> Router:
     """Return the API as a part of the application.
 
@@ -54,12 +61,14 @@ def build_api(
         management: the services.
         pool: from `build_api_pool`.
         watch: tells of commits to the registry, without waiting.
+        refusals: writes refusals into the audit.
         endpoint: where the broker is, for who asks.
     """
     gate = Gate(
         management,
         pool,
         Remembered(watch),
+        refusals,
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )

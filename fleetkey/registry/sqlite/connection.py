@@ -48,7 +48,7 @@ class SqliteBase:
         self,
         path: Path,
         *,
-        busy_timeout_seconds: float = 10.0,
+        busy_timeout_seconds: float = 8.0,
         max_audit_rows: int = 1_000_000,
         max_change_rows: int = 1_000_000,
         clock: Callable[[], float] = time.time,

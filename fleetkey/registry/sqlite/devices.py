@@ -136,12 +136,16 @@ class SqliteDevices(SqlitePresence):
     def _set_state(self, connection: sqlite3.Connection, device: Device, state: DeviceState, actor: str) -> bool:
         if device.state == state:
             return False
+        note = ""
+        if (device.state, state) == (DeviceState.DISABLED, DeviceState.ACTIVE) and not _had_key(connection, device):
+            # Nobody let it in yet: it was disabled while it waited, or was rejected.
+            state, note = DeviceState.PENDING, "it waits for approval"
         connection.execute(
             "UPDATE devices SET state = ?, updated_at = ? WHERE device_id = ?", (state, self._now(), device.device_id)
         )
         kind = _state_change(device.state, state)
         self._change(connection, kind, device_id=device.device_id)
-        self._audit_device(connection, actor, kind, device)
+        self._audit_device(connection, actor, ChangeKind.DEVICE_ENABLED if note else kind, device, reason=note)
         return True
 
     def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
@@ -298,6 +302,14 @@ def _batches(values: Sequence[str]) -> list[Sequence[str]]:
 def _state_change(before: DeviceState, after: DeviceState) -> ChangeKind:
     if after is DeviceState.DISABLED:
         return ChangeKind.DEVICE_DISABLED
+    if after is DeviceState.PENDING:
+        return ChangeKind.DEVICE_PENDING
     if after is not DeviceState.ACTIVE:
         return ChangeKind.DEVICE_REJECTED
     return ChangeKind.DEVICE_ENABLED if before is DeviceState.DISABLED else ChangeKind.DEVICE_APPROVED
+
+
+def _had_key(connection: sqlite3.Connection, device: Device) -> bool:
+    """Whether a device was ever issued a key; keys are never deleted."""
+    query = "SELECT 1 FROM access_keys WHERE device_id = ? LIMIT 1"
+    return connection.execute(query, (device.device_id,)).fetchone() is not None

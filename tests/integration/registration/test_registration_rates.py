@@ -143,6 +143,7 @@ def test_forwarded_by_network_with_host_bits(tmp_path_factory: pytest.TempPathFa
         ("203.0.113.62:1234", "203.0.113.62"),
         ("[2001:db8:9::1]:1234", "2001:db8:9::1"),
         ("::ffff:203.0.113.63", "203.0.113.63"),
+        ("fe80::1%eth0=cmd|1", "fe80::1"),
     ],
 )
 def test_forwarded_that_is_no_address(behind: Fleet, forwarded: str, address: str) -> None:

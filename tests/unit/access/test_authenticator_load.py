@@ -16,6 +16,7 @@ from fleetkey.access import (
     build_authenticator,
     build_hash_pool,
 )
+from fleetkey.access.turns import Turns
 from fleetkey.config import Settings
 from tests.unit.access.access_rig import SECONDS, until
 
@@ -282,3 +283,41 @@ async def test_build_authenticator_malformed_pattern(world: World) -> None:
     settings = Settings.model_validate({"topics": {"publish": ["devices/x{device_id}"]}})
     with pytest.raises(TemplateError):
         build_authenticator(settings, world.store, world.pool)
+
+
+async def test_turn_that_takes_too_long(
+    make_world: WorldFactory, bcrypt: Bcrypt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits too long for a turn is told to try later, in time; whose turn it is has all the time it takes."""
+    monkeypatch.setattr("fleetkey.access.authenticator.MAX_TURN_SECONDS", 0.1)
+    world = make_world(max_failures=LIMIT)
+    await _fail(world, LIMIT)
+    bcrypt.hold(WRONG)
+    first = asyncio.create_task(world.authenticator.authenticate(_wrong()))
+    await asyncio.to_thread(bcrypt.begun.acquire)
+    assert await world.authenticator.authenticate(_wrong()) == Refused(Refusal.OVERLOADED)
+    assert not first.done()
+    bcrypt.release()
+    assert await first == Refused(Refusal.UNKNOWN_KEY)
+
+
+async def test_turn_given_up_as_it_comes() -> None:
+    """Whoever leaves in the very step in which their turn comes passes it on, and breaks nothing."""
+    turns = Turns()
+
+    async def wait() -> None:
+        async with turns.of("a"):
+            await asyncio.sleep(0)
+
+    for others in range(3):
+        holder = turns.of("a")
+        await holder.__aenter__()
+        waiting = [asyncio.create_task(wait()) for _ in range(others + 1)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await holder.__aexit__(None, None, None)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [None] * others
+    async with asyncio.timeout(1):
+        await wait()

@@ -33,10 +33,11 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     store, pool, api_pool = open_store(settings), build_hash_pool(settings), build_api_pool()
     watch = store.watch(waits=False)
     endpoint = MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)
+    registrar = build_registrar(settings, store, pool)
     try:
         app = build_app(
             settings=settings,
-            registrar=build_registrar(settings, store, pool),
+            registrar=registrar,
             endpoint=endpoint,
             store=store,
             pool=pool,
@@ -46,6 +47,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
                 management=build_management(settings, store),
                 pool=api_pool,
                 watch=watch,
+                refusals=registrar.refusals,
                 endpoint=endpoint,
             ),
         )

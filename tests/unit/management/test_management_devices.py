@@ -103,7 +103,7 @@ def test_page_bad_pattern(management: Management) -> None:
         ("reject", "rejected", "rejected"),
         ("reject", "active", None),
         ("reject", "disabled", None),
-        ("enable", "disabled", "active"),
+        ("enable", "disabled", "pending"),
         ("enable", "active", "active"),
         ("enable", "pending", None),
         ("enable", "rejected", None),
@@ -323,3 +323,20 @@ def test_labels_refused(management: Management, store: SqliteStore) -> None:
             call()
         assert caught.value.field == field
     assert management.devices.tag(device_id, {"a": "b", "c": None}, actor="test").tags == {"a": "b"}
+
+
+@pytest.mark.parametrize("is_rejected", [False, True])
+def test_enable_is_no_approval(management: Management, store: SqliteStore, *, is_rejected: bool) -> None:
+    """A device that nobody approved waits again when it is enabled, one by one and in bulk; others work again."""
+    waiting = [_pending(store, serial, site="north") for serial in ("S1", "S2")]
+    _, active = issue(store, "S3", tags={"site": "north"})
+    if is_rejected:
+        for device_id in waiting:
+            management.devices.reject(device_id, actor="test")
+    for device_id in (*waiting, active):
+        management.devices.disable(device_id, actor="test")
+    assert management.devices.enable(waiting[0], actor="test").state is DeviceState.PENDING
+    management.devices.change_many(BulkAction.ENABLE, DeviceSelection(tags={"site": "north"}), actor="test")
+    assert _states(store) == {"S1": "pending", "S2": "pending", "S3": "active"}
+    management.devices.approve(waiting[0], actor="test")
+    assert _states(store)["S1"] == "active"

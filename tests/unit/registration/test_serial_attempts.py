@@ -1,0 +1,68 @@
+"""What counts as a serial's attempt, and refusals that can't be written down."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from fleetkey.registration import refusal_audit
+from fleetkey.registration.refusal_audit import RefusalAudit
+from fleetkey.registry import AuditEntry
+from tests.unit.access.access_rig import until
+from tests.unit.registration.app_rig import registration
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+async def test_waiting_for_approval_costs_no_attempts(tmp_path: Path) -> None:
+    """A device may ask for its approval as often as it is told to; then it has all of its attempts."""
+    async with registration(
+        tmp_path, registration__require_approval=True, registration__max_per_serial_per_hour=2
+    ) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        assert [(await served.post("SN-1")).status_code for _ in range(6)] == [202] * 6
+        (device,) = served.store.list_devices()
+        served.management.devices.approve(device.device_id, actor="test")
+        assert [(await served.post("SN-1")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_server_that_cannot_costs_no_attempts(tmp_path: Path) -> None:
+    """503 is no fault of the device: when the registry can be used again, it gets in at once."""
+    async with registration(tmp_path, registration__max_per_serial_per_hour=2) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        with closing(sqlite3.connect(served.settings.data_dir / "fleetkey.db", isolation_level=None)) as other:
+            other.execute("ALTER TABLE access_keys RENAME TO elsewhere")
+            assert [(await served.post("SN-1")).status_code for _ in range(4)] == [503] * 4
+            other.execute("ALTER TABLE elsewhere RENAME TO access_keys")
+        assert (await served.post("SN-1")).status_code == 200
+
+
+async def test_refusal_waits_briefly_for_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal isn't held up by a registry that can't be written; its entry follows. What is too much is dropped."""
+    monkeypatch.setattr(refusal_audit, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(refusal_audit, "MAX_WAITING_ENTRIES", 2)
+    written, free = list[AuditEntry](), threading.Event()
+
+    def record(entry: AuditEntry) -> None:
+        free.wait(30)
+        written.append(entry)
+
+    audit = RefusalAudit(record)
+    entries = [AuditEntry(actor="device", action="register", outcome="refused", reason=str(at)) for at in range(3)]
+    try:
+        start = time.monotonic()
+        await asyncio.gather(*(audit.note(entry) for entry in entries))
+        assert time.monotonic() - start < 10
+        assert written == []
+        free.set()
+        await until(lambda: written == entries[:2], 10)
+    finally:
+        free.set()
+        await audit.close()
