@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import UnsetType
 
 from fleetkey.management import WebhookStatus
 from fleetkey.registry import (
@@ -13,7 +15,6 @@ from fleetkey.registry import (
     DevicePolicy,
     ListedSerial,
     Presence,
-    Reregistration,
     Token,
 )
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         AuditAnswer,
         DeviceAnswer,
         KeyAnswer,
+        PolicyAnswer,
         SerialAnswer,
         TokenAnswer,
         WebhookAnswer,
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_record", "device", "key", "listed_serial", "token", "webhook"]
 
+T = TypeVar("T")
+
 
 def device(answer: DeviceAnswer) -> Device:
     """Return a device."""
-    says = answer.policy
     return Device(
         device_id=answer.device_id,
         serial=answer.serial,
@@ -43,14 +46,7 @@ def device(answer: DeviceAnswer) -> Device:
         tags=answer.tags,
         attributes=answer.attributes,
         profile=answer.profile,
-        policy=DevicePolicy(
-            reregistration=Reregistration(says["reregistration"]) if "reregistration" in says else None,
-            grace_seconds=says.get("grace_seconds"),
-            max_keys=says.get("max_keys"),
-            key_lifetime_seconds=says.get("key_lifetime_seconds"),
-            publish=tuple(says.get("publish", ())),
-            subscribe=tuple(says.get("subscribe", ())),
-        ),
+        policy=_policy(answer.policy),
         presence=Presence(
             is_online=answer.online,
             connected_at=_maybe(answer.connected_at),
@@ -62,6 +58,21 @@ def device(answer: DeviceAnswer) -> Device:
         created_at=_milliseconds(answer.created_at),
         updated_at=_milliseconds(answer.updated_at),
     )
+
+
+def _policy(says: PolicyAnswer) -> DevicePolicy:
+    return DevicePolicy(
+        reregistration=_said(says.reregistration),
+        grace_seconds=_said(says.grace_seconds),
+        max_keys=_said(says.max_keys),
+        key_lifetime_seconds=_said(says.key_lifetime_seconds),
+        publish=tuple(_said(says.publish) or ()),
+        subscribe=tuple(_said(says.subscribe) or ()),
+    )
+
+
+def _said(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
 
 
 def listed_serial(answer: SerialAnswer) -> ListedSerial:

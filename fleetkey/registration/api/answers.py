@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated
 
 import msgspec
 
-from fleetkey.registry import DeviceState, KeyKind, KeyStatus, Role
+from fleetkey.registry import DeviceState, KeyKind, KeyStatus, Reregistration, Role
 
 __all__ = [
     "AboutAnswer",
@@ -23,6 +23,7 @@ __all__ = [
     "KeyPage",
     "LosantKeyAnswer",
     "MqttAnswer",
+    "PolicyAnswer",
     "RotationAnswer",
     "ScopeAnswer",
     "SerialAnswer",
@@ -39,7 +40,16 @@ Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 KeySecret = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 TokenId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
 
-T = TypeVar("T")
+
+class PolicyAnswer(msgspec.Struct):
+    """What a profile said when the device was created; what it didn't say is left out, and follows the settings."""
+
+    reregistration: Reregistration | msgspec.UnsetType = msgspec.UNSET
+    grace_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    max_keys: int | msgspec.UnsetType = msgspec.UNSET
+    key_lifetime_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    publish: list[str] | msgspec.UnsetType = msgspec.UNSET
+    subscribe: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeviceAnswer(msgspec.Struct):
@@ -52,7 +62,7 @@ class DeviceAnswer(msgspec.Struct):
     tags: dict[str, str]
     attributes: dict[str, str]
     profile: str | None
-    policy: dict[str, Any]
+    policy: PolicyAnswer
     online: bool
     last_seen_at: datetime | None
     connected_at: datetime | None
@@ -219,30 +229,46 @@ class AboutAnswer(msgspec.Struct):
     mqtt: MqttAnswer
 
 
-class _Page(msgspec.Struct, Generic[T]):
-    items: list[T]
+# Each page by itself: in a generic one, what the items are would be lost to the description.
+
+
+class DevicePage(msgspec.Struct):
+    """Devices in order of id. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+
+    items: list[DeviceAnswer]
     next_cursor: str | None
 
 
-class DevicePage(_Page[DeviceAnswer]):
-    """Devices in order of id. It may be short, or empty, and have a `next_cursor`; null: that was all."""
-
-
-class SerialPage(_Page[SerialAnswer]):
+class SerialPage(msgspec.Struct):
     """Serials in order. `next_cursor` null: that was all."""
 
+    items: list[SerialAnswer]
+    next_cursor: str | None
 
-class KeyPage(_Page[KeyAnswer]):
+
+class KeyPage(msgspec.Struct):
     """Keys in order of issue. `next_cursor` null: that was all."""
 
+    items: list[KeyAnswer]
+    next_cursor: str | None
 
-class AuditPage(_Page[AuditAnswer]):
+
+class AuditPage(msgspec.Struct):
     """Audit entries. It may be short, or empty, and have a `next_cursor`; null: that was all."""
 
+    items: list[AuditAnswer]
+    next_cursor: str | None
 
-class TokenPage(_Page[TokenAnswer]):
+
+class TokenPage(msgspec.Struct):
     """Tokens in order of making. `next_cursor` null: that was all."""
 
+    items: list[TokenAnswer]
+    next_cursor: str | None
 
-class WebhookPage(_Page[WebhookAnswer]):
+
+class WebhookPage(msgspec.Struct):
     """All webhooks, in the order of the settings; `next_cursor` is null."""
+
+    items: list[WebhookAnswer]
+    next_cursor: str | None

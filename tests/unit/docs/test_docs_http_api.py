@@ -138,3 +138,30 @@ def test_path_of_the_description(schema: dict[str, Any]) -> None:
     """The reference says where the OpenAPI description is, and which version of OpenAPI it is in."""
     assert "GET /schema/openapi.json" in PAGE.read_text()
     assert f"OpenAPI {schema['openapi'].rpartition('.')[0]}" in PAGE.read_text()
+
+
+def test_answers_typed(schema: dict[str, Any]) -> None:
+    """Whatever an operation answers, down to the items of a list, says which fields it has."""
+    shapes = schema["components"]["schemas"]
+    untyped: list[str] = []
+
+    def look(part: Any, where: str) -> None:
+        if isinstance(part, list):
+            for inner in part:
+                look(inner, where)
+        elif isinstance(part, dict):
+            if part.get("type") == "object" and not (part.get("properties") or part.get("additionalProperties")):
+                untyped.append(where)
+            for name, inner in part.items():
+                look(inner, f"{where}.{name}")
+
+    look(shapes, "schemas")
+    for name, operation in _operations(schema).items():
+        look(operation["responses"], name)
+    assert not untyped
+    for item in ("Device", "Serial", "Key", "Audit", "Token", "Webhook"):
+        items = shapes[f"{item}Page"]["properties"]["items"]["items"]
+        assert items == {"$ref": f"#/components/schemas/{item}Answer"}
+    assert shapes["DeviceAnswer"]["properties"]["tags"]["additionalProperties"]["type"] == "string"
+    assert shapes["DeviceAnswer"]["properties"]["policy"] == {"$ref": "#/components/schemas/PolicyAnswer"}
+    assert not shapes["PolicyAnswer"].get("required")
