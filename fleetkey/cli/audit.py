@@ -21,7 +21,7 @@ from fleetkey.cli.options import (
     opened_fleet,
 )
 from fleetkey.cli.output import print_json, print_list
-from fleetkey.management import InvalidRequestError, audit_fields, parse_moment
+from fleetkey.management import InvalidRequestError, PositionList, audit_fields, parse_moment, position_cursor
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def audit(
         for record in newest:
             _print_record(record, as_json=as_json)
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(fleet, wanted, str(position), as_json=as_json)
+            _follow(fleet, wanted, position_cursor(PositionList.AUDIT, position), as_json=as_json)
 
 
 @app.command("export")
@@ -213,13 +213,13 @@ def _newest(fleet: Fleet, wanted: AuditFilter, limit: int) -> list[AuditRecord]:
     return found[::-1]
 
 
-def _follow(fleet: Fleet, wanted: AuditFilter, position: str, *, as_json: bool) -> None:
+def _follow(fleet: Fleet, wanted: AuditFilter, cursor: str, *, as_json: bool) -> None:
     while True:
-        page = fleet.audit.oldest(wanted, cursor=position, limit=PAGE)
+        page = fleet.audit.oldest(wanted, cursor=cursor, limit=PAGE)
         for record in page.items:
             _print_record(record, as_json=as_json)
-        is_behind = page.next_cursor not in {None, position}
-        position = page.next_cursor or position
+        is_behind = page.next_cursor not in {None, cursor}
+        cursor = page.next_cursor or cursor
         if not is_behind:
             time.sleep(POLL_SECONDS)
 

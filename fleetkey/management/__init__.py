@@ -16,7 +16,7 @@ from fleetkey.management.keys import (
 from fleetkey.management.losant_keys import LosantKey, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
 from fleetkey.management.moments import parse_moment
-from fleetkey.management.pages import MAX_PAGE, BulkResult, Page
+from fleetkey.management.pages import MAX_PAGE, BulkResult, Page, PositionList, parse_position, position_cursor
 from fleetkey.management.selection import DeviceFilter, DeviceSelection
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService
@@ -52,6 +52,7 @@ __all__ = [
     "Management",
     "ManagementError",
     "Page",
+    "PositionList",
     "Rotation",
     "SerialFileError",
     "SerialFormat",
@@ -70,6 +71,8 @@ __all__ = [
     "parse_expiry",
     "parse_losant_key",
     "parse_moment",
+    "parse_position",
+    "position_cursor",
     "read_serials",
     "serial_fields",
     "token_fields",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit, parse_position
+from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
 from fleetkey.registry import AuditEntry, AuditFilter
 
 if TYPE_CHECKING:
@@ -38,9 +38,10 @@ class AuditService:
         """Return a page of entries, newest first, going on before a cursor that an earlier page gave."""
         check_limit(limit)
         _check(wanted)
-        before = None if cursor is None else parse_position(cursor)
+        before = None if cursor is None else parse_position(PositionList.AUDIT, cursor)
         found, reached = self._store.scan_audit(wanted, before=before, limit=limit, max_scanned=MAX_SCANNED)
-        return Page(items=tuple(found), next_cursor=None if reached is None else str(reached))
+        following = None if reached is None else position_cursor(PositionList.AUDIT, reached)
+        return Page(items=tuple(found), next_cursor=following)
 
     def oldest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
@@ -48,10 +49,9 @@ class AuditService:
         """Return a page of entries, oldest first, after a cursor; there always is a next one, since more may come."""
         check_limit(limit)
         _check(wanted)
-        found, reached = self._store.scan_audit(
-            wanted, after=parse_position(cursor), limit=limit, max_scanned=MAX_SCANNED
-        )
-        return Page(items=tuple(found), next_cursor=str(reached))
+        after = parse_position(PositionList.AUDIT, cursor)
+        found, reached = self._store.scan_audit(wanted, after=after, limit=limit, max_scanned=MAX_SCANNED)
+        return Page(items=tuple(found), next_cursor=position_cursor(PositionList.AUDIT, reached or 0))
 
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None

@@ -16,7 +16,7 @@ from fleetkey.access import (
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.grace import grace_of
-from fleetkey.management.pages import Page, check_limit, parse_position
+from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
 from fleetkey.registry import KeyKind, new_access_key
 
 if TYPE_CHECKING:
@@ -101,13 +101,13 @@ class KeyService:
         """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         found = self._store.list_keys(
-            after=parse_position(cursor),
+            after=parse_position(PositionList.KEYS, cursor),
             limit=limit,
             device_id=wanted.device_id,
             kind=wanted.kind,
             include_retired=wanted.include_retired,
         )
-        following = str(found[-1][0]) if len(found) == limit else None
+        following = position_cursor(PositionList.KEYS, found[-1][0]) if len(found) == limit else None
         return Page(items=tuple(key for _, key in found), next_cursor=following)
 
     def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from fleetkey.management.errors import InvalidRequestError
@@ -13,10 +14,12 @@ __all__ = [
     "MAX_PAGE",
     "BulkResult",
     "Page",
+    "PositionList",
     "check_limit",
     "parse_device_cursor",
     "parse_position",
     "parse_serial_cursor",
+    "position_cursor",
     "serial_cursor",
 ]
 
@@ -28,6 +31,19 @@ SERIAL_CURSOR = "serial:"
 """Before the serial: any text may be one, also the cursor of another list."""
 
 T = TypeVar("T")
+
+
+class PositionList(StrEnum):
+    """The lists that go by position; the cursors of each begin with its name, so that none is taken for another's."""
+
+    KEYS = "key"
+    TOKENS = "token"
+    AUDIT = "audit"
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression of its cursors."""
+        return rf"^{self}:[0-9]{{1,{MAX_CURSOR_DIGITS}}}$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +77,19 @@ def check_limit(limit: int) -> int:
     return limit
 
 
-def parse_position(cursor: str | None) -> int:
-    """Return the position that a cursor is; 0 without one. Raises `InvalidRequestError` for what can't be one."""
+def position_cursor(of: PositionList, position: int) -> str:
+    """Return the cursor of the page behind a position."""
+    return f"{of}:{position}"
+
+
+def parse_position(of: PositionList, cursor: str | None) -> int:
+    """Return a cursor's position; 0 without one. Raises `InvalidRequestError` for what is no cursor of that list."""
     if cursor is None:
         return 0
-    if not (cursor.isascii() and cursor.isdigit()) or len(cursor) > MAX_CURSOR_DIGITS:
+    name, _, digits = cursor.partition(":")
+    if name != of or not (digits.isascii() and digits.isdigit()) or len(digits) > MAX_CURSOR_DIGITS:
         raise _no_cursor()
-    return int(cursor)
+    return int(digits)
 
 
 def parse_device_cursor(cursor: str | None) -> str:

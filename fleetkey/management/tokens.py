@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Secret
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, check_limit, parse_position
+from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +77,9 @@ class TokenService:
     def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[Token]:
         """Return a page of tokens in order of making, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
-        found = self._store.list_tokens(after=parse_position(cursor), limit=limit, include_ended=include_ended)
-        following = str(found[-1][0]) if len(found) == limit else None
+        after = parse_position(PositionList.TOKENS, cursor)
+        found = self._store.list_tokens(after=after, limit=limit, include_ended=include_ended)
+        following = position_cursor(PositionList.TOKENS, found[-1][0]) if len(found) == limit else None
         return Page(items=tuple(token for _, token in found), next_cursor=following)
 
     def iterate(self, *, include_ended: bool = False) -> Iterator[Token]:

@@ -387,8 +387,8 @@ class AuditLog(Protocol):
     ) -> tuple[list[AuditRecord], int | None]:
         """Look at up to `max_scanned` entries and return up to `limit` that match, and the last position looked at.
 
-        With `after`, forward from there; else back from `before`, or from the newest. The position is None if there
-        is nothing behind it; forward never, since more may come.
+        With `after`, forward from there; else back from `before`, or from the newest. What lies behind the newest is
+        taken for it. The position is None if there is nothing behind it; forward never, since more may come.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fleetkey.access import Secret
 from fleetkey.cli.remote import values
 from fleetkey.cli.remote.client import segment
-from fleetkey.management import MAX_PAGE, CreatedToken, Page, when
+from fleetkey.management import MAX_PAGE, CreatedToken, Page, PositionList, parse_position, position_cursor, when
 from fleetkey.registration.api.answers import AuditPage, CreatedTokenAnswer, TokenAnswer, TokenPage
 from fleetkey.registry import AuditFilter
 
@@ -50,12 +50,12 @@ class RemoteAudit:
         newest = next((record.seq for record in self.newest(limit=1).items), 0)
         position = oldest - 1
         while position < newest:
-            page = self.oldest(wanted, cursor=str(position), limit=MAX_PAGE)
+            page = self.oldest(wanted, cursor=position_cursor(PositionList.AUDIT, position), limit=MAX_PAGE)
             for record in page.items:
                 if record.seq > newest:
                     return
                 yield record
-            reached = int(page.next_cursor or newest)
+            reached = parse_position(PositionList.AUDIT, page.next_cursor)
             if reached <= position:
                 return
             position = reached

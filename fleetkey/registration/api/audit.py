@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from fleetkey.management import audit_fields, parse_moment
 from fleetkey.registration.api.answers import AuditPage
-from fleetkey.registration.api.description import Limit, Position, answers
+from fleetkey.registration.api.description import AuditCursor, Limit, answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
 from fleetkey.registry import AuditFilter, Role
 
@@ -60,7 +60,7 @@ def audit_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         since: Since = None,
         until: Until = None,
         order: First = Order.NEWEST,
-        cursor: Position = None,
+        cursor: AuditCursor = None,
         limit: Limit = 100,
     ) -> Answer:
         """List the audit entries that match everything that is given."""

@@ -10,10 +10,21 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from litestar.params import QueryParameter
 
-from fleetkey.management import MAX_PAGE
+from fleetkey.management import MAX_PAGE, PositionList
 from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, Problem
 
-__all__ = ["Attributes", "Cursor", "Limit", "Position", "Tags", "answers", "described", "described_text"]
+__all__ = [
+    "Attributes",
+    "AuditCursor",
+    "Cursor",
+    "KeyCursor",
+    "Limit",
+    "Tags",
+    "TokenCursor",
+    "answers",
+    "described",
+    "described_text",
+]
 
 LABEL = r"^[^=]+=[\s\S]+$"
 REFUSALS = {
@@ -33,10 +44,9 @@ OF_BODIES = (408, 413, 415)
 FROM_CURSOR = "`next_cursor` of an earlier page; without it, from the beginning."
 
 Cursor = Annotated[str | None, QueryParameter(description=FROM_CURSOR)]
-Position = Annotated[
-    str | None,
-    QueryParameter(pattern="^[0-9]{1,18}$", description=FROM_CURSOR),
-]
+KeyCursor = Annotated[str | None, QueryParameter(pattern=PositionList.KEYS.pattern, description=FROM_CURSOR)]
+TokenCursor = Annotated[str | None, QueryParameter(pattern=PositionList.TOKENS.pattern, description=FROM_CURSOR)]
+AuditCursor = Annotated[str | None, QueryParameter(pattern=PositionList.AUDIT.pattern, description=FROM_CURSOR)]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="The most items of the page.")]
 Tags = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,

@@ -21,7 +21,7 @@ from fleetkey.management import (
 from fleetkey.management.losant_keys import LosantKey
 from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, LosantKeyAnswer
 from fleetkey.registration.api.bodies import KeyBody, ScopeBody
-from fleetkey.registration.api.description import Limit, Position, answers, described
+from fleetkey.registration.api.description import KeyCursor, Limit, answers, described
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
 from fleetkey.registry import ApplicationScope, KeyKind, Role
 
@@ -54,7 +54,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         device_id: DeviceId = None,
         kind: Kind = None,
         include_retired: IncludeRetired = False,  # noqa: FBT002 - Litestar hands it over by name
-        cursor: Position = None,
+        cursor: KeyCursor = None,
         limit: Limit = 100,
     ) -> Answer:
         """List keys; secrets are not stored and can't be shown."""

@@ -11,7 +11,7 @@ from litestar.params import FromPath, QueryParameter
 from fleetkey.management import parse_expiry, token_fields
 from fleetkey.registration.api.answers import CreatedTokenAnswer, TokenAnswer, TokenPage
 from fleetkey.registration.api.bodies import TokenBody
-from fleetkey.registration.api.description import Limit, Position, answers, described
+from fleetkey.registration.api.description import Limit, TokenCursor, answers, described
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
 from fleetkey.registry import Role
 
@@ -32,7 +32,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def list_tokens(
         request: Asked,
         include_ended: IncludeEnded = False,  # noqa: FBT002 - Litestar hands it over by name
-        cursor: Position = None,
+        cursor: TokenCursor = None,
         limit: Limit = 100,
     ) -> Answer:
         """List tokens; their texts are not stored and can't be shown."""

@@ -55,7 +55,7 @@ class SqliteAudit(SqliteBase):
         oldest, newest = self.audit_bounds()
         if after is not None:
             # Positions have gaps only where rows were dropped, at the old end.
-            start = max(after, oldest - 1)
+            start = max(min(after, newest), oldest - 1)
             found = self._read_audit(
                 f"WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
                 [start, start + max_scanned, *parameters, limit],
@@ -63,7 +63,7 @@ class SqliteAudit(SqliteBase):
             if len(found) == limit:
                 return found, found[-1].seq
             return found, max(start, min(start + max_scanned, newest))
-        end = newest + 1 if before is None else before
+        end = newest + 1 if before is None else min(before, newest + 1)
         found = self._read_audit(
             f"WHERE seq < ? AND seq >= ?{conditions} ORDER BY seq DESC LIMIT ?",
             [end, end - max_scanned, *parameters, limit],

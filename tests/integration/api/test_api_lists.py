@@ -91,8 +91,13 @@ def test_filters(api: Api, query: dict[str, Any], count: int) -> None:
         ("serials", {"cursor": "0" * 24}),
         ("serials", {"cursor": "serial:"}),
         ("keys", {"cursor": "-1"}),
-        ("keys", {"cursor": "1" * 19}),
+        ("keys", {"cursor": "7"}),
+        ("keys", {"cursor": "key:" + "1" * 19}),
+        ("keys", {"cursor": "token:1"}),
+        ("tokens", {"cursor": "audit:1"}),
         ("audit", {"cursor": "x"}),
+        ("audit", {"cursor": "key:1"}),
+        ("audit", {"cursor": "0" * 24, "order": "oldest"}),
         ("audit", {"order": "random"}),
         ("audit", {"outcome": "nope"}),
         ("audit", {"since": "yesterday"}),
@@ -179,6 +184,11 @@ def test_audit_both_ways(api: Api) -> None:
     api.store.remove_serial("SN-audited", actor="someone")
     later = api.json("GET", "audit", params={**cursor, "actor": "someone"})["items"]
     assert [entry["action"] for entry in later] == ["serial_removed"]
+    beyond = {"cursor": "audit:" + "9" * 18, "limit": "1"}
+    newest = api.json("GET", "audit", params={"limit": "1"})
+    assert api.json("GET", "audit", params=beyond) == newest
+    at_end = f"audit:{newest['items'][0]['seq']}"
+    assert api.json("GET", "audit", params={**beyond, "order": "oldest"}) == {"items": [], "next_cursor": at_end}
     assert [entry["action"] for entry in api.items("audit", serial="SN-audited", action="serials_added")] == [
         "serials_added"
     ]

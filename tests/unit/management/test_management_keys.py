@@ -95,7 +95,21 @@ def test_page(management: Management, store: SqliteStore) -> None:
     assert [key.key for key in (*first.items, *rest.items)] == [*keys, made]
     assert rest.next_cursor is None
     assert [key.key for key in management.keys.iterate(KeyFilter(kind=KeyKind.APPLICATION))] == [made]
-    for cursor in ("x", "-1", "٣", "9" * 19, ""):
+    assert first.next_cursor == "key:4"
+    for cursor in (
+        "x",
+        "-1",
+        "4",
+        "٣",
+        "key:",
+        "key:-1",
+        "key:٣",
+        "key:" + "9" * 19,
+        "key:4\n",
+        "token:4",
+        "audit:4",
+        "",
+    ):
         with pytest.raises(InvalidRequestError):
             management.keys.page(KeyFilter(), cursor=cursor)
 
