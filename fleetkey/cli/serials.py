@@ -180,9 +180,10 @@ def remove(
 
 def _print_added(result: SerialsAdded, *, as_json: bool) -> None:
     if as_json:
-        print_json({"added": result.added, "known": result.known})
+        print_json({"added": result.added, "known": result.known, "replaced": result.replaced})
     else:
-        print(f"added {result.added}, {result.known} were listed already")
+        others = f", {result.replaced} got other details" if result.replaced else ""
+        print(f"added {result.added}, {result.known} were listed already{others}")
 
 
 @contextlib.contextmanager

@@ -22,6 +22,12 @@ MAX_SHOWN_ERRORS = 10
 MAX_COLUMNS = 200
 SEPARATORS = (",", ";", "\t")
 """Between the columns of what is called CSV; the first is the one that is read."""
+HEADER = "serial"
+"""The column that every CSV has; a list of text that begins with it is a CSV with this column alone."""
+LOOKS_LIKE_CSV = (
+    "that looks like CSV: name it .csv, or say --format csv (HTTP: text/csv);"
+    " a serial with a comma, semicolon or tab is added by `serials add`, or in quotes in a CSV file"
+)
 TAG, ATTRIBUTE = "tag:", "attribute:"
 PLAIN_COLUMNS = frozenset({"serial", "name", "profile"})
 
@@ -45,7 +51,7 @@ def read_serials(
 ) -> Iterator[tuple[int, ListedSerial | str]]:
     """Yield the entries of a file in UTF-8, each with its line, in bounded memory.
 
-    Text: one serial a line; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
+    Text: one serial a line, without `SEPARATORS` in it; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
     `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
 
     Args:
@@ -93,9 +99,9 @@ def _text(lines: _Lines) -> Iterator[str | _LineError]:
     try:
         for line in lines:
             text = line.rstrip("\r\n")
-            if lines.number == 1 and any("serial" in _cells(text, separator) for separator in SEPARATORS):
-                reason = "this is the header of a CSV file; say --format csv, or name the file .csv (HTTP: text/csv)"
-                yield _LineError(reason, is_fatal=True)
+            if (lines.number == 1 and text.strip(' "') == HEADER) or any(mark in text for mark in SEPARATORS):
+                # Once is enough: the others will look so as well.
+                yield _LineError(LOOKS_LIKE_CSV, is_fatal=True)
                 return
             if text:
                 try:
@@ -136,7 +142,9 @@ def _check_columns(columns: Sequence[str]) -> None:
         if len(columns) == 1 and "serial" in _cells(columns[0], separator):
             raise _LineError(f"the columns are separated by {separator!r}; separate them by commas", is_fatal=True)
     if "serial" not in columns:
-        reason = "the header of a CSV file needs a column serial; a list without a header is text (--format text)"
+        reason = "the header of a CSV file needs a column serial"
+        if len(columns) == 1 and not any(mark in columns[0] for mark in SEPARATORS):
+            reason += "; a list without a header is text (--format text)"
         raise _LineError(reason, is_fatal=True)
     if len(columns) > MAX_COLUMNS:
         raise _LineError(f"{len(columns)} columns; at most {MAX_COLUMNS} are allowed", is_fatal=True)

@@ -385,10 +385,13 @@ class SerialConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialsAdded:
-    """How an addition to the allow-list went, counted in serials."""
+    """How an addition to the allow-list went, counted in serials; one that it has twice counts once."""
 
     added: int
     known: int
+    """Listed already."""
+    replaced: int = 0
+    """Of the known ones: those of which it says something else than was said before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

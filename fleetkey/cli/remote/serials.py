@@ -31,7 +31,7 @@ class RemoteSerials:
         """Let serials register: all of them or none."""
         del actor
         answer = self._client.ask("POST", "serials", AddedAnswer, body={"serials": list(serials)})
-        return SerialsAdded(added=answer.added, known=answer.known)
+        return SerialsAdded(added=answer.added, known=answer.known, replaced=answer.replaced)
 
     def import_file(
         self,
@@ -55,7 +55,7 @@ class RemoteSerials:
         answer = self._client.ask(
             "POST", "serials/import", AddedAnswer, content=chunks(), media_type=MEDIA_TYPES[serial_format]
         )
-        return SerialsAdded(added=answer.added, known=answer.known)
+        return SerialsAdded(added=answer.added, known=answer.known, replaced=answer.replaced)
 
     def iterate(self) -> Iterator[ListedSerial]:
         """Yield all listed serials, in order, a page at a time."""

@@ -190,10 +190,11 @@ class TrialAnswer(msgspec.Struct):
 
 
 class AddedAnswer(msgspec.Struct):
-    """How an addition to the allow-list went."""
+    """How an addition to the allow-list went: so many new ones, listed already, and of these with other details now."""
 
     added: int
     known: int
+    replaced: int
 
 
 class BulkAnswer(msgspec.Struct):

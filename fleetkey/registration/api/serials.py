@@ -125,4 +125,4 @@ def _entry(entry: str | SerialEntry) -> str | ListedSerial:
 
 
 def _added(result: SerialsAdded) -> dict[str, int]:
-    return {"added": result.added, "known": result.known}
+    return {"added": result.added, "known": result.known, "replaced": result.replaced}

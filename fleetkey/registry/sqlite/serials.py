@@ -79,6 +79,7 @@ class SqliteSerials(SqliteJournal):
     def _commit_stage(
         self, connection: sqlite3.Connection, staged: int, actor: str, *, has_details: bool
     ) -> SerialsAdded:
+        distinct = connection.execute("SELECT count(DISTINCT serial) FROM temp.stage").fetchone()[0]
         connection.execute("BEGIN IMMEDIATE")
         try:
             cursor = connection.execute(
@@ -93,8 +94,12 @@ class SqliteSerials(SqliteJournal):
                     "UPDATE serials SET details = s.details FROM temp.stage s"
                     " WHERE s.serial = serials.serial AND s.details IS NOT NULL AND serials.details IS NOT s.details"
                 ).rowcount
-            reason = f"added={added} known={staged - added} replaced={replaced}"
-            few = [] if staged > MAX_NAMED_SERIALS else connection.execute("SELECT serial FROM temp.stage").fetchall()
+            reason = f"added={added} known={distinct - added} replaced={replaced}"
+            few = (
+                []
+                if staged > MAX_NAMED_SERIALS
+                else connection.execute("SELECT DISTINCT serial FROM temp.stage").fetchall()
+            )
             if len(few) > 1:
                 reason += f" serials={joined(serial for (serial,) in few)}"
             self._audit(
@@ -112,7 +117,7 @@ class SqliteSerials(SqliteJournal):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return SerialsAdded(added=added, known=staged - added)
+        return SerialsAdded(added=added, known=distinct - added, replaced=replaced)
 
     def has_serial(self, serial: str) -> bool:
         """Whether the serial may register."""

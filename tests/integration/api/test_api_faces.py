@@ -37,9 +37,13 @@ class Row:
 
 ROWS = {
     "serials_add": Row(
-        "serials add {new_serial}", ("POST", "serials", {"serials": ["{new_serial}"]}), {"added": 1, "known": 0}
+        "serials add {new_serial}",
+        ("POST", "serials", {"serials": ["{new_serial}"]}),
+        {"added": 1, "known": 0, "replaced": 0},
     ),
-    "serials_import": Row("serials import {file}", ("POST", "serials/import", None), {"added": 2, "known": 0}),
+    "serials_import": Row(
+        "serials import {file}", ("POST", "serials/import", None), {"added": 2, "known": 0, "replaced": 0}
+    ),
     "serials_remove": Row(
         "serials remove {serial}", ("DELETE", "serials?serial={serial}", None), {"removed": "{serial}"}, {}
     ),

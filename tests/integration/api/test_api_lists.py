@@ -251,7 +251,7 @@ def test_import_all_or_nothing(api: Api) -> None:
     assert_problem(api.ask("POST", "serials/import", content=b"serial,name\nI-1,a\nI-1,b\n", headers=table), 400)
     assert api.store.count_serials() == before
     content = "serial,name,tag:site\nI-1,Pumpe Süd,north\n".encode()
-    assert api.json("POST", "serials/import", content=content, headers=table) == {"added": 1, "known": 0}
+    assert api.json("POST", "serials/import", content=content, headers=table) == {"added": 1, "known": 0, "replaced": 0}
     listed = api.store.find_serial("I-1")
     assert listed is not None
     assert (listed.name, listed.tags) == ("Pumpe Süd", {"site": "north"})

@@ -33,24 +33,27 @@ def test_import_csv(fleetkey: CommandLine) -> None:
     (fleetkey.folder / "fleetkey.toml").write_text(PROFILE)
     file = fleetkey.folder / "batch.csv"
     file.write_text("serial,profile,tag:site,attribute:batch,name\nSN-1,pump,north,7,\nSN-2,,,,Two\n")
-    assert fleetkey.json("serials", "import", file) == {"added": 2, "known": 0}
+    assert fleetkey.json("serials", "import", file) == {"added": 2, "known": 0, "replaced": 0}
     assert fleetkey.json("serials", "list") == ["SN-1", "SN-2"]
     assert fleetkey.json("serials", "list", "--details") == [
         {"serial": "SN-1", "name": "", "profile": "pump", "tags": {"site": "north"}, "attributes": {"batch": "7"}},
         {"serial": "SN-2", "name": "Two", "profile": None, "tags": {}, "attributes": {}},
     ]
     assert "site=north" in fleetkey.text("serials", "list", "--details")
+    file.write_text("serial,name\nSN-1,One\nSN-2,Two\nSN-1,One\n")
+    assert fleetkey.text("serials", "import", file) == "added 0, 2 were listed already, 1 got other details\n"
+    assert "site=north" not in fleetkey.text("serials", "list", "--details")
 
 
 def test_import_format(fleetkey: CommandLine) -> None:
     """`--format` says it when the name doesn't."""
     file = fleetkey.folder / "list.CSV"
-    file.write_text("SN,1\nSN-1\n")
+    file.write_text("SN 1\nSN-1\n")
     assert fleetkey.json("serials", "import", file, "--format", "text")["added"] == 2
     other = fleetkey.folder / "list.dat"
     other.write_text("serial\nSN-2\n")
     assert fleetkey.json("serials", "import", other, "--format", "csv")["added"] == 1
-    assert fleetkey.json("serials", "list") == ["SN,1", "SN-1", "SN-2"]
+    assert fleetkey.json("serials", "list") == ["SN 1", "SN-1", "SN-2"]
 
 
 def test_import_wrong_lines(fleetkey: CommandLine) -> None:

@@ -24,8 +24,8 @@ BAD_LINES = {
 
 def test_add(fleetkey: CommandLine) -> None:
     """What is new and what was known is counted, for people and for scripts."""
-    assert fleetkey.json("serials", "add", "SN-2", "SN-1") == {"added": 2, "known": 0}
-    assert fleetkey.json("serials", "add", "SN-2", "SN-3") == {"added": 1, "known": 1}
+    assert fleetkey.json("serials", "add", "SN-2", "SN-1") == {"added": 2, "known": 0, "replaced": 0}
+    assert fleetkey.json("serials", "add", "SN-2", "SN-3") == {"added": 1, "known": 1, "replaced": 0}
     assert fleetkey.text("serials", "add", "SN-3") == "added 0, 1 were listed already\n"
 
 
@@ -64,7 +64,7 @@ def test_import_file(fleetkey: CommandLine) -> None:
 def test_import_standard_input(fleetkey: CommandLine) -> None:
     """`-` reads a pipe."""
     ended = cli("serials", "import", "-", "--json", data_dir=fleetkey.data_dir, stdin=b"SN-2\nSN-1\n")
-    assert (ended.status, ended.json) == (0, {"added": 2, "known": 0})
+    assert (ended.status, ended.json) == (0, {"added": 2, "known": 0, "replaced": 0})
     assert fleetkey.json("serials", "list") == ["SN-1", "SN-2"]
 
 

@@ -52,8 +52,8 @@ def test_csv_serial_alone() -> None:
 
 
 def test_text() -> None:
-    """One serial a line; a comma is a character of it."""
-    assert _read("\ufeffSN-1\r\n\nSN,2\n", TEXT) == ["SN-1", "SN,2"]
+    """One serial a line."""
+    assert _read("\ufeffSN-1\r\n\nSN 2\n", TEXT) == ["SN-1", "SN 2"]
 
 
 @pytest.mark.parametrize(
@@ -86,23 +86,51 @@ def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
     assert reason in said
 
 
-@pytest.mark.parametrize("header", ["serial,name", '"serial";"name"', "name\tserial", "\ufeffserial, tag:a"])
-def test_text_that_is_csv(header: str) -> None:
-    """A CSV file isn't eaten line by line: its header says what it is."""
-    with pytest.raises(SerialFileError, match="line 1: this is the header of a CSV file; say --format csv"):
-        _read(f"{header}\nSN-1,x\n", TEXT)
-    assert _read("SN-0\nserial,x\n", TEXT) == ["SN-0", "serial,x"]
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        *(
+            pytest.param(f"{header}\nSN-1,x\n", 1, id=name)
+            for name, header in (
+                ("commas", "serial,name"),
+                ("semicolons", '"serial";"name"'),
+                ("tabs", "name\tserial"),
+                ("mark", "\ufeffserial, tag:a"),
+            )
+        ),
+        pytest.param("serial\nSN-1\n", 1, id="header_alone"),
+        pytest.param('\ufeff"serial"\r\nSN-1\r\n', 1, id="quoted_header_alone"),
+        pytest.param("SN-1,north\nSN-2,south\n", 1, id="no_header"),
+        pytest.param("SN-1\n\nSN-2;south\n x\n", 3, id="later"),
+        pytest.param("SN-1\nSN-2\t\n", 2, id="tab_at_the_end"),
+    ],
+)
+def test_text_that_is_csv(content: str, line: int) -> None:
+    """A CSV file isn't eaten line by line: no cell, row or header becomes a serial."""
+    with pytest.raises(SerialFileError, match=r"looks like CSV: name it \.csv, or say --format csv") as caught:
+        _read(content, TEXT)
+    assert [found for found, _ in caught.value.errors] == [line]
+    assert _read("SN-0\nserial\n", TEXT) == ["SN-0", "serial"]
+
+
+def test_csv_without_header() -> None:
+    """It is only called a list of text if it could be one."""
+    with pytest.raises(SerialFileError) as caught:
+        _read("SN-1,x\nSN-2,y")
+    assert "--format text" not in str(caught.value)
+    with pytest.raises(SerialFileError, match="--format text"):
+        _read("SN-1\nSN-2")
 
 
 @pytest.mark.parametrize("serial_format", [CSV, TEXT])
 def test_several_wrong_lines(serial_format: SerialFormat) -> None:
     """All wrong lines are named, up to ten."""
-    lines = ["serial", "SN-1", " x", "SN-2", "y "]
+    lines = ["serial" if serial_format is CSV else "SN-0", "SN-1", " x", "SN-2", "y "]
     with pytest.raises(SerialFileError) as caught:
         _read("\n".join(lines), serial_format)
     assert [line for line, _ in caught.value.errors] == [3, 5]
     with pytest.raises(SerialFileError, match="there are more") as caught:
-        _read("\n".join(["serial", *[" x"] * 50]), serial_format)
+        _read("\n".join([lines[0], *[" x"] * 50]), serial_format)
     assert len(caught.value.errors) == 10
 
 
@@ -119,7 +147,7 @@ def test_import_says_more_of_a_listed_serial(store: SqliteStore, serials: Serial
     """A CSV replaces what was said of a serial; a bare serial changes nothing of it."""
     store.add_serials(["A", "B"], actor="test")
     added = serials.import_file(io.BytesIO(b"serial,name,tag:x\nA,one,1\nB,,\nC,,\n"), CSV, actor="test")
-    assert (added.added, added.known) == (1, 2)
+    assert (added.added, added.known, added.replaced) == (1, 2, 1)
     assert store.find_serial("A") == ListedSerial(serial="A", name="one", tags={"x": "1"})
     serials.import_file(io.BytesIO(b"serial,name\nA,two\n"), CSV, actor="test")
     serials.import_file(io.BytesIO(b"A\n"), TEXT, actor="test")

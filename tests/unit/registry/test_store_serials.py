@@ -23,9 +23,9 @@ def test_add_serials_new(store: Store) -> None:
 
 
 def test_add_serials_known_and_repeated(store: Store) -> None:
-    """A serial that is listed already, or twice in one addition, is counted as known."""
+    """A serial that is listed already is counted as known; one that is twice in one addition counts once."""
     store.add_serials(["A1"], actor="cli")
-    assert store.add_serials(["A1", "B2", "B2", "C3"], actor="cli") == SerialsAdded(added=2, known=2)
+    assert store.add_serials(["A1", "B2", "B2", "C3"], actor="cli") == SerialsAdded(added=2, known=1)
     assert list(store.iter_serials()) == ["A1", "B2", "C3"]
 
 
@@ -141,6 +141,6 @@ def test_serials_audit_import(store: Store) -> None:
     store.add_serials([*newer, newer[0]], actor="anna")
     store.add_serials(["x" * 127 + str(number) for number in range(10)], actor="anna")
     few, many = (row.reason for row in store.last_audit(2)[::-1])
-    assert many == "added=1 known=21 replaced=7"
+    assert many == "added=1 known=20 replaced=7"
     assert few.endswith(" and 7 more")
     assert len(few) < 600
