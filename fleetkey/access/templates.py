@@ -86,6 +86,10 @@ class TopicTemplates:
         found = (match[1] for template in (*self.publish, *self.subscribe) for match in PLACEHOLDER.finditer(template))
         return frozenset(name.removeprefix("tag:") for name in found if name.startswith("tag:"))
 
+    def missing_tags(self, tags: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the tags that a device needs for its topics and hasn't, or not with a value that a topic can have."""
+        return tuple(name for name in sorted(self.tag_names) if not is_safe_in_topics(tags.get(name, "")))
+
     def for_device(self, *, device_id: str, serial: str, tags: Mapping[str, str]) -> TopicScope:
         """Return a device's own scope.
 

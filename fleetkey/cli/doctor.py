@@ -25,7 +25,7 @@ from fleetkey.cli.findings import Finding, Verdict
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
 from fleetkey.cli.output import print_json
 from fleetkey.config import SettingsError, parse_address
-from fleetkey.registry import StoreError, open_store, store_path
+from fleetkey.registry import DevicePolicy, StoreError, open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json:
 
 
 def _examine(settings: Settings) -> Iterator[Finding]:
-    yield _topics(settings)
+    yield from _topics(settings)
     yield from _shared_secrets(settings)
     yield from _store(settings)
     yield disk_space(settings.data_dir)
@@ -80,13 +80,29 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _exposure(settings)
 
 
-def _topics(settings: Settings) -> Finding:
+def _topics(settings: Settings) -> Iterator[Finding]:
     try:
         templates = TopicTemplates.from_settings(settings.topics, settings.profiles)
     except TemplateError as error:
-        return Finding("topics", Verdict.FAILED, str(error), "Correct publish and subscribe there.")
+        yield Finding("topics", Verdict.FAILED, str(error), "Correct publish and subscribe there.")
+        return
     patterns = ", ".join(dict.fromkeys((*templates.publish, *templates.subscribe, *templates.of_profiles)))
-    return Finding("topics", Verdict.OK, patterns)
+    yield Finding("topics", Verdict.OK, patterns)
+    for whose, policy, tags in (
+        ("without a profile", DevicePolicy(), {}),
+        *(
+            (f"of profile {name}", DevicePolicy(publish=profile.publish, subscribe=profile.subscribe), profile.tags)
+            for name, profile in settings.profiles.items()
+        ),
+    ):
+        missing = templates.of_policy(policy).missing_tags(tags)
+        if missing:
+            detail = f"the topics of devices {whose} need a tag that the settings don't give: {', '.join(missing)}"
+            advice = (
+                "Devices without it are kept out until tagged (fleetkey devices tag): give it in the allow-list's CSV,"
+                " in your API's answer or in the profile's tags."
+            )
+            yield Finding("topic tags", Verdict.WARNING, detail, advice)
 
 
 def _shared_secrets(settings: Settings) -> Iterator[Finding]:

@@ -102,11 +102,16 @@ def backup_age(settings: Settings, store: Store) -> Iterator[Finding]:
 
 
 def http_verifier(settings: Settings) -> Iterator[Finding]:
-    """Look whether the API that the `http` verifier asks can be reached; nothing is sent to it."""
+    """Look whether the API that the `http` verifier asks can be reached; nothing is sent to it.
+
+    It fails closed, so out of reach it is as bad as no server.
+    """
     registration = settings.registration
     if "http" in registration.verifiers:
         advice = "Nothing can register until it can be reached; see the API, its name and its certificate."
-        yield _reached("http verifier", registration.http.url, registration.http.ca_file, advice)
+        yield _reached(
+            "http verifier", registration.http.url, registration.http.ca_file, advice, otherwise=Verdict.FAILED
+        )
 
 
 def webhooks(settings: Settings) -> Iterator[Finding]:
@@ -145,7 +150,9 @@ def _webhook(name: str, hook: WebhookSettings) -> Finding:
     return _reached(check, hook.url, hook.ca_file, advice)
 
 
-def _reached(check: str, url: str, ca_file: Path | None, advice: str) -> Finding:
+def _reached(
+    check: str, url: str, ca_file: Path | None, advice: str, *, otherwise: Verdict = Verdict.WARNING
+) -> Finding:
     """Connect, with TLS if the URL says so, and hang up again."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -157,5 +164,5 @@ def _reached(check: str, url: str, ca_file: Path | None, advice: str) -> Finding
                 )
                 context.wrap_socket(connection, server_hostname=host).close()
     except OSError as error:
-        return Finding(check, Verdict.WARNING, f"{host}:{port} can't be reached: {error}", advice)
+        return Finding(check, otherwise, f"{host}:{port} can't be reached: {error.strerror or error}", advice)
     return Finding(check, Verdict.OK, f"{host}:{port} can be reached")

@@ -51,8 +51,8 @@ def read_serials(
 ) -> Iterator[tuple[int, ListedSerial | str]]:
     """Yield the entries of a file in UTF-8, each with its line, in bounded memory.
 
-    Text: one serial a line, without `SEPARATORS` in it; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
-    `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
+    Text: one serial a line, without `SEPARATORS` in it; empty lines are passed over. CSV: a header with `serial` and
+    any of `name`, `profile`, `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
 
     Args:
         stream: the file.

@@ -51,10 +51,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fleetkey.config import ProfileSettings, RegistrationSettings, Settings
+    from fleetkey.registry import Device
 
 __all__ = ["Registrar", "build_registrar"]
 
 log = structlog.get_logger(__name__)
+
+MAX_NAMED_TAGS = 5
+"""Missing tags that the log and the audit name."""
 
 
 class Registrar:
@@ -235,6 +239,7 @@ class Registrar:
                 tags=granted.tags,
                 attributes=granted.attributes,
                 policy=granted.policy,
+                remark=self._remark,
             )
         )
         match result:
@@ -246,6 +251,7 @@ class Registrar:
                     scope = templates.for_device(device_id=device.device_id, serial=serial, tags=device.tags)
                 except UnsafeValueError:
                     # A tag that the topics need is missing: the key works as soon as the device is tagged.
+                    log.warning("device_kept_out", device_id=device.device_id, missing_tag=_missing(templates, device))
                     return Issued(device_id=device.device_id, key=key, secret=secret, publish=(), subscribe=())
                 return Issued(
                     device_id=device.device_id,
@@ -262,6 +268,16 @@ class Registrar:
                 self.counts[reason] += 1
                 log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
                 return NotAllowed(is_conflict=reason == "already_registered")
+
+    def _remark(self, device: Device) -> str:
+        """Say in the audit what keeps a device out although it registers."""
+        missing = _missing(self._templates.of_policy(device.policy), device)
+        return f"missing_tag={missing}" if missing else ""
+
+
+def _missing(templates: TopicTemplates, device: Device) -> str:
+    """Return the names of the tags that a device's topics need and it hasn't."""
+    return ",".join(templates.missing_tags(device.tags)[:MAX_NAMED_TAGS])
 
 
 def build_registrar(settings: Settings, store: Store, pool: HashPool) -> Registrar:

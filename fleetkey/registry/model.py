@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "AccessKey",
@@ -339,6 +339,8 @@ class IssueRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     policy: DevicePolicy = DevicePolicy()
+    remark: Callable[[Device], str] | None = field(default=None, repr=False)
+    """Says what the audit is to say of the device besides, if anything; called within the transaction, so shortly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -215,6 +215,8 @@ class SqliteIssuing(SqliteDevices):
             outcome, reason = "refused", refusal.reason
         elif isinstance(refusal, IssuePending):
             outcome = "pending"
+        if request.remark is not None and outcome != "refused":
+            reason = f"{reason} {request.remark(device)}".strip()
         self._audit(
             connection,
             AuditEntry(

@@ -118,6 +118,28 @@ def test_failed(fleetkey: CommandLine, settings: str, check: str) -> None:
     assert _examine(fleetkey, settings, status=1)[check] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("settings", "whose"),
+    [
+        ("publish = ['{tag:site}/#']", ["without a profile"]),
+        ("publish = ['{tag:site}/#']\n[profiles.a]\n[profiles.b]\ntags = { site = 'x' }", ["without", "of profile a"]),
+        ("[profiles.a]\nsubscribe = ['{tag:site}/#']", ["of profile a"]),
+        ("publish = ['{tag:site}/#']\n[profiles.a]\npublish = ['a']", ["without a profile"]),
+        ("[profiles.a]\nsubscribe = ['{tag:site}/#']\ntags = { site = 'x' }", []),
+    ],
+    ids=["fleet", "fleet_with_profiles", "profile", "other_topics", "set"],
+)
+def test_topics_need_a_tag(fleetkey: CommandLine, settings: str, whose: list[str]) -> None:
+    """Topics with a tag that nothing is sure to give are a warning: such devices would be kept out."""
+    (fleetkey.folder / "fleetkey.toml").write_text(f"{FREE}[topics]\n{settings}\n")
+    findings = fleetkey("doctor", "--data-dir", fleetkey.data_dir, "--json").json
+    found = [one for one in findings if one["check"] == "topic tags"]
+    assert [one["verdict"] for one in found] == ["warning"] * len(whose)
+    for finding, devices in zip(found, whose, strict=True):
+        assert devices in finding["detail"]
+        assert finding["detail"].endswith(": site")
+
+
 def test_foreign_file(fleetkey: CommandLine) -> None:
     """A registry that is none is a failure, and is left as it is."""
     fleetkey.data_dir.mkdir()
@@ -248,11 +270,13 @@ def test_webhook_reachable(fleetkey: CommandLine, taken: int) -> None:
 
 
 def test_http_verifier_reachable(fleetkey: CommandLine, taken: int) -> None:
-    """The API that decides is looked at as a receiver is; unless it isn't asked."""
+    """Nothing can register while the API that decides can't be reached: a failure; unless it isn't asked."""
     verifier = "[registration]\nverifiers = ['{name}']\n[registration.http]\nurl = 'http://127.0.0.1:{port}/'\n"
     verifier += f"secret = '{'s' * 32}'\n"
     assert _examine(fleetkey, FREE + verifier.format(name="http", port=taken))["http verifier"] == "ok"
-    assert _examine(fleetkey, FREE + verifier.format(name="http", port=1))["http verifier"] == "warning"
+    assert _examine(fleetkey, FREE + verifier.format(name="http", port=1), status=1)["http verifier"] == "failed"
+    said = fleetkey("doctor", "--data-dir", fleetkey.data_dir, status=1).out
+    assert "127.0.0.1:1 can't be reached: Connection refused" in said
     assert "http verifier" not in _examine(fleetkey, FREE + verifier.format(name="allowlist", port=1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from fleetkey.access import Action, TemplateError, TopicTemplates, decide
 from fleetkey.access.verification import Verified
@@ -114,6 +115,25 @@ async def test_profile_topics(tmp_path: Path) -> None:
         assert decide(scope, Action.PUBLISH, f"cameras/{device_id}/out")
         assert not decide(scope, Action.PUBLISH, f"devices/{device_id}/x")
         assert not decide(scope, Action.SUBSCRIBE, "cameras/+/+/in")
+
+
+async def test_profile_topics_without_the_tag(tmp_path: Path) -> None:
+    """A device whose topics need a tag that it hasn't is kept out: the log and the audit say which tag."""
+    toml = TOML.replace("{tag:kind}", "{tag:site}")
+    async with registration(tmp_path, toml) as served:
+        served.store.add_serials(["CAM-1", "CAM-2"], actor="test")
+        with structlog.testing.capture_logs() as logged:
+            device_id = (await served.register("CAM-1"))["deviceId"]
+        assert [(entry["event"], entry["log_level"]) for entry in logged if "missing_tag" in entry] == [
+            ("device_kept_out", "warning")
+        ]
+        assert {"device_id": device_id, "missing_tag": "site"}.items() <= logged[-1].items()
+        (entry,) = served.store.last_audit(1)
+        assert (entry.outcome, entry.reason) == ("ok", "created missing_tag=site")
+    async with registration(tmp_path, toml.replace("require_approval = false", "require_approval = true")) as served:
+        assert (await served.post("CAM-2")).status_code == 202
+        (entry,) = served.store.last_audit(1)
+        assert (entry.outcome, entry.reason) == ("pending", "missing_tag=site")
 
 
 @pytest.mark.parametrize("toml", [TOML, ""], ids=["profile_in_the_settings", "profile_gone"])
