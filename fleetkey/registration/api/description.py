@@ -75,9 +75,9 @@ def answers(
     return {status: done, **{code: _refusal(code) for code in refused}}
 
 
-def described(shape: type) -> type[Operation]:
+def described(shape: type, *, is_required: bool = True) -> type[Operation]:
     """Return a description with a JSON body, which handlers read by themselves to keep it bounded."""
-    return _with_body({"application/json": _inlined(shape)})
+    return _with_body({"application/json": _inlined(shape)}, is_required=is_required)
 
 
 def described_text(*media_types: str) -> type[Operation]:
@@ -85,10 +85,10 @@ def described_text(*media_types: str) -> type[Operation]:
     return _with_body({media_type: {"type": "string"} for media_type in media_types})
 
 
-def _with_body(content: dict[str, dict[str, Any]]) -> type[Operation]:
+def _with_body(content: dict[str, dict[str, Any]], *, is_required: bool = True) -> type[Operation]:
     # A schema is a plain mapping here: msgspec writes OpenAPI 3.1's own dialect (JSON Schema 2020-12).
     body = RequestBody(
-        required=True,
+        required=is_required,
         content={
             media_type: OpenAPIMediaType(schema=schema)  # type: ignore[arg-type]
             for media_type, schema in content.items()

@@ -180,12 +180,12 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
         "/devices/{device_id:str}/rotate-keys",
         status_code=200,
         opt=OPERATOR,
-        operation_class=described(RotationBody),
+        operation_class=described(RotationBody, is_required=False),
         responses=answers(200, RotationAnswer, "How many keys end, and when", 404, has_body=True),
     )
     async def rotate_keys(request: Asked, device_id: FromPath[str]) -> Answer:
         """Let a device's keys end after a grace period; it is refused then and registers again."""
-        body = await parts.body(request, RotationBody)
+        body = await parts.optional_body(request, RotationBody)
         rotation = await gate.run(
             request,
             lambda fleet, caller: fleet.keys.rotate(device_id, grace_seconds=body.grace_seconds, actor=caller.actor),

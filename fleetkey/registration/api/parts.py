@@ -69,6 +69,12 @@ class ApiParts:
         """Return what a request posts. Raises `BodyError`."""
         return decode_json(await self.raw_body(request), shape)
 
+    async def optional_body(self, request: Asked, shape: type[T]) -> T:
+        """Return what a request posts; one without a body posts `{}`. Raises `BodyError`."""
+        # RFC 9112, 6.3: a request that announces no body has none, and so no media type to be asked for.
+        is_announced = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
+        return decode_json((await self.raw_body(request) if is_announced else b"") or b"{}", shape)
+
     async def raw_body(self, request: Asked) -> bytes:
         """Return a JSON body as it is. Raises `BodyError`."""
         return await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=self.body_timeout_seconds)

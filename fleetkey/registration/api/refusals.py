@@ -45,22 +45,22 @@ def _body(_: Request[Any, Any, Any], error: BodyError) -> Response[dict[str, Any
 def _parameter(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
     # Litestar lists what is wrong, each with the name that the parameter has in the handler.
     wrong = error.extra if isinstance(error.extra, list) else []
-    said = "; ".join(_wrong_parameter(request, item.get("key", ""), item.get("message", "")) for item in wrong)
+    said = ". ".join(_wrong_parameter(request, item.get("key", ""), item.get("message", "")) for item in wrong)
     missing = error.detail.partition(" for path ")[0]
-    return problem(400, f"A parameter can't be: {said or missing}."[:MAX_DETAIL_CHARACTERS])
+    return problem(400, f"{said or missing}"[: MAX_DETAIL_CHARACTERS - 1].rstrip(".") + ".")
 
 
 def _wrong_parameter(request: Request[Any, Any, Any], key: str, message: str) -> str:
     field = request.route_handler.parsed_fn_signature.parameters.get(key)
     if field is None:
-        return f"at `{key}`: {message}"
+        return f"At `{key}`: {message}"
     name = getattr(field.kwarg_definition, "name", None) or key
     if name == "cursor":
-        return f"at `{name}`: this is no cursor of an earlier page of this list"
+        return f"At `{name}`: This is no cursor of an earlier page of this list"
     for inner in (field, *field.inner_types):
         if inner.is_subclass_of(StrEnum):
-            return f"at `{name}`: {message}; it is one of {', '.join(inner.annotation)}"
-    return f"at `{name}`: {message.replace(' | null`', '`')}"
+            return f"At `{name}`: {message}; it is one of {', '.join(inner.annotation)}"
+    return f"At `{name}`: {message.replace(' | null`', '`')}"
 
 
 def _missing(_: Request[Any, Any, Any], error: NotFoundError) -> Response[dict[str, Any]]:

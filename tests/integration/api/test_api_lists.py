@@ -116,14 +116,38 @@ def test_parameter_by_its_name(api: Api) -> None:
     """What is wrong with a parameter is said with the name that it has in the URL, and with what it may be."""
     states = "pending, active, disabled, rejected"
     for path, detail in (
-        ("devices?state=asleep", f"at `state`: Invalid enum value 'asleep'; it is one of {states}."),
-        ("audit?order=x", "at `order`: Invalid enum value 'x'; it is one of newest, oldest."),
-        ("devices?online=perhaps", "at `online`: Expected `bool`, got `str`."),
-        ("keys?cursor=x", "at `cursor`: this is no cursor of an earlier page of this list."),
+        ("devices?state=asleep", f"At `state`: Invalid enum value 'asleep'; it is one of {states}."),
+        ("audit?order=x", "At `order`: Invalid enum value 'x'; it is one of newest, oldest."),
+        ("devices?online=perhaps", "At `online`: Expected `bool`, got `str`."),
+        ("keys?cursor=x", "At `cursor`: This is no cursor of an earlier page of this list."),
     ):
-        assert assert_problem(api.ask("GET", path), 400) == f"A parameter can't be: {detail}"
+        assert assert_problem(api.ask("GET", path), 400) == detail
     missing = assert_problem(api.ask("DELETE", "serials"), 400)
-    assert missing == "A parameter can't be: Missing required query parameter 'serial'."
+    assert missing == "Missing required query parameter 'serial'."
+
+
+def test_cursor_refused_alike(api: Api) -> None:
+    """What is no cursor is refused in the same words whichever list it is for, and each parameter with its place."""
+    for path in ("devices", "serials", "keys", "tokens", "audit"):
+        detail = assert_problem(api.ask("GET", f"{path}?cursor=x"), 400)
+        assert detail == "At `cursor`: This is no cursor of an earlier page of this list."
+    both = assert_problem(api.ask("GET", "devices?state=asleep&online=perhaps"), 400)
+    assert both.startswith("At `state`: Invalid")
+    assert ". At `online`: Expected" in both
+
+
+def test_rotation_without_a_body(api: Api) -> None:
+    """Rotating asks for no body: without one it is as with an empty object, and one that is there is looked at."""
+    device_id, _ = api.device("SN-rotated-bodiless")
+    path = f"devices/{device_id}/rotate-keys"
+    expected = api.json("POST", path, json={})
+    for options in ({}, {"headers": JSON}, {"content": iter([b""]), "headers": JSON}):
+        rotation = api.json("POST", path, **options)
+        assert rotation["grace_seconds"] == expected["grace_seconds"]
+        assert rotation["device_id"] == device_id
+    assert_problem(api.ask("POST", path, content=b"{}"), 415)
+    assert_problem(api.ask("POST", path, content=b" ", headers=JSON), 400)
+    assert_problem(api.ask("POST", path, json={"grace": 1}), 400)
 
 
 def test_key_refused_in_its_own_words(api: Api) -> None:
