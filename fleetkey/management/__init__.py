@@ -5,6 +5,7 @@ from fleetkey.management.bulk import BulkAction, BulkChange
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
 from fleetkey.management.expiry import parse_expiry
+from fleetkey.management.grace import MAX_GRACE_SECONDS
 from fleetkey.management.keys import (
     ApplicationKeyRequest,
     CreatedKey,
@@ -33,6 +34,7 @@ from fleetkey.management.views import (
 from fleetkey.management.webhooks import WebhookService, WebhookStatus, find_webhook
 
 __all__ = [
+    "MAX_GRACE_SECONDS",
     "MAX_PAGE",
     "ApplicationKeyRequest",
     "AuditService",

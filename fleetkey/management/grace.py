@@ -9,7 +9,7 @@ from fleetkey.management.errors import InvalidRequestError
 if TYPE_CHECKING:
     from fleetkey.registry import Device
 
-__all__ = ["grace_of"]
+__all__ = ["MAX_GRACE_SECONDS", "grace_of"]
 
 MAX_GRACE_SECONDS = 31_536_000
 

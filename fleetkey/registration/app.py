@@ -14,7 +14,15 @@ from fleetkey import __version__
 from fleetkey.registration.body import BodyError, read_body
 from fleetkey.registration.health import health_handlers
 from fleetkey.registration.metrics import metrics_handler
-from fleetkey.registration.openapi import REGISTER_RESPONSES, RegisterOperation, operation_id, summarize
+from fleetkey.registration.openapi import (
+    BEARER_DESCRIPTION,
+    DESCRIPTION,
+    REGISTER_RESPONSES,
+    TAGS,
+    RegisterOperation,
+    operation_id,
+    summarize,
+)
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registration.problems import problem, problem_from_exception
 
@@ -71,18 +79,21 @@ def build_app(
     handlers: list[HTTPRouteHandler] = [register, *health_handlers(store, pool, broker_listens)]
     if render_metrics is not None and settings.http.metrics != "off":
         handlers.append(metrics_handler(render_metrics, settings.http.metrics))
-    summarize(handlers)
+    summarize([register], "registration")
+    summarize(handlers[1:], "operations")
     return Litestar(
         route_handlers=[*handlers, *([api] if api is not None else [])],
         exception_handlers={HTTPException: problem_from_exception, Exception: problem_from_exception},
         openapi_config=OpenAPIConfig(
             title="Fleetkey",
             version=__version__,
+            description=DESCRIPTION,
+            tags=TAGS,
             path="/schema",
             use_handler_docstrings=True,
             operation_id_creator=operation_id,
             components=Components(
-                security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description="A token.")}
+                security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description=BEARER_DESCRIPTION)}
             ),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),

@@ -10,21 +10,30 @@ import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
+    OpenAPIHeader,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
     Operation,
+    Parameter,
+    Reference,
     RequestBody,
     Schema,
+    Tag,
 )
 
 from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
 __all__ = [
+    "BEARER_DESCRIPTION",
+    "DESCRIPTION",
     "HEALTH_RESPONSES",
     "LIVE_RESPONSES",
     "METRICS_RESPONSES",
     "READY_RESPONSES",
     "REGISTER_RESPONSES",
+    "TAGS",
+    "DescribedOperation",
     "RegisterOperation",
     "operation_id",
     "summarize",
@@ -38,6 +47,41 @@ if TYPE_CHECKING:
 CLAUSE = re.compile(r"(.+?)(?:[;:.] |[;:.]?$)", re.MULTILINE)
 """The beginning of a docstring, up to where more is said."""
 PROBLEM_MEDIA_TYPE = "application/problem+json"
+DESCRIPTION = """\
+Devices register themselves at `POST /register` and need no token.
+
+Everything below `/api/v1` takes a bearer token; `fleetkey tokens create` makes the first one, on the server. A token
+has a role: a `viewer` reads everything but tokens, an `operator` changes serials, devices and keys as well, and tokens
+and far-reaching application keys are for an `admin` alone.
+
+A list is answered in pages. Send `next_cursor` of a page as `cursor`, with everything else unchanged, for the next one;
+null: that was all. A page may be short, or empty, and have a next one. A cursor is good for its own list alone.
+
+What is refused is answered as `application/problem+json` (RFC 9457), with what was wrong and where in `detail`.
+"""
+BEARER_DESCRIPTION = (
+    "`Authorization: Bearer fkt_…`: a token from `fleetkey tokens create` or `POST /api/v1/tokens`. "
+    "It is shown once, has one of the roles viewer, operator and admin, and may expire."
+)
+TAGS = [
+    Tag(name="registration", description="What devices ask for."),
+    Tag(name="devices", description="The devices that registered: state, tags, attributes, presence."),
+    Tag(name="serials", description="The allow-list: which serials may register."),
+    Tag(name="keys", description="Credentials of devices and applications."),
+    Tag(name="audit", description="Who did what, and how it ended."),
+    Tag(name="tokens", description="The bearer tokens of this API."),
+    Tag(name="webhooks", description="The webhooks of the settings, and how far each is."),
+    Tag(name="operations", description="The server itself: version, health and metrics."),
+]
+WITH_RETRY_AFTER = frozenset({"202", "429", "503"})
+RETRY_AFTER = OpenAPIHeader(
+    description="Seconds after which to try again.",
+    required=True,
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
+)
+WWW_AUTHENTICATE = OpenAPIHeader(
+    description="How to authenticate: `Bearer`.", required=True, schema=Schema(type=OpenAPIType.STRING)
+)
 
 
 class MqttAccess(msgspec.Struct):
@@ -145,20 +189,47 @@ BODY = RequestBody(
 
 
 @dataclass
-class RegisterOperation(Operation):
+class DescribedOperation(Operation):
+    """Describes what Litestar can't see: headers of answers, and that an optional parameter is left out, not null."""
+
+    def __post_init__(self) -> None:
+        """Add it to what Litestar found out."""
+        for status, response in (self.responses or {}).items():
+            if isinstance(response, OpenAPIResponse):
+                if status in WITH_RETRY_AFTER:
+                    response.headers = {"Retry-After": RETRY_AFTER}
+                elif status == "401" and self.security:
+                    response.headers = {"WWW-Authenticate": WWW_AUTHENTICATE}
+        for parameter in self.parameters or ():
+            if isinstance(parameter, Parameter) and isinstance(parameter.schema, Schema):
+                parameter.schema = _without_null(parameter.schema)
+
+
+def _without_null(schema: Schema) -> Schema | Reference:
+    """Return what a parameter is if it is there: a query has no null."""
+    kinds = [kind for kind in schema.one_of or () if not (isinstance(kind, Schema) and kind.type == OpenAPIType.NULL)]
+    return kinds[0] if len(kinds) == 1 else schema
+
+
+@dataclass
+class RegisterOperation(DescribedOperation):
     """Describes the body, which the handler reads by itself to keep it bounded."""
 
     def __post_init__(self) -> None:
         """Put the body in; Litestar knows of none."""
+        super().__post_init__()
         self.request_body = BODY
 
 
-def summarize(handlers: Iterable[ControllerRouterHandler]) -> None:
-    """Give each operation a summary, which is the beginning of its docstring; all of that is its description."""
+def summarize(handlers: Iterable[ControllerRouterHandler], tag: str) -> None:
+    """Give each operation its tag and a summary: the beginning of its docstring; all of that is its description."""
     for handler in handlers:
-        if isinstance(handler, HTTPRouteHandler) and handler.fn.__doc__:
-            found = CLAUSE.match(handler.fn.__doc__)
+        if isinstance(handler, HTTPRouteHandler):
+            found = CLAUSE.match(handler.fn.__doc__ or "")
             handler.summary = found[1] if found else None
+            handler.tags = [tag]
+            if handler.operation_class is Operation:
+                handler.operation_class = DescribedOperation
 
 
 def operation_id(handler: HTTPRouteHandler, _method: Method, _path: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +12,7 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from litestar.params import QueryParameter
 
 from fleetkey.management import MAX_PAGE, PositionList
-from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, Problem
+from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, DescribedOperation, Problem
 
 __all__ = [
     "Attributes",
@@ -96,11 +97,12 @@ def _with_body(content: dict[str, dict[str, Any]], *, is_required: bool = True) 
     )
 
     @dataclass
-    class DescribedOperation(Operation):
+    class OperationWithBody(DescribedOperation):
         def __post_init__(self) -> None:
+            super().__post_init__()
             self.request_body = body
 
-    return DescribedOperation
+    return OperationWithBody
 
 
 def _inlined(shape: type) -> dict[str, Any]:
@@ -110,8 +112,15 @@ def _inlined(shape: type) -> dict[str, Any]:
     def inline(value: Any) -> Any:
         if isinstance(value, dict):
             if "$ref" in value:
-                return inline(parts[value["$ref"]])
-            return {name: inline(inner) for name, inner in value.items() if name != "title"}
+                beside = {name: inner for name, inner in value.items() if name != "$ref"}
+                return inline(parts[value["$ref"]]) | beside
+            inlined = {name: inline(inner) for name, inner in value.items() if name != "title"}
+            # All of the enumerations here are of texts.
+            if "enum" in inlined:
+                inlined.setdefault("type", "string")
+            if isinstance(inlined.get("description"), str):
+                inlined["description"] = cleandoc(inlined["description"])
+            return inlined
         return [inline(inner) for inner in value] if isinstance(value, list) else value
 
     inlined: dict[str, Any] = inline(schema)

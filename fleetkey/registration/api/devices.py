@@ -117,7 +117,19 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
         responses=answers(200, BulkAnswer, "How it went", 404, 409, has_body=True),
     )
     async def change_devices(request: Asked) -> Answer:
-        """Approve, reject, disable, enable, tag, rotate or delete the devices that are named, or all that match."""
+        """Approve, reject, disable, enable, tag, rotate or delete the devices that are named, or all that match.
+
+        Give either `device_ids`, or any of `tags`, `attributes` and `serial_pattern`, all of which must match then.
+        `set_tags` goes with `tag` alone, `grace_seconds` with `rotate` alone.
+
+        Of devices that match, `approve` and `reject` take the pending ones, `enable` the disabled ones, `disable` the
+        active and pending ones, the others all. Named devices are all looked at before the first is changed, and any
+        whose state doesn't fit is a 409: a disabled one for `approve`, an active or disabled one for `reject`, one
+        that was never approved for `enable`.
+
+        One request changes up to a few thousand. With a `next_cursor` in the answer there are more: send the same
+        again with it as `cursor`, until it is null. Devices that were changed before an error stay changed.
+        """
         body = await parts.body(request, BulkBody)
         selection = DeviceSelection(
             device_ids=body.device_ids,

@@ -25,6 +25,8 @@ from fleetkey.registration.openapi import summarize
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
+    from litestar.types import ControllerRouterHandler
+
     from fleetkey.config import Settings
     from fleetkey.management import Management
     from fleetkey.registration.endpoint import MqttEndpoint
@@ -86,19 +88,20 @@ def build_api(
     async def before(request: Asked) -> Answer | None:
         return await gate.before(request)
 
-    handlers = [
-        about,
-        *serial_handlers(parts),
-        *device_handlers(parts),
-        *key_handlers(parts),
-        *audit_handlers(parts),
-        *token_handlers(parts),
-        *webhook_handlers(parts, settings.webhooks),
-    ]
-    summarize(handlers)
+    groups: dict[str, list[ControllerRouterHandler]] = {
+        "operations": [about],
+        "serials": serial_handlers(parts),
+        "devices": device_handlers(parts),
+        "keys": key_handlers(parts),
+        "audit": audit_handlers(parts),
+        "tokens": token_handlers(parts),
+        "webhooks": webhook_handlers(parts, settings.webhooks),
+    }
+    for tag, handlers in groups.items():
+        summarize(handlers, tag)
     return Router(
         PREFIX,
-        route_handlers=handlers,
+        route_handlers=[handler for handlers in groups.values() for handler in handlers],
         before_request=before,
         exception_handlers=REFUSALS,
         security=[{"token": []}],

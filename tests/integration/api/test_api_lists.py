@@ -150,6 +150,13 @@ def test_rotation_without_a_body(api: Api) -> None:
     assert_problem(api.ask("POST", path, json={"grace": 1}), 400)
 
 
+@pytest.mark.parametrize("seconds", [-1, 31_536_001, 1 << 70])
+def test_grace_that_cant_be(api: Api, seconds: int) -> None:
+    """A grace period out of bounds is refused and named, also by a bulk change that no device matches."""
+    body = {"action": "rotate", "tags": {"no": "device"}, "grace_seconds": seconds}
+    assert "grace_seconds" in assert_problem(api.ask("POST", "devices/bulk", json=body), 400)
+
+
 def test_key_refused_in_its_own_words(api: Api) -> None:
     """What is wrong with a key is said in the words of the request, not in those of the command line."""
     body: dict[str, Any] = {"name": "x", "deviceTags": [{"key": "a", "value": "b"}]}

@@ -9,7 +9,7 @@ import pytest
 
 from fleetkey.access import build_hash_pool
 from fleetkey.config import load_settings
-from fleetkey.management import build_management
+from fleetkey.management import MAX_GRACE_SECONDS, build_management
 from fleetkey.registration import MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
 from fleetkey.registration.body import RegisterBody
 from fleetkey.registry import open_store
@@ -165,3 +165,26 @@ def test_answers_typed(schema: dict[str, Any]) -> None:
     assert shapes["DeviceAnswer"]["properties"]["tags"]["additionalProperties"]["type"] == "string"
     assert shapes["DeviceAnswer"]["properties"]["policy"] == {"$ref": "#/components/schemas/PolicyAnswer"}
     assert not shapes["PolicyAnswer"].get("required")
+
+
+def test_description_for_generators(schema: dict[str, Any]) -> None:
+    """Operations are in groups that are described; headers, bounds and parameters are as generators need them."""
+    assert schema["info"]["description"]
+    assert schema["components"]["securitySchemes"]["token"]["description"]
+    tags = {tag["name"] for tag in schema["tags"]}
+    operations = _operations(schema)
+    assert {tag for operation in operations.values() for tag in operation["tags"]} == tags
+    for name, operation in operations.items():
+        assert len(operation["tags"]) == 1, name
+        for status, answer in operation["responses"].items():
+            assert ("Retry-After" in answer.get("headers", {})) == (status in {"202", "429", "503"}), (name, status)
+            authenticates = status == "401" and "/api/v1" in name
+            assert ("WWW-Authenticate" in answer.get("headers", {})) == authenticates, (name, status)
+        for parameter in operation.get("parameters", []):
+            assert "null" not in str(parameter["schema"]), (name, parameter["name"])
+            assert parameter["required"] == (parameter["in"] == "path" or name == "DELETE /api/v1/serials")
+    bulk = operations["POST /api/v1/devices/bulk"]["requestBody"]["content"]["application/json"]["schema"]
+    assert bulk["properties"]["action"]["type"] == "string"
+    grace = bulk["properties"]["grace_seconds"]["anyOf"][0]
+    assert (grace["minimum"], grace["maximum"]) == (0, MAX_GRACE_SECONDS)
+    assert "next_cursor" in operations["POST /api/v1/devices/bulk"]["description"]
