@@ -45,9 +45,15 @@ OF_BODIES = (408, 413, 415)
 FROM_CURSOR = "`next_cursor` of an earlier page; without it, from the beginning."
 
 Cursor = Annotated[str | None, QueryParameter(description=FROM_CURSOR)]
-KeyCursor = Annotated[str | None, QueryParameter(pattern=PositionList.KEYS.pattern, description=FROM_CURSOR)]
-TokenCursor = Annotated[str | None, QueryParameter(pattern=PositionList.TOKENS.pattern, description=FROM_CURSOR)]
-AuditCursor = Annotated[str | None, QueryParameter(pattern=PositionList.AUDIT.pattern, description=FROM_CURSOR)]
+KeyCursor = Annotated[
+    Annotated[str, QueryParameter(pattern=PositionList.KEYS.pattern)] | None, QueryParameter(description=FROM_CURSOR)
+]
+TokenCursor = Annotated[
+    Annotated[str, QueryParameter(pattern=PositionList.TOKENS.pattern)] | None, QueryParameter(description=FROM_CURSOR)
+]
+AuditCursor = Annotated[
+    Annotated[str, QueryParameter(pattern=PositionList.AUDIT.pattern)] | None, QueryParameter(description=FROM_CURSOR)
+]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="The most items of the page.")]
 Tags = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,
