@@ -21,7 +21,14 @@ from fleetkey.cli.options import (
     opened_fleet,
 )
 from fleetkey.cli.output import print_json, print_list
-from fleetkey.management import InvalidRequestError, PositionList, audit_fields, parse_moment, position_cursor
+from fleetkey.management import (
+    AuditAction,
+    InvalidRequestError,
+    PositionList,
+    audit_fields,
+    parse_moment,
+    position_cursor,
+)
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
@@ -57,13 +64,19 @@ ActorOption = Annotated[
     ),
 ]
 ActionOption = Annotated[
-    str | None, typer.Option("--action", metavar="WHAT", help="What, such as `register`.", rich_help_panel=PANEL)
+    str | None,
+    typer.Option(
+        "--action",
+        metavar="WHAT",
+        help=f"What: {', '.join(f'`{word}`' for word in AuditAction)}.",
+        rich_help_panel=PANEL,
+    ),
 ]
 OutcomeOption = Annotated[
     str | None, typer.Option("--outcome", metavar="HOW", help="`ok`, `refused` or `pending`.", rich_help_panel=PANEL)
 ]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="From where.", rich_help_panel=PANEL)
+    str | None, typer.Option("--address", metavar="ADDRESS", help="From where: an IP address.", rich_help_panel=PANEL)
 ]
 SerialOption = Annotated[
     str | None, typer.Option("--serial", metavar="SERIAL", help="Of a serial.", rich_help_panel=PANEL)

@@ -1,6 +1,6 @@
 """What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
 
-from fleetkey.management.audit import AuditService
+from fleetkey.management.audit import AuditAction, AuditOutcome, AuditService
 from fleetkey.management.bulk import BulkAction, BulkChange
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
@@ -37,6 +37,8 @@ __all__ = [
     "MAX_GRACE_SECONDS",
     "MAX_PAGE",
     "ApplicationKeyRequest",
+    "AuditAction",
+    "AuditOutcome",
     "AuditService",
     "BulkAction",
     "BulkChange",

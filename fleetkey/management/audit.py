@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+from dataclasses import replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
@@ -13,14 +16,45 @@ if TYPE_CHECKING:
 
     from fleetkey.registry import AuditRecord, Store
 
-__all__ = ["AuditService"]
+__all__ = ["AuditAction", "AuditOutcome", "AuditService"]
 
 PAGE = 500
 MAX_SCANNED = 5000
 """Entries that are held against a filter for one page."""
 EVERYTHING = AuditFilter()
-OUTCOMES = ("ok", "refused", "pending")
-"""How an entry may say that something ended."""
+
+
+class AuditAction(StrEnum):
+    """What an entry may say that was done."""
+
+    REGISTER = "register"
+    KEY_CONNECTED = "key_connected"
+    KEY_EXPIRED = "key_expired"
+    KEY_REVOKED = "key_revoked"
+    KEYS_ROTATED = "keys_rotated"
+    APPLICATION_KEY_CREATED = "application_key_created"
+    DEVICE_APPROVED = "device_approved"
+    DEVICE_REJECTED = "device_rejected"
+    DEVICE_DISABLED = "device_disabled"
+    DEVICE_ENABLED = "device_enabled"
+    DEVICE_DELETED = "device_deleted"
+    DEVICE_TAGGED = "device_tagged"
+    DEVICE_DESCRIBED = "device_described"
+    SERIALS_ADDED = "serials_added"
+    SERIAL_REMOVED = "serial_removed"
+    BACKUP_MADE = "backup_made"
+    BACKUP_RESTORED = "backup_restored"
+    TOKEN_CREATED = "token_created"  # noqa: S105 - an action
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105 - an action
+    API_REQUEST = "api_request"
+
+
+class AuditOutcome(StrEnum):
+    """How an entry may say that something ended."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    PENDING = "pending"
 
 
 class AuditService:
@@ -37,7 +71,7 @@ class AuditService:
     ) -> Page[AuditRecord]:
         """Return a page of entries, newest first, going on before a cursor that an earlier page gave."""
         check_limit(limit)
-        _check(wanted)
+        wanted = _checked(wanted)
         before = None if cursor is None else parse_position(PositionList.AUDIT, cursor)
         found, reached = self._store.scan_audit(wanted, before=before, limit=limit, max_scanned=MAX_SCANNED)
         following = None if reached is None else position_cursor(PositionList.AUDIT, reached)
@@ -48,7 +82,7 @@ class AuditService:
     ) -> Page[AuditRecord]:
         """Return a page of entries, oldest first, after a cursor; there always is a next one, since more may come."""
         check_limit(limit)
-        _check(wanted)
+        wanted = _checked(wanted)
         after = parse_position(PositionList.AUDIT, cursor)
         found, reached = self._store.scan_audit(wanted, after=after, limit=limit, max_scanned=MAX_SCANNED)
         return Page(items=tuple(found), next_cursor=position_cursor(PositionList.AUDIT, reached or 0))
@@ -61,7 +95,7 @@ class AuditService:
         What is added meanwhile isn't waited for: it ends at the entry that was the newest at the beginning.
         `on_progress` is told how many entries were looked at, and of how many.
         """
-        _check(wanted)
+        wanted = _checked(wanted)
         oldest, newest = self._store.audit_bounds()
         position = max(oldest - 1, 0)
         while position < newest:
@@ -79,8 +113,21 @@ class AuditService:
         self._store.record(entry)
 
 
-def _check(wanted: AuditFilter) -> None:
-    if wanted.outcome not in {None, *OUTCOMES}:
-        raise InvalidRequestError("outcome", f"{(wanted.outcome or '')[:64]!r} is none of {', '.join(OUTCOMES)}")
+def _checked(wanted: AuditFilter) -> AuditFilter:
+    """Return a filter that some entry may match, with its address as entries have it."""
+    _check_word("action", wanted.action, AuditAction)
+    _check_word("outcome", wanted.outcome, AuditOutcome)
     if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
         raise InvalidRequestError("until", "the end is not after the beginning (since)")
+    if wanted.address is None:
+        return wanted
+    try:
+        return replace(wanted, address=str(ipaddress.ip_address(wanted.address)))
+    except ValueError:
+        raise InvalidRequestError("address", f"{wanted.address[:64]!r} is not an IP address") from None
+
+
+def _check_word(field: str, word: str | None, words: type[StrEnum]) -> None:
+    # A word that no entry has would find nothing, which looks as if nothing had happened.
+    if word is not None and word not in {*words}:
+        raise InvalidRequestError(field, f"{word[:64]!r} is none of {', '.join(words)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
-from fleetkey.management import audit_fields, parse_moment
+from fleetkey.management import AuditAction, AuditOutcome, audit_fields, parse_moment
 from fleetkey.registration.api.answers import AuditPage
 from fleetkey.registration.api.description import AuditCursor, Limit, answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
@@ -29,6 +29,16 @@ class Order(StrEnum):
 
 
 Text = Annotated[str | None, QueryParameter(description="Only entries with just this.")]
+# Texts to Litestar: what is no such word is refused in the service's words, as on the command line.
+What = Annotated[
+    str | None,
+    QueryParameter(description="Only entries of this action.", schema_extra={"enum": [*map(str, AuditAction)]}),
+]
+How = Annotated[
+    str | None,
+    QueryParameter(description="Only entries that ended so.", schema_extra={"enum": [*map(str, AuditOutcome)]}),
+]
+Address = Annotated[str | None, QueryParameter(description="Only entries from this IP address.")]
 Who = Annotated[
     str | None,
     QueryParameter(description="Only entries of this actor; `cli` stands for every user of it, `api` for every token."),
@@ -51,9 +61,9 @@ def audit_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def list_audit(  # noqa: PLR0917 - parameters, which Litestar hands over by name
         request: Asked,
         actor: Who = None,
-        action: Text = None,
-        outcome: Text = None,
-        address: Text = None,
+        action: What = None,
+        outcome: How = None,
+        address: Address = None,
         serial: Text = None,
         device_id: Text = None,
         key: Text = None,

@@ -13,6 +13,7 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
 
+from fleetkey.management import AuditAction
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
@@ -123,6 +124,15 @@ def test_described_answers(api: Api, operations: list[Operation]) -> None:
         response = case.call(headers={"Authorization": f"Bearer {api.tokens[Role.ADMIN]}"})
         assert response.status_code < 300, (method, path, response.text)
         case.validate_response(response, checks=CHECKS)
+
+
+def test_described_words_of_the_audit(api: Api) -> None:
+    """What may be asked of the audit is described, since another word is refused."""
+    described = requests.get(f"{api.server.url}/schema/openapi.json", timeout=10).json()
+    parameters = described["paths"]["/api/v1/audit"]["get"]["parameters"]
+    enums = {one["name"]: one["schema"].get("enum") for one in parameters}
+    assert enums["action"] == [action.value for action in AuditAction]
+    assert enums["outcome"] == ["ok", "refused", "pending"]
 
 
 def test_described_metrics(api: Api) -> None:

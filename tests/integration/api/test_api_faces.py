@@ -192,6 +192,8 @@ WRONG = {
     "keys show %2e": 1,
     "keys create --application x --all-devices --source 10.1.2.3/16": 2,
     "audit --outcome nope": 2,
+    "audit --action nosuch": 2,
+    "audit --address here": 2,
     "devices list --state asleep": 2,
     "devices reject {active}": 1,
     "devices approve --tag a=b {active}": 2,

@@ -100,6 +100,8 @@ def test_filters(api: Api, query: dict[str, Any], count: int) -> None:
         ("audit", {"cursor": "0" * 24, "order": "oldest"}),
         ("audit", {"order": "random"}),
         ("audit", {"outcome": "nope"}),
+        ("audit", {"action": "nosuch"}),
+        ("audit", {"address": "here"}),
         ("audit", {"since": "yesterday"}),
         ("audit", {"until": "2026-11-01", "since": "2026-11-01"}),
         ("devices", {"online": "perhaps"}),

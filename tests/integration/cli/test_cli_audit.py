@@ -97,6 +97,17 @@ def test_audit_filters(fleetkey: CommandLine) -> None:
     assert "yesterday" in fleetkey.error("audit", "--since", "yesterday", status=2)
     assert "since" in fleetkey.error("audit", "--since", "1h", "--until", "2h", status=2)
     assert "--follow" in fleetkey.error("audit", "--follow", "--until", "2h", status=2)
+    assert len(fleetkey.json("audit", "--address", "192.0.2.1", "--action", "register", "--limit", "2000")) == 1_200
+
+
+def test_audit_filters_that_match_nothing(fleetkey: CommandLine) -> None:
+    """A word that no entry has is refused, not answered as if nothing had happened."""
+    for words in (["audit"], ["audit", "export", "-"]):
+        said = fleetkey.error(*words, "--action", "nosuch", status=2)
+        assert "'nosuch' is none of register, " in said
+        assert "'nosuch' is none of ok, refused, pending" in fleetkey.error(*words, "--outcome", "nosuch", status=2)
+        assert "'here' is not an IP address" in fleetkey.error(*words, "--address", "here", status=2)
+    assert "device_described" in fleetkey("audit", "--help").out
 
 
 def test_audit_export_jsonl(fleetkey: CommandLine) -> None:

@@ -12,6 +12,7 @@ import pytest
 import fleetkey
 from fleetkey.access import Action, Refusal, TopicScope, decide
 from fleetkey.config import load_settings
+from fleetkey.management import AuditAction
 from fleetkey.registry import AuditRecord, ChangeKind, DeviceState, open_store
 from tests.unit.docs.docs_pages import DOCS, rows, section
 
@@ -48,13 +49,14 @@ def test_change_kinds() -> None:
 
 
 def test_audit_actions() -> None:
-    """Every action that is audited is explained, and no other."""
+    """Every action that is audited is explained and can be asked for, and no other."""
     actions = _written(r'action="(\w+)"') | _written(r'_audit_key\(\s*connection, \w+, "(\w+)"')
     actions |= _written(r'_audit_token\(connection, "(\w+)"')
     actions |= _written(r'_audit_key\(connection, "\w+", "(\w+)"') | {kind.value for kind in AUDITED_CHANGES}
     explained = _first_cells(section(AUDIT, "Audit").partition("### ")[0])
     fields = {field.name for field in dataclasses.fields(AuditRecord)}
     assert explained == actions | fields
+    assert actions == {action.value for action in AuditAction}
 
 
 def test_registration_reasons() -> None:
