@@ -11,7 +11,7 @@ from pydantic_settings import TomlConfigSettingsSource
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FileSource", "WrongTypeError", "check_types", "is_table"]
+__all__ = ["FileSource", "WrongTypeError", "check_types", "is_table", "name_of"]
 
 
 NAMES: dict[type, str] = {bool: "true or false", int: "an integer", float: "a number"}
@@ -71,7 +71,7 @@ def check_types(values: Mapping[str, Any], model: type[BaseModel], table: tuple[
             _check_named(value, get_args(field.annotation)[1], path)
         wanted = _wanted(field.annotation)
         if wanted is not None and not _is_of(wanted, value):
-            raise WrongTypeError(".".join(path), f"{NAMES[wanted]} is needed, not {_name_of(value)}")
+            raise WrongTypeError(".".join(path), f"{NAMES[wanted]} is needed, not {name_of(value)}")
 
 
 def _check_named(values: object, model: object, path: tuple[str, ...]) -> None:
@@ -95,7 +95,8 @@ def _is_of(wanted: type, value: object) -> bool:
     return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
 
 
-def _name_of(value: object) -> str:
+def name_of(value: object) -> str:
+    """Return what a value of a settings file is, in words."""
     return OTHER_NAMES.get(type(value), "a date or time")
 
 

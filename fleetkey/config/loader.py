@@ -15,6 +15,7 @@ from pydantic_settings import SettingsConfigDict
 from pydantic_settings import SettingsError as EnvironmentDecodeError
 
 from fleetkey.config.file_values import WrongTypeError, check_types, is_table
+from fleetkey.config.reasons import reason_of
 from fleetkey.config.settings import Settings
 
 if TYPE_CHECKING:
@@ -142,14 +143,14 @@ def _explain(
     error: ValidationError, file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None
 ) -> str:
     """Say what is wrong with the first bad key, and where it was set."""
-    first = error.errors(include_url=False, include_input=False)[0]
+    first = error.errors(include_url=False)[0]
     # A number is a position in a list; a key that looks like one is a text.
     keys = [part for part in first["loc"] if isinstance(part, str)]
     key = ".".join(keys)
     where = _sources_of(keys, first["msg"], file_values, flag_values, path)
     if first["type"] == "extra_forbidden":
         return f"unknown setting {key}{where}"
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = reason_of(first, keys)
     return f"setting {key}{where}: {reason}" if key else f"settings{where}: {reason}"
 
 
