@@ -96,6 +96,9 @@ def _opened(file: Path) -> Iterator[TextIO]:
     except FileExistsError:
         msg = f"{file} exists already; it was left as it is"
         raise CommandError(msg) from None
+    except FileNotFoundError:
+        msg = f"can't write {file}: there is no folder {file.parent}; make it first"
+        raise CommandError(msg) from None
     except OSError as error:
         msg = f"can't write {file}: {error.strerror}"
         raise CommandError(msg) from None

@@ -65,9 +65,8 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
         str | None, typer.Option("--serial", metavar="SERIAL", help="Only the device with this serial.")
     ] = None,
     serial_pattern: SerialPatternOption = None,
-    online: Annotated[
-        bool | None, typer.Option("--online/--offline", help="Only devices that are connected, or that aren't.")
-    ] = None,
+    online: Annotated[bool, typer.Option("--online", help="Only devices that are connected.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Only devices that aren't connected.")] = False,
     config: ConfigOption = None,
     data_dir: DataDirOption = None,
     url: UrlOption = None,
@@ -81,13 +80,16 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
     - `fleetkey devices list --tag site=north --attribute batch=7`
     - `fleetkey devices list --online`
     """
+    if online and offline:
+        msg = "--online and --offline exclude each other: no device is both"
+        raise UsageError(msg)
     wanted = DeviceFilter(
         state=state,
         tags=parse_labels(tag),
         attributes=parse_labels(attribute, "attribute"),
         serial=serial,
         serial_pattern=serial_pattern,
-        online=online,
+        online=online if online or offline else None,
     )
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         print_list(map(device_fields, fleet.devices.iterate(wanted)), COLUMNS, as_json=as_json)

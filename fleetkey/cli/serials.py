@@ -85,6 +85,7 @@ def import_file(
     - `fleetkey serials import batch.csv`
     - `cut -d, -f1 batch.csv | tail -n +2 | fleetkey serials import -`
     """
+    name = "standard input" if str(file) == "-" else str(file)
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
     with opened_fleet(config, data_dir, url, token_file) as fleet, _opened(file) as stream:
         try:
@@ -94,10 +95,10 @@ def import_file(
             said = str(error)
             if isinstance(error, RefusedError) and not said.endswith(NOTHING_IMPORTED):
                 said = f"{said}; {NOTHING_IMPORTED}"
-            msg = f"{file}{', ' if said.startswith('line ') else ': '}{said}"
+            msg = f"{name}{', ' if said.startswith('line ') else ': '}{said}"
             raise CommandError(msg) from None
     if not added.added + added.known:
-        note = f"there is no serial in {file}"
+        note = f"there is no serial in {name}"
         print(json.dumps({"note": note}) if as_json else f"fleetkey: {note}", file=sys.stderr)
     _print_added(added, as_json=as_json)
 

@@ -102,6 +102,10 @@ def restore_backup(
         BackupError: it is no whole backup, there is a fleet and `overwrite` is False, or the fleet is in use.
         StoreError: its registry is one of a newer Fleetkey, or none.
     """
+    if not os.path.exists(source):  # noqa: PTH110 - doesn't raise, whatever keeps one from looking
+        # Before all else: who mistyped the name must not be told to overwrite a fleet.
+        msg = f"there is no file {source}"
+        raise BackupError(msg)
     present = [path for path in (files.registry, files.broker) if path.exists() and path.stat().st_size]
     if present and not overwrite:
         msg = f"there is a fleet already: {present[0]}; choose another --data-dir, or say --overwrite"

@@ -124,8 +124,7 @@ class RemoteClient:
                 answer = self._read(response)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            hint = f"; if its authority is your own, name its certificate in {AUTHORITIES_VARIABLE}"
-            msg = f"can't ask {self._where}: {reason}{hint if _is_untrusted(error) else ''}"
+            msg = f"can't ask {self._where}: {reason}{self._hint(error)}"
             raise CommandError(msg) from None
         if not response.is_success:
             raise RefusedError(self._refusal(response.status_code, answer), response.status_code)
@@ -136,6 +135,13 @@ class RemoteClient:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             msg = f"{self._where} answered what this version of Fleetkey can't read"
             raise CommandError(msg) from None
+
+    def _hint(self, error: Exception) -> str:
+        if _is_untrusted(error):
+            return f"; if its authority is your own, name its certificate in {AUTHORITIES_VARIABLE}"
+        # A server that waits for TLS hangs up on anything else, or answers in TLS.
+        is_cut_off = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
+        return "; does it speak https://?" if is_cut_off and self._client.base_url.scheme == "http" else ""
 
     def _read(self, response: httpx.Response) -> bytes:
         answer = bytearray()

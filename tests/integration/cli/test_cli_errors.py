@@ -57,6 +57,8 @@ BAD_USAGE = {
     "out_of_range": ("keys", "rotate", NOBODY, "--grace-seconds", "-1"),
     "delete_many_unconfirmed": ("devices", "delete", "--tag", "site=north"),
     "delete_two_unconfirmed": ("devices", "delete", NOBODY, NO_KEY),
+    "online_and_offline": ("devices", "list", "--online", "--offline"),
+    "offline_and_online": ("devices", "list", "--offline", "--online"),
     "no_number": ("audit", "--limit", "many"),
     "bad_address": ("serve", "--http", "127.0.0.1"),
 }
@@ -189,6 +191,28 @@ def test_url_not_trusted(
     else:
         assert "certificate verify failed" in said
         assert "SSL_CERT_FILE" not in said
+
+
+def test_url_of_a_tls_server(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hangs up on plain HTTP is one that may want TLS, and that is said."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*write_pair(fleetkey.folder, *make_self_signed(["localhost"], days=1), overwrite=False))
+    monkeypatch.setenv("FLEETKEY_TOKEN", "f" * 64)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=_shake_hands, args=(listening, context))
+        server.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        said = fleetkey("devices", "list", "--url", url, status=1).error
+        listening.shutdown(socket.SHUT_RDWR)
+        server.join()
+    assert said.startswith(f"fleetkey: can't ask {url}: ")
+    assert said.endswith("; does it speak https://?")
+
+
+def test_restore_of_nothing(fleetkey: CommandLine) -> None:
+    """That the backup isn't there is said before anything about a fleet that would be in the way."""
+    fleetkey.device()
+    assert fleetkey.error("restore", "nowhere.tar") == "there is no file nowhere.tar"
 
 
 def _shake_hands(listening: socket.socket, context: ssl.SSLContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import io
 import signal
 import subprocess
 import sys
@@ -69,6 +70,13 @@ def test_import_wrong_lines(fleetkey: CommandLine) -> None:
     list_of_csv.write_text("serial,name\nSN-1,a\n")
     assert "--format csv" in fleetkey.error("serials", "import", list_of_csv)
     assert fleetkey.json("serials", "list") == []
+
+
+def test_import_wrong_line_of_standard_input(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named in words, not by its dash."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"SN-1\n x\n")))
+    said = fleetkey("serials", "import", "-", "--data-dir", fleetkey.data_dir, status=1).error
+    assert said.startswith("fleetkey: standard input, line 2: ")
 
 
 def test_import_empty(fleetkey: CommandLine) -> None:
