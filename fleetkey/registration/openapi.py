@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -208,7 +208,12 @@ class DescribedOperation(Operation):
 def _without_null(schema: Schema) -> Schema | Reference:
     """Return what a parameter is if it is there: a query has no null."""
     kinds = [kind for kind in schema.one_of or () if not (isinstance(kind, Schema) and kind.type == OpenAPIType.NULL)]
-    return kinds[0] if len(kinds) == 1 else schema
+    if len(kinds) != 1:
+        return schema
+    kind = kinds[0]
+    if isinstance(kind, Schema) and schema.enum:
+        kind = replace(kind, enum=schema.enum)
+    return kind
 
 
 @dataclass

@@ -106,11 +106,15 @@ def test_machine_with_a_broker_that_lacks_a_check(
     mutate(monkeypatch)
     monkeypatch.setattr(BrokerDriver, "change_seconds", 1.0)
     monkeypatch.setattr(Client, "delivery_seconds", 1.0)
-    with errors_logged(), pytest.raises((Violation, Flaky)) as found:
-        drive(STEPS_TO_FIND, Phase.generate, number=1)
-    # What was found need not come again in the same way when Hypothesis looks at it once more.
-    assert _is_violation(found.value)
-    print(f"found within {IsolationMachine.steps} steps: {found.value}")
+    for number in (1, 101, 201):
+        with errors_logged(), pytest.raises((Violation, Flaky)) as found:
+            drive(STEPS_TO_FIND, Phase.generate, number=number)
+        # What was found need not come again in the same way when Hypothesis looks at it once more; when it comes so
+        # differently that even what it was is lost, other examples tell.
+        if _is_violation(found.value):
+            print(f"found within {IsolationMachine.steps} steps: {found.value}")
+            return
+    pytest.fail("no violation was found")
 
 
 def _is_violation(error: BaseException | None) -> bool:
