@@ -11,7 +11,7 @@ from fleetkey.access import Action
 from fleetkey.broker import packets
 from fleetkey.broker.packets import MalformedPacketError, UnsupportedProtocolError
 from fleetkey.broker.session import Message
-from fleetkey.broker.stream import State, Stream
+from fleetkey.broker.stream import State, Stream, unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,6 +38,7 @@ QOS_0_PUBLISH = 0x30
 ONE_LENGTH_BYTE = 129
 """The longest packet whose remaining length is one byte (2.2.3)."""
 BODILESS = frozenset({packets.PINGREQ, packets.DISCONNECT})
+BEFORE_THE_END = frozenset({State.DECIDING, State.OPEN})
 FLAGS_OF_TWO = frozenset({packets.PUBREL, packets.SUBSCRIBE, packets.UNSUBSCRIBE})
 WITH_FILTERS = frozenset({packets.SUBSCRIBE << 4 | 2, packets.UNSUBSCRIBE << 4 | 2})
 
@@ -106,17 +107,35 @@ class Connection(Stream):
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        """Let go of everything, after what came before is handled."""
+        del exc
+        if self.state in BEFORE_THE_END and not self.is_gone:
+            self._take_rest(unread(self.transport))
+        self.lost()
+
+    def lost(self) -> None:
         """Let go of everything; the will goes out unless DISCONNECT came (3.1.2-8).
 
-        What came before is still handled, for at most `LINGER_SECONDS`; the answers go nowhere.
+        What came before is still handled, for at most `LINGER_SECONDS` after CONNECT is answered; the answers go
+        nowhere.
         """
-        del exc
-        if self.state is State.OPEN and self._backlog and not self.is_gone:
-            self._go()
+        if self.state not in BEFORE_THE_END or not self._backlog or self.is_gone:
+            self.end()
+            return
+        self._go()
+        if self.state is State.OPEN:
             self.hub.call_later(self.end)
             self._continue()
+
+    def _take_rest(self, data: bytes) -> None:
+        """Keep what came last for the next turn, behind what came before it."""
+        if not data:
+            return
+        if self._backlog:
+            self._backlog += data
         else:
-            self.end()
+            self._backlog, self._backlog_at = bytes(self._rest) + data, 0
+            self._rest.clear()
 
     def end(self) -> None:
         """Part from the session; safe to call again."""

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from fleetkey.broker.connection import Connection
-from fleetkey.broker.stream import State
+from fleetkey.broker.stream import State, unread
 
 if TYPE_CHECKING:
     import ssl
@@ -110,6 +110,12 @@ class WebSocketTransport:
         self._socket.transport.abort()
         self._wake.set()
 
+    def stop(self) -> None:
+        """Drop what is sent: the client is gone."""
+        self._is_closing = True
+        self._out.clear()
+        self._has_room()
+
     async def finish(self) -> None:
         """Let the writer end, for at most `CLOSE_SECONDS`."""
         self.close()
@@ -156,6 +162,9 @@ class _Socket(ServerConnection):
         self._incoming = bytearray()
         self._is_full = False
         self._is_feeding = False
+        self._is_lost = False
+        """Whether the client is gone, and what it sent before is still handed on."""
+        self._is_ended = False
         self.mqtt = Connection(hub, listener)
         self.mqtt_transport = WebSocketTransport(self, self.mqtt)
         self.is_upgraded = False
@@ -180,10 +189,24 @@ class _Socket(ServerConnection):
         self._feed_soon()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._incoming += unread(self.transport)
+        if not self.is_upgraded or not self._incoming:
+            self._end(exc)
+            return
+        # What came before is still handed on, for at most `CLOSE_SECONDS`.
+        self._is_lost = True
+        self.mqtt_transport.stop()
+        self.loop.call_later(CLOSE_SECONDS, self._end, exc)
+        self._feed_soon()
+
+    def _end(self, exc: Exception | None = None) -> None:
         self._incoming.clear()
+        if self._is_ended:
+            return
+        self._is_ended = True
         super().connection_lost(exc)
         if not self.is_upgraded and self.mqtt.state is not State.CLOSED:
-            self.mqtt.connection_lost(exc)
+            self.mqtt.lost()
 
     def _on_full(self) -> None:
         self._is_full = True
@@ -192,7 +215,7 @@ class _Socket(ServerConnection):
         self._is_full = False
         if self._incoming:
             self._feed_soon()
-        else:
+        elif not self._is_lost:
             self.transport.resume_reading()
 
     def _feed_soon(self) -> None:
@@ -205,7 +228,7 @@ class _Socket(ServerConnection):
         self._is_feeding = False
         until = time.perf_counter() + FEED_SECONDS
         while self._incoming:
-            if self._is_full or self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            if self._must_wait():
                 self.transport.pause_reading()
                 return
             if time.perf_counter() > until:
@@ -217,10 +240,17 @@ class _Socket(ServerConnection):
             piece = bytes(self._incoming[:FEED_BYTES])
             del self._incoming[:FEED_BYTES]
             super().data_received(piece)
-        if not self._is_full:
+        if self._is_lost:
+            self._end()
+        elif not self._is_full:
             self.transport.resume_reading()
         else:
             self.transport.pause_reading()
+
+    def _must_wait(self) -> bool:
+        """Whether its frames are to be taken first, or its answers to be read."""
+        is_unread = not self._is_lost and self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES
+        return self._is_full or is_unread
 
     async def run(self) -> None:
         """Handle the frames of an upgraded connection until it is closed."""
@@ -242,7 +272,7 @@ class _Socket(ServerConnection):
             await self._work_off()
         finally:
             if connection.state is not State.CLOSED:
-                connection.connection_lost(None)
+                connection.lost()
             await transport.finish()
             # A client that doesn't finish closing keeps no descriptor.
             self.transport.abort()

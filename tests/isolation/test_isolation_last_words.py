@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import DISCONNECT, PINGREQ, Wire
+from tests.support.attack import DISCONNECT, PINGREQ, WebSocketStream, Wire
 from tests.support.certificates import make_certificate
 from tests.support.fleet import Fleet
 from tests.support.measure import has_closed_sockets, open_sockets
@@ -38,10 +38,13 @@ def secure_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield Fleet(server)
 
 
-def _tls(fleet: Fleet) -> ssl.SSLSocket:
+def _tls(port: int) -> ssl.SSLSocket:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(socket.create_connection(("127.0.0.1", fleet.server.tls_port), timeout=10))
+    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
+    # Closing with something unread takes back what the kernel didn't send yet.
+    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return context.wrap_socket(raw)
 
 
 def _hello(device: Credentials) -> bytes:
@@ -73,7 +76,7 @@ def test_tls(secure_fleet: Fleet, *, notifies: bool) -> None:
     fleet, device = secure_fleet, secure_fleet.device()
     with Wire(fleet) as backend:
         backend.enter(fleet.application()).subscribe(device.topic("#"))
-        with _tls(fleet) as wire:
+        with _tls(fleet.server.tls_port) as wire:
             wire.sendall(_hello(device))
             assert wire.recv(4) == b"\x20\2\0\0"
             wire.sendall(b"".join(publish(device.topic("x"), number) for number in _numbers()) + DISCONNECT)
@@ -84,11 +87,31 @@ def test_tls(secure_fleet: Fleet, *, notifies: bool) -> None:
         assert [message.payload for message in backend.hear(MESSAGES + 1, 2)] == _numbers()
 
 
+@pytest.mark.parametrize("carrier", ["tls", "wss"])
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "undecided"])
+def test_tls_that_ends_in_mid_sentence(secure_fleet: Fleet, carrier: str, *, is_answered: bool) -> None:
+    """The same while the broker is busy with what came first, or with who it is: what is still encrypted counts."""
+    fleet, device = secure_fleet, secure_fleet.device()
+    port = fleet.server.tls_port if carrier == "tls" else fleet.server.ws_port
+    with Wire(fleet) as backend, _tls(port) as secure:
+        backend.enter(fleet.application()).subscribe(device.topic("#"))
+        wire = secure if carrier == "tls" else WebSocketStream(secure)
+        wire.sendall(_hello(device))
+        if is_answered:
+            assert wire.recv(4) == b"\x20\2\0\0"
+        for first in range(0, MESSAGES, MESSAGES // 4):
+            packets = [publish(device.topic("x"), number) for number in _numbers()[first : first + MESSAGES // 4]]
+            wire.sendall(b"".join(packets))
+        wire.sendall(DISCONNECT)
+        secure.close()
+        assert [message.payload for message in backend.hear(MESSAGES + 1, 2)] == _numbers()
+
+
 def test_tls_that_never_begins_or_ends(secure_fleet: Fleet) -> None:
     """Neither a handshake that doesn't come nor an end that isn't answered keeps a descriptor."""
     before = open_sockets(secure_fleet)
     silent = [socket.create_connection(("127.0.0.1", secure_fleet.server.tls_port)) for _ in range(20)]
-    ended = [_tls(secure_fleet) for _ in range(20)]
+    ended = [_tls(secure_fleet.server.tls_port) for _ in range(20)]
     for wire in ended:
         wire.sendall(PINGREQ)
     try:
