@@ -16,6 +16,7 @@ from fleetkey.access import verify_secret
 from fleetkey.registry import KeyStatus, SqliteStore
 from tests.support.command_lines import CommandLineWatch
 from tests.support.fleet import Credentials, Fleet
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.raw_mqtt import RawMqtt, connect
 from tests.support.server import NO_LIMITS, ServerProcess
@@ -46,7 +47,7 @@ class Load:
             thread.join()
 
     def _register(self) -> None:
-        with httpx.Client(timeout=5) as client:
+        with httpx.Client(timeout=5, verify=NOBODY_TRUSTED) as client:
             while not self._stopping.is_set():
                 serial = random.choice(self._serials)
                 try:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.attack import Wire, running
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.raw_mqtt import connect, publish
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
@@ -41,7 +42,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Itera
 
 
 def _metrics(fleet: Fleet, **headers: str) -> dict[tuple[str, str], float]:
-    answer = httpx.get(f"{fleet.server.url}/metrics", headers=headers)
+    answer = httpx.get(f"{fleet.server.url}/metrics", headers=headers, verify=NOBODY_TRUSTED)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
     return {
@@ -55,7 +56,7 @@ def test_what_is_counted(fleet: Fleet) -> None:
     """Registrations, logins, messages, ends and bounds are counted as they happen."""
     before = _metrics(fleet)
     device = fleet.device()
-    httpx.post(f"{fleet.server.url}/register", json={"serial": "SN-nobody-listed"})
+    httpx.post(f"{fleet.server.url}/register", json={"serial": "SN-nobody-listed"}, verify=NOBODY_TRUSTED)
     with Wire(fleet) as wire:
         assert wire.return_code(connect(device.client_id, username=device.key, password="0" * 64)) == 5
     for _ in range(2):
@@ -117,9 +118,11 @@ def test_not_through_a_proxy(fleet: Fleet) -> None:
     """By default what came through a proxy is refused, wherever it says that it came from."""
     signs = ("X-Forwarded-For", "Forwarded", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Real-IP", "Via")
     for headers in (*({sign: "127.0.0.1"} for sign in signs), {"Host": "fleet.example.com"}):
-        assert httpx.get(f"{fleet.server.url}/metrics", headers=headers).status_code == 403
+        assert httpx.get(f"{fleet.server.url}/metrics", headers=headers, verify=NOBODY_TRUSTED).status_code == 403
     for host in ("localhost:8080", "127.0.0.1", "[::1]:8080"):
-        assert httpx.get(f"{fleet.server.url}/metrics", headers={"Host": host}).status_code == 200
+        assert (
+            httpx.get(f"{fleet.server.url}/metrics", headers={"Host": host}, verify=NOBODY_TRUSTED).status_code == 200
+        )
 
 
 @pytest.mark.parametrize(("access", "status"), [("off", 404), ("open", 200)])
@@ -127,4 +130,4 @@ def test_setting(tmp_path_factory: pytest.TempPathFactory, access: str, status: 
     """`off` has no such address; `open` answers whoever asks."""
     with running(tmp_path_factory.mktemp("server"), environment={"FLEETKEY_HTTP__METRICS": access}) as fleet:
         url = f"{fleet.server.url}/metrics"
-        assert httpx.get(url, headers={"X-Forwarded-For": "192.0.2.1"}).status_code == status
+        assert httpx.get(url, headers={"X-Forwarded-For": "192.0.2.1"}, verify=NOBODY_TRUSTED).status_code == status

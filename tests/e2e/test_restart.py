@@ -13,6 +13,7 @@ import pytest
 from fleetkey.registry import DeviceState, Presence
 from tests.support.command_lines import CommandLineWatch
 from tests.support.fleet import Fleet
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.raw_mqtt import RawMqtt
 from tests.support.server import NO_LIMITS, ServerProcess
 
@@ -72,7 +73,7 @@ def test_signal_with_live_connections(tmp_path: Path, number: signal.Signals) ->
         half_a_connect.send(b"\x10\x20\0\x04MQTT")
         half_a_request = connections.enter_context(RawMqtt(int(server.url.rpartition(":")[2])))
         half_a_request.send(b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")
-        idle = connections.enter_context(httpx.Client())
+        idle = connections.enter_context(httpx.Client(verify=NOBODY_TRUSTED))
         assert idle.get(f"{server.url}/health").status_code == 200
         assert server.terminate(number) < END_SECONDS
         assert all(client.is_disconnected_within(2) for client in clients)

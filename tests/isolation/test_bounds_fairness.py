@@ -1,4 +1,7 @@
-"""One client's flood, of whatever kind, doesn't starve another's round trip. The benchmark has the real figures."""
+"""One client's flood, of whatever kind, doesn't keep another from being served.
+
+The benchmark has the figures; `tests/integration/broker/test_turns.py` counts what a flood gets at once.
+"""
 
 from __future__ import annotations
 
@@ -8,61 +11,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import PINGREQ, Wire, open_socket, unsubscribe
-from tests.support.flood import flooding
-from tests.support.measure import round_trip_seconds
-from tests.support.raw_mqtt import connect, publish, subscribe
+from tests.support.attack import Wire, open_socket
+from tests.support.flood import FLOODS, flooding
+from tests.support.raw_mqtt import connect, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.support.fleet import Credentials, Fleet
 
-
 ROUND_TRIPS = 60
-FLOOD_SECONDS = 1.0
-FACTOR, SLACK_SECONDS = 10, 0.01
 
 
-def _own(device: Credentials, payload: bytes, *, qos: int = 0, retain: bool = False) -> bytes:
-    return b"".join(
-        publish(device.topic(f"state/{number}"), payload, qos=qos, number=number + 1, retain=retain)
-        for number in range(100)
-    )
-
-
-def _filters(device: Credentials) -> list[str]:
-    """Return as many filters as a device may have, again and again."""
-    return [device.topic(f"a/+/{number}/#") for number in range(100)] * 9
-
-
-FLOODS: dict[str, Callable[[Credentials], bytes]] = {
-    "pings": lambda _: PINGREQ,
-    "messages_qos_0": lambda device: _own(device, bytes(64)),
-    "messages_qos_1": lambda device: _own(device, bytes(64), qos=1),
-    "messages_to_itself": lambda device: subscribe(1, [device.topic("#")], 1) + _own(device, bytes(64), qos=1) * 20,
-    "long_messages": lambda device: publish(device.topic("state"), bytes(200_000), qos=1),
-    "foreign_messages": lambda _: publish("devices/x/state", bytes(64)) * 50,
-    "retained_messages": lambda device: _own(device, bytes(200), qos=1, retain=True),
-    "new_topics": lambda device: b"".join(publish(device.topic(f"{n}".ljust(900, "x")), b"") for n in range(5_000)),
-    "filters": lambda device: subscribe(1, _filters(device)) + unsubscribe(2, _filters(device)),
-    "retained_asked_for": lambda device: (
-        _own(device, bytes(200), retain=True) + subscribe(1, [device.topic("#")] * 100) * 20
-    ),
-}
+def _round_trips(wire: Wire, device: Credentials) -> None:
+    """Let a device that is subscribed to it send to a topic of its own, again and again, and hear each message."""
+    for number in range(ROUND_TRIPS):
+        payload = str(number).encode()
+        wire.send(publish(device.topic("x"), payload))
+        assert [message.payload for message in wire.hear()] == [payload]
 
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_flood_of_one_device(fleet: Fleet, kind: str) -> None:
-    """While one device sends as fast as it can, another's messages to itself take not much longer than before."""
+    """While one device sends as fast as it can, another hears each of its messages to itself."""
     attacker, device = fleet.device(), fleet.device()
     with Wire(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
-        idle = round_trip_seconds(wire, device.topic("x"), count=ROUND_TRIPS)
         log_in = connect(attacker.client_id, username=attacker.key, password=attacker.secret)
         with flooding(fleet.server.mqtt_port, log_in, FLOODS[kind](attacker)):
-            flooded = round_trip_seconds(wire, device.topic("x"), seconds=FLOOD_SECONDS)
-        assert flooded < FACTOR * idle + SLACK_SECONDS
+            _round_trips(wire, device)
 
 
 def test_flood_of_wrong_secrets(fleet: Fleet) -> None:
@@ -82,14 +57,12 @@ def test_flood_of_wrong_secrets(fleet: Fleet) -> None:
 
     with Wire(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
-        idle = round_trip_seconds(wire, device.topic("x"), count=ROUND_TRIPS)
         thread = threading.Thread(target=guess, daemon=True)
         thread.start()
         try:
-            flooded = round_trip_seconds(wire, device.topic("x"), seconds=FLOOD_SECONDS)
+            _round_trips(wire, device)
             with Wire(fleet) as other:
                 other.enter(fleet.device()).leave()
         finally:
             stopped.set()
             thread.join(10)
-        assert flooded < FACTOR * idle + SLACK_SECONDS

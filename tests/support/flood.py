@@ -9,16 +9,48 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from tests.support.attack import PINGREQ, unsubscribe
 from tests.support.command_line import REPOSITORY, clean_environment
+from tests.support.raw_mqtt import publish, subscribe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["flooding"]
+    from tests.support.fleet import Credentials
+
+__all__ = ["FLOODS", "flooding"]
 
 MAX_SECONDS = 30
 CHUNK_BYTES = 100_000
 LENGTH_BYTES = 8
+
+
+def _own(device: Credentials, payload: bytes, *, qos: int = 0, retain: bool = False) -> bytes:
+    return b"".join(
+        publish(device.topic(f"state/{number}"), payload, qos=qos, number=number + 1, retain=retain)
+        for number in range(100)
+    )
+
+
+def _filters(device: Credentials) -> list[str]:
+    """Return as many filters as a device may have, again and again."""
+    return [device.topic(f"a/+/{number}/#") for number in range(100)] * 9
+
+
+FLOODS: dict[str, Callable[[Credentials], bytes]] = {
+    "pings": lambda _: PINGREQ,
+    "messages_qos_0": lambda device: _own(device, bytes(64)),
+    "messages_qos_1": lambda device: _own(device, bytes(64), qos=1),
+    "messages_to_itself": lambda device: subscribe(1, [device.topic("#")], 1) + _own(device, bytes(64), qos=1) * 20,
+    "long_messages": lambda device: publish(device.topic("state"), bytes(200_000), qos=1),
+    "foreign_messages": lambda _: publish("devices/x/state", bytes(64)) * 50,
+    "retained_messages": lambda device: _own(device, bytes(200), qos=1, retain=True),
+    "new_topics": lambda device: b"".join(publish(device.topic(f"{n}".ljust(900, "x")), b"") for n in range(5_000)),
+    "filters": lambda device: subscribe(1, _filters(device)) + unsubscribe(2, _filters(device)),
+    "retained_asked_for": lambda device: (
+        _own(device, bytes(200), retain=True) + subscribe(1, [device.topic("#")] * 100) * 20
+    ),
+}
 
 
 @contextmanager

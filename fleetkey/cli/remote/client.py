@@ -65,9 +65,10 @@ class RemoteClient:
         self._where = f"{parsed.scheme}://{parsed.netloc.decode()}"
         # trust_env: no proxy that the environment names may see the token. SSL_CERT_FILE is the exception, for a
         # server whose authority is one's own.
-        authorities = os.environ.get(AUTHORITIES_VARIABLE) if parsed.scheme == "https" else None
+        authorities = os.environ.get(AUTHORITIES_VARIABLE)
         try:
-            context = _trust(authorities)
+            # Over http:// nobody is asked for a certificate; to read the authorities would take 0.1 s.
+            context = _trust(authorities) if parsed.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         except OSError as error:
             why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
             msg = f"{authorities}, which {AUTHORITIES_VARIABLE} names, can't be used: {why}"

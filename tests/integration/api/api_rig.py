@@ -18,6 +18,7 @@ from fleetkey.registry import (
     SqliteStore,
     new_access_key,
 )
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.server import NO_LIMITS, ServerProcess
 
@@ -37,7 +38,7 @@ class Api:
         self.server = server
         self.store = store
         self.tokens: dict[Role, str] = {}
-        self._client = httpx.Client(base_url=f"{server.url}/api/v1", timeout=30)
+        self._client = httpx.Client(base_url=f"{server.url}/api/v1", timeout=30, verify=NOBODY_TRUSTED)
         for role in Role:
             self.tokens[role] = self.token(role)
 

@@ -9,6 +9,7 @@ import pytest
 
 from fleetkey.registry import Presence, Role
 from tests.integration.api.api_rig import Api, serving
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.problems import assert_problem
 
 if TYPE_CHECKING:
@@ -326,4 +327,4 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 def test_api_switched_off(closed: Api) -> None:
     """`[http] admin_api = false` leaves registration alone."""
     assert_problem(closed.ask("GET", "devices", role=Role.ADMIN), 404)
-    assert httpx.get(f"{closed.server.url}/health").status_code == 200
+    assert httpx.get(f"{closed.server.url}/health", verify=NOBODY_TRUSTED).status_code == 200

@@ -12,7 +12,7 @@ from amqtt.plugins.base import BaseAuthPlugin, BasePlugin, BaseTopicPlugin
 if TYPE_CHECKING:
     from amqtt.session import Session
 
-__all__ = ["BANNED", "BROKEN", "SLOW", "HourOfTheDay", "Recorder", "TopicCensor"]
+__all__ = ["BANNED", "BROKEN", "SLOW", "HourOfTheDay", "PacketCounter", "Recorder", "TopicCensor"]
 
 BANNED, SLOW, BROKEN = "banned", "slow", "broken"
 
@@ -65,6 +65,16 @@ class Recorder(BasePlugin[BrokerContext]):
     async def on_mqtt_packet_sent(self, **arguments: Any) -> None:
         """A packet went out."""
         await self._note("packet_sent", arguments)
+
+
+class PacketCounter(BasePlugin[BrokerContext]):
+    """Counts the packets that come in."""
+
+    packets = 0
+
+    async def on_mqtt_packet_received(self, **_: Any) -> None:
+        """A packet came in."""
+        PacketCounter.packets += 1
 
 
 class TopicCensor(BaseTopicPlugin):

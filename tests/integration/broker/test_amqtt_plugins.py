@@ -3,71 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import build_authenticator, build_hash_pool
-from fleetkey.broker import FleetkeyBroker, Limits, broker_config
-from fleetkey.config import load_settings
-from fleetkey.registry import ApplicationScope, open_store
-from tests.integration.auth_plugin.plain_broker import PlainBroker
+from fleetkey.registry import ApplicationScope
 from tests.integration.broker.amqtt_plugins import BANNED, BROKEN, SLOW, HourOfTheDay, Recorder
+from tests.integration.broker.broker_rig import PLUGINS, running
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-START_SECONDS = 15
-PLUGINS = "tests.integration.broker.amqtt_plugins"
-
-
-@contextmanager
-def _running(folder: Path, plugins: dict[str, dict[str, Any]]) -> Iterator[tuple[PlainBroker, FleetkeyBroker]]:
-    data_dir = folder / "data"
-    settings = load_settings(None, {"data_dir": data_dir, "mqtt.bind": "127.0.0.1:0", "mqtt.ws_bind": ""})
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_SECONDS)
-
-    with closing(open_store(settings)) as store, closing(build_hash_pool(settings)) as pool:
-
-        async def start() -> FleetkeyBroker:
-            authenticator = build_authenticator(settings, store, pool)
-            config = broker_config(settings.mqtt, authenticator)
-            assert isinstance(config.plugins, dict)
-            config.plugins.update(plugins)
-            broker = FleetkeyBroker(
-                config, authenticator, Limits.from_settings(settings.mqtt), settings.data_dir / "broker.db"
-            )
-            await broker.start()
-            return broker
-
-        async def stop(broker: FleetkeyBroker) -> None:
-            await broker.shutdown()
-            left = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-
-        try:
-            broker = run(start())
-            try:
-                port = broker.port_of("tcp")
-                assert port is not None
-                yield PlainBroker(data_dir, port), broker
-            finally:
-                run(stop(broker))
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join(START_SECONDS)
-            loop.close()
 
 
 def _names() -> list[str]:
@@ -76,7 +22,7 @@ def _names() -> list[str]:
 
 def test_events_and_context(tmp_path: Path) -> None:
     """A plugin hears what happens, in order, and may look, publish and retain through its context."""
-    with _running(tmp_path, {f"{PLUGINS}.Recorder": {}}) as (broker, hosted):
+    with running(tmp_path, {f"{PLUGINS}.Recorder": {}}) as (broker, hosted):
         device = broker.device()
         topic = f"devices/{device.client_id}/state"
         with broker.client(device) as client:
@@ -111,7 +57,7 @@ def test_packaged_plugins(tmp_path: Path) -> None:
         "amqtt.plugins.logging_amqtt.EventLoggerPlugin": {},
         "amqtt.plugins.logging_amqtt.PacketLoggerPlugin": {},
     }
-    with _running(tmp_path, plugins) as (broker, _):
+    with running(tmp_path, plugins) as (broker, _):
         device, watcher = (
             broker.device(),
             broker.application(ApplicationScope(all_devices=True, subscribe=("$SYS/#",), publish=())),
@@ -126,7 +72,7 @@ def test_packaged_plugins(tmp_path: Path) -> None:
 
 def test_other_topic_plugin(tmp_path: Path) -> None:
     """It is asked in addition, for each direction; one that waits or fails refuses."""
-    with _running(tmp_path, {f"{PLUGINS}.TopicCensor": {}}) as (broker, _):
+    with running(tmp_path, {f"{PLUGINS}.TopicCensor": {}}) as (broker, _):
         device = broker.device()
         own = f"devices/{device.client_id}"
         with broker.client(device) as client, broker.client(broker.application()) as backend:
@@ -147,7 +93,7 @@ def test_other_topic_plugin(tmp_path: Path) -> None:
 
 def test_other_topic_plugin_cannot_allow(tmp_path: Path) -> None:
     """What the scope refuses stays refused, whatever another plugin says."""
-    with _running(tmp_path, {f"{PLUGINS}.TopicCensor": {}}) as (broker, _):
+    with running(tmp_path, {f"{PLUGINS}.TopicCensor": {}}) as (broker, _):
         device, other = broker.device(), broker.device()
         with broker.client(device) as client:
             assert client.subscribe(f"devices/{other.client_id}/x") == [0x80]
@@ -156,7 +102,7 @@ def test_other_topic_plugin_cannot_allow(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_shut_out", [False, True])
 def test_other_auth_plugin(tmp_path: Path, *, is_shut_out: bool) -> None:
     """It is asked in addition, and may take its time; a wrong secret stays wrong."""
-    with _running(tmp_path, {f"{PLUGINS}.HourOfTheDay": {}}) as (broker, _):
+    with running(tmp_path, {f"{PLUGINS}.HourOfTheDay": {}}) as (broker, _):
         device = broker.device()
         if is_shut_out:
             HourOfTheDay.shut_out = device.key

@@ -11,6 +11,7 @@ import httpx
 from fleetkey.broker.persistence import BrokerStore
 from fleetkey.cli.background import BackgroundServer
 from fleetkey.config import load_settings
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.mqtt import MqttClient
 
@@ -29,7 +30,9 @@ def test_revoked_before_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n")
     with BackgroundServer(load_settings(file, {"data_dir": tmp_path / "data"})) as server:
         server.store.add_serials(["S1"], actor="test")
-        answer = httpx.post(f"{server.runtime.http_url()}/register", json={"serial": "S1"}).json()
+        answer = httpx.post(
+            f"{server.runtime.http_url()}/register", json={"serial": "S1"}, verify=NOBODY_TRUSTED
+        ).json()
         the_ledger().note_secret(answer["secret"])
 
         def client(*, clean: bool) -> MqttClient:

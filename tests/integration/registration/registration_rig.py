@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from tests.support.fleet import Fleet, note_answer
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.server import NO_LIMITS, ServerProcess
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def serving(folder: Path, *, toml: str = "", **settings: str) -> Iterator[Fleet]
 def post(fleet: Fleet, content: bytes | Iterator[bytes], **headers: str) -> httpx.Response:
     """Post bytes to `/register` as JSON; an iterator goes without a content length."""
     sent = {"Content-Type": "application/json", **headers}
-    response = httpx.post(f"{fleet.server.url}/register", content=content, headers=sent, timeout=30)
+    response = httpx.post(
+        f"{fleet.server.url}/register", content=content, headers=sent, timeout=30, verify=NOBODY_TRUSTED
+    )
     note_answer(response)
     return response
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.support.fleet import Fleet, note_answer
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.problems import assert_problem
 from tests.support.server import ServerProcess
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def _post(fleet: Fleet, serial: str, *, forwarded: str | None = None, address: str = "127.0.0.1") -> httpx.Response:
-    transport = httpx.HTTPTransport(local_address=address)
+    transport = httpx.HTTPTransport(local_address=address, verify=NOBODY_TRUSTED)
     headers = {"x-forwarded-for": forwarded} if forwarded else {}
     with httpx.Client(transport=transport, timeout=30) as client:
         response = client.post(f"{fleet.server.url}/register", json={"serial": serial}, headers=headers)
@@ -45,7 +46,7 @@ def test_register_default_limits(tmp_path: Path) -> None:
         for forwarded in (None, "203.0.113.7", "203.0.113.8, 127.0.0.1"):
             _assert_limited(_post(fleet, other, forwarded=forwarded), 60)
         assert _post(fleet, other, address="127.0.0.2").status_code == 200
-        assert httpx.get(f"{server.url}/health").status_code == 200
+        assert httpx.get(f"{server.url}/health", verify=NOBODY_TRUSTED).status_code == 200
         with fleet.store() as store:
             reasons = [entry.reason for entry in store.last_audit(1000)]
         assert "too_many_from_address" in reasons

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.integration.registration.registration_rig import at_refusal, post
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.problems import assert_problem
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def test_wrong_method(fleet: Fleet, method: str) -> None:
     """405 names the method that is allowed (RFC 9110, 15.5.6), and registers nobody."""
     body = {"serial": fleet.serial()}
     with at_refusal(fleet):
-        response = httpx.request(method, f"{fleet.server.url}/register", json=body)
+        response = httpx.request(method, f"{fleet.server.url}/register", json=body, verify=NOBODY_TRUSTED)
         assert_problem(response, 405)
         assert response.headers["Cache-Control"] == "no-store"
     assert "POST" in {allowed.strip() for allowed in response.headers["Allow"].split(",")}
@@ -63,4 +64,4 @@ def test_unknown_path(fleet: Fleet, path: str) -> None:
     """404 registers nobody."""
     body = {"serial": fleet.serial()}
     with at_refusal(fleet):
-        assert_problem(httpx.post(f"{fleet.server.url}{path}", json=body), 404)
+        assert_problem(httpx.post(f"{fleet.server.url}{path}", json=body, verify=NOBODY_TRUSTED), 404)

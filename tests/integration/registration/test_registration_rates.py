@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.registration.registration_rig import at_refusal, serving
 from tests.support.fleet import note_answer
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.problems import assert_problem
 
@@ -24,7 +25,7 @@ PROXIES = "127.0.0.1,10.0.0.0/8"
 
 def _post(fleet: Fleet, serial: str, *, source: str = "127.0.0.1", forwarded: str = "") -> httpx.Response:
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
-    with httpx.Client(transport=httpx.HTTPTransport(local_address=source), timeout=30) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(local_address=source, verify=NOBODY_TRUSTED), timeout=30) as client:
         response = client.post(f"{fleet.server.url}/register", json={"serial": serial}, headers=headers)
     note_answer(response)
     return response
@@ -165,7 +166,7 @@ def test_others_attempts_leave_a_serial_alone(tmp_path_factory: pytest.TempPathF
         url = f"{fleet.server.url}/register"
 
         def post(source: str, proof: str) -> httpx.Response:
-            with httpx.Client(transport=httpx.HTTPTransport(local_address=source)) as client:
+            with httpx.Client(transport=httpx.HTTPTransport(local_address=source, verify=NOBODY_TRUSTED)) as client:
                 return client.post(url, json={"serial": "SN-1", "proof": proof})
 
         assert [post("127.0.5.1", "wrong").status_code for _ in range(3)] == [400, 400, 429]

@@ -1,0 +1,47 @@
+"""What a client that floods gets of the broker before the others have their turn: a number of packets, not a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.broker.connection import PACKETS_PER_TURN
+from tests.integration.broker.amqtt_plugins import PacketCounter
+from tests.integration.broker.broker_rig import PLUGINS, running
+from tests.support.flood import FLOODS, flooding
+from tests.support.raw_mqtt import connect
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TURNS_OF_ONE_ROUND = 2
+"""What came and what had waited, when both fall into one round of the event loop."""
+MOST_PACKETS = dict.fromkeys(FLOODS, PACKETS_PER_TURN) | {"filters": 1, "retained_asked_for": PACKETS_PER_TURN}
+ROUNDS = 200
+FLOOD_SECONDS = 20
+
+
+async def _packets_of_rounds(rounds: int) -> list[int]:
+    """Return how many packets were handled in each of so many rounds of the event loop in which there were any."""
+    counts: list[int] = []
+    async with asyncio.timeout(FLOOD_SECONDS):
+        while len(counts) < rounds:
+            before = PacketCounter.packets
+            await asyncio.sleep(0)
+            if PacketCounter.packets > before:
+                counts.append(PacketCounter.packets - before)
+    return counts
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_flood(tmp_path: Path, kind: str) -> None:
+    """However fast a device sends, everybody else has a turn after so many of its packets; with filters, after one."""
+    with running(tmp_path, {f"{PLUGINS}.PacketCounter": {}}) as (broker, hosted):
+        attacker = broker.device()
+        log_in = connect(attacker.client_id, username=attacker.key, password=attacker.secret)
+        with flooding(broker.port, log_in, FLOODS[kind](attacker)):
+            counting = asyncio.run_coroutine_threadsafe(_packets_of_rounds(ROUNDS), hosted._hub.loop)
+            counts = counting.result(FLOOD_SECONDS + 5)
+        assert max(counts) <= TURNS_OF_ONE_ROUND * MOST_PACKETS[kind], sorted(counts)[-5:]
