@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS
+import msgspec
+
+from fleetkey.registry.sqlite.rows import DEVICE_VALUES, device_from
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.registry.model import DeviceState
+    from fleetkey.registry.model import Device, DeviceState
 
-__all__ = ["labels_of", "page_query", "rarest_first", "scan_query"]
+__all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query"]
 
+MAX_READ = 500
+"""Devices that are read in one query; more are read in turn."""
+READ_ONE = f"""
+SELECT {DEVICE_VALUES} FROM devices d LEFT JOIN presence p ON p.device_id = d.device_id WHERE d.device_id = ?
+"""  # noqa: S608 - ours
+READ_MANY = f"""
+SELECT json_group_array({DEVICE_VALUES}) FROM json_each(?) wanted
+CROSS JOIN devices d ON d.device_id = wanted.value LEFT JOIN presence p ON p.device_id = d.device_id
+"""  # noqa: S608 - ours
 MAX_COUNTED = 1000
 """Devices that are counted to find out which of several conditions is the rarest."""
 
@@ -27,6 +38,26 @@ def labels_of(tags: Mapping[str, str] | None, attributes: Mapping[str, str] | No
     return labels + [("device_attributes", name, value) for name, value in (attributes or {}).items()]
 
 
+def read_device(connection: sqlite3.Connection, device_id: str) -> Device | None:
+    """Return one device, if it is there."""
+    row = connection.execute(READ_ONE, (device_id,)).fetchone()
+    return device_from(msgspec.json.decode(row[0])) if row else None
+
+
+def read_devices(connection: sqlite3.Connection, device_ids: Sequence[str]) -> list[Device]:
+    """Return those of some devices that are there, in order of id; each is to be named once.
+
+    In one row, `MAX_READ` at a time: a step of SQLite lets go of the GIL and waits for it again, and with a row for
+    each device and each tag that would be most of the time, taken from the event loop as well.
+    """
+    found: list[Device] = []
+    for start in range(0, len(device_ids), MAX_READ):
+        ids = msgspec.json.encode(device_ids[start : start + MAX_READ]).decode()
+        (text,) = connection.execute(READ_MANY, (ids,)).fetchone()
+        found += map(device_from, msgspec.json.decode(text))
+    return sorted(found, key=lambda device: device.device_id)
+
+
 def rarest_first(connection: sqlite3.Connection, labels: Sequence[Label]) -> list[Label]:
     """Sort labels by how many devices have them, as far as `MAX_COUNTED` tells."""
     return sorted(labels, key=lambda label: _rarity(connection, label)) if len(labels) > 1 else list(labels)
@@ -35,22 +66,21 @@ def rarest_first(connection: sqlite3.Connection, labels: Sequence[Label]) -> lis
 def page_query(
     labels: Sequence[Label], state: DeviceState | None, *, online: bool | None = None
 ) -> tuple[str, list[str]]:
-    """Return the query of one page, and its parameters but for the last two: `after` and the limit.
+    """Return the query of one page's ids, and its parameters but for the last two: `after` and the limit.
 
     The first label leads, through its index.
     """
-    columns = ", ".join(f"d.{column}" for column in DEVICE_COLUMNS.split(", "))
-    query, where, parameters, cursor = f"SELECT {columns} FROM devices d", [], [], "d.device_id"  # noqa: S608 - ours
+    query, where, parameters, cursor = "SELECT d.device_id FROM devices d", [], [], "d.device_id"
     if labels:
         (table, name, value), *others = labels
         # CROSS JOIN: the left side leads (SQLite's own rule).
-        query = f"SELECT {columns} FROM {table} l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
+        query = f"SELECT d.device_id FROM {table} l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
         where, parameters, cursor = ["l.name = ? AND l.value = ?"], [name, value], "l.device_id"
         conditions, values = _has(others)
         where += conditions
         parameters += values
     if online and not labels:
-        query = f"SELECT {columns} FROM presence l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
+        query = "SELECT d.device_id FROM presence l CROSS JOIN devices d ON d.device_id = l.device_id"
         where, cursor = ["l.is_online"], "l.device_id"
     elif online is not None:
         where.append(_connected(online=online))

@@ -7,22 +7,25 @@ from typing import TYPE_CHECKING
 
 from fleetkey.config.labels import MAX_LABELS
 from fleetkey.registry.errors import NotFoundError, TooManyLabelsError
-from fleetkey.registry.model import AuditEntry, ChangeKind, Device, DeviceScan, DeviceState, Presence
-from fleetkey.registry.sqlite.device_queries import labels_of, page_query, rarest_first, scan_query
-from fleetkey.registry.sqlite.presence import SqlitePresence, presence_of
+from fleetkey.registry.model import AuditEntry, ChangeKind, DeviceScan, DeviceState
+from fleetkey.registry.sqlite.device_queries import (
+    labels_of,
+    page_query,
+    rarest_first,
+    read_device,
+    read_devices,
+    scan_query,
+)
+from fleetkey.registry.sqlite.presence import SqlitePresence
 from fleetkey.registry.sqlite.reasons import joined, labels_reason
-from fleetkey.registry.sqlite.rows import DEVICE_COLUMNS, device_from
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from fleetkey.registry.model import ApplicationScope
+    from fleetkey.registry.model import ApplicationScope, Device
 
 __all__ = ["SqliteDevices"]
-
-MAX_VARIABLES = 500
-AWAY = Presence()
 
 
 class SqliteDevices(SqlitePresence):
@@ -36,8 +39,7 @@ class SqliteDevices(SqlitePresence):
     def find_device(self, serial: str) -> Device | None:
         """Return the device of a serial."""
         with self._reading() as connection:
-            row = connection.execute(f"SELECT {DEVICE_COLUMNS} FROM devices WHERE serial = ?", (serial,)).fetchone()  # noqa: S608 - the columns are ours
-            return self._with_labels(connection, [row])[0] if row else None
+            return self._device_of(connection, serial)
 
     def list_devices(
         self,
@@ -56,8 +58,11 @@ class SqliteDevices(SqlitePresence):
         labels = labels_of(tags, attributes)
         with self._reading() as connection:
             query, parameters = page_query(rarest_first(connection, labels), state, online=online)
-            rows = connection.execute(query, [*parameters, after, limit]).fetchall()
-            return self._with_labels(connection, rows)
+            (ids,) = connection.execute(
+                f"SELECT json_group_array(device_id) FROM ({query})",  # noqa: S608 - ours
+                [*parameters, after, limit],
+            ).fetchone()
+            return read_devices(connection, json.loads(ids))
 
     def scan_devices(
         self,
@@ -85,7 +90,7 @@ class SqliteDevices(SqlitePresence):
                     if len(found) == limit:
                         break
             cursor.close()
-            devices = self._those_there(connection, found)
+            devices = read_devices(connection, found)
         is_end = len(found) < limit and scanned < max_scanned
         return DeviceScan(devices=tuple(devices), reached=None if is_end else reached)
 
@@ -96,13 +101,9 @@ class SqliteDevices(SqlitePresence):
 
     def scope_devices(self, scope: ApplicationScope, *, limit: int) -> list[Device]:
         """Return the devices that a scope names by id or by tags, at most `limit`."""
-        found: dict[str, Device] = {}
         with self._reading() as connection:
-            for ids in _batches(scope.device_ids[:limit]):
-                marks = ", ".join("?" * len(ids))
-                query = f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id IN ({marks})"  # noqa: S608 - marks only
-                rows = connection.execute(query, ids).fetchall()
-                found.update((device.device_id, device) for device in self._with_labels(connection, rows))
+            named = read_devices(connection, list(dict.fromkeys(scope.device_ids[:limit])))
+        found = {device.device_id: device for device in named}
         if scope.tags:
             tagged = self.list_devices(limit=limit, tags=dict(scope.tags))
             found.update((device.device_id, device) for device in tagged)
@@ -248,55 +249,22 @@ class SqliteDevices(SqlitePresence):
         )
 
     def _device(self, connection: sqlite3.Connection, device_id: str) -> Device:
-        # Labels in the same query: one device is read at every approval, rotation and look.
-        row = connection.execute(
-            f"SELECT {DEVICE_COLUMNS},"  # noqa: S608 - the columns are ours
-            " (SELECT json_group_object(name, value) FROM device_tags t WHERE t.device_id = d.device_id),"
-            " (SELECT json_group_object(name, value) FROM device_attributes a WHERE a.device_id = d.device_id)"
-            " FROM devices d WHERE d.device_id = ?",
-            (device_id,),
-        ).fetchone()
-        if row is None:
+        device = read_device(connection, device_id)
+        if device is None:
             raise NotFoundError("device", device_id)
-        *columns, tags, attributes = row
-        presence = presence_of(connection, [device_id]).get(device_id, AWAY)
-        return device_from(tuple(columns), json.loads(tags), json.loads(attributes), presence)
+        return device
+
+    def _device_of(self, connection: sqlite3.Connection, serial: str) -> Device | None:
+        row = connection.execute("SELECT device_id FROM devices WHERE serial = ?", (serial,)).fetchone()
+        return read_device(connection, row[0]) if row else None
 
     def _those_there(self, connection: sqlite3.Connection, device_ids: Sequence[str]) -> list[Device]:
-        rows: list[tuple[str, ...]] = []
-        for ids in _batches(list(dict.fromkeys(device_ids))):
-            marks = ", ".join("?" * len(ids))
-            query = f"SELECT {DEVICE_COLUMNS} FROM devices WHERE device_id IN ({marks}) ORDER BY device_id"  # noqa: S608 - ours, and marks
-            rows += connection.execute(query, ids)
-        return self._with_labels(connection, rows)
+        return read_devices(connection, list(dict.fromkeys(device_ids)))
 
     def topic_patterns(self) -> list[str]:
         """Return every topic pattern that a profile ever gave to a device."""
         with self._reading() as connection:
             return [pattern for (pattern,) in connection.execute("SELECT pattern FROM topic_patterns ORDER BY pattern")]
-
-    def _with_labels(self, connection: sqlite3.Connection, rows: Sequence[tuple[str, ...]]) -> list[Device]:
-        ids = [row[0] for row in rows]
-        tags = _labels(connection, "device_tags", ids)
-        attributes = _labels(connection, "device_attributes", ids)
-        presence = {name: found for batch in _batches(ids) for name, found in presence_of(connection, batch).items()}
-        return [device_from(row, tags[row[0]], attributes[row[0]], presence.get(row[0], AWAY)) for row in rows]
-
-
-def _labels(connection: sqlite3.Connection, table: str, device_ids: Sequence[str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {device_id: {} for device_id in device_ids}
-    for ids in _batches(device_ids):
-        marks = ", ".join("?" * len(ids))
-        for device_id, name, value in connection.execute(
-            f"SELECT device_id, name, value FROM {table} WHERE device_id IN ({marks})",  # noqa: S608 - ours, and marks
-            ids,
-        ):
-            found[device_id][name] = value
-    return found
-
-
-def _batches(values: Sequence[str]) -> list[Sequence[str]]:
-    return [values[start : start + MAX_VARIABLES] for start in range(0, len(values), MAX_VARIABLES)]
 
 
 def _state_change(before: DeviceState, after: DeviceState) -> ChangeKind:

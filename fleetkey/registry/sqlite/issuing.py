@@ -77,9 +77,9 @@ class SqliteIssuing(SqliteDevices):
             return KeyIssued(device=device, created=created)
 
     def _find_or_create(self, connection: sqlite3.Connection, request: IssueRequest) -> tuple[Device, bool]:
-        row = connection.execute(f"SELECT {DEVICE_COLUMNS} FROM devices WHERE serial = ?", (request.serial,)).fetchone()  # noqa: S608 - the columns are ours
-        if row is not None:
-            return self._with_labels(connection, [row])[0], False
+        known = self._device_of(connection, request.serial)
+        if known is not None:
+            return known, False
         now, device_id = self._now(), new_device_id()
         name = NAME_PLACEHOLDER.sub(lambda found: request.serial if found[1] == "serial" else device_id, request.name)
         device = Device(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from fleetkey.registry.model import Presence
 from fleetkey.registry.sqlite.journal import SqliteJournal
 
 if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-__all__ = ["PRESENCE_COLUMNS", "SqlitePresence", "presence_of"]
+    from fleetkey.registry.model import Presence
+
+__all__ = ["SqlitePresence"]
 
 PRESENCE_COLUMNS = "is_online, connected_at, disconnected_at, last_seen_at, address, reason"
 UPSERT = f"""
@@ -67,22 +67,3 @@ class SqlitePresence(SqliteJournal):
         """Return how many devices are connected."""
         with self._reading() as connection:
             return int(connection.execute("SELECT count(*) FROM presence WHERE is_online").fetchone()[0])
-
-
-def presence_of(connection: sqlite3.Connection, device_ids: Sequence[str]) -> dict[str, Presence]:
-    """Return what is recorded of some devices, at most as many as a query may have variables."""
-    marks = ", ".join("?" * len(device_ids))
-    query = f"SELECT device_id, {PRESENCE_COLUMNS} FROM presence WHERE device_id IN ({marks})"  # noqa: S608 - ours, and marks
-    return {
-        device_id: Presence(
-            is_online=bool(is_online),
-            connected_at=connected_at,
-            disconnected_at=disconnected_at,
-            last_seen_at=last_seen_at,
-            address=address,
-            reason=reason,
-        )
-        for device_id, is_online, connected_at, disconnected_at, last_seen_at, address, reason in connection.execute(
-            query, device_ids
-        )
-    }

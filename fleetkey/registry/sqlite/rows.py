@@ -21,10 +21,11 @@ from fleetkey.registry.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 __all__ = [
     "DEVICE_COLUMNS",
+    "DEVICE_VALUES",
     "KEY_COLUMNS",
     "LOGIN_QUERY",
     "details_text",
@@ -44,7 +45,17 @@ KEY_COLUMNS = (
     "seq, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at,"
     " retired_reason, description, sources"
 )
+DEVICE_VALUES = """
+json_array(
+  d.device_id, d.serial, d.state, d.name, d.profile, d.policy, d.created_at, d.updated_at,
+  json((SELECT json_group_object(name, value) FROM device_tags t WHERE t.device_id = d.device_id)),
+  json((SELECT json_group_object(name, value) FROM device_attributes a WHERE a.device_id = d.device_id)),
+  p.is_online, p.connected_at, p.disconnected_at, p.last_seen_at, p.address, p.reason
+)
+"""
+"""All of a device `d` and its presence `p`, as JSON, for `device_from`."""
 NO_POLICY = DevicePolicy()
+NEVER_SEEN = Presence()
 LOGIN_QUERY = """
 SELECT k.key, k.kind, k.status, k.secret_hash, k.expires_at, k.first_connected_at, k.device_id, d.serial, d.state,
        k.name, k.scope, k.sources, d.policy
@@ -122,11 +133,9 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
     )
 
 
-def device_from(
-    row: tuple[Any, ...], tags: Mapping[str, str], attributes: Mapping[str, str], presence: Presence
-) -> Device:
-    """Build a device from a row of `DEVICE_COLUMNS`, its tags, its attributes and its presence."""
-    device_id, serial, state, name, profile, policy, created_at, updated_at = row
+def device_from(values: Sequence[Any]) -> Device:
+    """Build a device from the values of `DEVICE_VALUES`."""
+    device_id, serial, state, name, profile, policy, created_at, updated_at, tags, attributes, *presence = values
     return Device(
         device_id=device_id,
         serial=serial,
@@ -136,9 +145,23 @@ def device_from(
         attributes=attributes,
         profile=profile,
         policy=policy_from(policy),
-        presence=presence,
+        presence=_presence_from(presence),
         created_at=created_at,
         updated_at=updated_at,
+    )
+
+
+def _presence_from(values: Sequence[Any]) -> Presence:
+    is_online, connected_at, disconnected_at, last_seen_at, address, reason = values
+    if is_online is None:
+        return NEVER_SEEN
+    return Presence(
+        is_online=bool(is_online),
+        connected_at=connected_at,
+        disconnected_at=disconnected_at,
+        last_seen_at=last_seen_at,
+        address=address,
+        reason=reason,
     )
 
 
