@@ -14,12 +14,13 @@ from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
 from fleetkey.access.outcome import Granted, Refusal, Refused
 from fleetkey.access.principal import Principal
 from fleetkey.access.principals import PrincipalIndex
+from fleetkey.access.rechecks import Rechecks
 from fleetkey.access.turns import Turns
 from fleetkey.access.verification import KEY_SHAPE, Verified, check_claims
 from fleetkey.registry import ChangeKind, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from fleetkey.access.hashing import HashPool
     from fleetkey.access.outcome import ConnectAttempt
@@ -101,8 +102,7 @@ class Authenticator:
         self._rescope_listeners: list[Callable[[], None]] = []
         self._ending_listeners: list[Callable[[str], None]] = []
         self._reset_listeners: list[Callable[[], None]] = []
-        self._to_recheck: dict[str, None] = {}
-        self._recheck_task: asyncio.Task[None] | None = None
+        self._rechecks = Rechecks(verification.recheck, self._on_rechecked)
 
     async def authenticate(self, attempt: ConnectAttempt) -> Granted | Refused:
         """Decide one CONNECT. Never raises for anything that a client can send.
@@ -197,6 +197,7 @@ class Authenticator:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in committed changes: forget, revoke or look again. Call on the event loop."""
+        has_moved_devices = False
         for change in changes:
             self._mark_stale(change)
             match change.kind:
@@ -212,27 +213,29 @@ class Authenticator:
                     if change.kind is ChangeKind.DEVICE_DELETED:
                         self._end(change.device_id)
                         # Another device may come to have its serial, and so its topics.
-                        self._look_again(self._followers())
+                        has_moved_devices = True
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
-                    self._look_again([change.key])
+                    self._rechecks.ask(filter(None, [self._index.by_key(change.key)]))
                 case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
                     tagged = self._index.of_device(change.device_id)
-                    self._look_again([*(principal.key for principal in tagged), *self._followers()])
+                    self._rechecks.ask(principal for principal in tagged if principal.follows_devices)
+                    has_moved_devices = True
                 case ChangeKind.RESET:
                     self._verified.clear()
-                    self._look_again(principal.key for principal in self._index.all())
+                    self._rechecks.ask(self._index.all())
                     for listener in self._reset_listeners:
                         listener()
                 case _:
                     pass
+        if has_moved_devices:
+            # Once for all of them: an import or a bulk change moves thousands.
+            self._rechecks.ask(principal for principal in self._index.applications() if principal.follows_devices)
 
     async def close(self) -> None:
         """Stop looking again; the pool and the store belong to whoever made them."""
         self._beat.close()
-        if self._recheck_task is not None:
-            self._recheck_task.cancel()
-            await asyncio.gather(self._recheck_task, return_exceptions=True)
+        await self._rechecks.close()
 
     async def _in_turn(self, attempt: ConnectAttempt, limited: str) -> Granted | Refused:
         """Check an attempt that is over a limit: one of them at a time, so they can't keep the pool busy.
@@ -318,30 +321,12 @@ class Authenticator:
         for listener in self._ending_listeners:
             listener(owner)
 
-    def _followers(self) -> list[str]:
-        """Return the application keys in use whose scope comes from the devices."""
-        return [principal.key for principal in self._index.applications() if principal.follows_devices]
-
-    def _look_again(self, keys: Iterable[str]) -> None:
-        self._to_recheck.update(dict.fromkeys(key for key in keys if self._index.by_key(key) is not None))
-        if self._to_recheck and (self._recheck_task is None or self._recheck_task.done()):
-            self._recheck_task = asyncio.get_running_loop().create_task(self._recheck())
-
-    async def _recheck(self) -> None:
-        while self._to_recheck:
-            key = next(iter(self._to_recheck))
-            del self._to_recheck[key]
-            try:
-                found = await asyncio.to_thread(self._verification.recheck, key)
-            except StoreError as error:
-                log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
-                found = Refusal.STORE_UNAVAILABLE
-            principal = self._index.by_key(key)
-            if principal is None:
-                continue
-            if isinstance(found, Verified):
-                self._rescope(principal, found.scope)
-                principal.expires_at = found.login.expires_at
-            else:
-                # Fail closed: what can't be shown to be valid is not.
-                self._revoke(principal, key, ChangeKind.KEY_RETIRED)
+    def _on_rechecked(self, key: str, found: Verified | Refusal) -> None:
+        principal = self._index.by_key(key)
+        if principal is None:
+            return
+        if isinstance(found, Verified):
+            self._rescope(principal, found.scope)
+            principal.expires_at = found.login.expires_at
+        else:
+            self._revoke(principal, key, ChangeKind.KEY_RETIRED)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["AttemptLimiter", "GrowingDelays", "address_bucket"]
 
 IPV6_PREFIX = 64
+MAX_REMEMBERED_BUCKETS = 10_000
+"""Addresses whose bucket is remembered."""
 
 
 class AttemptLimiter:
@@ -107,7 +109,7 @@ class GrowingDelays:
         self._delays.pop(name, None)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=MAX_REMEMBERED_BUCKETS)
 def address_bucket(address: str) -> str:
     """Return what attempts are counted by: the IPv4 address, or the /64 of an IPv6 address.
 

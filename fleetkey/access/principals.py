@@ -20,11 +20,14 @@ class PrincipalIndex:
 
     def __init__(self) -> None:
         self._by_key: weakref.WeakValueDictionary[str, Principal] = weakref.WeakValueDictionary()
+        self._applications: weakref.WeakSet[Principal] = weakref.WeakSet()
         self._keys_of_device: dict[str, set[str]] = {}
 
     def add(self, principal: Principal) -> None:
         """Take a principal in."""
         self._by_key[principal.key] = principal
+        if principal.kind is KeyKind.APPLICATION:
+            self._applications.add(principal)
         if principal.device_id is not None:
             self._keys_of_device.setdefault(principal.device_id, set()).add(principal.key)
             if len(self._keys_of_device) > 2 * len(self._by_key) + SWEEP_SLACK:
@@ -41,7 +44,7 @@ class PrincipalIndex:
 
     def applications(self) -> list[Principal]:
         """Return the principals of application keys."""
-        return [principal for principal in self.all() if principal.kind is KeyKind.APPLICATION]
+        return list(self._applications)
 
     def all(self) -> list[Principal]:
         """Return every principal."""

@@ -34,12 +34,8 @@ class Verified:
     login: Login
     scope: TopicScope
     sources: SourceList
-
-    @property
-    def follows_devices(self) -> bool:
-        """Whether the scope may change when some device's tags do."""
-        scope = self.login.scope
-        return scope is None or bool(scope.device_ids or scope.tags)
+    follows_devices: bool
+    """Whether the scope may change when tags do: the device's own, or for an application any device's."""
 
 
 class Verification:
@@ -91,7 +87,7 @@ class Verification:
         refusal = check_claims(attempt, device_id=login.device_id, scope=found.scope, sources=found.sources)
         if refusal is not None:
             return refusal
-        if login.first_connected_at is None and not self._store.mark_connected(key):
+        if login.first_connected_at is None and not self._store.mark_connected(key, address=attempt.address):
             return Refusal.KEY_RETIRED
         return found
 
@@ -131,7 +127,7 @@ class Verification:
             templates = self._templates.of_policy(login.policy)
             tags = self._store.device_tags(login.device_id) if templates.uses_tags else {}
             scope = templates.for_device(device_id=login.device_id, serial=login.serial, tags=tags)
-            return Verified(login=login, scope=scope, sources=sources)
+            return Verified(login=login, scope=scope, sources=sources, follows_devices=templates.uses_tags)
         if login.scope is None:
             return Refusal.UNSAFE_SCOPE
         devices: list[Device] = []
@@ -143,7 +139,8 @@ class Verification:
         if len(devices) > self._max_scope_devices:
             return Refusal.SCOPE_TOO_LARGE
         scope = self._templates.for_application(login.scope, devices, of_devices=of_devices)
-        return Verified(login=login, scope=scope, sources=sources)
+        follows_devices = bool(login.scope.device_ids or login.scope.tags)
+        return Verified(login=login, scope=scope, sources=sources, follows_devices=follows_devices)
 
 
 def check_claims(

@@ -90,6 +90,14 @@ class PresenceRecorder:
         )
 
     async def _run(self) -> None:
+        while True:
+            try:
+                await self._record()
+            except Exception:
+                log.exception("presence_failed")
+                await asyncio.sleep(self._flush_seconds)
+
+    async def _record(self) -> None:
         loop = asyncio.get_running_loop()
         look_at = loop.time() + self._seen_seconds
         while True:
@@ -119,7 +127,8 @@ class PresenceRecorder:
                     log.error("presence_not_recorded", error=str(error))  # noqa: TRY400 - the message is the whole story
                 self._is_failing = True
                 # What was noted meanwhile is newer.
-                self._noted = {**batch, **noted, **self._noted}
+                merged = {**batch, **noted, **self._noted}
+                self._noted = dict(list(merged.items())[-MAX_NOTED:])
                 return
             self._is_failing = False
 

@@ -141,14 +141,13 @@ def parse_label(text: str, what: str = "tag") -> tuple[str, str]:
 
 
 def parse_labels(texts: Iterable[str] | None, what: str = "tag") -> dict[str, str]:
-    """Split each `name=value`. Raises `UsageError`, also for a name that is there twice."""
+    """Split each `name=value`. Raises `UsageError`, also for a name with two values."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, value = parse_label(text, what)
-        if name in found:
-            msg = f"the {what} {name!r} is there twice"
+        if found.setdefault(name, value) != value:
+            msg = f"the {what} {name!r} has two values here"
             raise UsageError(msg)
-        found[name] = value
     return found
 
 

@@ -13,6 +13,7 @@ from fleetkey.access import build_authenticator, build_hash_pool
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName, PresenceRecorder, broker_config
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
+from fleetkey.cli.supervision import kept_running
 from fleetkey.cli.sweep import Sweep
 from fleetkey.config import parse_address
 from fleetkey.management import build_management
@@ -23,7 +24,7 @@ from fleetkey.operations import (
     ServeLock,
     watch_certificates,
 )
-from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
+from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
 from fleetkey.registry import (
     ChangeFollower,
     StoreError,
@@ -65,7 +66,7 @@ class Runtime:
         self._lock = ServeLock([store_path(settings), self._broker_file])
         self._pool = build_hash_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
-        self._api_pool = build_api_pool()
+        self._api_pools = build_api_pools()
         self._api_watch = self.store.watch(waits=False)
         self._registrar = build_registrar(settings, self.store, self._pool)
         self.webhooks = Webhooks(settings.webhooks, self.store)
@@ -151,7 +152,7 @@ class Runtime:
         api = build_api(
             settings=settings,
             management=build_management(settings, self.store),
-            pool=self._api_pool,
+            pools=self._api_pools,
             watch=self._api_watch,
             refusals=self._registrar.refusals,
             endpoint=endpoint,
@@ -173,9 +174,9 @@ class Runtime:
             raise CommandError(msg) from None
         self._attach_certificates()
         self._housekeepers = [
-            asyncio.create_task(self._keep_house(), name="fleetkey-housekeeping"),
-            asyncio.create_task(sweep.run(), name="fleetkey-sweep"),
-            asyncio.create_task(watch_certificates(self._certificates.values()), name="fleetkey-certificates"),
+            asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
+            asyncio.create_task(kept_running("sweep", sweep.run), name="fleetkey-sweep"),
+            asyncio.create_task(kept_running("certificates", self._watch_certificates), name="fleetkey-certificates"),
         ]
 
     async def stop(self) -> None:
@@ -193,7 +194,7 @@ class Runtime:
         await asyncio.to_thread(self._follower.stop)
         await self._authenticator.close()
         await asyncio.to_thread(self._pool.close)
-        await asyncio.to_thread(self._api_pool.close)
+        await asyncio.to_thread(self._api_pools.close)
         self._api_watch.close()
         self.store.close()
         self._lock.release()
@@ -225,7 +226,8 @@ class Runtime:
         address = parse_address(bind)
         host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
         port = mqtt.advertise_port or (self._broker.port_of(listener) if self._broker else 0) or address.port
-        return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS)
+        is_secure_websocket = listener is ListenerName.WEBSOCKET and mqtt.tls_cert is not None
+        return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS or is_secure_websocket)
 
     def _broker_listens(self) -> bool:
         """Whether every listener of the settings is there; a server that stops is not."""
@@ -249,13 +251,18 @@ class Runtime:
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
             self._loop.call_soon_threadsafe(self.webhooks.wake)
 
+    async def _watch_certificates(self) -> None:
+        await watch_certificates(self._certificates.values())
+
     async def _keep_house(self) -> None:
         """Retire keys whose time is over, which disconnects whoever uses them, and drop old audit entries."""
         days = self.settings.store.max_audit_days
         audit_due = self._loop.time()
         while True:
             try:
-                await asyncio.to_thread(self.store.retire_expired_keys)
+                # A bulk rotation ends thousands at once; they go a batch in a transaction, without a pause between.
+                while await asyncio.to_thread(self.store.retire_expired_keys):
+                    pass
                 if days and self._loop.time() >= audit_due:
                     dropped = await asyncio.to_thread(self.store.drop_old_audit, days=days)
                     audit_due = self._loop.time() + (0 if dropped else AUDIT_SECONDS)

@@ -136,7 +136,7 @@ class SerialService:
             raise InvalidRequestError("group", reason)
         if group is None and len(secrets.names) > 1:
             raise InvalidRequestError("group", f"say which group: {', '.join(secrets.names)}")
-        chosen = group or secrets.names[0]
+        chosen = secrets.names[0] if group is None else group
         if chosen not in secrets.names:
             raise InvalidRequestError(
                 "group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}"

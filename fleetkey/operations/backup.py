@@ -81,7 +81,15 @@ def make_backup(
             snapshot.copy_to(folder / name, on_progress)
             snapshot.close()
         pack(folder / "archive", [folder / name for name in snapshots], made_at=made_at)
-        (folder / "archive").rename(target)
+        try:
+            # A link, not a renaming: that would replace a file which was made meanwhile.
+            target.hardlink_to(folder / "archive")
+        except FileExistsError:
+            msg = f"{target} exists already; it was left as it is"
+            raise BackupError(msg) from None
+        except OSError:
+            # A file system that has no links.
+            (folder / "archive").rename(target)
         _settle(target.parent)
     return MadeBackup(made_at=made_at, size=target.stat().st_size, has_broker=BROKER in snapshots)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from litestar import Response, get
 
 from fleetkey import __version__
-from fleetkey.access import HashPoolFullError
 from fleetkey.registration.openapi import HEALTH_RESPONSES, LIVE_RESPONSES, READY_RESPONSES
 from fleetkey.registration.problems import problem
 from fleetkey.registry import StoreError
@@ -49,11 +48,12 @@ class Readiness:
             found.append("broker")
         if self._pool.is_full:
             found.append("hash_pool")
-        if not await self._store_answers():
+        if not await self.store_answers():
             found.append("store")
         return found
 
-    async def _store_answers(self) -> bool:
+    async def store_answers(self) -> bool:
+        """Whether the registry was read within `REMEMBER_SECONDS`, or is now within `PING_SECONDS`."""
         now = asyncio.get_running_loop().time()
         if self._ping is None or (self._ping.done() and now - self._pinged_at >= REMEMBER_SECONDS):
             # One at a time, beside the hash pool: a store that hangs holds one thread, whoever asks.
@@ -80,9 +80,7 @@ def health_handlers(store: Store, pool: HashPool, broker_listens: Callable[[], b
     @get("/health", responses=HEALTH_RESPONSES)
     async def health() -> Answer:
         """Say whether registration can reach its registry."""
-        try:
-            await pool.run(store.ping)
-        except (StoreError, HashPoolFullError):
+        if not await readiness.store_answers():
             return problem(503, "The registry can't be read.", retry_after_seconds=RETRY_SECONDS)
         return _ok("ok")
 

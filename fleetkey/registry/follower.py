@@ -27,8 +27,9 @@ RETRY_SECONDS = 0.5
 class ChangeFollower:
     """Hands every committed change to a callback, in order: this process's at once, another's within `POLL_SECONDS`.
 
-    The callback runs in the follower's thread. When the store can't be read, or changes were dropped before they were
-    read, it gets one `ChangeKind.RESET`: everything may have changed, so nothing remembered may be trusted.
+    The callback runs in the follower's thread and doesn't raise. When the feed can't be followed, or changes were
+    dropped before they were read, it gets one `ChangeKind.RESET`: everything may have changed, so nothing remembered
+    may be trusted.
     """
 
     def __init__(self, store: Store, on_changes: Callable[[Sequence[Change]], None]) -> None:
@@ -61,10 +62,14 @@ class ChangeFollower:
         while not self._stopping:
             try:
                 self._follow()
+                continue
             except StoreError as error:
                 log.error("change_feed_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
-                self._on_changes([Change(seq=self._position, at=0, kind=ChangeKind.RESET)])
-                self._wake.wait(RETRY_SECONDS)
+            except Exception:
+                # Whatever it is: without this thread no revocation would be noticed any more.
+                log.exception("change_feed_failed")
+            self._on_changes([Change(seq=self._position, at=0, kind=ChangeKind.RESET)])
+            self._wake.wait(RETRY_SECONDS)
 
     def _follow(self) -> None:
         watch = self._store.watch()

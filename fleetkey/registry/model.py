@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
+    "MAX_EXPIRED_AT_ONCE",
     "AccessKey",
     "Actor",
     "ApplicationScope",
@@ -41,6 +42,9 @@ __all__ = [
     "TokenVerifier",
     "WebhookState",
 ]
+
+MAX_EXPIRED_AT_ONCE = 1000
+"""Keys that are retired in one transaction because their time is over."""
 
 
 class DeviceState(StrEnum):

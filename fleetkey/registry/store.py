@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from fleetkey.registry.model import MAX_EXPIRED_AT_ONCE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -238,8 +240,8 @@ class Keys(Protocol):
         """Return what decides whether a key may connect."""
         ...
 
-    def mark_connected(self, key: str) -> bool:
-        """Record a key's first connection, and retire the older ones if it replaces them.
+    def mark_connected(self, key: str, *, address: str = "") -> bool:
+        """Record a key's first connection, from an address, and retire the older ones if it replaces them.
 
         Returns:
             False if the key stopped being active in the meantime; nothing was changed.
@@ -310,7 +312,7 @@ class Keys(Protocol):
         """
         ...
 
-    def retire_expired_keys(self, *, limit: int = 1000) -> int:
+    def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
         """Retire keys whose time is over, at most `limit`; return how many."""
         ...
 

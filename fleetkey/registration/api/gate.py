@@ -152,8 +152,14 @@ class Gate:
                 msg = f"The query parameter `{name}` is there twice."
                 raise ClientException(msg)
 
-    async def run(self, connection: ASGIConnection[Any, Any, Any, Any], work: Callable[[Management, Caller], T]) -> T:
-        """Run work with the services in a thread, if the request may have it.
+    async def run(
+        self,
+        connection: ASGIConnection[Any, Any, Any, Any],
+        work: Callable[[Management, Caller], T],
+        *,
+        pool: HashPool | None = None,
+    ) -> T:
+        """Run work with the services in a thread, if the request may have it; in one of `pool` if it takes long.
 
         Raises:
             NotAuthorizedException: the token isn't good.
@@ -163,7 +169,7 @@ class Gate:
         """
         caller: Caller | None = connection.scope.get(CALLER)  # type: ignore[assignment]
         if caller is not None and connection.scope.get("method") in READS:
-            return await self._pool.run(work, self._management, caller)
+            return await (pool or self._pool).run(work, self._management, caller)
         # Also what `before` has decided already: a body may take its time, and the token may have ended meanwhile.
         address = _address(connection)
         role = _role(connection)
@@ -176,7 +182,7 @@ class Gate:
             decided = Caller(token=checked, address=address)
             return checked, work(self._management, decided) if decided.may(role) else None
 
-        checked, result = await self._pool.run(check_and_work)
+        checked, result = await (pool or self._pool).run(check_and_work)
         await self._admit(connection, checked)
         if not isinstance(checked, TokenRefused):
             moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]

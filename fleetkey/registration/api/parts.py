@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from litestar.types import Receive, Scope, Send
 
+    from fleetkey.access import HashPool
     from fleetkey.management import Page
     from fleetkey.registration.api.gate import Gate
     from fleetkey.registration.endpoint import MqttEndpoint
@@ -57,11 +58,13 @@ class ApiParts:
 
     Args:
         gate: the only way to the services.
+        import_pool: threads for imports, which may take minutes.
         endpoint: where the broker is.
         body_timeout_seconds: how long a body may take.
     """
 
     gate: Gate
+    import_pool: HashPool
     endpoint: MqttEndpoint
     body_timeout_seconds: float
 

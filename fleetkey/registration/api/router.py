@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from litestar import Router, get
@@ -18,7 +19,7 @@ from fleetkey.registration.api.keys import key_handlers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registration.api.refusals import REFUSALS
 from fleetkey.registration.api.remembered import Remembered
-from fleetkey.registration.api.serials import serial_handlers
+from fleetkey.registration.api.serials import MAX_IMPORTS, serial_handlers
 from fleetkey.registration.api.tokens import token_handlers
 from fleetkey.registration.api.webhooks import webhook_handlers
 from fleetkey.registration.openapi import summarize
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import ChangeWatch
 
-__all__ = ["PREFIX", "build_api", "build_api_pool"]
+__all__ = ["PREFIX", "ApiPools", "build_api", "build_api_pools"]
 
 PREFIX = "/api/v1"
 API_WORKERS = 2
@@ -42,16 +43,32 @@ MAX_PENDING_REQUESTS = 200
 """Requests that run in or wait for those threads; the next gets 503."""
 
 
-def build_api_pool() -> HashPool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiPools:
+    """The threads that the API works in; imports, which may take minutes, have some of their own."""
+
+    requests: HashPool
+    imports: HashPool
+
+    def close(self) -> None:
+        """Let what runs end; call after the server has stopped."""
+        self.requests.close()
+        self.imports.close()
+
+
+def build_api_pools() -> ApiPools:
     """Return the threads that the API works in; close them after the server has stopped."""
-    return HashPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS)
+    return ApiPools(
+        requests=HashPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS),
+        imports=HashPool(workers=MAX_IMPORTS, max_pending=MAX_IMPORTS),
+    )
 
 
 def build_api(
     *,
     settings: Settings,
     management: Management,
-    pool: HashPool,
+    pools: ApiPools,
     watch: ChangeWatch,
     refusals: RefusalAudit,
     endpoint: MqttEndpoint,
@@ -61,20 +78,25 @@ def build_api(
     Args:
         settings: bounds, how long a body may take, and the webhooks.
         management: the services.
-        pool: from `build_api_pool`.
+        pools: from `build_api_pools`.
         watch: tells of commits to the registry, without waiting.
         refusals: writes refusals into the audit.
         endpoint: where the broker is, for who asks.
     """
     gate = Gate(
         management,
-        pool,
+        pools.requests,
         Remembered(watch),
         refusals,
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )
-    parts = ApiParts(gate=gate, endpoint=endpoint, body_timeout_seconds=settings.http.body_timeout_seconds)
+    parts = ApiParts(
+        gate=gate,
+        import_pool=pools.imports,
+        endpoint=endpoint,
+        body_timeout_seconds=settings.http.body_timeout_seconds,
+    )
 
     @get("/", opt={"role": Role.VIEWER}, responses=answers(200, AboutAnswer, "The server, and your token"))
     async def about(request: Asked) -> Answer:

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from fleetkey.registration.api.gate import Caller
     from fleetkey.registry import SerialsAdded
 
-__all__ = ["serial_handlers"]
+__all__ = ["MAX_IMPORTS", "serial_handlers"]
 
 MAX_IMPORT_BYTES = 256 * 1024 * 1024
 """Of one import; it waits in a temporary file, not in memory."""
 MAX_IMPORTS = 2
-"""Imports that are being received or worked on at once; the next gets 503."""
+"""Imports that are being received or worked on at once, in threads of their own; the next gets 503."""
 IMPORT_SECONDS = 600.0
 """For an import to arrive; then 408."""
 SPOOLED_BYTES = 1024 * 1024
@@ -98,7 +98,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
                     stream: BinaryIO = file  # type: ignore[assignment] # it has all that is read
                     return fleet.serials.import_file(stream, FORMATS[media_type], actor=caller.actor)
 
-                added = await gate.run(request, work)
+                added = await gate.run(request, work, pool=parts.import_pool)
         return as_json(_added(added))
 
     @delete(

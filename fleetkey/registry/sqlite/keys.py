@@ -6,7 +6,16 @@ import json
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import NotFoundError
-from fleetkey.registry.model import AccessKey, ApplicationScope, AuditEntry, ChangeKind, KeyKind, KeysEnding, Login
+from fleetkey.registry.model import (
+    MAX_EXPIRED_AT_ONCE,
+    AccessKey,
+    ApplicationScope,
+    AuditEntry,
+    ChangeKind,
+    KeyKind,
+    KeysEnding,
+    Login,
+)
 from fleetkey.registry.sqlite.issuing import LIVE, SqliteIssuing
 from fleetkey.registry.sqlite.rows import KEY_COLUMNS, LOGIN_QUERY, key_from, login_from, scope_text
 
@@ -26,8 +35,8 @@ class SqliteKeys(SqliteIssuing):
             row = connection.execute(LOGIN_QUERY, (key,)).fetchone()
         return login_from(row) if row else None
 
-    def mark_connected(self, key: str) -> bool:
-        """Record a key's first connection, and retire the older ones if it replaces them."""
+    def mark_connected(self, key: str, *, address: str = "") -> bool:
+        """Record a key's first connection, from an address, and retire the older ones if it replaces them."""
         with self._writing() as database:
             connection = database.conn
             now = self._now()
@@ -57,6 +66,7 @@ class SqliteKeys(SqliteIssuing):
                     action=ChangeKind.KEY_CONNECTED,
                     outcome="ok",
                     reason=f"replaced={len(older)}",
+                    address=address,
                     device_id=device_id,
                     key=key,
                 ),
@@ -174,8 +184,8 @@ class SqliteKeys(SqliteIssuing):
             self._audit(connection, entry)
         return ending, has_changed
 
-    def retire_expired_keys(self, *, limit: int = 1000) -> int:
-        """Retire keys whose time is over."""
+    def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
+        """Retire keys whose time is over, in one transaction."""
         with self._reading() as connection:
             due = connection.execute(
                 "SELECT key, device_id FROM access_keys WHERE status = 'active' AND expires_at <= ? LIMIT ?",

@@ -66,7 +66,7 @@ def test_list_by_labels_and_pattern(fleetkey: CommandLine) -> None:
     assert found("--tag", "site=north", "--attribute", "batch=0") == ["SN-0", "SN-2"]
     assert found("--attribute", "batch=0", "--serial-pattern", "SN-[1-9]") == ["SN-2"]
     assert found("--tag", "site=south") == []
-    assert "is there twice" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2", status=2)
+    assert "has two values here" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2", status=2)
 
 
 def test_describe(fleetkey: CommandLine) -> None:

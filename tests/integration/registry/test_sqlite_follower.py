@@ -185,6 +185,19 @@ def test_follower_change_of_a_later_version(store: SqliteStore) -> None:
             pass
 
 
+def test_follower_after_what_nobody_expected(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever breaks, everything may have changed; what is committed afterwards is handed over."""
+    with _following(store) as heard:
+        read = store.changes_after
+        monkeypatch.setattr(store, "changes_after", lambda *_, **__: 1 // 0)
+        _, device_id = issue(store)
+        assert _kinds(heard.take(1)) == [ChangeKind.RESET]
+        monkeypatch.setattr(store, "changes_after", read)
+        store.set_device_state(device_id, DeviceState.DISABLED, actor="cli")
+        while heard.take(1, seconds=2)[0].kind is not ChangeKind.DEVICE_DISABLED:
+            pass
+
+
 @pytest.mark.parametrize("moment", ["idle", "unreadable", "not_started"])
 def test_follower_stop(moment: str, store: SqliteStore) -> None:
     """Stopping is prompt at any moment, may be repeated, and nothing is handed over afterwards."""

@@ -10,7 +10,7 @@ import pytest
 from fleetkey.access import build_hash_pool
 from fleetkey.config import load_settings
 from fleetkey.management import MAX_GRACE_SECONDS, build_management
-from fleetkey.registration import MqttEndpoint, build_api, build_api_pool, build_app, build_registrar
+from fleetkey.registration import MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
 from fleetkey.registration.body import RegisterBody
 from fleetkey.registry import open_store
 from tests.unit.docs.docs_pages import DOCS, rows, section
@@ -30,7 +30,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     file = tmp_path / "fleetkey.toml"
     file.touch()
     settings = load_settings(file, {"data_dir": tmp_path / "data"})
-    store, pool, api_pool = open_store(settings), build_hash_pool(settings), build_api_pool()
+    store, pool, api_pools = open_store(settings), build_hash_pool(settings), build_api_pools()
     watch = store.watch(waits=False)
     endpoint = MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)
     registrar = build_registrar(settings, store, pool)
@@ -45,7 +45,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
             api=build_api(
                 settings=settings,
                 management=build_management(settings, store),
-                pool=api_pool,
+                pools=api_pools,
                 watch=watch,
                 refusals=registrar.refusals,
                 endpoint=endpoint,
@@ -54,7 +54,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield app.openapi_schema.to_schema()
     finally:
         pool.close()
-        api_pool.close()
+        api_pools.close()
         watch.close()
         store.close()
 

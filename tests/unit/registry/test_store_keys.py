@@ -79,6 +79,14 @@ def test_mark_connected_first_time(store: Store, clock: FakeClock) -> None:
     assert store.get_key(key).first_connected_at == first
 
 
+def test_mark_connected_address(store: Store) -> None:
+    """The audit says from where a key was used for the first time."""
+    key, _ = issue(store)
+    store.mark_connected(key, address="192.0.2.7")
+    entry = store.list_audit()[-1]
+    assert (entry.action, entry.key, entry.address) == ("key_connected", key, "192.0.2.7")
+
+
 @pytest.mark.parametrize("why", ["revoked", "replaced", "expired", "deleted", "unknown"])
 def test_mark_connected_key_stopped(why: str, store: Store, clock: FakeClock) -> None:
     """A key that stopped being active can't connect any more; False, and nothing is changed."""

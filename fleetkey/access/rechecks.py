@@ -1,0 +1,88 @@
+"""Deciding again about principals in use, after something was changed that they may depend on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.access.outcome import Refusal
+from fleetkey.registry import KeyKind, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fleetkey.access.principal import Principal
+    from fleetkey.access.verification import Verified
+
+__all__ = ["Rechecks"]
+
+log = structlog.get_logger(__name__)
+
+RECHECK_BATCH = 500
+"""Devices' keys that are decided again in one call of a thread; an application's key has a call of its own."""
+
+
+class Rechecks:
+    """Keys that wait to be decided again, each once: never more than there are principals in use.
+
+    Application keys come first, each time: what many devices' changes mean for one of them is decided once, and it
+    doesn't wait behind the devices themselves. Lives on one event loop.
+
+    Args:
+        recheck: decides about one key; blocks.
+        on_decided: told of each key and what was found, on the event loop. What could not be decided is a refusal.
+    """
+
+    def __init__(
+        self,
+        recheck: Callable[[str], Verified | Refusal],
+        on_decided: Callable[[str, Verified | Refusal], None],
+    ) -> None:
+        self._recheck = recheck
+        self._on_decided = on_decided
+        self._applications: dict[str, None] = {}
+        self._devices: dict[str, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self, principals: Iterable[Principal]) -> None:
+        """Have principals decided again, from what is committed now or later."""
+        for principal in principals:
+            waiting = self._applications if principal.kind is KeyKind.APPLICATION else self._devices
+            waiting[principal.key] = None
+        if (self._applications or self._devices) and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="fleetkey-rechecks")
+
+    async def close(self) -> None:
+        """Stop; what waits is not decided any more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._applications or self._devices:
+            keys = _take(self._applications, 1) or _take(self._devices, RECHECK_BATCH)
+            for key, found in await asyncio.to_thread(self._decide, keys):
+                self._on_decided(key, found)
+
+    def _decide(self, keys: Sequence[str]) -> list[tuple[str, Verified | Refusal]]:
+        return [(key, self._decide_one(key)) for key in keys]
+
+    def _decide_one(self, key: str) -> Verified | Refusal:
+        # Fail closed: what can't be shown to be valid is not, whatever went wrong.
+        try:
+            return self._recheck(key)
+        except StoreError as error:
+            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+        except Exception:
+            log.exception("recheck_failed", key=key)
+        return Refusal.STORE_UNAVAILABLE
+
+
+def _take(waiting: dict[str, None], count: int) -> list[str]:
+    """Take out the keys that have waited longest."""
+    taken = [key for key, _ in zip(waiting, range(count), strict=False)]
+    for key in taken:
+        del waiting[key]
+    return taken

@@ -1,0 +1,102 @@
+"""Deciding again about who is connected: application keys first, each once, and closed when that can't be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fleetkey.access import Action, Refusal
+from fleetkey.registry import ApplicationScope, Change, ChangeKind
+from tests.unit.access.access_rig import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.access.verification import Verified
+    from tests.unit.access.access_rig import Credentials, World
+    from tests.unit.access.conftest import WorldFactory
+
+MANY = 40
+RESET = Change(seq=0, at=0, kind=ChangeKind.RESET)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note the keys that are decided again."""
+    from fleetkey.access.verification import Verification  # noqa: PLC0415 - patched here alone
+
+    keys: list[str] = []
+    recheck: Callable[[Any, str], Verified | Refusal] = Verification.recheck
+
+    def noting(self: Verification, key: str) -> Verified | Refusal:
+        keys.append(key)
+        return recheck(self, key)
+
+    monkeypatch.setattr(Verification, "recheck", noting)
+    return keys
+
+
+async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
+    """Connect devices with a tag, and an application that reaches them by it."""
+    devices = [world.device(f"S{number}", tags={"site": "north"}) for number in range(MANY)]
+    application = world.application(ApplicationScope(tags=(("site", "north"),)))
+    for credentials in (*devices, application):
+        await world.connect(credentials)
+    world.apply_committed()
+    return devices, application
+
+
+def _move_all(world: World, devices: list[Credentials]) -> None:
+    world.store.tag_devices([device.client_id for device in devices], {"site": "south"}, actor="cli")
+    world.apply_committed()
+
+
+async def test_ask_after_a_bulk_change(make_world: WorldFactory, asked: list[str]) -> None:
+    """One change of many devices is one decision about the application; devices whose topics have no tag are none."""
+    world = make_world(max_scope_devices=MANY)
+    devices, application = await _tagged_fleet(world)
+    principal = await world.connect(application)
+    topic = f"devices/{devices[-1].client_id}/x"
+    assert principal.allows(Action.SUBSCRIBE, topic)
+    await until(lambda: not world.authenticator._rechecks._applications)
+    asked.clear()
+    _move_all(world, devices)
+    await until(lambda: not principal.allows(Action.SUBSCRIBE, topic))
+    assert asked == [application.key]
+
+
+async def test_ask_applications_first(make_world: WorldFactory, asked: list[str]) -> None:
+    """Where the devices' own topics depend on the tag, the application doesn't wait behind them."""
+    world = make_world(pattern="sites/{tag:site}/{device_id}/#", max_scope_devices=MANY)
+    devices, application = await _tagged_fleet(world)
+    principals = [await world.connect(device) for device in devices]
+    await until(lambda: not world.authenticator._rechecks._applications)
+    asked.clear()
+    _move_all(world, devices)
+    moved = [f"sites/south/{device.client_id}/x" for device in devices]
+    await until(lambda: all(map(lambda one, topic: one.allows(Action.PUBLISH, topic), principals, moved)))
+    assert asked[0] == application.key
+    assert sorted(asked) == sorted([application.key, *(device.key for device in devices)])
+
+
+@pytest.mark.parametrize("broken", [ValueError("a row that can't be"), MemoryError()])
+async def test_ask_about_what_breaks(world: World, monkeypatch: pytest.MonkeyPatch, broken: Exception) -> None:
+    """Whatever goes wrong about one key, that key is revoked, and the others are decided all the same."""
+    credentials = [world.device(f"S{number}") for number in range(3)]
+    first, second, third = [await world.connect(one) for one in credentials]
+    verification = world.authenticator._verification
+    find_login = verification._store.find_login
+
+    def failing(key: str) -> object:
+        if key == second.key:
+            raise broken
+        return find_login(key)
+
+    monkeypatch.setattr(verification._store, "find_login", failing)
+    world.authenticator.apply([RESET])
+    await until(lambda: second.is_revoked)
+    await until(lambda: not world.authenticator._rechecks._devices)
+    assert world.revoked == [second]
+    assert not first.is_revoked
+    assert not third.is_revoked
