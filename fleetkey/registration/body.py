@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +14,16 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
-__all__ = ["MAX_BODY_BYTES", "BodyError", "RegisterBody", "body_chunks", "decode_json", "read_body", "read_json"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "BodyError",
+    "RegisterBody",
+    "body_chunks",
+    "decode_json",
+    "read_body",
+    "read_json",
+    "refuse_repeated",
+]
 
 MAX_BODY_BYTES = 8 * 1024
 JSON = frozenset({"application/json"})
@@ -90,6 +100,7 @@ async def body_chunks(
 def decode_json(content: bytes, shape: type[T]) -> T:
     """Return what a body says. Raises `BodyError`: 400, with a sentence that says what is wrong and where."""
     try:
+        refuse_repeated(content)
         return msgspec.json.decode(content, type=shape)
     except msgspec.ValidationError as error:
         raise BodyError(400, "malformed_body", f"The body is not as expected: {error}.") from None
@@ -97,6 +108,32 @@ def decode_json(content: bytes, shape: type[T]) -> T:
         raise BodyError(400, "malformed_body", f"The body is not valid JSON: {error}.") from None
     except RecursionError:
         raise BodyError(400, "malformed_body", "The body is nested too deeply.") from None
+
+
+def refuse_repeated(content: bytes) -> None:
+    """Refuse JSON in which an object has a name twice (RFC 8259, 4): one reader takes the first, another the last.
+
+    What is no JSON is left to whoever decodes it.
+
+    Raises:
+        msgspec.ValidationError: says which name.
+    """
+    try:
+        json.loads(content, object_pairs_hook=_once)
+    except msgspec.ValidationError:
+        raise
+    except (ValueError, RecursionError):
+        return
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            msg = f"Object has the field `{name[:64]}` twice"
+            raise msgspec.ValidationError(msg)
+        found[name] = value
+    return found
 
 
 def _too_large(max_bytes: int) -> BodyError:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "BoundedHttpProtocol"]
+__all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "READ_SECONDS", "BoundedHttpProtocol"]
 
 HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
 DRAIN_SECONDS = 1.0
 """How long a body may go on that was answered already, such as one that is too large; then the connection is closed."""
+READ_SECONDS = 10.0
+"""Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
+MIN_READ_BYTES = 16 * 1024
+MALFORMED = "Invalid HTTP request received."
+"""What uvicorn logs of each request that is none."""
 MAX_HEADER_BYTES = 16 * 1024
 """How long they may be; then the answer is 431."""
 
@@ -35,23 +41,30 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._unread_bytes = 0
+        """Bytes that waited for the client at the last look."""
+        self._look_timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def limited_to(cls, max_connections: int) -> type[BoundedHttpProtocol]:
         """Return the class with a bound on connections; uvicorn makes the instances."""
+        logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
         return type("LimitedHttpProtocol", (cls,), {"max_connections": max_connections})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Take a connection in, or refuse it at once if there are too many."""
         super().connection_made(transport)
+        self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
         if self.max_connections and len(self.connections) > self.max_connections:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again.")
             return
         self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timer."""
+        """Let go of the timers."""
         self._stop_timer()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -63,6 +76,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._is_in_headers and self._unparsed_bytes > MAX_HEADER_BYTES:
             self._refuse_headers()
+        elif self._is_idle():
+            # Empty lines before a request (RFC 9112, 2.2) end the wait for one, but are none.
+            self._await_headers()
 
     def on_message_begin(self) -> None:
         """Begin to count and to wait for another request's headers."""
@@ -114,6 +130,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP, in the shape of every refusal."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
+    def _is_idle(self) -> bool:
+        """Whether no request runs, none is on its way, and nothing is waited for."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        is_watched = self._timer is not None or self.timeout_keep_alive_task is not None
+        return is_answered and not is_watched and not self.transport.is_closing()
+
+    def _look_at_reader(self) -> None:
+        """Cut off a client that doesn't read: what waits for it, and its place among the connections, are bounded."""
+        waits = self.transport.get_write_buffer_size()
+        if waits and self._unread_bytes and waits > self._unread_bytes - MIN_READ_BYTES:
+            if self.cycle is not None:
+                # Or it would go on writing what nobody takes.
+                self.cycle.disconnected = True
+            self.transport.abort()
+            return
+        self._unread_bytes = waits
+        self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
+
     def _await_headers(self) -> None:
         self._is_in_headers = True
         if self._timer is None:
@@ -146,3 +180,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Drop what anybody could have written without end: it names nobody, and the answer says it already."""
+    return record.msg != MALFORMED

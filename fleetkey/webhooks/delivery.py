@@ -35,6 +35,8 @@ SAVE_SECONDS = 0.5
 IDLE_SECONDS = 30.0
 """Between two looks at the feed when nobody says that there is news."""
 STORE_RETRY_SECONDS = 1.0
+BROKEN_RETRY_SECONDS = 5.0
+"""Before a worker that broke goes on."""
 
 T = TypeVar("T")
 
@@ -77,6 +79,7 @@ class HookWorker:
         self._give_up_seconds = give_up_seconds
         self._blocking = blocking
         self._first_delay_seconds = first_delay_seconds
+        self._broken_seconds = BROKEN_RETRY_SECONDS * first_delay_seconds / FIRST_DELAY_SECONDS
         self._clock = clock
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -102,6 +105,11 @@ class HookWorker:
                 except StoreError as error:
                     log.error("webhook_store_failed", webhook=self.state.name, error=str(error))  # noqa: TRY400 - the message is the whole story
                     await self._pause(STORE_RETRY_SECONDS)
+                except Exception:
+                    # Whatever it is, the next try may go well; a worker that has ended delivers nothing any more.
+                    log.exception("webhook_broken", webhook=self.state.name)
+                    self.state = replace(self.state, last_error="broken")
+                    await self._pause(self._broken_seconds)
         finally:
             with contextlib.suppress(StoreError):
                 await self._save()

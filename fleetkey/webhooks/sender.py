@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import socket
-import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
 from fleetkey import __version__
-from fleetkey.access import SharedSecretError
+from fleetkey.access.outgoing import AnswerTooLargeError, AskingError, Outgoing
 from fleetkey.webhooks.signing import HookSecrets
 
 if TYPE_CHECKING:
@@ -26,8 +20,7 @@ __all__ = ["Failed", "HookSender", "Sent"]
 
 MAX_HOOK_ANSWER_BYTES = 16 * 1024
 """What is read of an answer, so that the connection can be used again; a longer one costs the connection."""
-MAX_REASON_CHARACTERS = 200
-"""Of why a receiver can't be reached; it is logged and kept with the webhook's position."""
+SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,24 +46,11 @@ class HookSender:
         Raises:
             SharedSecretError: a secret or the authorities' file can't be used.
         """
-        self._url = settings.url
         self._timeout_seconds = settings.timeout_seconds
         self._clock = clock
         self._secrets = HookSecrets.from_settings(name, settings)
-        try:
-            context = httpx.create_ssl_context(
-                verify=str(settings.ca_file) if settings.ca_file else True, trust_env=False
-            )
-        except OSError as error:
-            msg = f"setting webhooks.{name}.ca_file: {settings.ca_file} can't be used: {error.strerror or error}"
-            raise SharedSecretError(msg) from None
-        # trust_env: no proxy or authority that the environment names may come between.
-        self._client = httpx.AsyncClient(
-            verify=context,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113 - `send` has one limit for all of it
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
+        self._outgoing = Outgoing(
+            settings.url, ca_file=settings.ca_file, setting=f"webhooks.{name}.ca_file", max_connections=1
         )
 
     async def send(self, event: Event) -> Sent | Failed:
@@ -82,48 +62,17 @@ class HookSender:
             **self._secrets.headers(event.body, at=int(self._clock())),
         }
         try:
-            async with (
-                asyncio.timeout(self._timeout_seconds),
-                self._client.stream("POST", self._url, content=event.body, headers=headers) as response,
-            ):
-                length = 0
-                async for chunk in response.aiter_raw():
-                    length += len(chunk)
-                    if length > MAX_HOOK_ANSWER_BYTES:
-                        break
+            status, _ = await self._outgoing.post(
+                event.body, headers, timeout_seconds=self._timeout_seconds, max_bytes=MAX_HOOK_ANSWER_BYTES
+            )
         except TimeoutError:
             return Failed(reason="too_slow")
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            return Failed(reason=f"unreachable:{_why(error)}")
-        return (
-            Sent(status=response.status_code)
-            if response.is_success
-            else Failed(reason=f"status:{response.status_code}")
-        )
+        except AnswerTooLargeError as answer:
+            status = answer.status
+        except AskingError as error:
+            return Failed(reason=f"unreachable:{error}")
+        return Sent(status=status) if status in SUCCESS else Failed(reason=f"status:{status}")
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._client.aclose()
-
-
-def _why(error: BaseException) -> str:
-    """Say what is behind an error, in the system's or OpenSSL's words alone.
-
-    The library's own may have the URL in them, and that what only the receiver should see.
-    """
-    cause: BaseException | None = error
-    while cause is not None:
-        match cause:
-            case ssl.SSLCertVerificationError():
-                return f"certificate: {cause.verify_message}"[:MAX_REASON_CHARACTERS]
-            case ssl.SSLError():
-                return f"TLS: {cause.reason}"[:MAX_REASON_CHARACTERS]
-            case socket.gaierror():
-                return f"name: {cause.strerror}"[:MAX_REASON_CHARACTERS]
-            case OSError(errno=number) if number:
-                return os.strerror(number)
-            case BaseExceptionGroup():
-                cause = cause.exceptions[0]
-            case _:
-                cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
+        await self._outgoing.close()

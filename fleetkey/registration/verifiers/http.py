@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 import structlog
 
-from fleetkey.access import SharedSecretError, read_shared_secret
+from fleetkey.access import read_shared_secret
+from fleetkey.access.outgoing import AnswerTooLargeError, AskingError, Outgoing
 from fleetkey.config.labels import LabelError, check_labels, check_name
+from fleetkey.registration.body import refuse_repeated
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ TIMESTAMP_HEADER = "Fleetkey-Timestamp"
 SIGNATURE_HEADER = "Fleetkey-Signature"
 
 
-class _Answer(msgspec.Struct):
-    """What the API says; a field that isn't known is passed over, one of another type is an error."""
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """What the API says; a field that isn't known, or of another type, is an error: it would be passed over else."""
 
     accept: bool
     name: str = ""
@@ -64,23 +66,11 @@ class HttpVerifier:
         )
         self._turns = asyncio.Semaphore(settings.max_concurrent)
         self._taken = 0
-        limits = httpx.Limits(
-            max_connections=settings.max_concurrent, max_keepalive_connections=settings.max_concurrent
-        )
-        try:
-            context = httpx.create_ssl_context(
-                verify=str(settings.ca_file) if settings.ca_file else True, trust_env=False
-            )
-        except OSError as error:
-            msg = f"setting registration.http.ca_file: {settings.ca_file} can't be used: {error.strerror or error}"
-            raise SharedSecretError(msg) from None
-        # trust_env: no proxy or authority that the environment names may come between.
-        self._client = httpx.AsyncClient(
-            verify=context,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113 - `verify` has one limit for all of it
-            limits=limits,
+        self._outgoing = Outgoing(
+            settings.url,
+            ca_file=settings.ca_file,
+            setting="registration.http.ca_file",
+            max_connections=settings.max_concurrent,
         )
 
     async def verify(self, claim: Claim) -> Accepted | Rejected | Undecided:
@@ -94,19 +84,19 @@ class HttpVerifier:
                 status, content = await self._post(claim)
         except TimeoutError:
             return _undecided("too_slow")
-        except _TooLargeError:
+        except AnswerTooLargeError:
             return _undecided("answer_too_large")
-        except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-            return _undecided("unreachable", error=type(error).__name__)
+        except AskingError as error:
+            return _undecided("unreachable", error=str(error))
         finally:
             self._taken -= 1
-        if status != httpx.codes.OK:
+        if status != HTTPStatus.OK:
             return _undecided("bad_status", status=status)
         return _verdict(content)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        await self._outgoing.close()
 
     async def _post(self, claim: Claim) -> tuple[int, bytes]:
         body = msgspec.json.encode({"serial": claim.serial, "proof": claim.proof, "address": claim.address})
@@ -119,18 +109,9 @@ class HttpVerifier:
             TIMESTAMP_HEADER: timestamp,
             SIGNATURE_HEADER: f"v1={signature}",
         }
-        content = bytearray()
-        async with self._client.stream("POST", self._settings.url, content=body, headers=headers) as response:
-            # Raw: what is bounded is what came, not what it could be unpacked to.
-            async for chunk in response.aiter_raw():
-                content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise _TooLargeError
-            return response.status_code, bytes(content)
-
-
-class _TooLargeError(Exception):
-    """The answer has over `MAX_ANSWER_BYTES`."""
+        return await self._outgoing.post(
+            body, headers, timeout_seconds=self._settings.timeout_seconds, max_bytes=MAX_ANSWER_BYTES
+        )
 
 
 def _undecided(reason: str, **fields: Any) -> Undecided:
@@ -140,6 +121,7 @@ def _undecided(reason: str, **fields: Any) -> Undecided:
 
 def _verdict(content: bytes) -> Accepted | Rejected | Undecided:
     try:
+        refuse_repeated(content)
         answer = msgspec.json.decode(content, type=_Answer)
         if not answer.accept:
             return Rejected("refused")

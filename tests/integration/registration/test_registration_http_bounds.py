@@ -18,6 +18,7 @@ from tests.integration.registration.registration_rig import (
     serving,
 )
 from tests.support.problems import assert_problem
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 HEADER_SECONDS = 10.0
+READ_SECONDS = 10.0
 MAX_HEADER_BYTES = 16 * 1024
 BODY_SECONDS = 0.5
 PATIENCE_SECONDS = 7.0
@@ -38,14 +40,14 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-def _held_open(connections: dict[str, socket.socket], seconds: float) -> set[str]:
-    """Send a byte on each now and then, for as long as this, and return which of them the server left open."""
+def _held_open(connections: dict[str, socket.socket], seconds: float, data: bytes = b" ") -> set[str]:
+    """Send something on each now and then, for as long as this, and return which of them the server left open."""
     left = dict(connections)
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:
         for name, connection in list(left.items()):
             try:
-                connection.sendall(b" ")
+                connection.sendall(data)
             except ConnectionError:
                 del left[name]
                 continue
@@ -66,6 +68,52 @@ def test_slow_headers(fleet: Fleet) -> None:
             assert_problem(read_answer(connection), 408)
             assert HEADER_SECONDS - 0.5 < time.monotonic() - began < HEADER_SECONDS + 3
             assert is_closed(connection, 1)
+
+
+def test_silent_after_a_request(fleet: Fleet) -> None:
+    """Empty lines where a request may begin keep a connection no longer than silence does."""
+    request = head("/health", method="GET") + b"\r\n"
+    with raw_connection(fleet) as once, raw_connection(fleet) as again:
+        for connection in (once, again):
+            connection.sendall(request)
+            assert read_answer(connection, "/health").status_code == 200
+            connection.sendall(b"\r\n")
+        assert _held_open({"again": again}, HEADER_SECONDS + 3, b"\r\n") == set()
+        assert_problem(read_answer(once), 408)
+        assert is_closed(once, 1)
+
+
+def test_reads_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Whoever asks and doesn't read is cut off, and others get its place."""
+    request = head("/schema/openapi.json", method="GET") + b"\r\n"
+    with (
+        serving(tmp_path_factory.mktemp("unread"), http__max_connections="1") as fleet,
+        raw_connection(fleet) as unread,
+    ):
+        unread.sendall(request * 100)
+        assert not _is_served(fleet)
+        assert eventually(lambda: _is_served(fleet), 2 * READ_SECONDS + 5)
+
+
+def test_reads_slowly(fleet: Fleet) -> None:
+    """Whoever reads, however slowly, gets all of it."""
+    request = head("/schema/openapi.json", method="GET") + b"\r\n"
+    with raw_connection(fleet) as connection:
+        connection.sendall(request * 100)
+        answers, ends = 0, time.monotonic() + 2.5 * READ_SECONDS
+        while answers < 100:
+            answers += connection.recv(100_000).count(b"HTTP/1.1 200 OK")
+            if time.monotonic() < ends:
+                time.sleep(0.1)
+
+
+def _is_served(fleet: Fleet) -> bool:
+    with raw_connection(fleet) as connection:
+        connection.sendall(head("/health", method="GET") + b"\r\n")
+        try:
+            return read_answer(connection).status_code == 200
+        except ConnectionError:
+            return False
 
 
 def test_slow_body(hasty: Fleet) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = "s" * 64
-WHOLE = {"accept": True, "name": "Pump 3", "tags": {"site": "north"}, "attributes": {"batch": "7"}, "more": [1]}
+WHOLE = {"accept": True, "name": "Pump 3", "tags": {"site": "north"}, "attributes": {"batch": "7"}}
 
 
 @dataclass
@@ -95,7 +95,7 @@ async def test_request_is_signed(tmp_path: Path) -> None:
 
 
 async def test_answer_is_given_to_the_device(tmp_path: Path) -> None:
-    """Name, tags and attributes of the answer are the new device's; a field that isn't known is passed over."""
+    """Name, tags and attributes of the answer are the new device's."""
     async with _api(content=json.dumps(WHOLE).encode()) as api, registration(tmp_path, _toml(api)) as served:
         device = served.store.get_device((await served.register("SN-1"))["deviceId"])
         assert (device.name, device.tags, device.attributes) == ("Pump 3", {"site": "north"}, {"batch": "7"})
@@ -116,6 +116,11 @@ async def test_refused(tmp_path: Path) -> None:
         pytest.param({"status": "401 No"}, "bad_status", id="unauthorized"),
         pytest.param({"status": "204 No Content", "content": b""}, "bad_status", id="no_content"),
         pytest.param({"status": "302 Found", "headers": "Location: /x\r\n"}, "bad_status", id="redirect"),
+        pytest.param(
+            {"status": "302 Found", "headers": "Location: http://xn--a/\r\n"}, "bad_status", id="odd_redirect"
+        ),
+        pytest.param({"content": b'{"accept": true, "tag": {"a": "1"}}'}, "bad_answer", id="misspelt_field"),
+        pytest.param({"content": b'{"accept": false, "accept": true}'}, "bad_answer", id="accept_twice"),
         pytest.param({"content": b""}, "bad_answer", id="empty"),
         pytest.param({"content": b"yes"}, "bad_answer", id="no_json"),
         pytest.param({"content": b"[" * 10_000}, "bad_answer", id="nested"),
@@ -137,6 +142,14 @@ async def test_undecided(tmp_path: Path, answer: dict[str, Any], reason: str) ->
         assert undecided.headers["retry-after"]
         assert served.reasons() == [f"http:{reason}"]
         assert served.store.count_devices() == 0
+
+
+async def test_cookies(tmp_path: Path) -> None:
+    """What the API would have kept, and could not be sent back, changes nothing for the next registration."""
+    async with _api(headers="Set-Cookie: session=café\r\n") as api, registration(tmp_path, _toml(api)) as served:
+        for number in range(3):
+            await served.register(f"SN-{number}")
+    assert all("cookie" not in headers for headers, _ in api.requests)
 
 
 async def test_unreachable(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetkey.access import Secret, SharedSecretError
+from fleetkey.access.outgoing import _why
 from fleetkey.config import WebhookSettings
 from fleetkey.registry import ApplicationScope, DeviceState, SqliteStore, Store, new_access_key
 from fleetkey.webhooks import Event, EventReader, Failed, HookSecrets, HookWorker, Sent
 from fleetkey.webhooks.delivery import MAX_DELAY_SECONDS, MIN_ATTEMPTS
 from fleetkey.webhooks.events import MAX_EVENT_BYTES
-from fleetkey.webhooks.sender import _why
 from tests.unit.registry.store_rig import SECRET_HASH, issue, new_request
 
 if TYPE_CHECKING:
@@ -139,6 +139,28 @@ async def test_wake(store: SqliteStore) -> None:
         await asyncio.to_thread(issue, store, "S0")
         worker.wake()
         await _until(lambda: sender.sent)
+
+
+async def test_broken(store: SqliteStore) -> None:
+    """Whatever breaks, the worker goes on, and says so meanwhile."""
+    sender = FakeSender()
+    states: list[str] = []
+
+    def breaks(_: dict[str, Any]) -> bool:
+        if sender.tries < 3:
+            raise UnicodeError
+        states.append(worker.state.last_error)
+        return False
+
+    sender.fails = breaks
+    with capture_logs() as logs:
+        async with _working(store, sender) as worker:
+            issue(store, "S1")
+            worker.wake()
+            await _until(lambda: sender.sent)
+    assert sender.serials == ["S1"]
+    assert states == ["broken"]
+    assert [line["event"] for line in logs] == ["webhook_broken"] * 2
 
 
 async def test_give_up(store: SqliteStore) -> None:
