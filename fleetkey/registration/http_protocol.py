@@ -41,6 +41,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_in_body = False
         self._is_refused = False
         self._timer: asyncio.TimerHandle | None = None
+        self._running: Any = None
+        """The request that is answered now, as uvicorn has it; `cycle` is the one that came last."""
         self._unread_bytes = 0
         """Bytes that waited for the client at the last look."""
         self._look_timer: asyncio.TimerHandle | None = None
@@ -107,6 +109,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         else:
             super().on_headers_complete()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body over."""
         if not self._is_refused:
@@ -140,9 +146,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Cut off a client that doesn't read: what waits for it, and its place among the connections, are bounded."""
         waits = self.transport.get_write_buffer_size()
         if waits and self._unread_bytes and waits > self._unread_bytes - MIN_READ_BYTES:
-            if self.cycle is not None:
+            if self._running is not None:
                 # Or it would go on writing what nobody takes.
-                self.cycle.disconnected = True
+                self._running.disconnected = True
+            self.pipeline.clear()
             self.transport.abort()
             return
         self._unread_bytes = waits

@@ -111,7 +111,7 @@ def _is_served(fleet: Fleet) -> bool:
     with raw_connection(fleet) as connection:
         connection.sendall(head("/health", method="GET") + b"\r\n")
         try:
-            return read_answer(connection).status_code == 200
+            return read_answer(connection, "/health").status_code == 200
         except ConnectionError:
             return False
 
