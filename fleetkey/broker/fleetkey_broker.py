@@ -104,6 +104,11 @@ class FleetkeyBroker(Broker):
         """How many retained messages there are."""
         return len(self._hub.retained)
 
+    @property
+    def can_store(self) -> bool:
+        """Whether what has to be stored could be, the last time: on a full disk it can't."""
+        return not self._hub.store.is_failing
+
     def port_of(self, listener: str) -> int | None:
         """Return the port that a listener is bound to; None if there is no such listener."""
         server = self._servers.get(listener)

@@ -51,6 +51,7 @@ class PresenceRecorder:
         self._noted: dict[str, Presence] = {}
         self._connections: dict[str, tuple[Connection, int]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
         self._is_failing = False
 
     async def start(self) -> None:
@@ -59,9 +60,9 @@ class PresenceRecorder:
         self._task = asyncio.create_task(self._run(), name="fleetkey-presence")
 
     async def close(self) -> None:
-        """Record what is noted, and stop."""
+        """Record what is noted, after what is being recorded, and stop."""
+        self._stopping.set()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
 
@@ -90,22 +91,27 @@ class PresenceRecorder:
         )
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 await self._record()
             except Exception:
                 log.exception("presence_failed")
-                await asyncio.sleep(self._flush_seconds)
+                await self._pause()
 
     async def _record(self) -> None:
         loop = asyncio.get_running_loop()
         look_at = loop.time() + self._seen_seconds
-        while True:
-            await asyncio.sleep(self._flush_seconds)
+        while not self._stopping.is_set():
+            await self._pause()
             if loop.time() >= look_at:
                 look_at = loop.time() + self._seen_seconds
                 await self._look()
             await self._flush()
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._flush_seconds):
+                await self._stopping.wait()
 
     async def _look(self) -> None:
         """Note when each connected device was heard of, a batch in a turn of the loop."""

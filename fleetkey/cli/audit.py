@@ -59,7 +59,7 @@ ActorOption = Annotated[
     typer.Option(
         "--actor",
         metavar="WHO",
-        help="Who: `device`, `server`, `cli:USER`, `api:NAME:ID`; `cli` is every user, `api` every token.",
+        help="Who: `device`, `application`, `server`, `cli:USER` or `api:NAME:ID`; `cli` and `api` are all of them.",
         rich_help_panel=PANEL,
     ),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor,
 from fleetkey.cli.output import print_json
 from fleetkey.cli.progress import counting
 from fleetkey.operations import BackupError, FleetFiles, make_backup, restore_backup
-from fleetkey.registry import AuditEntry, open_store, store_path
+from fleetkey.registry import AuditEntry, StoreError, open_store, store_path
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings
@@ -42,12 +44,12 @@ def backup(
             made = make_backup(files, file, on_progress=on_progress)
     except BackupError as error:
         raise CommandError(str(error)) from None
-    store = open_store(settings)
     try:
-        entry = AuditEntry(actor=actor(), action="backup_made", outcome="ok", reason=f"bytes={made.size}")
-        store.record(entry)
-    finally:
-        store.close()
+        with closing(open_store(settings)) as store:
+            store.record(AuditEntry(actor=actor(), action="backup_made", outcome="ok", reason=f"bytes={made.size}"))
+    except StoreError as error:
+        # The backup is whole, and on a full disk it may be what is needed most.
+        print(f"fleetkey: the backup is written, but not noted in the audit: {error}", file=sys.stderr)
     if as_json:
         print_json({"file": str(file), "bytes": made.size, "made_at": made.made_at, "has_broker": made.has_broker})
     else:

@@ -16,6 +16,7 @@ from fleetkey.cli.options import (
     actor,
     opened_fleet,
     parse_labels,
+    settings_from,
 )
 from fleetkey.cli.output import print_json, print_list, print_one
 from fleetkey.cli.selecting import (
@@ -27,7 +28,8 @@ from fleetkey.cli.selecting import (
     print_bulk,
     selected,
 )
-from fleetkey.management import BulkAction, BulkChange, DeviceFilter, KeyFilter, device_fields, key_fields
+from fleetkey.cli.unserved import note_unserved
+from fleetkey.management import BulkAction, BulkChange, DeviceFilter, KeyFilter, Management, device_fields, key_fields
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
@@ -92,6 +94,8 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
         online=online if online or offline else None,
     )
     with opened_fleet(config, data_dir, url, token_file) as fleet:
+        if isinstance(fleet, Management) and not offline:
+            note_unserved(fleet, settings_from(config, data_dir))
         print_list(map(device_fields, fleet.devices.iterate(wanted)), COLUMNS, as_json=as_json)
 
 
@@ -110,6 +114,8 @@ def show(
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         fields = device_fields(fleet.devices.get(device_id))
+        if isinstance(fleet, Management) and fields["online"]:
+            note_unserved(fleet, settings_from(config, data_dir))
         fields["keys"] = [key_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
     if not as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
@@ -290,7 +296,7 @@ def tag(
     selection = selected([word for word in words if "=" not in word], tag, attribute, serial_pattern)
     texts = [word for word in words if "=" in word]
     if not texts:
-        msg = f"{words[-1]!r} is not a tag; write NAME=VALUE"
+        msg = "say which tags to set, as NAME=VALUE"
         raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with opened_fleet(config, data_dir, url, token_file) as fleet:

@@ -121,6 +121,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
         list[str] | None,
         typer.Option("--source", metavar="NETWORK", help="May connect from this address or network alone; repeatable."),
     ] = None,
+    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="More about what it is for.")] = "",
     expires: Annotated[
         str | None, typer.Option("--expires", metavar="WHEN", help="When the key ends: 30d, 12h, or a date (UTC).")
     ] = None,
@@ -152,8 +153,11 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     sources = tuple(source or ())
     document: LosantKey | None = None
     if from_json is not None:
-        if application or all_devices or device or tag or publish or subscribe:
-            msg = "--from-json says name and scope; leave out --application, --all-devices, --device, --tag and topics"
+        if application or description or all_devices or device or tag or publish or subscribe:
+            msg = (
+                "--from-json says name, description and scope; leave out --application, --description, --all-devices, "
+                "--device, --tag and topics"
+            )
             raise UsageError(msg)
         document, request = parse_losant_key(_read(from_json), sources=sources, expires_at=expires_at)
     elif application is None:
@@ -169,10 +173,11 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
                 publish=tuple(publish or ()),
                 subscribe=tuple(subscribe or ()),
             ),
+            description=description,
             sources=sources,
             expires_at=expires_at,
         )
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
         if save is not None:
             endpoint = _endpoint(config, data_dir) if isinstance(fleet, Management) else fleet.mqtt_endpoint()
             with new_file(save) as write:
@@ -181,6 +186,9 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
                     write(json.dumps(application_credentials(key, secret, endpoint), indent=2) + "\n")
 
                 created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
+            if not endpoint.port:
+                note = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
+                print(f"fleetkey: {note}", file=sys.stderr)
             print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
             return
         created = fleet.keys.create_application(request, actor=actor())

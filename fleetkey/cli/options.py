@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fleetkey.cli.errors import UsageError
+from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
 from fleetkey.management import Management, build_management
-from fleetkey.registry import open_store
+from fleetkey.registry import open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -75,23 +76,47 @@ def settings_from(config: Path | None, data_dir: Path | None, flags: Mapping[str
 
 
 @contextmanager
-def opened_management(config: Path | None, data_dir: Path | None) -> Iterator[Management]:
-    """Open the registry for one command and put the services over it. Raises `SettingsError` and `StoreError`."""
+def opened_management(
+    config: Path | None, data_dir: Path | None, *, makes_registry: bool = False
+) -> Iterator[Management]:
+    """Open the registry for one command and put the services over it.
+
+    One that isn't there is made by what puts something into it alone: whoever is in the wrong folder must not take an
+    empty fleet for theirs.
+
+    Raises:
+        CommandError: there is none.
+        SettingsError: of the settings.
+        StoreError: it can't be opened.
+    """
     settings = settings_from(config, data_dir)
+    path = store_path(settings)
+    is_new = not path.exists()
+    if is_new and not makes_registry:
+        msg = f"there is no registry at {path}; say where it is with --config or --data-dir, or see: fleetkey serve"
+        raise CommandError(msg)
     store = open_store(settings)
     try:
         yield build_management(settings, store)
     finally:
         store.close()
+    if is_new:
+        print(f"fleetkey: made a new registry, {path}", file=sys.stderr)
 
 
 @contextmanager
 def opened_fleet(
-    config: Path | None, data_dir: Path | None, url: str | None, token_file: Path | None
+    config: Path | None,
+    data_dir: Path | None,
+    url: str | None,
+    token_file: Path | None,
+    *,
+    makes_registry: bool = False,
 ) -> Iterator[Fleet]:
     """Open the registry of this machine, or with a URL the admin API there, for one command.
 
     Raises:
+        CommandError: there is no registry, and the command makes none.
         SettingsError: of this machine's settings.
         StoreError: of this machine's registry.
         UsageError: the URL can't be used, there is no token, or the options don't go together.
@@ -100,7 +125,7 @@ def opened_fleet(
         if token_file is not None:
             msg = "--token-file goes with --url"
             raise UsageError(msg)
-        with opened_management(config, data_dir) as management:
+        with opened_management(config, data_dir, makes_registry=makes_registry) as management:
             yield management
         return
     with opened_remote(config, data_dir, url, token_file) as fleet:

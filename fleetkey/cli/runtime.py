@@ -230,13 +230,14 @@ class Runtime:
         return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS or is_secure_websocket)
 
     def _broker_listens(self) -> bool:
-        """Whether every listener of the settings is there; a server that stops is not."""
+        """Whether the broker serves: every listener of the settings is there, its store is written, it doesn't stop."""
         mqtt = self.settings.mqtt
         wanted = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
         broker = self._broker
         return (
             broker is not None
             and not self._is_stopping
+            and broker.can_store
             and all(broker.port_of(name) is not None for name, bind in wanted.items() if bind)
         )
 

@@ -21,10 +21,10 @@ from fleetkey.cli.options import (
     UrlOption,
     actor,
     opened_fleet,
-    opened_management,
+    settings_from,
 )
 from fleetkey.cli.output import print_json, print_list
-from fleetkey.management import SerialFileError, SerialFormat, serial_fields
+from fleetkey.management import SerialFileError, SerialFormat, prove_serial, serial_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def add(
 
     Example: fleetkey serials add SN-0001 SN-0002
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
         _print_added(fleet.serials.add(serials, actor=actor()), as_json=as_json)
 
 
@@ -87,7 +87,7 @@ def import_file(
     """
     name = "standard input" if str(file) == "-" else str(file)
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
-    with opened_fleet(config, data_dir, url, token_file) as fleet, _opened(file) as stream:
+    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet, _opened(file) as stream:
         try:
             with _progress(file, stream) as on_progress:
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
@@ -150,8 +150,7 @@ def prove(
 
     Example: fleetkey serials prove SN-0001 --group factory-2026
     """
-    with opened_management(config, data_dir) as management:
-        chosen, proof = management.serials.prove(serial, group=group)
+    chosen, proof = prove_serial(settings_from(config, data_dir).registration.hmac, serial, group=group)
     if as_json:
         print_json({"serial": serial, "group": chosen, "proof": proof.reveal()})
     else:

@@ -61,7 +61,7 @@ def create(
     - `fleetkey tokens create --name dashboard --role viewer --json`
     """
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
         if save is None:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
             print_one({"token": created.text.reveal(), **token_fields(created.token)}, as_json=as_json)

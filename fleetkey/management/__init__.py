@@ -20,7 +20,7 @@ from fleetkey.management.moments import parse_moment
 from fleetkey.management.pages import MAX_PAGE, BulkResult, Page, PositionList, parse_position, position_cursor
 from fleetkey.management.selection import DeviceFilter, DeviceSelection
 from fleetkey.management.serial_files import SerialFormat, read_serials
-from fleetkey.management.serials import SerialService
+from fleetkey.management.serials import SerialService, prove_serial
 from fleetkey.management.tokens import CreatedToken, TokenRefused, TokenService
 from fleetkey.management.views import (
     audit_fields,
@@ -77,6 +77,7 @@ __all__ = [
     "parse_moment",
     "parse_position",
     "position_cursor",
+    "prove_serial",
     "read_serials",
     "serial_fields",
     "token_fields",

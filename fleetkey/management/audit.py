@@ -22,6 +22,8 @@ PAGE = 500
 MAX_SCANNED = 5000
 """Entries that are held against a filter for one page."""
 EVERYTHING = AuditFilter()
+ACTORS = ("device", "application", "server", "cli", "api")
+"""What an entry's actor is, up to its first colon."""
 
 
 class AuditAction(StrEnum):
@@ -115,6 +117,9 @@ class AuditService:
 
 def _checked(wanted: AuditFilter) -> AuditFilter:
     """Return a filter that some entry may match, with its address as entries have it."""
+    if wanted.actor is not None and wanted.actor.partition(":")[0] not in ACTORS:
+        reason = f"{wanted.actor[:64]!r} is none of {', '.join(ACTORS)}, nor begins with cli: or api:"
+        raise InvalidRequestError("actor", reason)
     _check_word("action", wanted.action, AuditAction)
     _check_word("outcome", wanted.outcome, AuditOutcome)
     if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:

@@ -25,6 +25,8 @@ __all__ = ["DeviceService"]
 
 MAX_SCANNED = 2000
 """Devices that are looked at for one page; the page may be short then."""
+MAX_SCAN_SECONDS = 0.25
+"""For which serials are held against a pattern for one page; the page may be short then."""
 PAGE = 500
 
 
@@ -72,6 +74,7 @@ class DeviceService:
             attributes=wanted.attributes,
             online=wanted.online,
             matches=None if pattern is None else pattern.matches,
+            max_seconds=MAX_SCAN_SECONDS,
         )
         return Page(items=scan.devices, next_cursor=scan.reached)
 

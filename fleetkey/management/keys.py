@@ -33,6 +33,10 @@ MAX_SCOPE_TOPICS = 1000
 """Extra topics of one application key, each way."""
 MAX_SCOPE_IDS = 10_000
 """Device ids of one application key; more devices are named by a tag."""
+MAX_PAGE_NAMED = 20_000
+"""Devices and topics that the keys of one page name, but for the last of them; the page may be short then."""
+KEYS_AT_ONCE = 20
+"""Keys that are read at once for a page."""
 PAGE = 500
 
 
@@ -100,15 +104,24 @@ class KeyService:
     def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[AccessKey]:
         """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
-        found = self._store.list_keys(
-            after=parse_position(PositionList.KEYS, cursor),
-            limit=limit,
-            device_id=wanted.device_id,
-            kind=wanted.kind,
-            include_retired=wanted.include_retired,
-        )
-        following = position_cursor(PositionList.KEYS, found[-1][0]) if len(found) == limit else None
-        return Page(items=tuple(key for _, key in found), next_cursor=following)
+        found: list[AccessKey] = []
+        position, named = parse_position(PositionList.KEYS, cursor), 0
+        while True:
+            wanted_now = min(limit - len(found), KEYS_AT_ONCE)
+            part = self._store.list_keys(
+                after=position,
+                limit=wanted_now,
+                device_id=wanted.device_id,
+                kind=wanted.kind,
+                include_retired=wanted.include_retired,
+            )
+            found += [key for _, key in part]
+            named += sum(_named(key) for _, key in part)
+            position = part[-1][0] if part else position
+            if len(part) < wanted_now:
+                return Page(items=tuple(found), next_cursor=None)
+            if len(found) == limit or named >= MAX_PAGE_NAMED:
+                return Page(items=tuple(found), next_cursor=position_cursor(PositionList.KEYS, position))
 
     def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
         """Yield all keys that match, in order of issue, in bounded memory."""
@@ -163,12 +176,19 @@ class KeyService:
         return Rotation(device_id=device_id, keys=ending.keys, ending_sooner=ending.ending_sooner, grace_seconds=grace)
 
 
+def _named(key: AccessKey) -> int:
+    scope = key.scope
+    return 0 if scope is None else len(scope.device_ids) + len(scope.publish) + len(scope.subscribe)
+
+
 def check_application_key(request: ApplicationKeyRequest) -> None:
     """Refuse a key that reaches nothing, or can't be one. Raises `InvalidRequestError`."""
     name, scope = request.name, request.scope
     if not name.strip() or not name.isprintable() or len(name) > MAX_KEY_NAME_CHARACTERS:
         reason = f"give the application a name of 1 to {MAX_KEY_NAME_CHARACTERS} printable characters"
         raise InvalidRequestError("name", reason)
+    if not all(character.isprintable() or character == "\n" for character in request.description):
+        raise InvalidRequestError("description", "a description has printable characters and line ends alone")
     if len(request.description) > MAX_KEY_DESCRIPTION_CHARACTERS:
         reason = f"a description has at most {MAX_KEY_DESCRIPTION_CHARACTERS} characters"
         raise InvalidRequestError("description", reason)

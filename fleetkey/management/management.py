@@ -42,7 +42,7 @@ def build_management(settings: Settings, store: Store) -> Management:
         keys=KeyService(
             store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
         ),
-        serials=SerialService(store, profiles=settings.profiles, hmac=settings.registration.hmac),
+        serials=SerialService(store, profiles=settings.profiles),
         audit=AuditService(store),
         tokens=TokenService(store),
         webhooks=WebhookService(store, settings.webhooks),

@@ -119,6 +119,7 @@ def _csv(lines: _Lines, profiles: Collection[str]) -> Iterator[ListedSerial | _L
     try:
         header = next(rows, None)
         if header is None:
+            yield _LineError("there is no header; the first line names the columns, serial among them", is_fatal=True)
             return
         columns = [cell.strip() for cell in header]
         _check_columns(columns)

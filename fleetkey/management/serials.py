@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fleetkey.config import HmacSettings
     from fleetkey.registry import ListedSerial, SerialConflict, SerialsAdded, Store
 
-__all__ = ["SerialService"]
+__all__ = ["SerialService", "prove_serial"]
 
 PAGE = 500
 MAX_SHOWN_CHARACTERS = 40
@@ -32,10 +32,9 @@ class SerialService:
     Errors of every method: `InvalidSerialError`, `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, profiles: Collection[str], hmac: HmacSettings) -> None:
+    def __init__(self, store: Store, *, profiles: Collection[str]) -> None:
         self._store = store
         self._profiles = frozenset(profiles)
-        self._hmac = hmac
 
     def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> SerialsAdded:
         """Let serials register: all of them or none.
@@ -122,26 +121,27 @@ class SerialService:
         """Take a serial off the list; a device that registered with it stays."""
         self._store.remove_serial(serial, actor=actor)
 
-    def prove(self, serial: str, *, group: str | None = None) -> tuple[str, Secret]:
-        """Return the group and the proof with which a serial registers under the `hmac` verifier.
 
-        Without `group` there must be one group alone.
+def prove_serial(hmac: HmacSettings, serial: str, *, group: str | None = None) -> tuple[str, Secret]:
+    """Return the group and the proof with which a serial registers under the `hmac` verifier. Needs no registry.
 
-        Raises:
-            SharedSecretError: a group secret can't be read.
-        """
-        secrets = GroupSecrets.from_settings(self._hmac)
-        if not secrets.names:
-            reason = "there is no group secret; set [registration.hmac] secrets or secret_files"
-            raise InvalidRequestError("group", reason)
-        if group is None and len(secrets.names) > 1:
-            raise InvalidRequestError("group", f"say which group: {', '.join(secrets.names)}")
-        chosen = secrets.names[0] if group is None else group
-        if chosen not in secrets.names:
-            raise InvalidRequestError(
-                "group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}"
-            )
-        return chosen, secrets.prove(parse_serial(serial), chosen)
+    Without `group` there must be one group alone.
+
+    Raises:
+        InvalidRequestError: there is no such group, or it has to be said which.
+        InvalidSerialError: it can't be a serial.
+        SharedSecretError: a group secret can't be read.
+    """
+    secrets = GroupSecrets.from_settings(hmac)
+    if not secrets.names:
+        reason = "there is no group secret; set [registration.hmac] secrets or secret_files"
+        raise InvalidRequestError("group", reason)
+    if group is None and len(secrets.names) > 1:
+        raise InvalidRequestError("group", f"say which group: {', '.join(secrets.names)}")
+    chosen = secrets.names[0] if group is None else group
+    if chosen not in secrets.names:
+        raise InvalidRequestError("group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}")
+    return chosen, secrets.prove(parse_serial(serial), chosen)
 
 
 def _shortened(text: str) -> str:

@@ -83,7 +83,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
             manifest = _manifest(archive, source)
             for packed in manifest.files:
                 member = archive.next()
-                stream = archive.extractfile(member) if member is not None and member.isfile() else None
+                stream = _stream(archive, member)
                 if member is None or stream is None or member.name != packed.name or member.size != packed.size:
                     msg = f"{source} is not whole: {packed.name} is missing or cut off"
                     raise BackupError(msg)
@@ -92,7 +92,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
                     msg = f"{source} is damaged: {packed.name} is not what was packed"
                     raise BackupError(msg)
             return manifest
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, EOFError) as error:
         msg = f"{source} is no backup of Fleetkey, or is not whole: {error}"
         raise BackupError(msg) from None
     except OSError as error:
@@ -102,7 +102,7 @@ def unpack(source: Path, folder: Path) -> Manifest:
 
 def _manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
     member = archive.next()
-    stream = archive.extractfile(member) if member is not None and member.isfile() else None
+    stream = _stream(archive, member)
     try:
         if member is None or stream is None or member.name != MANIFEST or member.size > MAX_MANIFEST_BYTES:
             msg = f"{source} is no backup of Fleetkey: it doesn't begin with {MANIFEST}"
@@ -119,6 +119,13 @@ def _manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
         msg = f"{source} is no backup of Fleetkey: it has other files than {REGISTRY} and {BROKER}"
         raise BackupError(msg)
     return manifest
+
+
+def _stream(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> IO[bytes] | None:
+    """Return the content of a plain file; one with holes may claim any size."""
+    if member is None or member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
+        return None
+    return archive.extractfile(member)
 
 
 def _header(name: str, size: int) -> tarfile.TarInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING
 
 from fleetkey.operations.archive import BROKER, REGISTRY, pack, unpack
 from fleetkey.operations.errors import BackupError
-from fleetkey.operations.sqlite_files import Snapshot, check_file, seized, write_over
+from fleetkey.operations.sqlite_files import Snapshot, check_file, check_same_shape, seized, write_over
 from fleetkey.registry import AuditEntry, SqliteStore, make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["FleetFiles", "MadeBackup", "RestoredBackup", "make_backup", "restore_backup"]
+
+WORKSHOP, LOCK = ".fleetkey-work-", "lock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,9 +134,16 @@ def restore_backup(
             except sqlite3.Error as error:
                 msg = f"{source} can't be used: in its {packed.name}, {error}"
                 raise BackupError(msg) from None
-        with closing(SqliteStore(folder / REGISTRY)) as store:
-            devices, keys = store.count_devices(), store.count_keys()
-            store.record(AuditEntry(actor=actor, action="backup_restored", outcome="ok", reason=manifest.made_at))
+        try:
+            with closing(SqliteStore(folder / REGISTRY)) as store:
+                devices, keys = store.count_devices(), store.count_keys()
+                entry = AuditEntry(actor=actor, action="backup_restored", outcome="ok", reason=manifest.made_at)
+                store.record(entry)
+            with closing(SqliteStore(folder / "as-new")):
+                check_same_shape(folder / REGISTRY, folder / "as-new")
+        except (BackupError, sqlite3.Error) as error:
+            msg = f"{source} can't be used: in its {REGISTRY}, {error}"
+            raise BackupError(msg) from None
         with seized(files.registry) as registry, seized(files.broker) as broker:
             # The registry last: until it is there, what the broker has of it is only more than it needs.
             _put(folder / BROKER, files.broker, broker)
@@ -161,12 +171,18 @@ def _put(source: Path, target: Path, held: sqlite3.Connection | None) -> None:
 def _workshop(parent: Path) -> Iterator[Path]:
     """Lend an empty folder that only its owner can read, and remove it with all that is in it.
 
-    Folders that had to be made for it go as well, if nothing was put into them.
+    What a command that was killed left of its own is removed as well. Folders that had to be made for it go, too, if
+    nothing was put into them.
     """
     made: list[Path] = []
     try:
         made = make_private_folder(parent)
-        with tempfile.TemporaryDirectory(prefix=".fleetkey-", dir=parent) as folder:
+        _clear_up(parent)
+        with (
+            tempfile.TemporaryDirectory(prefix=WORKSHOP, dir=parent) as folder,
+            (Path(folder) / LOCK).open("wb") as lock,
+        ):
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield Path(folder)
     except OSError as error:
         msg = f"can't write in {parent}: {error.strerror}"
@@ -175,6 +191,14 @@ def _workshop(parent: Path) -> Iterator[Path]:
         with suppress(OSError):
             for path in reversed(made):
                 path.rmdir()
+
+
+def _clear_up(parent: Path) -> None:
+    """Remove workshops whose command is gone: copies of the fleet that nobody knows of."""
+    for folder in parent.glob(f"{WORKSHOP}*"):
+        with suppress(OSError), (folder / LOCK).open("r+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settle(folder: Path) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Snapshot", "check_file", "seized", "write_over"]
+__all__ = ["Snapshot", "check_file", "check_same_shape", "seized", "write_over"]
 
 PAGES_PER_STEP = 1_000
 """Pages copied between two reports; a page has 4 KiB."""
@@ -62,6 +62,34 @@ def check_file(path: Path) -> None:
     if found != "ok":
         msg = f"{path.name} is damaged: {found}"
         raise BackupError(msg)
+
+
+def check_same_shape(path: Path, model: Path) -> None:
+    """See that a file has the tables, columns, indexes and triggers of another one, and no others.
+
+    By their names: how SQLite writes down what made them differs from one version to the next.
+
+    Raises:
+        BackupError: says what is missing, or doesn't belong there.
+    """
+    found, wanted = _shape(path), _shape(model)
+    if missing := sorted(wanted - found):
+        msg = f"{' '.join(missing[0])} is missing"
+        raise BackupError(msg)
+    if more := sorted(found - wanted):
+        msg = f"{' '.join(more[0])} doesn't belong there"
+        raise BackupError(msg)
+
+
+def _shape(path: Path) -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        rows = connection.execute("SELECT type, name FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+        parts: set[tuple[str, ...]] = {(kind, name) for kind, name in rows}
+        tables = [name for kind, name in parts if kind == "table"]
+        for table in tables:
+            columns = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+            parts |= {("column", table, name) for (name,) in columns}
+        return parts
 
 
 @contextmanager

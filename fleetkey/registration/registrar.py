@@ -40,9 +40,11 @@ from fleetkey.registry import (
     IssuePending,
     IssueRequest,
     KeyIssued,
+    NotFoundError,
     Reregistration,
     Store,
     StoreError,
+    is_device_id,
     new_access_key,
     parse_serial,
 )
@@ -171,7 +173,8 @@ class Registrar:
         try:
             outcome = await self._pool.run(self._issue, serial, address, granted)
         finally:
-            if isinstance(outcome, Pending | Unavailable):
+            if not isinstance(outcome, Issued):
+                # It counts what was issued: refusals, which anybody who knows the serial can have, lock nobody out.
                 self._proven.give_back(serial)
         return outcome
 
@@ -210,12 +213,24 @@ class Registrar:
         if whole is None:
             log.error("profile_unusable", profile=granted.profile, tags=len(granted.tags))
             return Undecided("profile_unusable")
+        templates = self._templates.of_policy(whole.policy)
+        if is_device_id(claim.serial) and await self._pool.run(self._is_taken, claim.serial):
+            # In topics with the serial in them it would stand for that device.
+            return Rejected("serial_is_a_device_id")
         try:
-            self._templates.of_policy(whole.policy).for_device(device_id="0" * 24, serial=claim.serial, tags=whole.tags)
+            templates.for_device(device_id="0" * 24, serial=claim.serial, tags=whole.tags)
         except UnsafeValueError as error:
             if error.placeholder == "serial":
                 return Rejected("serial_unsafe_in_topics")
         return whole
+
+    def _is_taken(self, device_id: str) -> bool:
+        """Whether a device has this id; blocks."""
+        try:
+            self._store.get_device(device_id)
+        except NotFoundError:
+            return False
+        return True
 
     def _issue(self, serial: str, address: str, granted: Grant) -> Outcome:
         """Make a credential and commit it; blocks, in a thread of the pool."""

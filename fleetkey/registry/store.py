@@ -140,11 +140,12 @@ class Devices(Protocol):
         attributes: Mapping[str, str] | None = None,
         online: bool | None = None,
         matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
     ) -> DeviceScan:
         """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
 
         What leads is the rarest of state, tags, attributes and being online; the others are asked for each device that
-        it finds. `matches` is asked about the serial.
+        it finds. `matches` is asked about the serial. It ends after `max_seconds` as well, but looks at one at least.
         """
         ...
 

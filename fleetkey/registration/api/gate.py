@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import structlog
 from litestar.exceptions import (
     ClientException,
     NotAuthorizedException,
+    NotFoundException,
     PermissionDeniedException,
     TooManyRequestsException,
 )
@@ -39,8 +41,11 @@ T = TypeVar("T")
 
 FAILURE_WINDOW_SECONDS = 60
 MAX_BEARER_CHARACTERS = 256
+PREFIX = b"/api/v1"
 READS = frozenset({"GET", "HEAD"})
 ROLES = tuple(Role)
+WORD = re.compile(r"(?!null\Z)(-?[0-9]{1,64}|[A-Za-z_]{1,64})\Z")
+"""A parameter that isn't text: a word of a list, a boolean or a whole number."""
 CALLER, BEARER, MOMENT = "fleetkey_caller", "fleetkey_bearer", "fleetkey_moment"
 
 
@@ -97,7 +102,7 @@ class Gate:
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
         # One for each operation, so it doesn't grow.
-        self._parameters: dict[object, dict[str, bool]] = {}
+        self._parameters: dict[object, dict[str, _Parameter]] = {}
         # Refusals are audited once a minute and source, so that a flood can't fill the disk.
         self._notes = AttemptLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
 
@@ -106,6 +111,9 @@ class Gate:
 
         Returns the answer if it is remembered and the request may have it.
         """
+        if not connection.scope["raw_path"].startswith(PREFIX):
+            # Another spelling of the same path, which a proxy in front may have let through for another one.
+            raise NotFoundException
         bearer = _bearer(connection)
         connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's parts add to it
         if connection.scope.get("method") not in READS:
@@ -148,8 +156,12 @@ class Gate:
             if name not in known:
                 msg = f"There is no query parameter `{name[:64]}` here."
                 raise ClientException(msg)
-            if not known[name] and len(query.getall(name)) > 1:
+            if not known[name].is_list and len(query.getall(name)) > 1:
                 msg = f"The query parameter `{name}` is there twice."
+                raise ClientException(msg)
+            if not known[name].is_text and not all(map(WORD.match, query.getall(name))):
+                # Litestar takes `null` for a parameter that isn't there, and `1e2` for a hundred.
+                msg = f"At `{name}`: {query[name][:64]!r} is no value that it can have."
                 raise ClientException(msg)
 
     async def run(
@@ -196,10 +208,13 @@ class Gate:
             return
         caller = Caller(token=checked, address=address)
         if not caller.may(role):
-            await self._note(caller.actor, f"needs_role_{role}", source=checked.token_id)
-            msg = f"This needs the role {role}; the token has the role {checked.role}."
-            raise PermissionDeniedException(msg)
+            await self.refuse_role(caller, role, f"This needs the role {role}; the token has the role {checked.role}.")
         connection.scope[CALLER] = caller  # type: ignore[literal-required]
+
+    async def refuse_role(self, caller: Caller, role: Role, why: str) -> NoReturn:
+        """Refuse a request of a token without a role, and note it. Raises `PermissionDeniedException`."""
+        await self._note(caller.actor, f"needs_role_{role}", source=caller.token.token_id)
+        raise PermissionDeniedException(why)
 
     async def _refuse(self, refused: TokenRefused, address: str) -> None:
         bucket = address_bucket(address)
@@ -217,15 +232,27 @@ class Gate:
             await self._refusals.note(entry)
 
 
-def _parameters(handler: BaseRouteHandler) -> dict[str, bool]:
-    """Return the names of an operation's parameters as they are in a URL, and whether they may be repeated."""
-    fields = handler.parsed_fn_signature.parameters
-    return {
-        getattr(field.kwarg_definition, "name", None) or name: any(
-            inner.is_non_string_sequence for inner in (field, *field.inner_types)
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """What is known of a query parameter without parsing it."""
+
+    is_list: bool
+    """Whether it may be repeated."""
+    is_text: bool
+    """Whether it may be any text."""
+
+
+def _parameters(handler: BaseRouteHandler) -> dict[str, _Parameter]:
+    """Return an operation's parameters by their names in a URL."""
+    found = {}
+    for name, field in handler.parsed_fn_signature.parameters.items():
+        kinds = [field, *field.inner_types]
+        kinds += [inner for kind in field.inner_types for inner in kind.inner_types]
+        found[getattr(field.kwarg_definition, "name", None) or name] = _Parameter(
+            is_list=any(kind.is_non_string_sequence for kind in kinds),
+            is_text=any(kind.annotation is str for kind in kinds),
         )
-        for name, field in fields.items()
-    }
+    return found
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -67,6 +67,7 @@ class SqliteBase:
         self._max_rows = {"audit": max_audit_rows, "changes": max_change_rows}
         self._clock = clock
         self._closed = False
+        self._is_unwritable = False
         self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
         self._reader_slots = threading.BoundedSemaphore(MAX_READERS)
         self._write_lock = threading.Lock()
@@ -136,7 +137,7 @@ class SqliteBase:
     @contextmanager
     def _writing(self) -> Iterator[Database]:
         """Run one transaction: all of it is committed at the end of the block, or nothing of it is."""
-        with self._translated():
+        with self._noting_unwritable(), self._translated():
             if not self._write_lock.acquire(timeout=self._busy_timeout_seconds):
                 msg = f"the store {self.path} has been busy for {self._busy_timeout_seconds:g} s; try again"
                 raise StoreBusyError(msg)
@@ -154,6 +155,16 @@ class SqliteBase:
             finally:
                 self._write_lock.release()
         self._tell_committed()
+
+    @contextmanager
+    def _noting_unwritable(self) -> Iterator[None]:
+        """Remember whether the file can be written, such as on a full disk; a lock of others' is no such thing."""
+        try:
+            yield
+        except StoreUnavailableError:
+            self._is_unwritable = True
+            raise
+        self._is_unwritable = False
 
     def _tell_committed(self) -> None:
         for callback in tuple(self._committed):

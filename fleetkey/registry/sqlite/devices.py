@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from fleetkey.config.labels import MAX_LABELS
@@ -75,11 +76,16 @@ class SqliteDevices(SqlitePresence):
         attributes: Mapping[str, str] | None = None,
         online: bool | None = None,
         matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
     ) -> DeviceScan:
-        """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match."""
+        """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
+
+        It ends after `max_seconds` as well, but looks at one at least.
+        """
+        ends = None if max_seconds is None else time.monotonic() + max_seconds
         labels = labels_of(tags, attributes)
         found: list[str] = []
-        scanned, reached = 0, after
+        scanned, reached, is_stopped = 0, after, False
         with self._reading() as connection:
             query, parameters = scan_query(connection, labels, state, online=online)
             cursor = connection.execute(query, [*parameters, after, max_scanned])
@@ -89,9 +95,12 @@ class SqliteDevices(SqlitePresence):
                     found.append(device_id)
                     if len(found) == limit:
                         break
+                if ends is not None and time.monotonic() >= ends:
+                    is_stopped = True
+                    break
             cursor.close()
             devices = read_devices(connection, found)
-        is_end = len(found) < limit and scanned < max_scanned
+        is_end = len(found) < limit and scanned < max_scanned and not is_stopped
         return DeviceScan(devices=tuple(devices), reached=None if is_end else reached)
 
     def device_tags(self, device_id: str) -> dict[str, str]:

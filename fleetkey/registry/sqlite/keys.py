@@ -67,6 +67,7 @@ class SqliteKeys(SqliteIssuing):
                     outcome="ok",
                     reason=f"replaced={len(older)}",
                     address=address,
+                    serial=_serial_of(connection, device_id),
                     device_id=device_id,
                     key=key,
                 ),
@@ -180,7 +181,14 @@ class SqliteKeys(SqliteIssuing):
         has_changed = bool(count or rotated)
         if has_changed:
             reason = f"keys={ending.keys} ending_sooner={ending.ending_sooner} grace_seconds={grace_seconds}"
-            entry = AuditEntry(actor=actor, action="keys_rotated", outcome="ok", reason=reason, device_id=device_id)
+            entry = AuditEntry(
+                actor=actor,
+                action="keys_rotated",
+                outcome="ok",
+                reason=reason,
+                serial=_serial_of(connection, device_id),
+                device_id=device_id,
+            )
             self._audit(connection, entry)
         return ending, has_changed
 
@@ -226,5 +234,18 @@ class SqliteKeys(SqliteIssuing):
     ) -> None:
         self._audit(
             connection,
-            AuditEntry(actor=actor, action=action, outcome="ok", reason=reason, device_id=device_id, key=key),
+            AuditEntry(
+                actor=actor,
+                action=action,
+                outcome="ok",
+                reason=reason,
+                serial=_serial_of(connection, device_id),
+                device_id=device_id,
+                key=key,
+            ),
         )
+
+
+def _serial_of(connection: sqlite3.Connection, device_id: str | None) -> str | None:
+    row = connection.execute("SELECT serial FROM devices WHERE device_id = ?", (device_id,)).fetchone()
+    return row[0] if row else None

@@ -209,14 +209,14 @@ def test_audit_filters(api: Api) -> None:
 
 def test_audit_both_ways(api: Api) -> None:
     """From the newest back and from the oldest on, the audit is the same; the latter goes on with what comes."""
-    api.store.add_serials(["SN-audited"], actor="someone")
+    api.store.add_serials(["SN-audited"], actor="cli:someone")
     back = api.items("audit", limit=50)
     page = api.json("GET", "audit", params={"order": "oldest", "limit": "1000"})
     assert page["items"] == back[::-1]
     cursor = {"order": "oldest", "cursor": page["next_cursor"]}
     assert api.json("GET", "audit", params=cursor) == {"items": [], "next_cursor": page["next_cursor"]}
-    api.store.remove_serial("SN-audited", actor="someone")
-    later = api.json("GET", "audit", params={**cursor, "actor": "someone"})["items"]
+    api.store.remove_serial("SN-audited", actor="cli:someone")
+    later = api.json("GET", "audit", params={**cursor, "actor": "cli:someone"})["items"]
     assert [entry["action"] for entry in later] == ["serial_removed"]
     beyond = {"cursor": "audit:" + "9" * 18, "limit": "1"}
     newest = api.json("GET", "audit", params={"limit": "1"})

@@ -1,4 +1,4 @@
-"""A command line on an empty registry."""
+"""A command line on a registry with nothing in it, or on none."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """Give a test a registry of its own and the commands for it."""
+def bare_fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Give a test the commands, in a folder without a registry."""
     for name in [name for name in os.environ if name.upper().startswith("FLEETKEY_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
@@ -23,3 +23,10 @@ def fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         # It would bind the log of this whole process to a stream that ends with the test.
         monkeypatch.setattr(f"fleetkey.cli.{module}.configure_logs", lambda _settings: None)
     return CommandLine(tmp_path, monkeypatch, capsys)
+
+
+@pytest.fixture
+def fleetkey(bare_fleetkey: CommandLine) -> CommandLine:
+    """Give a test a registry of its own, with nothing in it, and the commands for it."""
+    with bare_fleetkey.store():
+        return bare_fleetkey

@@ -39,29 +39,70 @@ def _application_of_others(path: Path) -> None:
     "command", [("serials", "add", "SN-1"), ("serve", "--http", ANY, "--mqtt", ANY)], ids=["add", "serve"]
 )
 @pytest.mark.parametrize("make", [_no_database, _database_of_others, _application_of_others])
-def test_foreign_file(fleetkey: CommandLine, command: tuple[str, ...], make: Callable[[Path], None]) -> None:
+def test_foreign_file(bare_fleetkey: CommandLine, command: tuple[str, ...], make: Callable[[Path], None]) -> None:
     """A file of something else is named and left as it was, byte for byte, with nothing beside it."""
-    fleetkey.data_dir.mkdir()
-    make(fleetkey.database)
-    before = fleetkey.database.read_bytes()
-    ended = cli(*command, data_dir=fleetkey.data_dir, folder=fleetkey.folder)
+    bare_fleetkey.data_dir.mkdir()
+    make(bare_fleetkey.database)
+    before = bare_fleetkey.database.read_bytes()
+    ended = cli(*command, data_dir=bare_fleetkey.data_dir, folder=bare_fleetkey.folder)
     assert (ended.status, ended.out) == (1, "")
-    assert str(fleetkey.database) in ended.error
-    assert fleetkey.database.read_bytes() == before
-    assert [path.name for path in fleetkey.data_dir.iterdir()] == ["fleetkey.db"]
+    assert str(bare_fleetkey.database) in ended.error
+    assert bare_fleetkey.database.read_bytes() == before
+    assert [path.name for path in bare_fleetkey.data_dir.iterdir()] == ["fleetkey.db"]
 
 
-def test_folder_is_a_file(fleetkey: CommandLine) -> None:
+def test_folder_is_a_file(bare_fleetkey: CommandLine) -> None:
     """A data folder that can't be made is named, with what to do."""
-    fleetkey.data_dir.write_text("in the way")
-    said = fleetkey.error("serials", "list")
-    assert str(fleetkey.data_dir) in said
+    bare_fleetkey.data_dir.write_text("in the way")
+    said = bare_fleetkey.error("serials", "list")
+    assert str(bare_fleetkey.data_dir) in said
     assert "--data-dir" in said
 
 
-def test_folder_below_a_file(fleetkey: CommandLine) -> None:
+def test_folder_below_a_file(bare_fleetkey: CommandLine) -> None:
     """`serve`, too, says so instead of starting."""
-    fleetkey.data_dir.write_text("in the way")
-    ended = cli("serve", "--http", ANY, "--mqtt", ANY, data_dir=fleetkey.data_dir / "deeper", folder=fleetkey.folder)
+    bare_fleetkey.data_dir.write_text("in the way")
+    ended = cli(
+        "serve", "--http", ANY, "--mqtt", ANY, data_dir=bare_fleetkey.data_dir / "deeper", folder=bare_fleetkey.folder
+    )
     assert (ended.status, ended.out) == (1, "")
     assert "--data-dir" in ended.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serials", "list"),
+        ("serials", "remove", "SN-1"),
+        ("devices", "list"),
+        ("devices", "disable", "0" * 24),
+        ("keys", "list"),
+        ("keys", "revoke", "0" * 32),
+        ("audit",),
+        ("audit", "export", "audit.csv"),
+        ("tokens", "list"),
+        ("webhooks", "list"),
+        ("backup", "fleet.tar"),
+    ],
+    ids=" ".join,
+)
+def test_no_registry(bare_fleetkey: CommandLine, words: tuple[str, ...]) -> None:
+    """Where there is none, nobody is shown an empty fleet for theirs, and nothing is made."""
+    said = bare_fleetkey.error(*words)
+    assert said.startswith(f"there is no registry at {bare_fleetkey.database}")
+    assert list(bare_fleetkey.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("serials", "add", "SN-1"),
+        ("keys", "create", "--application", "a", "--all-devices"),
+        ("tokens", "create", "--name", "a", "--role", "viewer"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_first_registry(bare_fleetkey: CommandLine, words: tuple[str, ...]) -> None:
+    """What puts something into a registry may make it, and says so."""
+    for expected in (f"fleetkey: made a new registry, {bare_fleetkey.database}\n", ""):
+        assert bare_fleetkey(*words, "--data-dir", bare_fleetkey.data_dir).err == expected

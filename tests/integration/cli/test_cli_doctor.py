@@ -43,15 +43,15 @@ def _examine(fleetkey: CommandLine, settings: str, *, status: int = 0) -> dict[s
     return {finding["check"]: finding["verdict"] for finding in findings}
 
 
-def test_all_well(fleetkey: CommandLine) -> None:
+def test_all_well(bare_fleetkey: CommandLine) -> None:
     """A sound installation: every check is ok, with and without a registry, and none is made."""
-    verdicts = _examine(fleetkey, FREE)
+    verdicts = _examine(bare_fleetkey, FREE)
     assert set(verdicts.values()) == {"ok"}
     assert {"settings", "topics", "store", "clock", "http port", "mqtt port"} <= set(verdicts)
-    assert not fleetkey.data_dir.exists()
-    fleetkey.device()
-    assert set(_examine(fleetkey, FREE).values()) == {"ok"}
-    said = fleetkey.text("doctor")
+    assert not bare_fleetkey.data_dir.exists()
+    bare_fleetkey.device()
+    assert set(_examine(bare_fleetkey, FREE).values()) == {"ok"}
+    said = bare_fleetkey.text("doctor")
     assert "OK" in said
     assert "FAILED" not in said
 
@@ -140,20 +140,20 @@ def test_topics_need_a_tag(fleetkey: CommandLine, settings: str, whose: list[str
         assert finding["detail"].endswith(": site")
 
 
-def test_foreign_file(fleetkey: CommandLine) -> None:
+def test_foreign_file(bare_fleetkey: CommandLine) -> None:
     """A registry that is none is a failure, and is left as it is."""
-    fleetkey.data_dir.mkdir()
-    fleetkey.database.write_bytes(b"a letter")
-    assert _examine(fleetkey, FREE, status=1)["store"] == "failed"
-    assert fleetkey.database.read_bytes() == b"a letter"
+    bare_fleetkey.data_dir.mkdir()
+    bare_fleetkey.database.write_bytes(b"a letter")
+    assert _examine(bare_fleetkey, FREE, status=1)["store"] == "failed"
+    assert bare_fleetkey.database.read_bytes() == b"a letter"
 
 
 @pytest.mark.parametrize("below", [False, True], ids=["the_folder", "a_folder_above"])
-def test_data_folder_is_a_file(fleetkey: CommandLine, *, below: bool) -> None:
+def test_data_folder_is_a_file(bare_fleetkey: CommandLine, *, below: bool) -> None:
     """A data folder that `serve` could not make is a failure."""
-    fleetkey.data_dir.write_text("in the way")
-    folder = fleetkey.data_dir / "deeper" if below else fleetkey.data_dir
-    assert _verdict_of_store(fleetkey, folder) == "failed"
+    bare_fleetkey.data_dir.write_text("in the way")
+    folder = bare_fleetkey.data_dir / "deeper" if below else bare_fleetkey.data_dir
+    assert _verdict_of_store(bare_fleetkey, folder) == "failed"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

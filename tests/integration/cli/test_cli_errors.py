@@ -85,15 +85,15 @@ IMPOSSIBLE = {
 
 
 @pytest.mark.parametrize("name", BAD_SETTINGS)
-def test_bad_settings_file(fleetkey: CommandLine, name: str) -> None:
+def test_bad_settings_file(bare_fleetkey: CommandLine, name: str) -> None:
     """The sentence names the key and the file; nothing is made."""
     content, named = BAD_SETTINGS[name]
-    file = fleetkey.folder / "mine.toml"
+    file = bare_fleetkey.folder / "mine.toml"
     file.write_bytes(content.encode(errors="surrogateescape"))
-    said = fleetkey.error("serials", "list", "--config", file, status=2)
+    said = bare_fleetkey.error("serials", "list", "--config", file, status=2)
     for part in named:
         assert part.format(file=file) in said
-    assert not fleetkey.data_dir.exists()
+    assert not bare_fleetkey.data_dir.exists()
 
 
 def test_missing_settings_file(fleetkey: CommandLine) -> None:

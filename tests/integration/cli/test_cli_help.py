@@ -41,22 +41,22 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_of_command(fleetkey: CommandLine, command: str) -> None:
+def test_help_of_command(bare_fleetkey: CommandLine, command: str) -> None:
     """It says in a sentence what it does, takes the common options and its own, and touches no registry."""
-    said = fleetkey(*command.split(), "--help").out
+    said = bare_fleetkey(*command.split(), "--help").out
     assert f"fleetkey {command}" in said
     assert re.search(r"^ [A-Z][^.:]+[.:]", said.partition("Usage")[2].partition("\n")[2], re.MULTILINE)
     named = set(re.findall(r"--[a-z][a-z-]+", said))
     assert {"--config", "--data-dir", "--json", "--help", *OPTIONS.get(command, ())} <= named
-    assert list(fleetkey.folder.iterdir()) == []
+    assert list(bare_fleetkey.folder.iterdir()) == []
 
 
-def test_help_of_everything(fleetkey: CommandLine) -> None:
+def test_help_of_everything(bare_fleetkey: CommandLine) -> None:
     """The program names its commands and groups."""
-    said = fleetkey("--help").out
+    said = bare_fleetkey("--help").out
     assert {command.split()[0] for command in COMMANDS} <= set(re.findall(r"[a-z]+", said))
 
 
-def test_version(fleetkey: CommandLine) -> None:
+def test_version(bare_fleetkey: CommandLine) -> None:
     """`--version` prints the version of the package."""
-    assert fleetkey("--version").out == f"fleetkey {__version__}\n"
+    assert bare_fleetkey("--version").out == f"fleetkey {__version__}\n"

@@ -47,6 +47,11 @@ async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
     return devices, application
 
 
+async def _until_idle(world: World) -> None:
+    """Wait until nothing is decided again any more."""
+    await until(lambda: world.authenticator._rechecks._task is None or world.authenticator._rechecks._task.done(), 10)
+
+
 def _move_all(world: World, devices: list[Credentials]) -> None:
     world.store.tag_devices([device.client_id for device in devices], {"site": "south"}, actor="cli")
     world.apply_committed()
@@ -59,7 +64,7 @@ async def test_ask_after_a_bulk_change(make_world: WorldFactory, asked: list[str
     principal = await world.connect(application)
     topic = f"devices/{devices[-1].client_id}/x"
     assert principal.allows(Action.SUBSCRIBE, topic)
-    await until(lambda: not world.authenticator._rechecks._applications)
+    await _until_idle(world)
     asked.clear()
     _move_all(world, devices)
     await until(lambda: not principal.allows(Action.SUBSCRIBE, topic))
@@ -71,7 +76,7 @@ async def test_ask_applications_first(make_world: WorldFactory, asked: list[str]
     world = make_world(pattern="sites/{tag:site}/{device_id}/#", max_scope_devices=MANY)
     devices, application = await _tagged_fleet(world)
     principals = [await world.connect(device) for device in devices]
-    await until(lambda: not world.authenticator._rechecks._applications)
+    await _until_idle(world)
     asked.clear()
     _move_all(world, devices)
     moved = [f"sites/south/{device.client_id}/x" for device in devices]
@@ -96,7 +101,7 @@ async def test_ask_about_what_breaks(world: World, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(verification._store, "find_login", failing)
     world.authenticator.apply([RESET])
     await until(lambda: second.is_revoked)
-    await until(lambda: not world.authenticator._rechecks._devices)
+    await _until_idle(world)
     assert world.revoked == [second]
     assert not first.is_revoked
     assert not third.is_revoked

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.config import HmacSettings
 from fleetkey.management import InvalidRequestError, SerialFileError, SerialFormat, SerialService, read_serials
 from fleetkey.registry import ConflictingSerialError, ListedSerial, SqliteStore
 
@@ -34,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 @pytest.fixture
 def serials(store: SqliteStore) -> SerialService:
     """The service over it."""
-    return SerialService(store, profiles={"pump"}, hmac=HmacSettings())
+    return SerialService(store, profiles={"pump"})
 
 
 def test_csv_whole() -> None:
