@@ -236,6 +236,57 @@ def _newer_broker(content: bytes) -> bytes:
         return _with(content, "broker.db", path.read_bytes())
 
 
+def _changed_registry(content: bytes, *statements: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.db"
+        with closing(SqliteStore(path)):
+            pass
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for statement in statements:
+                connection.execute(statement)
+            connection.execute("PRAGMA journal_mode=DELETE")
+        return _with(content, "fleetkey.db", path.read_bytes())
+
+
+def _registry_without_presence(content: bytes) -> bytes:
+    return _changed_registry(content, "DROP TABLE presence")
+
+
+def _registry_without_a_column(content: bytes) -> bytes:
+    return _changed_registry(content, "DROP INDEX presence_online", "ALTER TABLE presence RENAME COLUMN reason TO why")
+
+
+def _registry_with_a_trigger(content: bytes) -> bytes:
+    body = "BEGIN UPDATE devices SET state = 'active' WHERE device_id = NEW.device_id; END"
+    return _changed_registry(content, f"CREATE TRIGGER let_in AFTER INSERT ON devices {body}")
+
+
+def _registry_that_says_no(content: bytes) -> bytes:
+    body = "BEGIN SELECT RAISE(ABORT, 'no'); END"
+    return _changed_registry(content, f"CREATE TRIGGER no_audit BEFORE INSERT ON audit {body}")
+
+
+def _with_holes(content: bytes, headers: dict[str, str]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(content)) as old, tarfile.open(fileobj=out, mode="w") as new:
+        for member in old:
+            stream = old.extractfile(member)
+            assert stream is not None
+            if member.name != archives.MANIFEST:
+                member.pax_headers = headers
+            new.addfile(member, stream)
+    return out.getvalue()
+
+
+def _sparse(content: bytes) -> bytes:
+    size = {"GNU.sparse.size": str(2**40), "GNU.sparse.numblocks": "1", "GNU.sparse.map": "0,1"}
+    return _with_holes(content, size)
+
+
+def _sparse_nonsense(content: bytes) -> bytes:
+    return _with_holes(content, {"GNU.sparse.map": "a,b"})
+
+
 def _empty_registry(content: bytes) -> bytes:
     return _with(content, "fleetkey.db", b"")
 
@@ -250,6 +301,12 @@ def _empty_registry(content: bytes) -> bytes:
         _foreign_broker,
         _newer_broker,
         _empty_registry,
+        _registry_without_presence,
+        _registry_without_a_column,
+        _registry_with_a_trigger,
+        _registry_that_says_no,
+        _sparse,
+        _sparse_nonsense,
         lambda _: b"",
         lambda _: b"a letter" * 1000,
     ],
@@ -281,6 +338,22 @@ def test_restore_cut_off(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         _restore(data, made)
     assert _serials(data) == ["SN-other"]
+
+
+def test_backup_over_a_file_made_meanwhile(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of that name which somebody else makes while the backup is being made is left as it is."""
+    data, target = tmp_path / "data", tmp_path / "fleet.tar"
+    _restore(data, made)
+    pack = backup.pack
+
+    def packing(*arguments: Any, **options: Any) -> Any:
+        target.write_text("somebody else's")
+        return pack(*arguments, **options)
+
+    monkeypatch.setattr(backup, "pack", packing)
+    with pytest.raises(BackupError, match="exists already"):
+        make_backup(_files(data), target)
+    assert target.read_text() == "somebody else's"
 
 
 @pytest.mark.parametrize("at_page", [1, 40, 10**9])
@@ -316,5 +389,8 @@ restore_backup(FleetFiles(registry=Path({str(old / "fleetkey.db")!r}), broker=Pa
     found = _serials(old)
     assert len(found) == 3_000
     assert {serial.split("-")[1] for serial in found} == ({"new"} if at_page == 10**9 else {"old"})
+    # What it left beside is a copy of the fleet that nobody would know of.
+    assert len(list(old.glob(".fleetkey-work-*"))) == 1
     _restore(old, archive)
     assert _serials(old) == _serials(new)
+    assert list(old.glob(".fleetkey-work-*")) == []

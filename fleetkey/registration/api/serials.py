@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_IMPORTS", "serial_handlers"]
 
-MAX_IMPORT_BYTES = 256 * 1024 * 1024
+MAX_IMPORT_BYTES = 64 * 1024 * 1024
 """Of one import; it waits in a temporary file, not in memory."""
 MAX_IMPORTS = 2
 """Imports that are being received or worked on at once, in threads of their own; the next gets 503."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -328,3 +329,45 @@ def test_api_switched_off(closed: Api) -> None:
     """`[http] admin_api = false` leaves registration alone."""
     assert_problem(closed.ask("GET", "devices", role=Role.ADMIN), 404)
     assert httpx.get(f"{closed.server.url}/health", verify=NOBODY_TRUSTED).status_code == 200
+
+
+@pytest.mark.parametrize("query", ["state=null", "online=null", "online=", "limit=1e2", "limit=1.0", "limit=null"])
+def test_values_that_are_none(api: Api, query: str) -> None:
+    """What isn't a value of a parameter is refused, not taken for something else."""
+    response = api.ask("GET", f"devices?{query}")
+    assert_problem(response, 400)
+    assert query.partition("=")[0] in response.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["//api/v1/devices", "/api%2Fv1/devices", "/api/%761/devices"])
+def test_other_spellings(api: Api, path: str) -> None:
+    """The API is at one spelling of its path, which a proxy in front can know."""
+    token = api.tokens[Role.ADMIN]
+    url = httpx.URL(api.server.url)
+    with socket.create_connection((url.host, url.port), timeout=10) as raw:
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        assert raw.recv(100).startswith(b"HTTP/1.1 404")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("tokens", '{"name": "x", "role": "viewer", "role": "admin"}'),
+        ("serials", '{"serials": ["SN-A"], "serials": ["SN-B"]}'),
+        ("keys", '{"name": "x", "scope": {"tags": {"a": "1", "a": "2"}}}'),
+    ],
+)
+def test_name_twice(api: Api, path: str, body: str) -> None:
+    """JSON with a name twice in one object says two things: it is refused, and nothing is done."""
+    newest = api.store.last_audit(1)
+    response = api.ask("POST", path, content=body, headers=JSON)
+    assert_problem(response, 400)
+    assert "twice" in response.json()["detail"]
+    assert api.store.last_audit(1) == newest
+
+
+def test_description_of_a_key(api: Api) -> None:
+    """Line ends are fine, other control characters are not."""
+    body = {"name": "x", "scope": {"tags": {"a": "1"}}, "description": "one\ntwo"}
+    assert api.json("POST", "keys", json=body)["description"] == "one\ntwo"
+    assert_problem(api.ask("POST", "keys", json={**body, "description": "\0"}), 400)

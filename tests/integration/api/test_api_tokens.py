@@ -217,3 +217,14 @@ def test_revoked_while_body_arrives(api: Api, path: str, media_type: str, body: 
         [token for token in before[0] if token["token_id"] != thief.token.token_id],
         *before[1:],
     )
+
+
+def test_wide_key_in_the_audit(api: Api) -> None:
+    """A key that needs the role admin is refused to an operator like any other request that does, and noted."""
+    newest = api.store.last_audit(1)[0].seq
+    header = {"Authorization": f"Bearer {api.token(Role.OPERATOR)}"}
+    body = {"name": "wide", "scope": {"all_devices": True}}
+    assert_problem(api.ask("POST", "keys", role=None, headers=header, json=body), 403)
+    assert [entry.reason for entry in api.store.list_audit(after=newest) if entry.action == "api_request"] == [
+        "needs_role_admin"
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from litestar.testing import AsyncTestClient
 from fleetkey.access import HashPool
 from fleetkey.registration import health
 from fleetkey.registration.health import health_handlers
-from fleetkey.registry import SqliteStore
+from fleetkey.registry import SqliteStore, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,3 +100,20 @@ async def test_ready_with_store_that_hangs(tmp_path: Path, monkeypatch: pytest.M
             let_go.set()
         assert set(answers) == {(503, "Not ready: store.")}
         assert len(calls) == 1
+
+
+async def test_ready_with_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registry whose last change could not be written makes it not ready, until one can be."""
+    monkeypatch.setattr(health, "REMEMBER_SECONDS", 0)
+    async with _rig(tmp_path) as rig:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        assert await rig.ready() == (200, "")
+        room = rig.store.path.with_name("fleetkey.db-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+        try:
+            with pytest.raises(StoreError):
+                rig.store.add_serials(["SN-1"], actor="test")
+            assert await rig.ready() == (503, "Not ready: store.")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert await rig.ready() == (200, "")

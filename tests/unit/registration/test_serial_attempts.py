@@ -7,9 +7,12 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from fleetkey.registration import refusal_audit
+from fleetkey.registration.outcomes import Issued, Limited, NotAllowed
 from fleetkey.registration.refusal_audit import RefusalAudit
 from fleetkey.registry import AuditEntry
 from tests.unit.access.access_rig import until
@@ -17,8 +20,6 @@ from tests.unit.registration.app_rig import registration
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 async def test_waiting_for_approval_costs_no_attempts(tmp_path: Path) -> None:
@@ -42,6 +43,44 @@ async def test_server_that_cannot_costs_no_attempts(tmp_path: Path) -> None:
             assert [(await served.post("SN-1")).status_code for _ in range(4)] == [503] * 4
             other.execute("ALTER TABLE elsewhere RENAME TO access_keys")
         assert (await served.post("SN-1")).status_code == 200
+
+
+@pytest.mark.parametrize("why", ["deny", "disabled"])
+async def test_refusals_of_others_cost_no_attempts(tmp_path: Path, why: str) -> None:
+    """Whoever knows a serial alone can't use up the attempts of the device that has it."""
+    flags: dict[str, Any] = {"registration__reregistration": "deny", "registration__max_per_serial_per_hour": 3}
+    async with registration(tmp_path, **flags) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        device_id = (await served.register("SN-1"))["deviceId"]
+        if why == "disabled":
+            served.management.devices.disable(device_id, actor="test")
+        others = [await served.registrar.register("SN-1", None, f"192.0.2.{number}") for number in range(9)]
+        assert all(isinstance(outcome, NotAllowed) for outcome in others)
+        if why == "disabled":
+            served.management.devices.enable(device_id, actor="test")
+        served.management.keys.rotate(device_id, grace_seconds=0, actor="test")
+        assert (await served.post("SN-1")).status_code == 200
+
+
+async def test_what_is_issued_counts_from_anywhere(tmp_path: Path) -> None:
+    """So many credentials an hour are issued for a serial, wherever they are asked for."""
+    async with registration(tmp_path, registration__max_per_serial_per_hour=3) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        outcomes = [await served.registrar.register("SN-1", None, f"192.0.2.{number}") for number in range(5)]
+        assert [type(outcome) for outcome in outcomes] == [Issued] * 3 + [Limited] * 2
+
+
+async def test_serial_that_is_a_device_id(tmp_path: Path) -> None:
+    """A serial that another device has as its id would stand for that device in topics: it may not register."""
+    toml = (
+        '[topics]\npublish = ["fleet/{serial}/#"]\n[profiles.cam]\nserials = "CAM.*"\npublish = ["fleet/{device_id}/#"]'
+    )
+    async with registration(tmp_path, toml, registration__verifiers=["open"]) as served:
+        victim = await served.register("CAM-1")
+        assert victim["mqtt"]["publish"] == [f"fleet/{victim['deviceId']}/#"]
+        assert (await served.post(victim["deviceId"])).status_code == 400
+        assert served.reasons() == ["serial_is_a_device_id"]
+        assert (await served.post("0" * 24)).status_code == 200
 
 
 async def test_refusal_waits_briefly_for_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,3 +188,21 @@ def test_address_of_an_actor(store: Store) -> None:
     """An actor's address is audited with what it does."""
     store.add_serials(["A"], actor=Actor("api:ci:1", address="192.0.2.1"))
     assert [(entry.actor, entry.address) for entry in store.last_audit(1)] == [("api:ci:1", "192.0.2.1")]
+
+
+def test_scan_devices_for_too_long(store: Store) -> None:
+    """Looking ends after a time as well, at a place from which it goes on, and never without a step."""
+    for number in range(6):
+        issue(store, f"S{number}")
+    everything = [device.device_id for device in store.list_devices()]
+    found: list[str] = []
+    after, looks = "", 0
+    while True:
+        scan = store.scan_devices(after=after, max_scanned=100, matches=lambda _: True, max_seconds=0.0)
+        found += [device.device_id for device in scan.devices]
+        looks += 1
+        if scan.reached is None:
+            break
+        after = scan.reached
+    assert found == everything
+    assert looks == len(everything) + 1
