@@ -344,13 +344,13 @@ def test_backup_over_a_file_made_meanwhile(made: Path, tmp_path: Path, monkeypat
     """A file of that name which somebody else makes while the backup is being made is left as it is."""
     data, target = tmp_path / "data", tmp_path / "fleet.tar"
     _restore(data, made)
-    pack = backup.pack
+    pack = archives.pack
 
     def packing(*arguments: Any, **options: Any) -> Any:
         target.write_text("somebody else's")
         return pack(*arguments, **options)
 
-    monkeypatch.setattr(backup, "pack", packing)
+    monkeypatch.setattr("fleetkey.operations.backup.pack", packing)
     with pytest.raises(BackupError, match="exists already"):
         make_backup(_files(data), target)
     assert target.read_text() == "somebody else's"

@@ -32,6 +32,8 @@ MAX_READERS = 8
 TRIM_EVERY = 1000
 """How many rows a journal may grow over its bound before the oldest are dropped."""
 RETRY_SECONDS = 0.02
+UNWRITABLE_SECONDS = 5.0
+"""For which a file that could not be written counts as such; a small change may go well where a large one doesn't."""
 MAX_LOOKS = 50
 """Looks at a file that changes while it is looked at; then it counts as somebody else's."""
 MAGIC = b"SQLite format 3\0"
@@ -67,7 +69,7 @@ class SqliteBase:
         self._max_rows = {"audit": max_audit_rows, "changes": max_change_rows}
         self._clock = clock
         self._closed = False
-        self._is_unwritable = False
+        self._unwritable_since: float | None = None
         self._readers: queue.LifoQueue[Database] = queue.LifoQueue()
         self._reader_slots = threading.BoundedSemaphore(MAX_READERS)
         self._write_lock = threading.Lock()
@@ -162,9 +164,9 @@ class SqliteBase:
         try:
             yield
         except StoreUnavailableError:
-            self._is_unwritable = True
+            self._unwritable_since = time.monotonic()
             raise
-        self._is_unwritable = False
+        self._unwritable_since = None
 
     def _tell_committed(self) -> None:
         for callback in tuple(self._committed):

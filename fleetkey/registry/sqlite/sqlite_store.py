@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
+from fleetkey.registry.errors import StoreUnavailableError
+from fleetkey.registry.sqlite.connection import UNWRITABLE_SECONDS
 from fleetkey.registry.sqlite.keys import SqliteKeys
 from fleetkey.registry.sqlite.serials import SqliteSerials
 from fleetkey.registry.sqlite.tokens import SqliteTokens
@@ -23,8 +27,12 @@ class SqliteStore(SqliteKeys, SqliteSerials, SqliteTokens, SqliteWebhooks):
         """Read, and if the last change could not be written, write."""
         with self._reading() as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if self._is_unwritable:
-            with self._writing() as database:
-                # The same number again: it is written all the same, and changes nothing.
-                version = int(database.conn.execute("PRAGMA user_version").fetchone()[0])
-                database.conn.execute(f"PRAGMA user_version = {version}")
+        if self._unwritable_since is None:
+            return
+        if time.monotonic() - self._unwritable_since < UNWRITABLE_SECONDS:
+            msg = f"the store {self.path} could not be written a moment ago"
+            raise StoreUnavailableError(msg)
+        with self._writing() as database:
+            # The same number again: it is written all the same, and changes nothing.
+            version = int(database.conn.execute("PRAGMA user_version").fetchone()[0])
+            database.conn.execute(f"PRAGMA user_version = {version}")

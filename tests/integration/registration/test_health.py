@@ -16,6 +16,7 @@ from fleetkey.access import HashPool
 from fleetkey.registration import health
 from fleetkey.registration.health import health_handlers
 from fleetkey.registry import SqliteStore, StoreError
+from fleetkey.registry.sqlite import sqlite_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -116,4 +117,6 @@ async def test_ready_with_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.
             assert await rig.ready() == (503, "Not ready: store.")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert await rig.ready() == (503, "Not ready: store.")
+        monkeypatch.setattr(sqlite_store, "UNWRITABLE_SECONDS", 0)
         assert await rig.ready() == (200, "")
