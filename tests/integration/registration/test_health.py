@@ -17,6 +17,7 @@ from fleetkey.registration import health
 from fleetkey.registration.health import health_handlers
 from fleetkey.registry import SqliteStore, StoreError
 from fleetkey.registry.sqlite import sqlite_store
+from tests.unit.registry.store_rig import issue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -113,7 +114,7 @@ async def test_ready_with_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
         try:
             with pytest.raises(StoreError):
-                rig.store.add_serials(["SN-1"], actor="test")
+                issue(rig.store)
             assert await rig.ready() == (503, "Not ready: store.")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
