@@ -178,7 +178,7 @@ def advice(error: DeviceError) -> str:
         case BrokerRefused(return_code=code) if code == NOT_AUTHORISED:
             hint = "check that the key is active and the file is the newest one for it"
         case SubscriptionRefused():
-            hint = "subscribe to what the credentials allow (mqtt.subscribe in the file)"
+            hint = "subscribe to what the credentials allow (for a device: mqtt.subscribe in the file)"
         case CredentialsFileError(kind="missing"):
             hint = "register with --serial and --url first, or give the file with --credentials"
         case CredentialsFileError(kind="corrupt"):
