@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from fleetkey.access.hashing import HashPool
     from fleetkey.access.outcome import ConnectAttempt
-    from fleetkey.access.scope import TopicScope
     from fleetkey.access.verification import Verification
     from fleetkey.access.verified import VerifiedSecrets
     from fleetkey.registry import Change
@@ -102,7 +101,7 @@ class Authenticator:
         self._rescope_listeners: list[Callable[[], None]] = []
         self._ending_listeners: list[Callable[[str], None]] = []
         self._reset_listeners: list[Callable[[], None]] = []
-        self._rechecks = Rechecks(verification.recheck, self._on_rechecked)
+        self._rechecks = Rechecks(verification, self._followers, self._on_rechecked)
 
     async def authenticate(self, attempt: ConnectAttempt) -> Granted | Refused:
         """Decide one CONNECT. Never raises for anything that a client can send.
@@ -197,7 +196,7 @@ class Authenticator:
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Take in committed changes: forget, revoke or look again. Call on the event loop."""
-        has_moved_devices = False
+        moved: dict[str, None] = {}
         for change in changes:
             self._mark_stale(change)
             match change.kind:
@@ -213,14 +212,14 @@ class Authenticator:
                     if change.kind is ChangeKind.DEVICE_DELETED:
                         self._end(change.device_id)
                         # Another device may come to have its serial, and so its topics.
-                        has_moved_devices = True
+                        moved[change.device_id] = None
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
                     self._rechecks.ask(filter(None, [self._index.by_key(change.key)]))
                 case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
                     tagged = self._index.of_device(change.device_id)
                     self._rechecks.ask(principal for principal in tagged if principal.follows_devices)
-                    has_moved_devices = True
+                    moved[change.device_id] = None
                 case ChangeKind.RESET:
                     self._verified.clear()
                     self._rechecks.ask(self._index.all())
@@ -228,9 +227,8 @@ class Authenticator:
                         listener()
                 case _:
                     pass
-        if has_moved_devices:
-            # Once for all of them: an import or a bulk change moves thousands.
-            self._rechecks.ask(principal for principal in self._index.applications() if principal.follows_devices)
+        if moved:
+            self._rechecks.ask_about(moved)
 
     async def close(self) -> None:
         """Stop looking again; the pool and the store belong to whoever made them."""
@@ -285,14 +283,17 @@ class Authenticator:
                 sources=found.sources,
                 follows_devices=found.follows_devices,
             )
+            principal.reach = found.reach
             self._index.add(principal)
         else:
-            self._rescope(principal, found.scope)
+            self._rescope(principal, found)
         principal.expires_at = login.expires_at
         self._verified.remember(principal, password)
         return principal
 
-    def _rescope(self, principal: Principal, scope: TopicScope) -> None:
+    def _rescope(self, principal: Principal, found: Verified) -> None:
+        principal.reach = found.reach
+        scope = found.scope
         if (scope.publish, scope.subscribe) == (principal.scope.publish, principal.scope.subscribe):
             return
         principal.scope = scope
@@ -321,12 +322,16 @@ class Authenticator:
         for listener in self._ending_listeners:
             listener(owner)
 
+    def _followers(self) -> list[Principal]:
+        """Return the applications in use whose scope comes from the devices."""
+        return [principal for principal in self._index.applications() if principal.follows_devices]
+
     def _on_rechecked(self, key: str, found: Verified | Refusal) -> None:
         principal = self._index.by_key(key)
         if principal is None:
             return
         if isinstance(found, Verified):
-            self._rescope(principal, found.scope)
+            self._rescope(principal, found)
             principal.expires_at = found.login.expires_at
         else:
             self._revoke(principal, key, ChangeKind.KEY_RETIRED)

@@ -8,6 +8,7 @@ from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.access.sources import SourceList
 
 if TYPE_CHECKING:
+    from fleetkey.access.verification import Reach
     from fleetkey.registry import ChangeKind, KeyKind
 
 __all__ = ["Principal"]
@@ -31,6 +32,7 @@ class Principal:
         "key",
         "kind",
         "name",
+        "reach",
         "revoked_by",
         "scope",
         "sources",
@@ -56,6 +58,8 @@ class Principal:
         """From where it may connect."""
         self.follows_devices = follows_devices
         """Whether its scope may change when some device's tags do."""
+        self.reach: Reach | None = None
+        """Which devices an application's scope was compiled of."""
         self.expires_at: int | None = None
         """When its key ends, in milliseconds since 1970."""
         self.is_revoked = False

@@ -12,19 +12,30 @@ from fleetkey.access.hashing import hash_secret, is_hash_affordable, is_secret_s
 from fleetkey.access.outcome import Refusal
 from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.access.sources import SourceList
-from fleetkey.registry import DeviceState, KeyKind, KeyStatus, is_device_id
+from fleetkey.registry import ApplicationScope, DevicePolicy, DeviceState, KeyKind, KeyStatus, is_device_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from fleetkey.access.outcome import ConnectAttempt
     from fleetkey.access.templates import TopicTemplates
     from fleetkey.registry import Device, Login, Store
 
-__all__ = ["Verification", "Verified", "check_claims"]
+__all__ = ["Reach", "Verification", "Verified", "check_claims"]
 
 STAND_IN_PASSWORD = b"-"
+NO_POLICY = DevicePolicy()
 KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Which devices an application's scope was compiled of."""
+
+    scope: ApplicationScope
+    device_ids: frozenset[str]
+    has_tags_in_topics: bool
+    """Whether the devices' topics may have tags in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +47,8 @@ class Verified:
     sources: SourceList
     follows_devices: bool
     """Whether the scope may change when tags do: the device's own, or for an application any device's."""
+    reach: Reach | None = None
+    """What an application's scope came from; None for a device's key."""
 
 
 class Verification:
@@ -117,6 +130,17 @@ class Verification:
         login = self._store.find_login(key)
         return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
 
+    def moved(self, reaches: Sequence[Reach | None], device_ids: Sequence[str]) -> list[bool]:
+        """Say of each application whether its scope may be another one, now that something about devices changed.
+
+        Reads the devices; costs nothing for the thousands that an application reaches already. Raises `StoreError`.
+        """
+        found = self._store.scope_devices(ApplicationScope(device_ids=tuple(device_ids)), limit=len(device_ids))
+        devices = {device.device_id: device for device in found}
+        return [
+            reach is None or any(_moved(reach, each, devices.get(each)) for each in device_ids) for reach in reaches
+        ]
+
     def _compile(self, login: Login) -> Verified | Refusal:
         try:
             sources = SourceList(login.sources)
@@ -139,8 +163,24 @@ class Verification:
         if len(devices) > self._max_scope_devices:
             return Refusal.SCOPE_TOO_LARGE
         scope = self._templates.for_application(login.scope, devices, of_devices=of_devices)
+        reach = Reach(
+            scope=login.scope,
+            device_ids=frozenset(device.device_id for device in devices),
+            # Topics of a device's own may have some: which ones have is not worth finding out.
+            has_tags_in_topics=self._templates.uses_tags or any(device.policy != NO_POLICY for device in devices),
+        )
         follows_devices = bool(login.scope.device_ids or login.scope.tags)
-        return Verified(login=login, scope=scope, sources=sources, follows_devices=follows_devices)
+        return Verified(login=login, scope=scope, sources=sources, follows_devices=follows_devices, reach=reach)
+
+
+def _moved(reach: Reach, device_id: str, device: Device | None) -> bool:
+    """Whether a device, as it is now, changes an application's scope; None: it is gone."""
+    was_in = device_id in reach.device_ids
+    is_in = device is not None and (
+        device_id in reach.scope.device_ids
+        or (bool(reach.scope.tags) and all(device.tags.get(name) == value for name, value in reach.scope.tags))
+    )
+    return was_in != is_in or (is_in and reach.has_tags_in_topics)
 
 
 def check_claims(

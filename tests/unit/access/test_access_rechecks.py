@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import Action, Refusal
+from fleetkey.access import Action, Refusal, rechecks
 from fleetkey.registry import ApplicationScope, Change, ChangeKind
 from tests.unit.access.access_rig import until
 
@@ -69,6 +69,76 @@ async def test_ask_after_a_bulk_change(make_world: WorldFactory, asked: list[str
     _move_all(world, devices)
     await until(lambda: not principal.allows(Action.SUBSCRIBE, topic))
     assert asked == [application.key]
+
+
+@pytest.mark.parametrize(
+    ("change", "is_asked"),
+    [
+        pytest.param(lambda store, inside, _: store.tag_device(inside, {"line": "3"}, actor="cli"), False, id="stays"),
+        pytest.param(lambda store, _, other: store.tag_device(other, {"line": "3"}, actor="cli"), False, id="not_in"),
+        pytest.param(lambda store, _, other: store.delete_device(other, actor="cli"), False, id="other_is_gone"),
+        pytest.param(lambda store, inside, _: store.tag_device(inside, {"site": None}, actor="cli"), True, id="leaves"),
+        pytest.param(lambda store, _, other: store.tag_device(other, {"site": "north"}, actor="cli"), True, id="comes"),
+        pytest.param(lambda store, inside, _: store.delete_device(inside, actor="cli"), True, id="is_gone"),
+    ],
+)
+async def test_ask_about(
+    make_world: WorldFactory, asked: list[str], change: Callable[[Any, str, str], object], *, is_asked: bool
+) -> None:
+    """An application is decided again if a device comes into its scope or leaves it, not for every tag of the fleet."""
+    world = make_world(max_scope_devices=MANY)
+    inside, other = world.device("S1", tags={"site": "north"}), world.device("S2", tags={"site": "south"})
+    application = world.application(ApplicationScope(tags=(("site", "north"),)))
+    principal = await world.connect(application)
+    world.apply_committed()
+    await _until_idle(world)
+    asked.clear()
+    change(world.store, inside.client_id, other.client_id)
+    world.apply_committed()
+    await _until_idle(world)
+    assert asked == ([application.key] if is_asked else [])
+    fresh = world.authenticator._verification.recheck(application.key)
+    assert not isinstance(fresh, Refusal)
+    assert sorted(principal.scope.subscribe) == sorted(fresh.scope.subscribe)
+
+
+async def test_ask_about_tags_in_topics(make_world: WorldFactory) -> None:
+    """Where topics have tags in them, any tag of a device in its scope may change what an application reaches."""
+    world = make_world(pattern="lines/{tag:line}/{device_id}/#", max_scope_devices=MANY)
+    device = world.device("S1", tags={"line": "1"})
+    principal = await world.connect(world.application(ApplicationScope(device_ids=(device.client_id,))))
+    world.apply_committed()
+    await _until_idle(world)
+    world.store.tag_device(device.client_id, {"line": "2"}, actor="cli")
+    world.apply_committed()
+    await until(lambda: principal.allows(Action.SUBSCRIBE, f"lines/2/{device.client_id}/x"))
+    assert not principal.allows(Action.SUBSCRIBE, f"lines/1/{device.client_id}/x")
+
+
+async def test_ask_about_too_many(make_world: WorldFactory, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """More devices than are looked at one by one: every application is decided again."""
+    monkeypatch.setattr(rechecks, "MAX_MOVED", 3)
+    world = make_world(max_scope_devices=MANY)
+    devices = [world.device(f"S{number}", tags={"site": "south"}) for number in range(5)]
+    application = world.application(ApplicationScope(tags=(("site", "north"),)))
+    await world.connect(application)
+    world.apply_committed()
+    await _until_idle(world)
+    asked.clear()
+    world.store.tag_devices([device.client_id for device in devices], {"line": "3"}, actor="cli")
+    world.apply_committed()
+    await _until_idle(world)
+    assert asked == [application.key]
+
+
+async def test_ask_about_unreadable(make_world: WorldFactory) -> None:
+    """Without the registry nobody can say who is in a scope, so nobody is."""
+    world = make_world(max_scope_devices=MANY)
+    device = world.device("S1", tags={"site": "north"})
+    principal = await world.connect(world.application(ApplicationScope(tags=(("site", "north"),))))
+    world.store.close()
+    world.authenticator.apply([Change(seq=1, at=0, kind=ChangeKind.DEVICE_TAGGED, device_id=device.client_id)])
+    await until(lambda: principal.is_revoked)
 
 
 async def test_ask_applications_first(make_world: WorldFactory, asked: list[str]) -> None:
