@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,9 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open the run's ledger, once; xdist's workers find it in their environment."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's `&` has it ignored, and so it would be by all that the tests start, and end with Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not _is_worker(config):
         config.stash[LEDGER] = open_ledger()
 
