@@ -136,6 +136,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Refuse what is no HTTP, in the shape of every refusal."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
+    def resume_writing(self) -> None:
+        """Go on writing; the client has read nearly all that waited, so the next look has nothing to hold against it."""
+        self._unread_bytes = 0
+        super().resume_writing()
+
     def _is_idle(self) -> bool:
         """Whether no request runs, none is on its way, and nothing is waited for."""
         is_answered = self.cycle is None or self.cycle.response_complete
