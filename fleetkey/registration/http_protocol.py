@@ -137,7 +137,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def resume_writing(self) -> None:
-        """Go on writing; the client has read nearly all that waited, so the next look has nothing to hold against it."""
+        """Go on writing; the client has read nearly all that waited, which the next look has to know."""
         self._unread_bytes = 0
         super().resume_writing()
 
