@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetkey.registry import Presence
+
 if TYPE_CHECKING:
     from tests.integration.cli.cli_rig import CommandLine
 
@@ -104,3 +106,15 @@ def test_tag_one_that_is_none(fleetkey: CommandLine) -> None:
     device_id, _ = fleetkey.device()
     assert "128" in fleetkey.error("devices", "tag", device_id, "site=north", "line=" + "x" * 129, status=2)
     assert fleetkey.json("devices", "show", device_id)["tags"] == {}
+
+
+def test_online_without_a_server(fleetkey: CommandLine) -> None:
+    """A server that was killed says of nobody that it is gone: who is shown as online is shown with a note."""
+    device_id, _ = fleetkey.device()
+    with fleetkey.store() as store:
+        store.record_presence({device_id: Presence(is_online=True, connected_at=1, last_seen_at=1)})
+    for words in (("list", "--online"), ("list",), ("show", device_id)):
+        ended = fleetkey("devices", *words, "--data-dir", fleetkey.data_dir)
+        assert device_id in ended.out
+        assert "no server runs" in ended.err
+    assert fleetkey("devices", "list", "--offline", "--data-dir", fleetkey.data_dir).err == ""

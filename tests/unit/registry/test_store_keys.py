@@ -8,6 +8,7 @@ import pytest
 
 from fleetkey.registry import (
     ApplicationScope,
+    AuditFilter,
     DeviceState,
     KeyKind,
     KeysEnding,
@@ -258,3 +259,13 @@ def test_keys_journal(store: Store) -> None:
     store.retire_expired_keys()
     assert journal.read() == (["key_retired", "key_retired"], ["key_expired:ok", "key_expired:ok"])
     assert SECRET_HASH not in repr(store.list_audit()) + repr(store.changes_after(0))
+
+
+def test_audit_of_keys(store: Store) -> None:
+    """What happens to a device's key is found by its serial."""
+    key, device_id = issue(store, "S9")
+    store.mark_connected(key)
+    store.expire_device_keys(device_id, grace_seconds=60, actor="cli")
+    store.revoke_key(key, actor="cli")
+    found = store.find_audit(AuditFilter(serial="S9")).records
+    assert [entry.action for entry in found] == ["register", "key_connected", "keys_rotated", "key_revoked"]
