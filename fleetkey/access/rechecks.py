@@ -87,7 +87,11 @@ class Rechecks:
                 self.ask(one for one, moved in zip(followers, has_moved, strict=True) if moved)
             keys = _take(self._applications, 1) or _take(self._devices, RECHECK_BATCH)
             for key, found in await asyncio.to_thread(self._decide, keys) if keys else ():
-                self._on_decided(key, found)
+                try:
+                    self._on_decided(key, found)
+                except Exception:
+                    # Who is told of one key must not keep the others from being decided.
+                    log.exception("recheck_failed", key=key)
 
     def _have_moved(self, followers: Sequence[Principal], device_ids: Sequence[str]) -> list[bool]:
         try:
