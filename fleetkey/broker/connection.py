@@ -15,6 +15,7 @@ from fleetkey.broker.stream import State, Stream, unread
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Generator, Iterator
 
     from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.hub import Hub
@@ -52,6 +53,7 @@ class Connection(Stream):
         "_deferred_acks",
         "_hears_in",
         "_is_reading",
+        "_is_working",
         "_last_route",
         "_max_length",
         "_need",
@@ -90,6 +92,8 @@ class Connection(Stream):
         self._is_reading = True
         self.is_suspended = False
         """Whether nothing is taken from it until something else has happened."""
+        self._is_working = False
+        """Whether a packet is still being handled (`_do`)."""
         self._deferred_acks = 0
         self._scope: TopicScope | None = None
         self._routes: dict[bytes, Route | None] = {}
@@ -119,7 +123,7 @@ class Connection(Stream):
         What came before is still handled, for at most `LINGER_SECONDS` after CONNECT is answered; the answers go
         nowhere.
         """
-        if self.state not in BEFORE_THE_END or not self._backlog or self.is_gone:
+        if self.state not in BEFORE_THE_END or not self.is_busy or self.is_gone:
             self.end()
             return
         self._go()
@@ -161,7 +165,7 @@ class Connection(Stream):
             and data[0] == QOS_0_PUBLISH
             and (data[1] == size - 2 if start == 2 else _is_two_byte_length(data, size - 3))  # noqa: PLR2004
             and size - start <= self._max_length
-            and route.targets is not None
+            and not route.branch.is_over
             and principal is not None
             and not principal.is_revoked
         ):
@@ -183,7 +187,7 @@ class Connection(Stream):
     @property
     def is_busy(self) -> bool:
         """Whether something that came in is still to be handled."""
-        return self.state is not State.CLOSED and bool(self._backlog)
+        return self.state is not State.CLOSED and (bool(self._backlog) or self._is_working)
 
     def suspend(self) -> None:
         """Handle nothing more until `proceed`; what comes in meanwhile is not read."""
@@ -245,12 +249,13 @@ class Connection(Stream):
             self.transport.pause_reading()
 
     def _continue(self) -> None:
-        if self.state is State.CLOSED or self.is_suspended or self.is_paused or not self._backlog:
+        if self.state is State.CLOSED or self.is_suspended or self.is_paused:
             return
-        data, position = self._backlog, self._backlog_at
-        self._backlog = b""
-        self._handle_all(data, position)
-        if self.is_gone and not self._backlog:
+        if self._backlog:
+            data, position = self._backlog, self._backlog_at
+            self._backlog = b""
+            self._handle_all(data, position)
+        if self.is_gone and not self.is_busy:
             self.end()
         self._update_reading()
 
@@ -258,12 +263,17 @@ class Connection(Stream):
         try:
             self._split(data, position)
         except MalformedPacketError as error:
-            if self.state is State.OPEN:
-                log.info("malformed_packet", client_id=self.session and self.session.client_id, error=str(error))
-            self.close("malformed")
+            self._close_malformed(error)
         except UnsupportedProtocolError:
             self.send(packets.connack(CONNACK_UNACCEPTABLE_PROTOCOL))
             self.close("protocol", is_graceful=True)
+
+    def _close_malformed(self, error: MalformedPacketError) -> None:
+        if self.session is not None and isinstance(error, packets.TooManyFiltersError):
+            self.hub.log_bound("max_subscriptions_per_application", client_id=self.session.client_id)
+        if self.state is State.OPEN:
+            log.info("malformed_packet", client_id=self.session and self.session.client_id, error=str(error))
+        self.close("malformed")
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle each, at most `PACKETS_PER_TURN` of them now."""
@@ -379,17 +389,33 @@ class Connection(Stream):
         if session is None:
             return
         if kind == packets.SUBSCRIBE:
-            packet_id, pairs = packets.parse_subscribe(
-                data, start, end, self.hub.limits.max_subscriptions_per_application
-            )
-            self.hub.subscribe(self, packet_id, pairs)
+            self._do(self.hub.subscribe(self, data, start, end))
         elif kind == packets.UNSUBSCRIBE:
-            packet_id, filters = packets.parse_unsubscribe(
-                data, start, end, self.hub.limits.max_subscriptions_per_application
-            )
-            self.hub.unsubscribe(self, packet_id, filters)
+            self._do(self.hub.unsubscribe(self, data, start, end))
         else:
             self._on_acknowledgement(kind, session, packets.packet_id_of(data, start, end))
+
+    def _do(self, job: Generator[int]) -> None:
+        """Do what a packet asks for; what of it takes long goes on in the next turns, and until then nothing else."""
+        if not self.hub.work.do(self._own(job)) and self.state is not State.CLOSED:
+            self._is_working = True
+            self.suspend()
+
+    def _own(self, job: Generator[int]) -> Iterator[int]:
+        """Do a job for as long as this connection is there; then go on handling."""
+        try:
+            for cost in job:
+                yield cost
+                if self.state is State.CLOSED:
+                    job.close()
+                    return
+        except MalformedPacketError as error:
+            self._close_malformed(error)
+        if self._is_working:
+            self._is_working = self.is_suspended = False
+            self._wait_if_behind()
+            if not self.is_suspended:
+                self.proceed()
 
     def _on_ping(self) -> None:
         """Answer after what was to be sent before, so that a client that waits for the answer has seen it."""
@@ -500,10 +526,11 @@ class Connection(Stream):
 
     def renew(self, route: Route) -> list[tuple[Session, int]]:
         """Ask again who receives a topic."""
-        renewed = self.hub.routes.find(route.topic_bytes, route.topic)
-        if route.topic_bytes in self._routes:
-            self._routes[route.topic_bytes] = renewed
-        return renewed.targets or []
+        topic_bytes = route.topic_bytes
+        renewed = self.hub.routes.find(topic_bytes, route.topic)
+        if topic_bytes in self._routes:
+            self._routes[topic_bytes] = renewed
+        return renewed.targets
 
     def log_refusal(self, what: str, topic_bytes: bytes) -> None:
         """Log the first refusal of a connection; the others would only repeat it."""

@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 
 SENDS_PER_TURN = 64
 """Messages from a queue that one session is sent before others get a turn."""
+UNITS_PER_SEND = 4
+"""Units of work that sending a message is (`broker.work`)."""
+ENTRIES_PER_UNIT = 32
+"""Entries of a queue that are passed over in a unit of work."""
 LEVELS_PER_SEND = 4
 """Topic levels that may be looked through for retained messages in the time of one message."""
 
@@ -52,6 +56,8 @@ class Delivery:
         Returns:
             whether it was noted in the store, so that its acknowledgement must wait for a commit.
         """
+        if session.is_over:
+            return False
         connection = session.connection
         can_send = (
             connection is not None
@@ -97,7 +103,7 @@ class Delivery:
         return self._retained.get(topic_filter) is not None
 
     def owe(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Send the retained messages of a new subscription when their turn comes (3.3.1-6).
+        """Put the retained messages of a new subscription into its queue (3.3.1-6); `pump` sends them.
 
         A subscription that is made again while they wait is owed them once more, not twice.
         """
@@ -108,14 +114,15 @@ class Delivery:
             owed = session.owed[topic_filter] = Owed(topic_filter, qos, self._retained.newest)
             session.queue.append(owed)
         owed.qos, owed.matches, owed.newest_again = qos, None, self._retained.newest
-        self.pump(session)
 
-    def forgive(self, session: Session, topic_filter: str) -> None:
-        """Owe nothing to a subscription that has ended."""
+    def forgive(self, session: Session, topic_filter: str) -> int:
+        """Owe nothing to a subscription that has ended; return the units of work that it took."""
         owed = session.owed.pop(topic_filter, None)
-        if owed is not None:
-            session.queue.remove(owed)
-            self.pump(session)
+        if owed is None:
+            return 0
+        passed_over = len(session.queue) // ENTRIES_PER_UNIT
+        session.queue.remove(owed)
+        return passed_over + self.pump(session)
 
     def resume(self, session: Session) -> None:
         """Send again what was not acknowledged, in order, then what waits (4.4.0-1, 4.6.0-1)."""
@@ -127,11 +134,15 @@ class Delivery:
         session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
         self.pump(session)
 
-    def pump(self, session: Session) -> None:
-        """Send what waits, as far as the window, the connection's buffer and the other connections' turns allow."""
+    def pump(self, session: Session) -> int:
+        """Send what waits, as far as the window, the connection's buffer and the other connections' turns allow.
+
+        Returns:
+            the units of work that it took (`broker.work`), 1 at least.
+        """
         connection = session.connection
         if connection is None or session.is_pump_due:
-            return
+            return 1
         turns = SENDS_PER_TURN
         queue, resending = session.queue, session.resending
         while (queue or resending) and not connection.is_paused:
@@ -144,16 +155,16 @@ class Delivery:
             if turns <= 0:
                 session.is_pump_due = True
                 connection.call_next_turn(self._pump_again, session)
-                return
+                break
             head = queue[0]
             if isinstance(head, Owed):
                 taken = self._hand_out(session, connection, head, turns)
                 if not taken:
-                    return
+                    break
                 turns -= taken
                 continue
             if (len(session.inflight) >= self._limits.max_inflight) if head.qos else session.unsent:
-                return
+                break
             turns -= 1
             queue.popleft()
             session.followers -= not head.qos
@@ -163,6 +174,7 @@ class Delivery:
                 self._send(session, head)
             else:
                 self._forget(head)
+        return 1 + (SENDS_PER_TURN - turns) * UNITS_PER_SEND
 
     def _pump_again(self, session: Session) -> None:
         session.is_pump_due = False

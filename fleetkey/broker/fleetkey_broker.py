@@ -211,6 +211,7 @@ class FleetkeyBroker(Broker):
             return 0x80
         self._hub.add_subscription(found, topic_filter, qos)
         self._hub.delivery.owe(found, topic_filter, qos)
+        self._hub.delivery.pump(found)
         return qos
 
     async def _start_listeners(self) -> None:

@@ -18,10 +18,11 @@ from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.routes import Routes
 from fleetkey.broker.routing import SubscriptionTree
 from fleetkey.broker.session import Message, Outgoing, Session
+from fleetkey.broker.work import WorkQueue, filter_cost
 from fleetkey.registry import KeyKind, is_device_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from fleetkey.access import Principal
     from fleetkey.broker.admission import Admission
@@ -69,7 +70,8 @@ class Hub:
         self.now = self.loop.time()
         """The loop's time, as of `TICK_SECONDS` ago at most."""
         self.tree = SubscriptionTree()
-        self.routes = Routes(self.tree)
+        self.work = WorkQueue(self.loop)
+        self.routes = Routes(self.tree, self.work)
         self.retained = RetainedMessages(max_per_owner=limits.max_retained)
         self.delivery = Delivery(limits, store, self.retained, topic_plugins, self.counters)
         self.sessions: dict[str, Session] = {}
@@ -211,11 +213,10 @@ class Hub:
         return [session for session in self.sessions.values() if session.owner == owner]
 
     def drop_session(self, session: Session) -> None:
-        """Forget a session and everything that belongs to it."""
-        for topic_filter in session.subscriptions:
-            self.tree.remove(topic_filter, session)
-            self.routes.changed(topic_filter)
-        session.subscriptions = {}
+        """Forget a session and everything that belongs to it; the tree lets go of it when there is time."""
+        session.is_over = True
+        filters, session.subscriptions = session.subscriptions, {}
+        self.work.do(self._take_out(session, filters))
         for waiting in (session.queue, session.inflight, session.unsent, session.owed, session.resending):
             waiting.clear()
         if self.sessions.get(session.client_id) is session:
@@ -223,31 +224,49 @@ class Hub:
         if session.row:
             self.store.drop_session(session)
 
-    def subscribe(self, connection: Connection, packet_id: int, pairs: list[tuple[str, int]]) -> None:
-        """Grant what the principal may have and refuse the rest, filter by filter (3.8.4, 3.9)."""
+    def _take_out(self, session: Session, filters: Iterable[str]) -> Iterator[int]:
+        for topic_filter in filters:
+            self.tree.remove(topic_filter, session)
+            self.routes.changed(topic_filter)
+            yield filter_cost(topic_filter)
+
+    def subscribe(self, connection: Connection, data: bytes, start: int, end: int) -> Generator[int]:
+        """Grant what the principal may have and refuse the rest, filter by filter (3.8.4, 3.9); a job for `WorkQueue`.
+
+        Nothing is granted before the whole packet is found well formed.
+        """
         session, principal = connection.session, connection.principal
         if session is None or principal is None:
             return
-        if not all(is_topic_filter(topic_filter) for topic_filter, _ in pairs):
-            msg = "an ill-formed topic filter"
-            raise packets.MalformedPacketError(msg)
+        packet_id, read = packets.read_subscribe(data, start, end, self.limits.max_subscriptions_per_application)
+        pairs: list[tuple[str, int]] = []
+        for topic_filter, qos in read:
+            _check_filter(topic_filter)
+            pairs.append((topic_filter, qos))
+            yield filter_cost(topic_filter)
         codes = []
         for topic_filter, qos in pairs:
-            if not self._may_subscribe(session, principal, topic_filter):
-                codes.append(REFUSED)
-                continue
-            self.add_subscription(session, topic_filter, qos)
-            codes.append(qos)
-        connection.acknowledge(packets.suback(packet_id, codes), must_wait=not session.is_clean)
-        for (topic_filter, qos), code in zip(pairs, codes, strict=True):
-            if code != REFUSED:
+            if self._may_subscribe(session, principal, topic_filter):
+                self.add_subscription(session, topic_filter, qos)
                 self.events.subscribed(session, topic_filter, qos)
-                self.delivery.owe(session, topic_filter, qos)
+                codes.append(qos)
             else:
                 connection.log_refusal("subscribe", topic_filter.encode())
+                codes.append(REFUSED)
+            yield 2 * filter_cost(topic_filter)
+        connection.acknowledge(packets.suback(packet_id, codes), must_wait=not session.is_clean)
+        granted = deque(pair for pair, code in zip(pairs, codes, strict=True) if code != REFUSED)
+        try:
+            while granted:
+                self.delivery.owe(session, *granted.popleft())
+                yield self.delivery.pump(session)
+        finally:
+            # Also for a session whose client left meanwhile.
+            for topic_filter, qos in granted:
+                self.delivery.owe(session, topic_filter, qos)
 
     def add_subscription(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Add or replace a subscription that was granted (3.8.4-3); `Delivery.owe` is to follow."""
+        """Add or replace a subscription that was granted (3.8.4-3); `Delivery.owe` and `pump` are to follow."""
         session.subscriptions[topic_filter] = qos
         self.tree.add(topic_filter, session, qos)
         self.routes.changed(topic_filter)
@@ -255,22 +274,27 @@ class Hub:
             is_owed = self.delivery.may_owe(topic_filter)
             self.store.add_subscription(session, topic_filter, qos, is_owed=is_owed)
 
-    def unsubscribe(self, connection: Connection, packet_id: int, filters: list[str]) -> None:
-        """Take subscriptions away (3.10.4)."""
+    def unsubscribe(self, connection: Connection, data: bytes, start: int, end: int) -> Generator[int]:
+        """Take subscriptions away (3.10.4); a job for `WorkQueue`."""
         session = connection.session
         if session is None:
             return
-        if not all(is_topic_filter(topic_filter) for topic_filter in filters):
-            msg = "an ill-formed topic filter"
-            raise packets.MalformedPacketError(msg)
+        packet_id, read = packets.read_unsubscribe(data, start, end, self.limits.max_subscriptions_per_application)
+        filters = []
+        for topic_filter in read:
+            _check_filter(topic_filter)
+            filters.append(topic_filter)
+            yield filter_cost(topic_filter)
         for topic_filter in filters:
+            cost = filter_cost(topic_filter)
             if session.subscriptions.pop(topic_filter, None) is not None:
                 self.tree.remove(topic_filter, session)
                 self.routes.changed(topic_filter)
-                self.delivery.forgive(session, topic_filter)
+                cost += self.delivery.forgive(session, topic_filter)
                 if not session.is_clean:
                     self.store.drop_subscription(session, topic_filter)
             self.events.unsubscribed(session, topic_filter)
+            yield cost
         answer = packets.acknowledgement(packets.UNSUBACK, packet_id)
         connection.acknowledge(answer, must_wait=not session.is_clean)
 
@@ -298,9 +322,7 @@ class Hub:
 
     def forward(self, connection: Connection, route: Route, wire: bytes, payload_at: int) -> None:
         """Pass a QoS 0 message on, as the bytes that came in."""
-        targets = route.targets
-        if targets is None:
-            targets = connection.renew(route)
+        targets = connection.renew(route) if route.branch.is_over else route.targets
         counters = self.counters
         counters.messages_received += 1
         counters.messages_delivered += len(targets)
@@ -331,9 +353,7 @@ class Hub:
             owner = connection.principal.owner if connection is not None and connection.principal else ""
             must_wait = self.retain(message, owner)
         route = route or self.routes.find(message.topic_bytes, message.topic)
-        targets = route.targets
-        if targets is None:
-            targets = connection.renew(route) if connection is not None else []
+        targets = connection.renew(route) if route.branch.is_over and connection is not None else route.targets
         self.counters.messages_received += connection is not None
         self.counters.messages_delivered += len(targets)
         if self.has_plugins:
@@ -440,3 +460,9 @@ class Hub:
         for session in [s for s in self.sessions.values() if s.expires_at is not None and s.expires_at <= wall]:
             log.info("session_expired", client_id=session.client_id)
             self.drop_session(session)
+
+
+def _check_filter(topic_filter: str) -> None:
+    if not is_topic_filter(topic_filter):
+        msg = "an ill-formed topic filter"
+        raise packets.MalformedPacketError(msg)

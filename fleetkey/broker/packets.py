@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = [
     "CONNACK",
@@ -17,15 +21,16 @@ __all__ = [
     "UNSUBACK",
     "Connect",
     "MalformedPacketError",
+    "TooManyFiltersError",
     "UnsupportedProtocolError",
     "Will",
     "acknowledgement",
     "connack",
     "packet_id_of",
     "parse_connect",
-    "parse_subscribe",
-    "parse_unsubscribe",
     "publish",
+    "read_subscribe",
+    "read_unsubscribe",
     "suback",
 ]
 
@@ -163,34 +168,46 @@ def parse_connect(first: int, data: bytes, start: int, end: int) -> Connect:
     )
 
 
-def parse_subscribe(data: bytes, start: int, end: int, most: int) -> tuple[int, list[tuple[str, int]]]:
-    """Return the packet id and the (filter, QoS) pairs of a SUBSCRIBE (3.8), at most `most`."""
+class TooManyFiltersError(MalformedPacketError):
+    """A SUBSCRIBE or UNSUBSCRIBE with more filters than may be."""
+
+
+def read_subscribe(data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[tuple[str, int]]]:
+    """Return the packet id of a SUBSCRIBE (3.8), and its (filter, QoS) pairs as they are read.
+
+    Raises:
+        MalformedPacketError: at once or while they are read; `TooManyFiltersError` at the one after `most`.
+    """
     reader = _Reader(data, start, end)
-    packet_id = _packet_id(reader)
-    pairs = []
-    while not reader.is_at_end:
-        topic_filter, qos = reader.text(), reader.byte()
+    return _packet_id(reader), _pairs(reader, most)
+
+
+def read_unsubscribe(data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[str]]:
+    """Return the packet id of an UNSUBSCRIBE (3.10), and its filters as they are read; raises like `read_subscribe`."""
+    reader = _Reader(data, start, end)
+    return _packet_id(reader), _filters(reader, most)
+
+
+def _pairs(reader: _Reader, most: int) -> Iterator[tuple[str, int]]:
+    for topic_filter in _filters(reader, most):
+        qos = reader.byte()
         if qos > MAX_QOS:
             msg = "a requested QoS over 2"
             raise MalformedPacketError(msg)
-        pairs.append((topic_filter, qos))
-    if not 0 < len(pairs) <= most:
-        msg = "SUBSCRIBE without a filter, or with too many"
+        yield topic_filter, qos
+
+
+def _filters(reader: _Reader, most: int) -> Iterator[str]:
+    """Read filters one at a time, so that a packet costs nothing behind its bound."""
+    if reader.is_at_end:
+        msg = "no topic filter"
         raise MalformedPacketError(msg)
-    return packet_id, pairs
-
-
-def parse_unsubscribe(data: bytes, start: int, end: int, most: int) -> tuple[int, list[str]]:
-    """Return the packet id and the filters of an UNSUBSCRIBE (3.10), at most `most`."""
-    reader = _Reader(data, start, end)
-    packet_id = _packet_id(reader)
-    filters = []
     while not reader.is_at_end:
-        filters.append(reader.text())
-    if not 0 < len(filters) <= most:
-        msg = "UNSUBSCRIBE without a filter, or with too many"
-        raise MalformedPacketError(msg)
-    return packet_id, filters
+        if not most:
+            msg = "more topic filters than one packet may have"
+            raise TooManyFiltersError(msg)
+        most -= 1
+        yield reader.text()
 
 
 def packet_id_of(data: bytes, start: int, end: int) -> int:

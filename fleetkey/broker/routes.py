@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from fleetkey.access import Action
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetkey.broker.routing import SubscriptionTree
     from fleetkey.broker.session import Session
+    from fleetkey.broker.work import WorkQueue
 
 __all__ = ["Route", "Routes"]
 
@@ -20,19 +23,40 @@ BRANCH_LEVELS = 2
 """Levels that a topic and a filter have in common when a change of the filter may touch the topic."""
 
 
+class _Branch:
+    """Routes of topics that begin alike; one flag ends all of them."""
+
+    __slots__ = ("is_over", "routes", "size")
+
+    def __init__(self, *, is_over: bool = False) -> None:
+        self.is_over = is_over
+        self.routes: dict[bytes, Route] = {}
+        self.size = 0
+        """Bytes of its topics."""
+
+
+OVER = _Branch(is_over=True)
+
+
 class Route:
     """The receivers of one topic, each with the QoS that it was granted.
 
-    `targets` is None when they may have changed.
+    They hold until `branch` is over.
     """
 
-    __slots__ = ("head", "targets", "topic")
+    __slots__ = ("branch", "head", "targets", "topic")
 
-    def __init__(self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, int]]) -> None:
+    def __init__(self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, int]], branch: _Branch) -> None:
         self.topic = topic
+        self.branch = branch
         self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
         """The topic as it begins the body of a PUBLISH (3.3.2)."""
-        self.targets: list[tuple[Session, int]] | None = targets
+        self.targets = targets
+
+    def end(self) -> None:
+        """Let nobody send by it any more, and keep no session that may have ended."""
+        self.branch = OVER
+        self.targets = []
 
     @property
     def topic_bytes(self) -> bytes:
@@ -41,33 +65,43 @@ class Route:
 
 
 class Routes:
-    """Answers of the subscription tree. Whoever holds a route looks at `targets` each time, and asks again for None."""
+    """Answers of the subscription tree. Whoever holds one sees whether its branch is over, and then asks again."""
 
-    def __init__(self, tree: SubscriptionTree) -> None:
+    def __init__(self, tree: SubscriptionTree, work: WorkQueue) -> None:
         self._tree = tree
-        self._branches: dict[str, dict[bytes, Route]] = {}
-        """Routes by their first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
+        self._work = work
+        self._branches: dict[str, _Branch] = {}
+        """By the first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
         self._count = 0
         self._bytes = 0
 
+    def __len__(self) -> int:
+        """Return how many are remembered."""
+        return self._count
+
     def find(self, topic_bytes: bytes, topic: str) -> Route:
         """Return who receives a topic, as of now."""
-        branch = self._branches.get(_branch_of(topic))
-        route = branch.get(topic_bytes) if branch is not None else None
+        key = _branch_of(topic)
+        branch = self._branches.get(key)
+        route = branch.routes.get(topic_bytes) if branch is not None else None
         if route is not None:
             return route
         targets = [
             (session, qos)
             for session, qos in self._tree.match(topic).items()
             # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
-            if session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
+            if not session.is_over
+            and (session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic)))
         ]
         if self._count >= MAX_ROUTES or self._bytes >= MAX_ROUTE_BYTES:
             self.all_changed()
+            branch = None
+        if branch is None:
+            branch = self._branches[key] = _Branch()
+        route = branch.routes[topic_bytes] = Route(topic, topic_bytes, targets, branch)
+        branch.size += len(topic_bytes)
         self._count += 1
         self._bytes += len(topic_bytes)
-        route = Route(topic, topic_bytes, targets)
-        self._branches.setdefault(_branch_of(topic), {})[topic_bytes] = route
         return route
 
     def changed(self, topic_filter: str) -> None:
@@ -80,28 +114,41 @@ class Routes:
         if branch is None:
             return
         if "+" in topic_filter or topic_filter[-1] == "#":
-            self._forget(self._branches.pop(key))
+            del self._branches[key]
+            self._count -= len(branch.routes)
+            self._bytes -= branch.size
+            self._end([branch])
             return
-        route = branch.pop(topic_filter.encode(), None)
+        route = branch.routes.pop(topic_filter.encode(), None)
         if route is not None:
-            route.targets = None
+            size = len(route.head) - 2
+            branch.size -= size
             self._count -= 1
-            self._bytes -= len(route.head) - 2
-            if not branch:
+            self._bytes -= size
+            route.end()
+            if not branch.routes:
                 del self._branches[key]
 
     def all_changed(self) -> None:
         """Forget everything; after a change of anybody's scope, too."""
-        branches, self._branches = self._branches, {}
-        for branch in branches.values():
-            self._forget(branch)
+        branches, self._branches = list(self._branches.values()), {}
+        self._count = self._bytes = 0
+        if branches:
+            self._end(branches)
 
-    def _forget(self, branch: dict[bytes, Route]) -> None:
-        for route in branch.values():
-            # Whoever remembers the route must not keep sessions that have ended.
-            route.targets = None
-            self._bytes -= len(route.head) - 2
-        self._count -= len(branch)
+    def _end(self, branches: list[_Branch]) -> None:
+        """Let nobody send by these any more, at once, and let go of what they hold when there is time."""
+        for branch in branches:
+            branch.is_over = True
+        self._work.do(_let_go(branches))
+
+
+def _let_go(branches: list[_Branch]) -> Iterator[int]:
+    """End each route, so that whoever remembers it keeps no session that has ended."""
+    for branch in branches:
+        while branch.routes:
+            branch.routes.popitem()[1].end()
+            yield 1
 
 
 def _branch_of(topic: str) -> str:

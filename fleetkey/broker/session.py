@@ -90,6 +90,7 @@ class Session:
         "inflight",
         "is_clean",
         "is_drop_logged",
+        "is_over",
         "is_pump_due",
         "last_packet_id",
         "owed",
@@ -133,6 +134,8 @@ class Session:
         self.expires_at: float | None = None
         self.row = 0
         self.is_drop_logged = False
+        self.is_over = False
+        """Whether it was dropped; the tree of subscriptions may still have it for a while."""
 
     def next_packet_id(self) -> int:
         """Return an id that no unfinished handshake uses (2.3.1-4); there are fewer of those than ids."""

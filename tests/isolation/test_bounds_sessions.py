@@ -188,6 +188,22 @@ def test_max_retained_of_another(fleet: Fleet, backend_key: Credentials) -> None
         assert len(backend.settle()) == MAX_RETAINED
 
 
+def test_max_retained_replaced(fleet: Fleet, backend_key: Credentials) -> None:
+    """A back end at its bound still replaces what a device retained: nobody is told "open" after "closed"."""
+    device, full = fleet.device(), fleet.device()
+    door = device.topic("door")
+    with Wire(fleet) as backend, Wire(fleet) as wire:
+        backend.enter(backend_key)
+        for number in range(FLOOD):
+            backend.publish(full.topic(f"{number}"), b"full", qos=1, retain=True)
+        wire.enter(device).publish(door, b"open", qos=1, retain=True)
+        backend.publish(door, b"closed", qos=1, retain=True)
+    fleet.server.restart()
+    with Wire(fleet) as wire:
+        wire.enter(device).subscribe(door)
+        assert [message.payload for message in wire.hear()] == [b"closed"]
+
+
 def test_bounds_hold_after_a_restart(fleet: Fleet, backend_key: Credentials) -> None:
     """What was there before counts afterwards too: filters, queue, unreleased and retained messages."""
     device = fleet.device()

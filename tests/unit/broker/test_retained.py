@@ -1,0 +1,90 @@
+"""Retained messages: which are kept at the bound, and what a walk over them costs."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+
+import pytest
+
+from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+
+MOST = 3
+
+
+def _message(topic: str, owner: str, payload: bytes = b"x") -> RetainedMessage:
+    return RetainedMessage(topic=topic, payload=payload, qos=0, owner=owner)
+
+
+def _full(owner: str) -> RetainedMessages:
+    retained = RetainedMessages(max_per_owner=MOST)
+    for number in range(MOST):
+        assert retained.keep(_message(f"{owner}/{number}", owner))
+    return retained
+
+
+@pytest.mark.parametrize("older_owner", ["device", "", "application"])
+def test_keep_replacement_at_bound(older_owner: str) -> None:
+    """A replacement is kept whoever's the older one was, however many its owner has."""
+    retained = _full("application")
+    topic = "application/0" if older_owner == "application" else "door"
+    assert retained.keep(_message(topic, older_owner, b"open"))
+    assert retained.keep(_message(topic, "application", b"closed"))
+    kept = retained.get(topic)
+    assert kept is not None
+    assert kept.payload == b"closed"
+
+
+def test_keep_new_topic_at_bound() -> None:
+    """A topic that has none yet is where the bound holds."""
+    retained = _full("application")
+    assert not retained.keep(_message("new", "application"))
+    assert retained.get("new") is None
+
+
+def test_keep_replacements_make_no_room() -> None:
+    """Owners that replace each other's messages have no more between them than their bounds."""
+    retained = RetainedMessages(max_per_owner=MOST)
+    numbers = random.Random(1)
+    for _ in range(2_000):
+        owner, topic = numbers.choice(["a", "b"]), f"{numbers.randrange(50)}"
+        if numbers.random() < 0.2:
+            retained.drop(topic)
+        else:
+            retained.keep(_message(topic, owner))
+        assert len(retained) <= 2 * MOST
+
+
+def test_drop_of_publisher() -> None:
+    """What an owner published goes with it, also what counts against another."""
+    retained = _full("application")
+    retained.keep(_message("door", "device"))
+    retained.keep(_message("door", "application"))
+    assert sorted(retained.drop_of("application")) == ["application/0", "application/1", "application/2", "door"]
+    assert len(retained) == 0
+    # And the place that it took is free again.
+    for number in range(MOST):
+        assert retained.keep(_message(f"device/{number}", "device"))
+
+
+def test_walk_wide_level() -> None:
+    """A step of a walk looks at one level, however many there are beside it."""
+    retained = RetainedMessages(max_per_owner=1)
+    for number in range(1_000):
+        retained.keep(_message(f"devices/{number}/state", ""))
+    found = [message for message in islice(retained.walk("devices/+/state"), 11) if message is not None]
+    assert len(found) == 10
+    assert sum(message is not None for message in retained.walk("devices/#")) == 1_000
+
+
+def test_walk_while_changing() -> None:
+    """What comes and goes meanwhile breaks no walk."""
+    retained = RetainedMessages(max_per_owner=1)
+    for number in range(100):
+        retained.keep(_message(f"devices/{number}/state", ""))
+    walk = retained.walk("#")
+    for number in range(100):
+        next(walk)
+        retained.drop(f"devices/{number}/state")
+        retained.keep(_message(f"others/{number}/state", ""))
+    assert all(message is None or message.topic for message in walk)

@@ -1,0 +1,117 @@
+"""Who receives a topic, remembered no longer than it is true; counted in turns of a loop that a test turns by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from fleetkey.broker.routes import Routes
+from fleetkey.broker.routing import SubscriptionTree
+from fleetkey.broker.session import Session
+from fleetkey.broker.work import WORK_AT_ONCE, WorkQueue
+from tests.unit.broker.test_work import Loop
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fleetkey.broker.routes import Route
+
+
+class Table:
+    """Routes over a tree, and the loop that they are let go of on."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.tree = SubscriptionTree()
+        self.routes = Routes(self.tree, WorkQueue(cast("asyncio.AbstractEventLoop", self.loop)))
+
+    def find(self, topic: str) -> Route:
+        """Return who receives a topic."""
+        return self.routes.find(topic.encode(), topic)
+
+    def subscribe(self, topic_filter: str) -> Session:
+        """Let a new session, whose client is away, subscribe."""
+        session = Session(topic_filter, None, "owner", is_clean=False)
+        self.tree.add(topic_filter, session, 1)
+        self.routes.changed(topic_filter)
+        return session
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "is_over"),
+    [
+        pytest.param("a/b/c", True, id="the_topic"),
+        pytest.param("a/b/d", False, id="another_topic"),
+        pytest.param("a/b/+", True, id="wildcard_of_the_branch"),
+        pytest.param("a/b/#", True, id="rest_of_the_branch"),
+        pytest.param("a/+/c", True, id="wildcard_of_all_branches"),
+        pytest.param("#", True, id="everything"),
+        pytest.param("a/x/#", False, id="another_branch"),
+    ],
+)
+def test_changed(topic_filter: str, *, is_over: bool) -> None:
+    """A change ends, at once, each route that it may touch, and no route of another branch."""
+    table = Table()
+    route = table.find("a/b/c")
+    session = table.subscribe(topic_filter)
+    assert route.branch.is_over == is_over
+    found = table.find("a/b/c")
+    assert (found is route) != is_over
+    assert ((session, 1) in found.targets) == is_over
+
+
+def test_all_changed_many() -> None:
+    """However many routes end, they end at once, and letting go of them takes turns."""
+    table = Table()
+    routes = [table.find(f"devices/{number}/x") for number in range(5_000)]
+    table.routes.all_changed()
+    assert len(table.routes) == 0
+    assert all(route.branch.is_over for route in routes)
+    kept = [route for route in routes if route.branch.routes]
+    assert len(kept) >= len(routes) - WORK_AT_ONCE
+    turns = 0
+    while table.loop.due:
+        table.loop.turn()
+        turns += 1
+    assert turns > 1
+    assert not any(route.branch.routes for route in routes)
+
+
+def test_find_after_all_changed() -> None:
+    """What is found while older routes are let go of stays."""
+    table = Table()
+    for number in range(2_000):
+        table.find(f"devices/{number}/x")
+    table.routes.all_changed()
+    route = table.find("devices/1/x")
+    while table.loop.due:
+        table.loop.turn()
+    assert table.find("devices/1/x") is route
+    assert not route.branch.is_over
+    assert len(table.routes) == 1
+
+
+def test_count() -> None:
+    """The bounds count what is there, whichever way routes end."""
+    table = Table()
+    for topic in ("a/b/c", "a/b/d", "a/c/e", "x"):
+        table.find(topic)
+    table.routes.changed("a/b/c")
+    assert len(table.routes) == 3
+    table.routes.changed("a/b/#")
+    assert len(table.routes) == 2
+    table.routes.changed("x")
+    table.routes.changed("a/c/e")
+    assert len(table.routes) == 0
+    assert table.routes._bytes == 0
+
+
+def test_find_session_that_is_over() -> None:
+    """A session that was dropped receives nothing more, also while the tree still has it."""
+    table = Table()
+    session = table.subscribe("a/b/c")
+    assert table.find("a/b/c").targets == [(session, 1)]
+    session.is_over = True
+    table.routes.changed("a/b/c")
+    assert table.find("a/b/c").targets == []

@@ -1,0 +1,113 @@
+"""Long work is cut into turns: counted in units, on a loop that the test turns by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN, WorkQueue, filter_cost
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+
+class Loop:
+    """Calls back when it is turned."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], Any]] = []
+
+    def call_soon(self, callback: Callable[[], Any]) -> None:
+        """Keep a call for the next turn."""
+        self.due.append(callback)
+
+    def turn(self) -> None:
+        """Do what is due; what becomes due meanwhile waits."""
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+
+class Job:
+    """Work of so many units, and how many of them are done."""
+
+    def __init__(self, units: int, step: int = 1) -> None:
+        self.done = 0
+        self._units = units
+        self._step = step
+
+    def steps(self) -> Iterator[int]:
+        """Do a step at a time."""
+        while self.done < self._units:
+            self.done += self._step
+            yield self._step
+
+
+def _queue() -> tuple[WorkQueue, Loop]:
+    loop = Loop()
+    return WorkQueue(cast("asyncio.AbstractEventLoop", loop)), loop
+
+
+def test_do_short_job() -> None:
+    """What is little is done at once, and needs no turn."""
+    queue, loop = _queue()
+    job = Job(WORK_AT_ONCE - 1)
+    assert queue.do(job.steps())
+    assert job.done == WORK_AT_ONCE - 1
+    assert not loop.due
+
+
+def test_do_long_job() -> None:
+    """A turn takes no more of a job than it is granted, and the loop comes round in between until it is done."""
+    queue, loop = _queue()
+    job = Job(10 * WORK_PER_TURN)
+    assert not queue.do(job.steps())
+    assert job.done == WORK_AT_ONCE
+    turns = 0
+    while loop.due:
+        before = job.done
+        loop.turn()
+        turns += 1
+        assert job.done - before <= WORK_PER_TURN
+    assert job.done == 10 * WORK_PER_TURN
+    assert turns >= 9
+    assert len(queue) == 0
+
+
+def test_do_many_jobs() -> None:
+    """However many jobs there are, a turn does as much as it is granted, and each has its pieces in turn."""
+    queue, loop = _queue()
+    jobs = [Job(2 * WORK_PER_TURN) for _ in range(20)]
+    for job in jobs:
+        queue.do(job.steps())
+    shares = []
+    while loop.due:
+        before = sum(job.done for job in jobs)
+        loop.turn()
+        shares.append(sum(job.done for job in jobs) - before)
+        most, least = max(job.done for job in jobs), min(job.done for job in jobs)
+        assert most - least <= WORK_PER_PIECE
+    assert max(shares) <= WORK_PER_TURN
+    assert all(job.done == 2 * WORK_PER_TURN for job in jobs)
+
+
+def test_do_job_that_adds_one() -> None:
+    """A job may add another, which has its turns as well."""
+    queue, loop = _queue()
+    inner = Job(3 * WORK_PER_TURN)
+
+    def outer() -> Iterator[int]:
+        yield WORK_AT_ONCE
+        queue.do(inner.steps())
+        yield WORK_PER_PIECE
+
+    queue.do(outer())
+    while loop.due:
+        assert len(loop.due) == 1
+        loop.turn()
+    assert inner.done == 3 * WORK_PER_TURN
+
+
+def test_filter_cost() -> None:
+    """A filter costs what it is deep and long."""
+    assert filter_cost("a") < filter_cost("a/" * 31 + "a") < filter_cost("a/" * 31 + "a" * 900)
