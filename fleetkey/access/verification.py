@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,7 +58,7 @@ class Verification:
         templates: the fleet's topic patterns.
         bcrypt_rounds: cost of the hash that stands in for a key that doesn't exist.
         max_scope_devices: devices that one application key may reach by id or tag.
-        clock: seconds since 1970, for expiry.
+        clock: seconds since 1970, for expiry; without it, the registry's.
     """
 
     def __init__(
@@ -69,12 +68,12 @@ class Verification:
         *,
         bcrypt_rounds: int,
         max_scope_devices: int,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self._store = store
         self._templates = templates
         self._max_scope_devices = max_scope_devices
-        self._clock = clock
+        self._clock = clock or store.now
         self._stand_in = hash_secret(new_secret(), bcrypt_rounds)
 
     def verify(self, attempt: ConnectAttempt) -> Verified | Refusal:

@@ -31,7 +31,7 @@ from fleetkey.access import (
 )
 from fleetkey.auth_plugin.session_principal import principal_of, remember_outcome
 from fleetkey.config import load_settings
-from fleetkey.registry import ChangeFollower, Store, open_store
+from fleetkey.registry import ChangeFollower, SteadyClock, Store, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ class _OwnRegistry:
 
     def __init__(self, config_file: str | None, data_dir: str | None, loop: asyncio.AbstractEventLoop) -> None:
         settings = load_settings(Path(config_file) if config_file else None, {"data_dir": data_dir})
-        self._store: Store = open_store(settings)
+        self._store: Store = open_store(settings, clock=SteadyClock())
         self._pool: HashPool = build_hash_pool(settings)
         self.authenticator = build_authenticator(settings, self._store, self._pool)
 

@@ -22,7 +22,7 @@ from fleetkey.broker.session import Message, Session
 from fleetkey.broker.topic_plugins import TopicPlugins
 from fleetkey.broker.views import SessionViews, retained_view
 from fleetkey.broker.websocket import serve_websockets
-from fleetkey.registry import is_device_id
+from fleetkey.registry import SteadyClock, is_device_id
 
 if TYPE_CHECKING:
     import ssl
@@ -57,8 +57,9 @@ class FleetkeyBroker(Broker):
         store_path: Path,
         *,
         presence: PresenceRecorder | None = None,
+        clock: SteadyClock | None = None,
     ) -> None:
-        """Load the plugins and open `broker.db`; `presence` is told who comes and goes.
+        """Load the plugins and open `broker.db`; `presence` is told who comes and goes, `clock` says what has lasted.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -77,7 +78,7 @@ class FleetkeyBroker(Broker):
         events = Events(self.plugins_manager, self._views)
         # amqtt keeps its topic plugins to itself; ours is the principal's scope, which is asked first.
         foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
-        self._hub = Hub(limits, store, admission, events, TopicPlugins(foreign, self._views))
+        self._hub = Hub(limits, store, admission, events, TopicPlugins(foreign, self._views), clock or SteadyClock())
         self._hub.presence = presence
         admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import structlog
 
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker import packets
+from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.population import Population
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.routes import Route
     from fleetkey.broker.stream import Stream
     from fleetkey.broker.topic_plugins import TopicPlugins
+    from fleetkey.registry import SteadyClock
 
 __all__ = ["LINGER_SECONDS", "Hub"]
 
@@ -46,6 +47,8 @@ MAX_LOGGED_BOUNDS = 10_000
 LINGER_SECONDS = 2.0
 """How long a closed connection may take to send what is written."""
 TICK_SECONDS = 0.5
+MAX_EXPIRED_PER_TICK = 50
+"""Sessions that are dropped in one tick because their time is over; the others follow in the next ones."""
 
 
 class Hub:
@@ -58,6 +61,7 @@ class Hub:
         admission: Admission,
         events: Events,
         topic_plugins: TopicPlugins,
+        clock: SteadyClock,
     ) -> None:
         self.limits = limits
         self.store = store
@@ -75,6 +79,8 @@ class Hub:
         self.retained = RetainedMessages(max_per_owner=limits.max_retained)
         self.delivery = Delivery(limits, store, self.retained, topic_plugins, self.counters)
         self.sessions: dict[str, Session] = {}
+        self.away = AwaySessions()
+        self.clock = clock
         self.population = Population(limits, self.counters)
         self._logged_bounds: set[tuple[str, ...]] = set()
         self.has_plugins = events.hears_messages or bool(topic_plugins)
@@ -87,12 +93,12 @@ class Hub:
         """Take in what was stored, and begin to watch the time."""
         for topic, payload, qos, owner in self.store.load_retained():
             self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
+        latest = self.clock.lasted() + self.limits.session_expiry_seconds
         for stored in self.store.load_sessions():
             session = Session(stored.client_id, None, stored.owner, is_clean=False)
-            session.row, session.expires_at, session.inbound = stored.row, stored.expires_at, stored.inbound
-            if session.expires_at is None:
-                # It was connected when the process ended.
-                session.expires_at = time.time() + self.limits.session_expiry_seconds
+            session.row, session.inbound = stored.row, stored.inbound
+            # None: it was connected when the process ended. And none is kept for longer than one that leaves now.
+            session.expires_at = min(stored.expires_at or latest, latest)
             for topic_filter, qos in stored.subscriptions.items():
                 session.subscriptions[topic_filter] = qos
                 self.tree.add(topic_filter, session, qos)
@@ -110,6 +116,8 @@ class Hub:
             for topic_filter in stored.owed:
                 self.delivery.owe(session, topic_filter, session.subscriptions[topic_filter])
             self.sessions[session.client_id] = session
+        for session in sorted(self.sessions.values(), key=lambda each: each.expires_at or latest):
+            self.away.add(session)
         self._tick()
 
     def stop(self) -> None:
@@ -135,7 +143,8 @@ class Hub:
         if session.is_clean:
             self.drop_session(session)
         else:
-            session.expires_at = time.time() + self.limits.session_expiry_seconds
+            session.expires_at = self.clock.lasted() + self.limits.session_expiry_seconds
+            self.away.add(session)
             self.store.set_expiry(session)
         self.counters.disconnections[reason or "disconnect"] += 1
         log.info("disconnected", client_id=session.client_id, reason=reason or "disconnect", address=connection.address)
@@ -180,6 +189,7 @@ class Hub:
                 self.store.add_session(session)
         elif session.expires_at is not None:
             session.expires_at = None
+            self.away.discard(session)
             self.store.set_expiry(session)
         session.principal = principal
         for topic_filter in session.subscriptions:
@@ -215,6 +225,7 @@ class Hub:
     def drop_session(self, session: Session) -> None:
         """Forget a session and everything that belongs to it; the tree lets go of it when there is time."""
         session.is_over = True
+        self.away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
         self.work.do(self._take_out(session, filters))
         for waiting in (session.queue, session.inflight, session.unsent, session.owed, session.resending):
@@ -456,8 +467,7 @@ class Hub:
             connection.abort("connect_timeout")
         while self._due and self._due[0][0] <= now:
             self._due.popleft()[1]()
-        wall = time.time()
-        for session in [s for s in self.sessions.values() if s.expires_at is not None and s.expires_at <= wall]:
+        for session in self.away.over(self.clock.lasted(), most=MAX_EXPIRED_PER_TICK):
             log.info("session_expired", client_id=session.client_id)
             self.drop_session(session)
 

@@ -132,6 +132,7 @@ class Session:
         """Packet ids of QoS 2 messages that were taken and not yet released (4.3.3)."""
         self.last_packet_id = 0
         self.expires_at: float | None = None
+        """When its time is over, by `SteadyClock.lasted`; None while its client is connected."""
         self.row = 0
         self.is_drop_logged = False
         self.is_over = False

@@ -6,7 +6,7 @@ import os
 import stat
 import time
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -25,12 +25,13 @@ from fleetkey.cli.findings import Finding, Verdict
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
 from fleetkey.cli.output import print_json
 from fleetkey.config import SettingsError, parse_address
-from fleetkey.registry import DevicePolicy, StoreError, open_store, store_path
+from fleetkey.registry import DevicePolicy, StoreError, SystemTime, open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleetkey.config import Settings
+    from fleetkey.registry import ClockMark
 
 __all__ = ["doctor"]
 
@@ -134,7 +135,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
                 yield Finding("store", Verdict.FAILED, f"{path} can't be made in {parent}", advice)
                 return
             yield Finding("store", Verdict.OK, f"none yet; serve will make {path} (in {parent})")
-            yield _clock(None)
+            yield _clock(None, None)
             return
         store = open_store(settings)
     except StoreError as error:
@@ -146,7 +147,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         newest = store.last_audit(1)
         counts = f"{store.count_devices()} devices, {store.count_serials()} listed serials, {store.count_keys()} keys"
         yield Finding("store", Verdict.OK, f"{path}: {counts}")
-        yield _clock(newest[-1].at / 1000 if newest else None)
+        yield _clock(newest[-1].at / 1000 if newest else None, store.clock_mark())
         yield from backup_age(settings, store)
         yield from webhook_progress(settings, store)
     except StoreError as error:
@@ -158,13 +159,18 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("permissions", Verdict.WARNING, f"other users of this machine may reach {path}", advice)
 
 
-def _clock(newest_audit: float | None) -> Finding:
+def _clock(newest_audit: float | None, mark: ClockMark | None) -> Finding:
     now = time.time()
     if now < EARLIEST:
         return Finding("clock", Verdict.FAILED, "the clock is years behind", "Set the clock; keys expire by it.")
     if newest_audit is not None and newest_audit > now + CLOCK_SLACK_SECONDS:
         detail = "the registry's newest entry is in the future"
         return Finding("clock", Verdict.WARNING, detail, "Set the clock and keep it set with NTP; keys expire by it.")
+    if mark is not None and (jump := mark.jump_seconds(SystemTime())):
+        how_far = f"{timedelta(seconds=round(abs(jump)))} {'ahead of' if jump > 0 else 'behind'}"
+        detail = f"the clock is {how_far} the time that the server keeps, or noted when it ended"
+        advice = "Set it if it is wrong. Nothing ends by it until a server has seen it steady for 10 minutes."
+        return Finding("clock", Verdict.WARNING, detail, advice)
     return Finding("clock", Verdict.OK, datetime.now(UTC).isoformat(timespec="seconds"))
 
 

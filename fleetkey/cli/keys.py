@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,7 @@ from fleetkey.cli.options import (
     TokenFileOption,
     UrlOption,
     actor,
+    expiry_from,
     opened_fleet,
     parse_labels,
     settings_from,
@@ -149,6 +150,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     - `fleetkey keys create --application backend --all-devices --save backend.json`
     - `fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json`
     """
+    # Said before a registry is made; it counts from the fleet's time.
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
     sources = tuple(source or ())
     document: LosantKey | None = None
@@ -178,6 +180,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             expires_at=expires_at,
         )
     with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
+        request = replace(request, expires_at=expiry_from(expires, fleet))
         if save is not None:
             endpoint = _endpoint(config, data_dir) if isinstance(fleet, Management) else fleet.mqtt_endpoint()
             with new_file(save) as write:

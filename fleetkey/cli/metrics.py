@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Authenticator, HashPool
     from fleetkey.broker import FleetkeyBroker
     from fleetkey.registration import Registrar
-    from fleetkey.registry import ChangeFollower
+    from fleetkey.registry import ChangeFollower, SteadyClock
     from fleetkey.webhooks import Webhooks
 
 __all__ = ["Metrics"]
@@ -36,12 +36,14 @@ class Metrics:
         broker: FleetkeyBroker,
         webhooks: Webhooks,
         follower: ChangeFollower,
+        clock: SteadyClock,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._registry.register(_Fleet(registrar, authenticator, pool, broker))
         self._registry.register(_Hooks(webhooks, follower))
+        self._registry.register(_Time(clock))
 
     def render(self) -> bytes:
         """Return all metrics as of now."""
@@ -114,6 +116,21 @@ class _Hooks(Collector):
             if state.delivered_at is not None:
                 delivered_at.add_metric([state.name], state.delivered_at / 1000)
         yield from (backlog, failing, delivered_at)
+
+
+class _Time(Collector):
+    def __init__(self, clock: SteadyClock) -> None:
+        self._clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric."""
+        difference = self._clock.difference_seconds
+        yield CounterMetricFamily("fleetkey_clock_jumps", "How often the clock was set.", self._clock.jumps)
+        yield GaugeMetricFamily(
+            "fleetkey_clock_difference_seconds",
+            "How far the clock is ahead of the time that things end by.",
+            difference,
+        )
 
 
 def _gauges(name: str, text: str) -> GaugeMetricFamily:

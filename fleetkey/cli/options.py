@@ -13,7 +13,7 @@ import typer
 from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
-from fleetkey.management import Management, build_management
+from fleetkey.management import Management, build_management, parse_expiry
 from fleetkey.registry import open_store, store_path
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "TokenFileOption",
     "UrlOption",
     "actor",
+    "expiry_from",
     "opened_fleet",
     "opened_management",
     "opened_remote",
@@ -174,6 +175,11 @@ def parse_labels(texts: Iterable[str] | None, what: str = "tag") -> dict[str, st
             msg = f"the {what} {name!r} has two values here"
             raise UsageError(msg)
     return found
+
+
+def expiry_from(text: str | None, fleet: Fleet) -> int | None:
+    """Return when something ends, counted from the fleet's time. Raises `InvalidRequestError`."""
+    return parse_expiry(text, now=fleet.now()) if text else None
 
 
 def actor() -> str:

@@ -11,6 +11,7 @@ from amqtt.errors import BrokerError
 
 from fleetkey.access import build_authenticator, build_hash_pool
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName, PresenceRecorder, broker_config
+from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
 from fleetkey.cli.supervision import kept_running
@@ -27,6 +28,7 @@ from fleetkey.operations import (
 from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
 from fleetkey.registry import (
     ChangeFollower,
+    SteadyClock,
     StoreError,
     make_private_folder,
     open_store,
@@ -61,7 +63,9 @@ class Runtime:
             SharedSecretError: a verifier's or a webhook's secret can't be used.
         """
         self.settings = settings
-        self.store = open_store(settings)
+        self._clock = SteadyClock()
+        self.store = open_store(settings, clock=self._clock)
+        self._clock_keeper = ClockKeeper(self.store, self._clock)
         self._broker_file = settings.data_dir / "broker.db"
         self._lock = ServeLock([store_path(settings), self._broker_file])
         self._pool = build_hash_pool(settings)
@@ -126,6 +130,7 @@ class Runtime:
                     flush_seconds=settings.mqtt.presence_flush_seconds,
                     seen_seconds=settings.mqtt.presence_seen_seconds,
                 ),
+                clock=self._clock,
             )
             await self._broker.start()
             sweep = Sweep(self.store, self._broker.owners, self._broker.forget_owner)
@@ -145,6 +150,7 @@ class Runtime:
             broker=self._broker,
             webhooks=self.webhooks,
             follower=self._follower,
+            clock=self._clock,
         )
         # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
         await self.webhooks.start()
@@ -176,6 +182,7 @@ class Runtime:
         self._housekeepers = [
             asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
             asyncio.create_task(kept_running("sweep", sweep.run), name="fleetkey-sweep"),
+            asyncio.create_task(kept_running("clock", self._clock_keeper.run), name="fleetkey-clock"),
             asyncio.create_task(kept_running("certificates", self._watch_certificates), name="fleetkey-certificates"),
         ]
 
@@ -191,6 +198,8 @@ class Runtime:
         await self.webhooks.stop()
         if self._broker is not None:
             await self._broker.shutdown()
+        if self._housekeepers:
+            await self._clock_keeper.save()
         await asyncio.to_thread(self._follower.stop)
         await self._authenticator.close()
         await asyncio.to_thread(self._pool.close)

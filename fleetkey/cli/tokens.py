@@ -16,6 +16,7 @@ from fleetkey.cli.options import (
     TokenFileOption,
     UrlOption,
     actor,
+    expiry_from,
     opened_fleet,
 )
 from fleetkey.cli.output import print_list, print_one
@@ -60,8 +61,11 @@ def create(
     - `fleetkey tokens create --name ci --role operator --expires 30d --save ci.token`
     - `fleetkey tokens create --name dashboard --role viewer --json`
     """
-    expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
+    if expires:
+        # Before a registry is made; it counts from the fleet's time.
+        parse_expiry(expires, now=datetime.now(UTC))
     with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
+        expires_at = expiry_from(expires, fleet)
         if save is None:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
             print_one({"token": created.text.reveal(), **token_fields(created.token)}, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fleetkey.management.audit import AuditService
@@ -14,6 +15,8 @@ from fleetkey.management.topics import TopicTags
 from fleetkey.management.webhooks import WebhookService
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetkey.config import Settings
     from fleetkey.registry import Store
 
@@ -33,6 +36,12 @@ class Management:
     audit: AuditService
     tokens: TokenService
     webhooks: WebhookService
+    clock: Callable[[], float]
+    """Seconds since 1970, by the registry."""
+
+    def now(self) -> datetime:
+        """Return the time by which keys and tokens end; it costs nothing."""
+        return datetime.fromtimestamp(self.clock(), UTC)
 
 
 def build_management(settings: Settings, store: Store) -> Management:
@@ -46,4 +55,5 @@ def build_management(settings: Settings, store: Store) -> Management:
         audit=AuditService(store),
         tokens=TokenService(store),
         webhooks=WebhookService(store, settings.webhooks),
+        clock=store.now,
     )

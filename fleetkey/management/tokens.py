@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from fleetkey.registry import Role, Store, Token
 
@@ -57,9 +56,9 @@ class TokenService:
     Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
+        self._clock = store.now
 
     def create(self, name: str, role: Role, *, expires_at: int | None = None, actor: str) -> CreatedToken:
         """Make a token; its text is shown here and never again."""

@@ -1,5 +1,6 @@
 """The fleet: devices, serials, access keys, changes and audit, behind one `Store` protocol."""
 
+from fleetkey.registry.clock import ClockMark, SteadyClock, SystemTime
 from fleetkey.registry.errors import (
     ConflictingSerialError,
     ForeignFileError,
@@ -62,6 +63,7 @@ __all__ = [
     "ChangeFollower",
     "ChangeKind",
     "ChangeWatch",
+    "ClockMark",
     "ConflictingSerialError",
     "Device",
     "DevicePolicy",
@@ -86,10 +88,12 @@ __all__ = [
     "SerialConflict",
     "SerialsAdded",
     "SqliteStore",
+    "SteadyClock",
     "Store",
     "StoreBusyError",
     "StoreError",
     "StoreUnavailableError",
+    "SystemTime",
     "Token",
     "TokenVerifier",
     "TooManyLabelsError",

@@ -17,6 +17,7 @@ from fleetkey.registry.model import MAX_EXPIRED_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from fleetkey.registry.clock import ClockMark
     from fleetkey.registry.model import (
         AccessKey,
         ApplicationScope,
@@ -45,7 +46,18 @@ if TYPE_CHECKING:
         WebhookState,
     )
 
-__all__ = ["AuditLog", "ChangeFeed", "ChangeWatch", "Devices", "Keys", "Serials", "Store", "Tokens", "Webhooks"]
+__all__ = [
+    "AuditLog",
+    "ChangeFeed",
+    "ChangeWatch",
+    "Clock",
+    "Devices",
+    "Keys",
+    "Serials",
+    "Store",
+    "Tokens",
+    "Webhooks",
+]
 
 
 class Serials(Protocol):
@@ -437,7 +449,27 @@ class Tokens(Protocol):
         ...
 
 
-class Store(Serials, Devices, Keys, Tokens, ChangeFeed, AuditLog, Webhooks, Protocol):
+class Clock(Protocol):
+    """The time: one for all that ends."""
+
+    def now(self) -> float:
+        """Return the time by which everything in the store ends, in seconds since 1970."""
+        ...
+
+    def save_clock(self, mark: ClockMark) -> None:
+        """Store how far a server's clock has come; never audited, and no change of its own."""
+        ...
+
+    def clock_mark(self) -> ClockMark | None:
+        """Return what was stored last; None if nothing was."""
+        ...
+
+    def recorded_at(self) -> float | None:
+        """Return when anything was recorded last, in seconds since 1970; None if nothing was."""
+        ...
+
+
+class Store(Serials, Devices, Keys, Tokens, ChangeFeed, AuditLog, Webhooks, Clock, Protocol):
     """The whole registry."""
 
     def ping(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetkey.registry.clock import command_clock
 from fleetkey.registry.errors import StoreUnavailableError
 from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings
+    from fleetkey.registry.clock import SteadyClock
     from fleetkey.registry.store import Store
 
 __all__ = ["open_store", "store_path"]
@@ -33,8 +35,12 @@ def store_path(settings: Settings) -> Path:
     return Path(settings.store.url.removeprefix(SCHEME))
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, clock: SteadyClock | None = None) -> Store:
     """Open the registry that the settings name, and make it if it isn't there.
+
+    Args:
+        settings: where it is.
+        clock: of a process that stays; it goes on from where the last one was. Without it, the time is a command's.
 
     Raises:
         StoreUnavailableError: the folder or file can't be made, read or written.
@@ -47,9 +53,19 @@ def open_store(settings: Settings) -> Store:
     except OSError as error:
         msg = f"can't make the data folder {path.parent}: {error.strerror}; choose another with --data-dir"
         raise StoreUnavailableError(msg) from None
-    return SqliteStore(
+    store = SqliteStore(
         path,
         busy_timeout_seconds=settings.store.busy_timeout_seconds,
         max_audit_rows=settings.store.max_audit_rows,
         max_change_rows=settings.store.max_change_rows,
     )
+    try:
+        if clock is None:
+            store.keep_time(command_clock(store.clock_mark()))
+        else:
+            clock.resume(store.clock_mark(), store.recorded_at())
+            store.keep_time(clock.now)
+    except BaseException:
+        store.close()
+        raise
+    return store

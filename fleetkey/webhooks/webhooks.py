@@ -63,6 +63,8 @@ class Webhooks:
                     sender=self._senders[name],
                     give_up_seconds=hook.give_up_seconds,
                     blocking=self._blocking,
+                    # Events are stamped by it, so that a jump of the system's clock gives up none of them.
+                    clock=self._store.now,
                 )
             )
         self._tasks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from fleetkey.cli.remote.devices import RemoteDevices
@@ -29,6 +30,11 @@ class RemoteFleet:
         self.audit = RemoteAudit(client)
         self.tokens = RemoteTokens(client)
         self.webhooks = RemoteWebhooks(client)
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the time here; the server's isn't known."""
+        return datetime.now(UTC)
 
     def mqtt_endpoint(self) -> MqttEndpoint:
         """Return where the server's broker is."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import get, post
@@ -79,7 +78,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def create_key(request: Asked) -> Answer:
         """Make an application key. For all devices, or with topics of its own, that needs the role admin."""
         body = await parts.body(request, KeyBody)
-        expires_at = parse_expiry(body.expires, now=datetime.now(UTC)) if body.expires else None
+        expires_at = parse_expiry(body.expires, now=parts.now()) if body.expires else None
         wanted = ApplicationKeyRequest(
             name=body.name,
             scope=_scope(body.scope),
@@ -99,7 +98,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
         """Make an application key from the JSON that Losant takes for one."""
-        expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
+        expires_at = parse_expiry(expires, now=parts.now()) if expires else None
         content = await parts.raw_body(request)
         document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
         try:

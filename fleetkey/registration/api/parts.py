@@ -15,6 +15,7 @@ from fleetkey.registration.body import decode_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from litestar.types import Receive, Scope, Send
 
@@ -61,12 +62,14 @@ class ApiParts:
         import_pool: threads for imports, which may take minutes.
         endpoint: where the broker is.
         body_timeout_seconds: how long a body may take.
+        now: the time by which keys and tokens end.
     """
 
     gate: Gate
     import_pool: HashPool
     endpoint: MqttEndpoint
     body_timeout_seconds: float
+    now: Callable[[], datetime]
 
     async def body(self, request: Asked, shape: type[T]) -> T:
         """Return what a request posts. Raises `BodyError`."""

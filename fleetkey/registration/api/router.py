@@ -96,6 +96,7 @@ def build_api(
         import_pool=pools.imports,
         endpoint=endpoint,
         body_timeout_seconds=settings.http.body_timeout_seconds,
+        now=management.now,
     )
 
     @get("/", opt={"role": Role.VIEWER}, responses=answers(200, AboutAnswer, "The server, and your token"))

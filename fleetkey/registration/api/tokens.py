@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import get, post
@@ -52,7 +51,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def create_token(request: Asked) -> Answer:
         """Make a token; its text is shown here and never again."""
         body = await parts.body(request, TokenBody)
-        expires_at = parse_expiry(body.expires, now=datetime.now(UTC)) if body.expires else None
+        expires_at = parse_expiry(body.expires, now=parts.now()) if body.expires else None
         created = await gate.run(
             request,
             lambda fleet, caller: fleet.tokens.create(

@@ -101,6 +101,10 @@ class SqliteBase:
         self._committed.append(callback)
         return lambda: self._committed.remove(callback) if callback in self._committed else None
 
+    def keep_time(self, clock: Callable[[], float]) -> None:
+        """Take the time from another clock; before the store is used by anyone else."""
+        self._clock = clock
+
     def _surplus(self, table: str, newest: int | None) -> int:
         """Return up to which row a journal is over its bound, once every `TRIM_EVERY` rows; otherwise 0."""
         if newest is None or newest % TRIM_EVERY:

@@ -199,3 +199,17 @@ def _presence(db: Database) -> None:
 def _deleted_devices(db: Database) -> None:
     # What a webhook is told of a device that is gone is found however long the audit is.
     db.conn.execute("CREATE INDEX audit_deleted_devices ON audit (device_id) WHERE action = 'device_deleted'")
+
+
+@migrations(name="0008_clock")
+def _clock(db: Database) -> None:
+    # One row: how far the server's clock had come, and by which run of the system.
+    db.conn.execute(
+        """CREATE TABLE clock (
+             id INTEGER PRIMARY KEY CHECK (id = 1),
+             now_at INTEGER NOT NULL,
+             lasted_at INTEGER NOT NULL,
+             monotonic_ms INTEGER NOT NULL,
+             boot TEXT NOT NULL
+           )"""
+    )

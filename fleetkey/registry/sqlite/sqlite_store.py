@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from fleetkey.registry.errors import StoreUnavailableError
+from fleetkey.registry.sqlite.clock import SqliteClock
 from fleetkey.registry.sqlite.connection import UNWRITABLE_SECONDS
 from fleetkey.registry.sqlite.keys import SqliteKeys
 from fleetkey.registry.sqlite.serials import SqliteSerials
@@ -14,7 +15,7 @@ from fleetkey.registry.sqlite.webhooks import SqliteWebhooks
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(SqliteKeys, SqliteSerials, SqliteTokens, SqliteWebhooks):
+class SqliteStore(SqliteKeys, SqliteSerials, SqliteTokens, SqliteWebhooks, SqliteClock):
     """A `Store` in one SQLite file; several processes may use it at once.
 
     Raises:

@@ -57,6 +57,7 @@ def test_upgrade_keeps_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         listed = store.find_serial("SN-1")
         assert listed is not None
         assert (listed.name, listed.profile, listed.tags) == ("", None, {})
+        assert (store.clock_mark(), store.recorded_at()) == (None, None)
         _, device_id = issue(store, "SN-2")
         assert device_id == "c" * 24
         assert isinstance(store.issue_device_key(new_request("SN-3")), KeyIssued)
