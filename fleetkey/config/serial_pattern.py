@@ -1,23 +1,17 @@
-"""Patterns for serials: a part of regular expressions, matched in linear time whatever the pattern (ADR 0007).
+"""Patterns for serials: a part of regular expressions, matched in linear time whatever the pattern (ADR 0020).
 
-A pattern becomes an automaton (Thompson, 1968) and is never tried in more than one way at once: each character of the
-serial moves a set of states on. So the work is at most characters times states, and no pattern makes it more.
+The `regex` crate matches them, which pydantic-core ships. It never backtracks: the work is at most the characters of
+the serial times the states of the pattern. pydantic-core has no setting for the states, and a pattern runs without
+giving up the interpreter's lock, so `to_rust` bounds them before the crate sees a pattern.
 """
 
 from __future__ import annotations
 
-from fleetkey.config.pattern_syntax import (
-    MAX_PATTERN_CHARACTERS,
-    MAX_STATES,
-    Automaton,
-    PatternError,
-    compile_pattern,
-)
+from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+from fleetkey.config.pattern_syntax import MAX_PATTERN_CHARACTERS, MAX_STATES, PatternError, to_rust
 
 __all__ = ["MAX_PATTERN_CHARACTERS", "MAX_STATES", "PatternError", "SerialPattern"]
-
-MAX_REMEMBERED_STATES = 20_000
-"""States in the moves that one pattern remembers, about a megabyte; then it begins anew."""
 
 
 class SerialPattern:
@@ -27,32 +21,23 @@ class SerialPattern:
         PatternError: says what in the pattern can't be used, and at which character.
     """
 
-    __slots__ = ("_automaton", "_moves", "_remembered", "text")
+    __slots__ = ("_validator", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._automaton: Automaton = compile_pattern(text)
-        self._moves: dict[tuple[frozenset[int], str], frozenset[int]] = {}
-        self._remembered = 0
+        whole = rf"\A(?s:{to_rust(text)})\z"
+        try:
+            # Named although it is the default: the other one is Python's `re`.
+            schema = core_schema.str_schema(pattern=whole, regex_engine="rust-regex", strict=True)
+            self._validator = SchemaValidator(schema)
+        except SchemaError as error:
+            # Half of a surrogate pair, as a command line may have in it; or the engine got stricter than it was.
+            msg = f"the pattern can't be compiled: {str(error).splitlines()[-1].strip()}"
+            raise PatternError(msg) from None
 
     def matches(self, serial: str) -> bool:
         """Whether the pattern matches the whole serial. Safe to call from any thread."""
-        states = self._automaton.begin
-        for character in serial:
-            states = self._move(states, character)
-            if not states:
-                return False
-        return self._automaton.end in states
-
-    def _move(self, states: frozenset[int], character: str) -> frozenset[int]:
-        found = self._moves.get((states, character))
-        if found is None:
-            found = self._automaton.move(states, character)
-            self._remembered += len(found) + 1
-            if self._remembered > MAX_REMEMBERED_STATES:
-                self._moves, self._remembered = {}, len(found) + 1
-            self._moves[states, character] = found
-        return found
+        return self._validator.isinstance_python(serial)
 
     def __repr__(self) -> str:
         """Return the pattern's text."""
