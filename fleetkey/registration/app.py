@@ -11,7 +11,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from fleetkey import __version__
-from fleetkey.registration.body import BodyError, read_body
+from fleetkey.registration.body import BodyError, RegisterBody, read_body
 from fleetkey.registration.health import health_handlers
 from fleetkey.registration.metrics import metrics_handler
 from fleetkey.registration.openapi import (
@@ -19,10 +19,10 @@ from fleetkey.registration.openapi import (
     DESCRIPTION,
     REGISTER_RESPONSES,
     TAGS,
-    RegisterOperation,
     operation_id,
     summarize,
 )
+from fleetkey.registration.openapi_bodies import described
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
 from fleetkey.registration.problems import problem, problem_from_exception
 
@@ -61,7 +61,7 @@ def build_app(
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
-    @post("/register", status_code=200, operation_class=RegisterOperation, responses=REGISTER_RESPONSES)
+    @post("/register", status_code=200, operation_class=described(RegisterBody), responses=REGISTER_RESPONSES)
     async def register(request: Request[Any, Any, Any]) -> Answer:
         """Register a device: its serial in, a device id, key and secret of its own out."""
         address = request.client.host if request.client else ""

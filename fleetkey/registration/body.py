@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
+
+from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +29,12 @@ __all__ = [
 
 MAX_BODY_BYTES = 8 * 1024
 JSON = frozenset({"application/json"})
+SERIAL = {
+    "minLength": 1,
+    "maxLength": MAX_SERIAL_CHARACTERS,
+    "description": "Printable characters, no white space at the ends",
+}
+"""For the description alone: the registrar refuses what can't be a serial, and has that audited."""
 
 T = TypeVar("T")
 
@@ -34,8 +42,8 @@ T = TypeVar("T")
 class RegisterBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a device posts."""
 
-    serial: str
-    proof: str | None = None
+    serial: Annotated[str, msgspec.Meta(extra_json_schema=SERIAL)]
+    proof: Annotated[str | None, msgspec.Meta(description="What a verifier asks for beside the serial")] = None
 
 
 @dataclass(frozen=True, slots=True)

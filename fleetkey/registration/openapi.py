@@ -11,18 +11,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import (
     OpenAPIHeader,
-    OpenAPIMediaType,
     OpenAPIResponse,
     OpenAPIType,
     Operation,
     Parameter,
     Reference,
-    RequestBody,
     Schema,
     Tag,
 )
-
-from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
 __all__ = [
     "BEARER_DESCRIPTION",
@@ -34,7 +30,6 @@ __all__ = [
     "REGISTER_RESPONSES",
     "TAGS",
     "DescribedOperation",
-    "RegisterOperation",
     "operation_id",
     "summarize",
 ]
@@ -162,32 +157,6 @@ METRICS_RESPONSES = {
 }
 
 
-BODY = RequestBody(
-    required=True,
-    content={
-        "application/json": OpenAPIMediaType(
-            schema=Schema(
-                type=OpenAPIType.OBJECT,
-                required=["serial"],
-                additional_properties=False,
-                properties={
-                    "serial": Schema(
-                        type=OpenAPIType.STRING,
-                        min_length=1,
-                        max_length=MAX_SERIAL_CHARACTERS,
-                        description="Printable characters, no white space at the ends",
-                    ),
-                    "proof": Schema(
-                        one_of=[Schema(type=OpenAPIType.STRING), Schema(type=OpenAPIType.NULL)],
-                        description="What a verifier asks for beside the serial",
-                    ),
-                },
-            )
-        )
-    },
-)
-
-
 @dataclass
 class DescribedOperation(Operation):
     """Describes what Litestar can't see: headers of answers, and that an optional parameter is left out, not null."""
@@ -214,16 +183,6 @@ def _without_null(schema: Schema) -> Schema | Reference:
     if isinstance(kind, Schema) and schema.enum:
         kind = replace(kind, enum=schema.enum)
     return kind
-
-
-@dataclass
-class RegisterOperation(DescribedOperation):
-    """Describes the body, which the handler reads by itself to keep it bounded."""
-
-    def __post_init__(self) -> None:
-        """Put the body in; Litestar knows of none."""
-        super().__post_init__()
-        self.request_body = BODY
 
 
 def summarize(handlers: Iterable[ControllerRouterHandler], tag: str) -> None:

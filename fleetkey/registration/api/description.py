@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from inspect import cleandoc
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody
 from litestar.params import QueryParameter
 
 from fleetkey.management import MAX_PAGE, PositionList
-from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, DescribedOperation, Problem
+from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, Problem
 
 __all__ = [
     "Attributes",
@@ -23,8 +19,6 @@ __all__ = [
     "Tags",
     "TokenCursor",
     "answers",
-    "described",
-    "described_text",
 ]
 
 LABEL = r"^[^=]+=[\s\S]+$"
@@ -80,57 +74,6 @@ def answers(
     refused = sorted({*ALWAYS, *more, *(OF_BODIES if has_body else ())})
     done = ResponseSpec(data_container=shape, description=description, generate_examples=False)
     return {status: done, **{code: _refusal(code) for code in refused}}
-
-
-def described(shape: type, *, is_required: bool = True) -> type[Operation]:
-    """Return a description with a JSON body, which handlers read by themselves to keep it bounded."""
-    return _with_body({"application/json": _inlined(shape)}, is_required=is_required)
-
-
-def described_text(*media_types: str) -> type[Operation]:
-    """Return a description with a body of text."""
-    return _with_body({media_type: {"type": "string"} for media_type in media_types})
-
-
-def _with_body(content: dict[str, dict[str, Any]], *, is_required: bool = True) -> type[Operation]:
-    # A schema is a plain mapping here: msgspec writes OpenAPI 3.1's own dialect (JSON Schema 2020-12).
-    body = RequestBody(
-        required=is_required,
-        content={
-            media_type: OpenAPIMediaType(schema=schema)  # type: ignore[arg-type]
-            for media_type, schema in content.items()
-        },
-    )
-
-    @dataclass
-    class OperationWithBody(DescribedOperation):
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            self.request_body = body
-
-    return OperationWithBody
-
-
-def _inlined(shape: type) -> dict[str, Any]:
-    """Return the shape's schema with everything that it refers to in its place; shapes are not recursive."""
-    (schema,), parts = msgspec.json.schema_components([shape], ref_template="{name}")
-
-    def inline(value: Any) -> Any:
-        if isinstance(value, dict):
-            if "$ref" in value:
-                beside = {name: inner for name, inner in value.items() if name != "$ref"}
-                return inline(parts[value["$ref"]]) | beside
-            inlined = {name: inline(inner) for name, inner in value.items() if name != "title"}
-            # All of the enumerations here are of texts.
-            if "enum" in inlined:
-                inlined.setdefault("type", "string")
-            if isinstance(inlined.get("description"), str):
-                inlined["description"] = cleandoc(inlined["description"])
-            return inlined
-        return [inline(inner) for inner in value] if isinstance(value, list) else value
-
-    inlined: dict[str, Any] = inline(schema)
-    return inlined
 
 
 def _refusal(status: int) -> ResponseSpec:

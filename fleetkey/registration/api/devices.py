@@ -11,8 +11,9 @@ from litestar.params import FromPath, QueryParameter
 from fleetkey.management import BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError, device_fields
 from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage, RotationAnswer
 from fleetkey.registration.api.bodies import BulkBody, DeviceBody, RotationBody, TagsBody
-from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers, described
+from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, labels_from, page_fields
+from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import DeviceState, Role
 
 if TYPE_CHECKING:

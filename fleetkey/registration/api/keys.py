@@ -19,9 +19,10 @@ from fleetkey.management import (
 from fleetkey.management.losant_keys import LosantKey
 from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, LosantKeyAnswer
 from fleetkey.registration.api.bodies import KeyBody, ScopeBody
-from fleetkey.registration.api.description import KeyCursor, Limit, answers, described
+from fleetkey.registration.api.description import KeyCursor, Limit, answers
 from fleetkey.registration.api.gate import Caller
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import ApplicationScope, KeyKind, Role
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from fleetkey.access import HashPoolFullError
 from fleetkey.management import SerialFormat, serial_fields
 from fleetkey.registration.api.answers import AddedAnswer, SerialPage
 from fleetkey.registration.api.bodies import SerialEntry, SerialsBody
-from fleetkey.registration.api.description import Cursor, Limit, answers, described, described_text
+from fleetkey.registration.api.description import Cursor, Limit, answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
 from fleetkey.registration.body import body_chunks
+from fleetkey.registration.openapi_bodies import described, described_text
 from fleetkey.registry import ListedSerial, Role
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from litestar.params import FromPath, QueryParameter
 from fleetkey.management import parse_expiry, token_fields
 from fleetkey.registration.api.answers import CreatedTokenAnswer, TokenAnswer, TokenPage
 from fleetkey.registration.api.bodies import TokenBody
-from fleetkey.registration.api.description import Limit, TokenCursor, answers, described
+from fleetkey.registration.api.description import Limit, TokenCursor, answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:

@@ -138,5 +138,8 @@ def test_openapi_describes_both_endpoints(http: httpx.Client) -> None:
     body = register["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["serial"]
     assert set(body["properties"]) == {"serial", "proof"}
+    assert body["additionalProperties"] is False
+    assert body["properties"]["serial"]["minLength"] == 1
+    assert body["properties"]["serial"]["maxLength"] == 128
     assert {"200", "503"} <= set(description["paths"]["/health"]["get"]["responses"])
     assert description["info"]["version"] == __version__
