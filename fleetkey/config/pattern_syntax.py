@@ -1,4 +1,4 @@
-r"""The language of serial patterns: parse a pattern, bound its size and translate it for the engine (ADR 0020).
+r"""The language of serial patterns: parse a pattern, bound its size and translate it for the engine (ADR 0016).
 
 Characters, `.`, `[a-z]`, `[^a-z]`, `\d`, `\w`, `\` before a punctuation mark, `( )`, `(?: )`, `|`, `*`, `+`, `?`,
 `{n}`, `{n,}` and `{n,m}`. Anything else is refused: the engine would give it a meaning that nobody documents here.

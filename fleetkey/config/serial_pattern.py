@@ -1,4 +1,4 @@
-"""Patterns for serials: a part of regular expressions, matched in linear time whatever the pattern (ADR 0020).
+"""Patterns for serials: a part of regular expressions, matched in linear time whatever the pattern (ADR 0016).
 
 The `regex` crate matches them, which pydantic-core ships. It never backtracks: the work is at most the characters of
 the serial times the states of the pattern. pydantic-core has no setting for the states, and a pattern runs without

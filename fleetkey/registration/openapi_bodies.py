@@ -18,7 +18,7 @@ __all__ = ["described", "described_text"]
 
 
 def described(shape: type, *, is_required: bool = True) -> type[Operation]:
-    """Return an operation with a JSON body of this shape; the handler reads it itself (ADR 0021)."""
+    """Return an operation with a JSON body of this shape; the handler reads it itself (ADR 0017)."""
     return _with_body({"application/json": _inlined(shape)}, is_required=is_required)
 
 
