@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fleetkey.broker.configuration import ListenerError, ListenerName
 from fleetkey.broker.connection import Connection
 from fleetkey.broker.events import Events
 from fleetkey.broker.hub import LINGER_SECONDS, Hub
+from fleetkey.broker.listening import listen
 from fleetkey.broker.persistence import BrokerStore
 from fleetkey.broker.session import Message, Session
 from fleetkey.broker.topic_plugins import TopicPlugins
@@ -35,12 +36,11 @@ if TYPE_CHECKING:
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.presence import PresenceRecorder
+    from fleetkey.operations import Descriptors
 
 __all__ = ["FleetkeyBroker"]
 
 log = structlog.get_logger(__name__)
-
-BACKLOG = 4096
 
 
 class FleetkeyBroker(Broker):
@@ -58,8 +58,11 @@ class FleetkeyBroker(Broker):
         *,
         presence: PresenceRecorder | None = None,
         clock: SteadyClock | None = None,
+        descriptors: Descriptors | None = None,
     ) -> None:
         """Load the plugins and open `broker.db`; `presence` is told who comes and goes, `clock` says what has lasted.
+
+        `descriptors` keeps some of the process's for others than clients; without it, clients get them all.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -78,7 +81,8 @@ class FleetkeyBroker(Broker):
         events = Events(self.plugins_manager, self._views)
         # amqtt keeps its topic plugins to itself; ours is the principal's scope, which is asked first.
         foreign = [p for p in self.plugins_manager._topic_plugins if not isinstance(p, FleetkeyAuthPlugin)]  # noqa: SLF001
-        self._hub = Hub(limits, store, admission, events, TopicPlugins(foreign, self._views), clock or SteadyClock())
+        topic_plugins = TopicPlugins(foreign, self._views)
+        self._hub = Hub(limits, store, admission, events, topic_plugins, clock or SteadyClock(), descriptors)
         self._hub.presence = presence
         admission.hub, events.loop = self._hub, self._hub.loop
         authenticator.on_revoked(self._on_revoked)
@@ -228,27 +232,17 @@ class FleetkeyBroker(Broker):
                 if listener.type == ListenerType.WS:
                     instance: Any = await serve_websockets(self._hub, name, host, port, context)
                 else:
-                    instance = await self._listen(name, host, port, context)
+                    instance = await listen(
+                        self._hub,
+                        functools.partial(Connection, self._hub, name),  # type: ignore[arg-type] # a protocol by its methods
+                        host,
+                        port,
+                        context,
+                        shutdown_seconds=LINGER_SECONDS,
+                    )
             except OSError as error:
                 raise ListenerError(ListenerName(name), error) from error
             self._servers[name] = Server(name, instance)
-
-    async def _listen(self, name: str, host: str | None, port: int, context: ssl.SSLContext | None) -> asyncio.Server:
-        tls: dict[str, Any] = {}
-        if context is not None:
-            tls = {
-                "ssl": context,
-                "ssl_handshake_timeout": self._hub.limits.connect_timeout_seconds,
-                "ssl_shutdown_timeout": LINGER_SECONDS,
-            }
-        return await self._hub.loop.create_server(
-            lambda: Connection(self._hub, name),  # type: ignore[arg-type,return-value] # a protocol by its methods
-            host,
-            port,
-            backlog=BACKLOG,
-            reuse_address=True,
-            **tls,
-        )
 
     def _on_revoked(self, principal: Principal) -> None:
         """Close the connections of a principal that stopped being valid, without their wills."""

@@ -19,6 +19,7 @@ from fleetkey.broker.routes import Routes
 from fleetkey.broker.routing import SubscriptionTree
 from fleetkey.broker.session import Message, Outgoing, Session
 from fleetkey.broker.work import WorkQueue, filter_cost
+from fleetkey.operations import Descriptors, Handshakes
 from fleetkey.registry import KeyKind, is_device_id
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Hub:
         events: Events,
         topic_plugins: TopicPlugins,
         clock: SteadyClock,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self.limits = limits
         self.store = store
@@ -81,7 +83,14 @@ class Hub:
         self.sessions: dict[str, Session] = {}
         self.away = AwaySessions()
         self.clock = clock
-        self.population = Population(limits, self.counters)
+        self.descriptors = descriptors or Descriptors()
+        self.population = Population(limits, self.counters, self.descriptors)
+        self.handshakes = Handshakes(
+            "mqtt",
+            self.descriptors,
+            most=min(limits.max_pending_connections, limits.max_connections),
+            most_per_address=limits.max_pending_per_address,
+        )
         self._logged_bounds: set[tuple[str, ...]] = set()
         self.has_plugins = events.hears_messages or bool(topic_plugins)
         """Whether a plugin hears of messages, or decides about them."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.connection import Connection
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
+    from fleetkey.operations import Descriptors
 
 __all__ = ["Population"]
 
@@ -21,8 +22,9 @@ log = structlog.get_logger(__name__)
 class Population:
     """All connections; those that have not proven who they are have bounds of their own, so they keep nobody out."""
 
-    def __init__(self, limits: Limits, counters: Counters) -> None:
+    def __init__(self, limits: Limits, counters: Counters, descriptors: Descriptors) -> None:
         self._limits = limits
+        self._descriptors = descriptors
         self._counters = counters
         self.connections: set[Connection] = set()
         self._pending: dict[Connection, float] = {}
@@ -32,6 +34,8 @@ class Population:
 
     def arrived(self, connection: Connection) -> bool:
         """Count a connection; False if a bound is reached."""
+        if not self._descriptors.admits_transport(connection.transport):
+            return False
         limits, bucket = self._limits, address_bucket(connection.address)
         for bound, count, most in (
             ("max_connections", len(self.connections), limits.max_connections),

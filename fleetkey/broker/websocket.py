@@ -7,18 +7,18 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
-import websockets.asyncio.server
+import websockets
 from websockets.asyncio.messages import Assembler
-from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.server import ServerProtocol
 
 from fleetkey.broker.connection import Connection
+from fleetkey.broker.listening import listen
 from fleetkey.broker.stream import State, unread
 
 if TYPE_CHECKING:
     import ssl
-
-    from websockets.asyncio.server import Server
 
     from fleetkey.broker.hub import Hub
 
@@ -289,29 +289,22 @@ async def serve_websockets(
 ) -> Server:
     """Listen. Frames are bounded like packets; anything but binary frames closes the connection (6.0.0-1)."""
 
-    def create(*arguments: Any, **options: Any) -> ServerConnection:
-        return _Socket(hub, listener, *arguments, **options)
-
-    tls: dict[str, Any] = {}
-    if context is not None:
-        tls = {"ssl_handshake_timeout": hub.limits.connect_timeout_seconds, "ssl_shutdown_timeout": CLOSE_SECONDS}
-
     async def handle(socket: Any) -> None:
         await socket.run()
 
-    return await websockets.asyncio.server.serve(
-        handle,
-        host,
-        port,
-        ssl=context,
-        subprotocols=[SUBPROTOCOL],
-        create_connection=create,  # type: ignore[arg-type] # a class is expected; it is only called
-        compression=None,
-        max_size=MAX_FIRST_BYTES,
-        max_queue=1,
-        open_timeout=hub.limits.connect_timeout_seconds,
-        ping_interval=None,
-        close_timeout=CLOSE_SECONDS,
-        **tls,
-        server_header=None,
-    )
+    # What `websockets.asyncio.server.serve` does; but it would let the event loop accept, which counts no handshakes.
+    server = Server(handle, server_header=None, open_timeout=hub.limits.connect_timeout_seconds)
+
+    def create() -> ServerConnection:
+        return _Socket(
+            hub,
+            listener,
+            ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES),
+            server,
+            ping_interval=None,
+            close_timeout=CLOSE_SECONDS,
+            max_queue=1,
+        )
+
+    server.wrap(await listen(hub, create, host, port, context, shutdown_seconds=CLOSE_SECONDS))  # type: ignore[arg-type] # or as good as one
+    return server

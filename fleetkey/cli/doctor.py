@@ -17,6 +17,7 @@ from fleetkey.cli.doctor_operations import (
     certificates,
     disk_space,
     http_verifier,
+    open_files,
     webhook_progress,
     webhooks,
 )
@@ -41,7 +42,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Check settings, store, disk, ports, clock, TLS, your API, webhooks and backups, and say what to do.
+    """Check settings, store, disk, open files, ports, clock, TLS, your API, webhooks and backups, and say what to do.
 
     Exit status 1 if a check failed; warnings don't count.
 
@@ -73,6 +74,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     yield from _shared_secrets(settings)
     yield from _store(settings)
     yield disk_space(settings.data_dir)
+    yield open_files(settings)
     yield from ports(settings)
     yield from certificates("http TLS", settings.http.tls_cert, settings.http.tls_key)
     yield from certificates("mqtt TLS", settings.mqtt.tls_cert, settings.mqtt.tls_key)

@@ -15,8 +15,16 @@ import httpx
 
 from fleetkey.access import SharedSecretError
 from fleetkey.cli.findings import Finding, Verdict
-from fleetkey.operations import CertificateError, certificate_end, load_pair
-from fleetkey.registry import AuditFilter
+from fleetkey.operations import (
+    CertificateError,
+    TooFewFilesError,
+    certificate_end,
+    load_pair,
+    open_file_limit,
+    plan_files,
+    serving_pid,
+)
+from fleetkey.registry import AuditFilter, store_path
 from fleetkey.webhooks import HookSecrets
 
 if TYPE_CHECKING:
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings, WebhookSettings
     from fleetkey.registry import Store
 
-__all__ = ["backup_age", "certificates", "disk_space", "http_verifier", "webhook_progress", "webhooks"]
+__all__ = ["backup_age", "certificates", "disk_space", "http_verifier", "open_files", "webhook_progress", "webhooks"]
 
 REACH_SECONDS = 5.0
 """For a webhook's receiver, or your API, to take a connection."""
@@ -80,6 +88,30 @@ def disk_space(data_dir: Path) -> Finding:
         if free < LOW_FREE_BYTES
         else Finding("disk", Verdict.OK, detail)
     )
+
+
+def open_files(settings: Settings) -> Finding:
+    """Look whether the server, or one started from here, may have as many open files as its settings need."""
+    pid = serving_pid(store_path(settings))
+    limit = open_file_limit(pid)
+    whose = "the server that runs" if pid is not None else "a server started from here"
+    try:
+        plan = plan_files(settings, limit)
+    except TooFewFilesError as error:
+        return Finding("open files", Verdict.FAILED, f"{whose} can't run: {error}", "Raise the limit, and restart.")
+    if not plan.is_lowered:
+        may = "any number" if limit is None else f"{limit:,}"
+        return Finding("open files", Verdict.OK, f"{whose} may have {may}; the settings need {plan.wanted:,}")
+    detail = (
+        f"{whose} may have {plan.limit:,}, the settings need {plan.wanted:,}: it takes {plan.mqtt_connections:,} MQTT "
+        f"and {plan.http_connections:,} HTTP connections instead of {settings.mqtt.max_connections:,} and "
+        f"{settings.http.max_connections:,}"
+    )
+    advice = (
+        f"Raise it with `ulimit -n {plan.wanted}`, or LimitNOFILE={plan.wanted} in the unit, and restart; or lower "
+        "mqtt.max_connections and http.max_connections."
+    )
+    return Finding("open files", Verdict.WARNING, detail, advice)
 
 
 def backup_age(settings: Settings, store: Store) -> Iterator[Finding]:

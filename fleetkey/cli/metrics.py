@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Authenticator, HashPool
     from fleetkey.broker import FleetkeyBroker
+    from fleetkey.operations import Descriptors
     from fleetkey.registration import Registrar
     from fleetkey.registry import ChangeFollower, SteadyClock
     from fleetkey.webhooks import Webhooks
@@ -37,11 +38,12 @@ class Metrics:
         webhooks: Webhooks,
         follower: ChangeFollower,
         clock: SteadyClock,
+        descriptors: Descriptors,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-        self._registry.register(_Fleet(registrar, authenticator, pool, broker))
+        self._registry.register(_Fleet(registrar, authenticator, pool, broker, descriptors))
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
 
@@ -52,12 +54,18 @@ class Metrics:
 
 class _Fleet(Collector):
     def __init__(
-        self, registrar: Registrar, authenticator: Authenticator, pool: HashPool, broker: FleetkeyBroker
+        self,
+        registrar: Registrar,
+        authenticator: Authenticator,
+        pool: HashPool,
+        broker: FleetkeyBroker,
+        descriptors: Descriptors,
     ) -> None:
         self._registrar = registrar
         self._authenticator = authenticator
         self._pool = pool
         self._broker = broker
+        self._descriptors = descriptors
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric."""
@@ -89,6 +97,12 @@ class _Fleet(Collector):
         yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
         yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
         yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
+        yield _by(
+            "fleetkey_descriptor_bounds_reached",
+            "How often a bound on open files, or on TLS handshakes, was reached.",
+            "bound",
+            self._descriptors.bounds,
+        )
 
 
 class _Hooks(Collector):

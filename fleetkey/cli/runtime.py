@@ -14,12 +14,14 @@ from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName,
 from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
+from fleetkey.cli.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.supervision import kept_running
 from fleetkey.cli.sweep import Sweep
 from fleetkey.config import parse_address
 from fleetkey.management import build_management
 from fleetkey.operations import (
     CertificateError,
+    Descriptors,
     ServedCertificate,
     ServedElsewhereError,
     ServeLock,
@@ -58,11 +60,14 @@ class Runtime:
         """Open the registry and bind registration's address.
 
         Raises:
+            CommandError: the process may not have as many open files as any server needs.
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
             SharedSecretError: a verifier's or a webhook's secret can't be used.
         """
-        self.settings = settings
+        self._files = fit_to_open_files(settings)
+        self._descriptors = Descriptors(self._files.reserve)
+        self.settings = settings = self._files.applied_to(settings)
         self._clock = SteadyClock()
         self.store = open_store(settings, clock=self._clock)
         self._clock_keeper = ClockKeeper(self.store, self._clock)
@@ -115,7 +120,7 @@ class Runtime:
                 msg = f"settings {name}.tls_cert and {name}.tls_key: {error}"
                 raise CommandError(msg) from None
         try:
-            self._http = HttpServer(settings.http)
+            self._http = HttpServer(settings.http, self._descriptors)
         except OSError as error:
             raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
@@ -131,6 +136,7 @@ class Runtime:
                     seen_seconds=settings.mqtt.presence_seen_seconds,
                 ),
                 clock=self._clock,
+                descriptors=self._descriptors,
             )
             await self._broker.start()
             sweep = Sweep(self.store, self._broker.owners, self._broker.forget_owner)
@@ -151,6 +157,7 @@ class Runtime:
             webhooks=self.webhooks,
             follower=self._follower,
             clock=self._clock,
+            descriptors=self._descriptors,
         )
         # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
         await self.webhooks.start()
@@ -179,10 +186,12 @@ class Runtime:
             msg = f"settings http.tls_cert and http.tls_key: {error}"
             raise CommandError(msg) from None
         self._attach_certificates()
+        log_lowered(self._files)
         self._housekeepers = [
             asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
             asyncio.create_task(kept_running("sweep", sweep.run), name="fleetkey-sweep"),
             asyncio.create_task(kept_running("clock", self._clock_keeper.run), name="fleetkey-clock"),
+            asyncio.create_task(kept_running("descriptors", self._watch_descriptors), name="fleetkey-descriptors"),
             asyncio.create_task(kept_running("certificates", self._watch_certificates), name="fleetkey-certificates"),
         ]
 
@@ -263,6 +272,11 @@ class Runtime:
 
     async def _watch_certificates(self) -> None:
         await watch_certificates(self._certificates.values())
+
+    async def _watch_descriptors(self) -> None:
+        while True:
+            self._descriptors.look()
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
     async def _keep_house(self) -> None:
         """Retire keys whose time is over, which disconnects whoever uses them, and drop old audit entries."""

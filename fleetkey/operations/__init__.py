@@ -1,4 +1,4 @@
-"""What keeps a fleet running for years: backups, certificates."""
+"""What keeps a fleet running for years: backups, certificates, descriptors."""
 
 from fleetkey.operations.backup import FleetFiles, MadeBackup, RestoredBackup, make_backup, restore_backup
 from fleetkey.operations.certificates import (
@@ -8,23 +8,35 @@ from fleetkey.operations.certificates import (
     load_pair,
     watch_certificates,
 )
-from fleetkey.operations.errors import BackupError, ServedElsewhereError
+from fleetkey.operations.descriptors import Descriptors
+from fleetkey.operations.errors import BackupError, ServedElsewhereError, TooFewFilesError
+from fleetkey.operations.open_files import FilePlan, open_file_limit, plan_files, raise_open_file_limit
 from fleetkey.operations.self_signed import make_self_signed, write_pair
 from fleetkey.operations.serve_lock import ServeLock, serving_pid
+from fleetkey.operations.tls_listener import Handshakes, TlsListener, bind_sockets
 
 __all__ = [
     "BackupError",
     "CertificateError",
+    "Descriptors",
+    "FilePlan",
     "FleetFiles",
+    "Handshakes",
     "MadeBackup",
     "RestoredBackup",
     "ServeLock",
     "ServedCertificate",
     "ServedElsewhereError",
+    "TlsListener",
+    "TooFewFilesError",
+    "bind_sockets",
     "certificate_end",
     "load_pair",
     "make_backup",
     "make_self_signed",
+    "open_file_limit",
+    "plan_files",
+    "raise_open_file_limit",
     "restore_backup",
     "serving_pid",
     "watch_certificates",

@@ -53,13 +53,22 @@ class ServerProcess:
         folder: where its data, settings and output go.
         environment: `FLEETKEY_*` variables.
         settings: the content of its settings file.
+        open_files: the most that it may have open, soft and hard limit; 0 = as many as the tests may.
     """
 
-    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None, settings: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        settings: str = "",
+        open_files: int = 0,
+    ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self._environment = clean_environment(environment)
         self._settings = settings
+        self._open_files = open_files
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: Ready | None = None
         self._starts = 0
@@ -89,8 +98,11 @@ class ServerProcess:
             ledger.watch_file(path)
         ledger.watch_database(self.database)
         with self._out.open("wb") as out, self.log.open("wb") as log:
+            command = serve_command(self.data_dir, *arguments)
+            if self._open_files:
+                command = ["/bin/sh", "-c", f'ulimit -n {self._open_files} && exec "$@"', "sh", *command]
             self._process = subprocess.Popen(
-                serve_command(self.data_dir, *arguments),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,

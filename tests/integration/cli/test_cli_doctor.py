@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.integration.cli.cli_rig import CommandLine
 
-FREE = "[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n"
+FREE = "[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\nmax_connections = 500\n"
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_beside_its_own_server(fleetkey: CommandLine) -> None:
     free.write_text(FREE)
     with BackgroundServer(load_settings(free, {"data_dir": fleetkey.data_dir})) as server:
         http = server.http_url.removeprefix("http://")
-        settings = f"[http]\nbind = '{http}'\n[mqtt]\nbind = '127.0.0.1:{server.mqtt_port()}'\n"
+        settings = f"[http]\nbind = '{http}'\n[mqtt]\nbind = '127.0.0.1:{server.mqtt_port()}'\nmax_connections = 500\n"
         assert set(_examine(fleetkey, settings).values()) == {"ok"}
         said = fleetkey.text("doctor")
         assert said.count(f"(pid {os.getpid()})") == 2
@@ -309,3 +309,14 @@ def test_disk_space(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch, free
     """Little room is a warning, next to none a failure."""
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
     assert _examine(fleetkey, FREE, status=int(verdict == "failed"))["disk"] == verdict
+
+
+def test_open_files(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit that is too low for the settings is a warning with both numbers; one for no server at all, a failure."""
+    monkeypatch.setattr("fleetkey.cli.doctor_operations.open_file_limit", lambda _: 1024)
+    assert _examine(fleetkey, FREE.replace("500", "5000"))["open files"] == "warning"
+    said = fleetkey.text("doctor", "--config", fleetkey.folder / "fleetkey.toml")
+    assert "may have 1,024, the settings need 6,128: it takes" in said
+    assert "LimitNOFILE=6128" in said
+    monkeypatch.setattr("fleetkey.cli.doctor_operations.open_file_limit", lambda _: 100)
+    assert _examine(fleetkey, FREE, status=1)["open files"] == "failed"

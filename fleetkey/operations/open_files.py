@@ -1,0 +1,135 @@
+"""How many open files the process may have, and who may use how many of them.
+
+Each connection is an open file, and so is everything else: the registry, the log, a question to your API. A process
+without any left can't even open its database, so clients get what the others don't need.
+"""
+
+from __future__ import annotations
+
+import re
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetkey.operations.errors import TooFewFilesError
+
+if TYPE_CHECKING:
+    from fleetkey.config import Settings
+
+__all__ = ["FilePlan", "open_file_limit", "plan_files", "raise_open_file_limit"]
+
+RESERVED_FILES = 128
+"""Kept free of clients for the stores, the log, certificates, imports and the listeners themselves."""
+FILES_PER_WEBHOOK = 2
+"""One request, and the connection before it that is about to close."""
+MIN_CLIENT_FILES = 64
+"""With fewer left for clients there is no use in starting."""
+HTTP_SHARE = 8
+"""Where there are too few, one in so many is for HTTP at least: devices register there, and it answers health."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePlan:
+    """Who may have how many open files under a limit; as many as the settings say, if it is high enough."""
+
+    limit: int
+    wanted: int
+    """What the settings need in total."""
+    reserve: int
+    """What clients leave to the others."""
+    mqtt_connections: int
+    mqtt_pending: int
+    mqtt_pending_per_address: int
+    http_connections: int
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether clients get fewer than the settings say."""
+        return self.wanted > self.limit
+
+    def applied_to(self, settings: Settings) -> Settings:
+        """Return the settings with the bounds that hold: their own, if the limit is high enough."""
+        if not self.is_lowered:
+            return settings
+        mqtt = {
+            "max_connections": self.mqtt_connections,
+            "max_pending_connections": self.mqtt_pending,
+            "max_pending_per_address": self.mqtt_pending_per_address,
+        }
+        http = {"max_connections": self.http_connections}
+        return settings.model_copy(
+            update={"mqtt": settings.mqtt.model_copy(update=mqtt), "http": settings.http.model_copy(update=http)}
+        )
+
+
+def open_file_limit(pid: int | None = None) -> int | None:
+    """Return how many open files a process may allow itself; None if there is no bound, or if that can't be told.
+
+    Args:
+        pid: another process; by default this one.
+    """
+    if pid is None:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        return None if hard == resource.RLIM_INFINITY else hard
+    try:
+        limits = Path(f"/proc/{pid}/limits").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^Max open files\s+\d+\s+(\d+)", limits, re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def raise_open_file_limit(wanted: int) -> int:
+    """Raise this process's limit as far as it is needed and allowed; return what it is then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
+    except (OSError, ValueError):
+        # Some systems have a lower bound of their own that they tell nobody.
+        return soft
+    return target
+
+
+def plan_files(settings: Settings, limit: int | None = None) -> FilePlan:
+    """Share out the open files under a limit; without one, say what the settings need.
+
+    Raises:
+        TooFewFilesError: so few are left for clients that there is no use in starting.
+    """
+    mqtt, http = settings.mqtt, settings.http
+    verifier = settings.registration.http.max_concurrent if "http" in settings.registration.verifiers else 0
+    reserve = RESERVED_FILES + verifier + FILES_PER_WEBHOOK * len(settings.webhooks)
+    # A handshake is counted apart from the connection that it leads to.
+    http_each = 2 if http.tls_cert is not None else 1
+    is_tls = mqtt.tls_cert is not None
+    pending = min(mqtt.max_pending_connections, mqtt.max_connections)
+    for_mqtt = mqtt.max_connections + (pending if is_tls else 0)
+    wanted = reserve + for_mqtt + http_each * http.max_connections
+    limit = wanted if limit is None else limit
+    room = limit - reserve
+    if room < MIN_CLIENT_FILES:
+        raise TooFewFilesError(limit=limit, least=reserve + MIN_CLIENT_FILES, wanted=wanted)
+    if wanted <= limit:
+        connections, http_connections, per_address = mqtt.max_connections, http.max_connections, None
+        pending = mqtt.max_pending_connections
+    else:
+        share = max(http.max_connections * room // (wanted - reserve), room // HTTP_SHARE // http_each)
+        http_connections = min(http.max_connections, share)
+        for_mqtt_now = min(room - http_each * http_connections, for_mqtt)
+        connections = max(1, mqtt.max_connections * for_mqtt_now // for_mqtt)
+        pending = max(1, pending * for_mqtt_now // for_mqtt)
+        per_address = max(1, mqtt.max_pending_per_address * for_mqtt_now // for_mqtt)
+    return FilePlan(
+        limit=limit,
+        wanted=wanted,
+        reserve=reserve,
+        mqtt_connections=connections,
+        mqtt_pending=pending,
+        # 0 is no bound, and stays so.
+        mqtt_pending_per_address=min(mqtt.max_pending_per_address, per_address or mqtt.max_pending_per_address),
+        http_connections=http_connections,
+    )
