@@ -1,7 +1,7 @@
 """A back end with nothing but paho-mqtt: hears every device's state and answers each with a command.
 
-fleetkey keys create --application backend --all-devices --save backend.json
-python examples/backend.py backend.json
+fleetkey keys create --application backend --all-devices --save credentials/backend.json
+python examples/backend.py credentials/backend.json
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The smallest device: registers once, remembers, publishes a state every ten seconds, prints its commands.
 
-python examples/device.py SN-0001 http://127.0.0.1:8080 device.json
+mkdir -p -m 700 credentials
+python examples/device.py SN-0001 http://127.0.0.1:8080 credentials/device.json
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.cli.errors import CommandError
+from fleetkey.registry import make_private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,11 +44,14 @@ def new_file(path: Path) -> Iterator[Callable[[str], None]]:
     """Make an empty file with mode 0600 and give who asks a way to write into it.
 
     So that what can't be written down isn't made in the first place. If anything fails, the file is removed again.
+    Its folder is made, for its owner alone, if that alone is missing.
 
     Raises:
         CommandError: it exists already, or can't be written.
     """
     try:
+        if path.parent.parent.is_dir() and not path.parent.exists():
+            make_private_folder(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         msg = f"{path} exists already; it was left as it is"

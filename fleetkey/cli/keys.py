@@ -61,7 +61,7 @@ __all__ = ["app"]
 HELP = """Access keys: list, show, create for applications, revoke, rotate.
 
 Examples:
-- `fleetkey keys create --application backend --all-devices --save backend.json`
+- `fleetkey keys create --application backend --all-devices --save credentials/backend.json`
 - `fleetkey keys rotate --tag site=north`
 """
 app = typer.Typer(help=HELP, no_args_is_help=True)
@@ -147,7 +147,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
     """Make a key for a back end. The secret is shown once and stored only as a hash.
 
     Examples:
-    - `fleetkey keys create --application backend --all-devices --save backend.json`
+    - `fleetkey keys create --application backend --all-devices --save credentials/backend.json`
     - `fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json`
     """
     # Said before a registry is made; it counts from the fleet's time.

@@ -32,7 +32,7 @@ Examples:
 - `fleetkey serve`
 - `fleetkey serials add SN-0001`
 - `fleetkey devices list --online`
-- `fleetkey devices list --url https://fleet.example.com --token-file ci.token`
+- `fleetkey devices list --url https://fleet.example.com --token-file credentials/ci.token`
 """
 app = typer.Typer(
     name="fleetkey",

@@ -68,8 +68,8 @@ def print_next_steps(runtime: Runtime, sample: Sample | None) -> None:
         f"""
 Paste next, in this folder, in a second terminal. A device registers with its serial:
 
-  (umask 077; curl -sS {runtime.http_url()}/register -H 'Content-Type: application/json' \\
-    -d '{{"serial": "{sample.serial}"}}' -o device.json); cat device.json; echo
+  (umask 077; mkdir -p credentials; curl -sS {runtime.http_url()}/register -H 'Content-Type: application/json' \\
+    -d '{{"serial": "{sample.serial}"}}' -o credentials/device.json); cat credentials/device.json; echo
 
 The back end listens to every device (key and secret are in the file):
 
@@ -77,8 +77,9 @@ The back end listens to every device (key and secret are in the file):
 
 And in a third terminal the device publishes with its own credentials:
 
-  ID=$(grep -oE '[0-9a-f]{{24}}' device.json | head -n 1)
-  {python} -m fleetkey.device --credentials device.json --publish "{state}" '{{"data": {{"temperature": 21}}}}'
+  ID=$(grep -oE '[0-9a-f]{{24}}' credentials/device.json | head -n 1)
+  {python} -m fleetkey.device --credentials credentials/device.json \\
+    --publish "{state}" '{{"data": {{"temperature": 21}}}}'
 
 Any MQTT 3.1.1 client will do: client id = deviceId, username = key, password = secret.
 To let the next device in: {fleetkey} serials add SERIAL --data-dir {data_dir}      Ctrl-C stops the server.

@@ -28,7 +28,7 @@ __all__ = ["app"]
 HELP = """Bearer tokens of the admin API: create, list, revoke.
 
 Examples:
-- `fleetkey tokens create --name ci --role operator --expires 30d --save ci.token`
+- `fleetkey tokens create --name ci --role operator --expires 30d --save credentials/ci.token`
 - `fleetkey tokens list`
 """
 app = typer.Typer(help=HELP, no_args_is_help=True)
@@ -58,7 +58,7 @@ def create(
     """Make a token for the admin API. It is shown once and stored only as a hash.
 
     Examples:
-    - `fleetkey tokens create --name ci --role operator --expires 30d --save ci.token`
+    - `fleetkey tokens create --name ci --role operator --expires 30d --save credentials/ci.token`
     - `fleetkey tokens create --name dashboard --role viewer --json`
     """
     if expires:

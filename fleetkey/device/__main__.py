@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import os
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080
-      register, remember in ./device.json, publish a state every 10 s and print what comes in
+      register, remember in credentials/device.json, publish a state every 10 s and print what comes in
   python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080 --once
       the same for one state, then exit; good for scripts
-  python -m fleetkey.device --credentials backend.json --subscribe 'devices/+/state' --count 1
-  python -m fleetkey.device --credentials backend.json --publish devices/ID/command '{"name": "start"}'
+  python -m fleetkey.device --credentials credentials/backend.json --subscribe 'devices/+/state' --count 1
+  python -m fleetkey.device --credentials credentials/backend.json --publish devices/ID/command '{"name": "start"}'
       with an application key that was saved as JSON
 
 A secret is only ever read from a file, so that it is in no process list; there is no option for it. Two
 connections with one device's file push each other out: give each device its own.
 exit status: 0 done, 1 refused or failed, 2 used wrongly
 """
-DEFAULT_CREDENTIALS = Path("device.json")
+DEFAULT_CREDENTIALS = Path("credentials/device.json")
 DEFAULT_INTERVAL_SECONDS = 10.0
 DEFAULT_ONCE_SECONDS = 30.0
 DEFAULT_PUBLISH_SECONDS = 10.0
@@ -97,10 +98,20 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, printer: 
         commands.run_device(_device_maker(parser, options), printer, interval_seconds=interval_seconds)
 
 
+def _make_folder(folder: Path) -> None:
+    """Make the folder of a credentials file, for its owner alone; if more than that is missing, it is a typing error.
+
+    What is wrong with it is said when the file is written.
+    """
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+
+
 def _device_maker(
     parser: argparse.ArgumentParser, options: argparse.Namespace
 ) -> Callable[[Callable[[object], object]], Device]:
     def make(tell: Callable[[object], object]) -> Device:
+        _make_folder(options.credentials.parent)
         try:
             return Device(
                 options.serial,
@@ -129,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fleetkey {__version__}")
     parser.add_argument("--json", action="store_true", help="print events as JSON lines")
     parser.add_argument("--verbose", action="store_true", help="log to standard error as well")
-    help_text = "file with the credentials; a device writes it (default: ./device.json)"
+    help_text = "file with the credentials; a device writes it (default: credentials/device.json)"
     parser.add_argument("--credentials", metavar="FILE", type=Path, default=DEFAULT_CREDENTIALS, help=help_text)
     parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the only authorities to trust")
     seconds = _positive(float)

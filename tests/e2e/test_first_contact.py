@@ -103,10 +103,10 @@ def test_paste(tmp_path: Path, preset: str, prefix: str) -> None:
         _application(tmp_path)
         register, listen, publish = sampled.blocks[:3]
         shown = _run_in_shell(register, pasted)
-        device = json.loads((pasted / "device.json").read_text())
+        device = json.loads((pasted / "credentials/device.json").read_text())
         the_ledger().note_secret(device["secret"])
         assert json.loads(shown) == device
-        assert (pasted / "device.json").stat().st_mode & 0o777 == 0o600
+        assert (pasted / "credentials/device.json").stat().st_mode & 0o777 == 0o600
 
         heard, remarks = tmp_path / "heard.txt", tmp_path / "remarks.txt"
         with heard.open("wb") as to, remarks.open("wb") as errors:

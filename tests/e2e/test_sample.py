@@ -89,7 +89,7 @@ def test_sample_commands_work(tmp_path: Path) -> None:
         assert registering.returncode == 0
         answer = json.loads(answered)
         the_ledger().note_secret(answer["secret"])
-        assert (tmp_path / "device.json").stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / "credentials/device.json").stat().st_mode & 0o777 == 0o600
 
         with _shell(tmp_path, f"exec {listen.strip()}") as listener:
             assert listener.stdout is not None

@@ -367,8 +367,8 @@ def test_saved_key_of_another_machine(faces: Faces, tmp_path: Path) -> None:
     for face in ("local", "remote"):
         for command in (words, "tokens create --name ci --role viewer --save backend.json"):
             assert faces.run(face, command)[2] == "fleetkey: backend.json exists already; it was left as it is\n"
-            status, _, error = faces.run(face, command.replace("backend.json", "nowhere/x"))
-            assert (status, error) == (1, "fleetkey: can't write nowhere/x: No such file or directory\n")
+            status, _, error = faces.run(face, command.replace("backend.json", "nowhere/at/all"))
+            assert (status, error) == (1, "fleetkey: can't write nowhere/at/all: No such file or directory\n")
     assert faces.api.store.audit_bounds() == newest
     assert json.loads((tmp_path / "backend.json").read_text()) == saved
 

@@ -97,9 +97,21 @@ def test_create_save_over_a_file(fleetkey: CommandLine) -> None:
 
 def test_create_save_nowhere(fleetkey: CommandLine) -> None:
     """A file that can't be written is named, and no key is made."""
-    file = fleetkey.folder / "nowhere" / "back-end.json"
-    assert str(file) in fleetkey.error("keys", "create", "--application", "x", "--all-devices", "--save", file)
+    (fleetkey.folder / "a-file").touch()
+    for folder in ("nowhere/at/all", "a-file"):
+        file = fleetkey.folder / folder / "back-end.json"
+        error = fleetkey.error("keys", "create", "--application", "x", "--all-devices", "--save", file)
+        assert error.startswith(f"can't write {file}")
     assert fleetkey.json("keys", "list", "--all") == []
+    assert not (fleetkey.folder / "nowhere").exists()
+
+
+def test_create_save_in_a_new_folder(fleetkey: CommandLine) -> None:
+    """A folder that alone is missing is made, for its owner alone."""
+    file = fleetkey.folder / "credentials" / "back-end.json"
+    fleetkey("keys", "create", "--application", "x", "--all-devices", "--save", file)
+    the_ledger().note_secret(json.loads(file.read_text())["secret"])
+    assert (file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
 def test_create_save_for_unknown_device(fleetkey: CommandLine) -> None:

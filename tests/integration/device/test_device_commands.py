@@ -61,6 +61,16 @@ def test_once(registration: device_rig.RegistrationServer, tmp_path: Path, capsy
     assert len(registration.requests) == 1
 
 
+def test_once_in_a_new_folder(
+    registration: device_rig.RegistrationServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `--credentials` the file is in `credentials/`, which is made for its owner alone."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["--serial", "S1", "--url", registration.url, "--once"]) == 0
+    file = tmp_path / "credentials" / "device.json"
+    assert (file.parent.stat().st_mode & 0o777, file.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
 def test_once_refused_credentials(
     registration: device_rig.RegistrationServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
