@@ -11,17 +11,19 @@ import os
 import sys
 import time
 
-from benchmarks.catalog import BENCHMARKS
+from benchmarks.catalog import BENCHMARKS, PARTS
 from benchmarks.machine import machine_facts
 from benchmarks.report import figures_table, machine_line, summary
 
 
 def main() -> None:
     """Run what the command line names."""
+    known = BENCHMARKS | PARTS
     arguments = _arguments()
     if arguments.list:
-        for benchmark in BENCHMARKS.values():
-            print(f"{benchmark.name:<16}{benchmark.summary}")
+        width = 2 + max(map(len, known))
+        for benchmark in (*BENCHMARKS.values(), *PARTS.values()):
+            print(f"{benchmark.name:<{width}}{benchmark.summary}")
         return
     # Defaults are what is measured, here and in the processes that are started.
     for variable in [name for name in os.environ if name.upper().startswith("FLEETKEY_")]:
@@ -33,7 +35,7 @@ def main() -> None:
     figures = []
     for name in arguments.names or BENCHMARKS:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
-        figures += BENCHMARKS[name].run()
+        figures += known[name].run()
     seconds = time.perf_counter() - start
     if arguments.json:
         fields = [figure.as_fields() for figure in figures]
@@ -50,7 +52,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print JSON for scripts")
     parser.add_argument("--list", action="store_true", help="list the benchmarks")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
+    if unknown := set(arguments.names) - set(BENCHMARKS) - set(PARTS):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
     return arguments
 

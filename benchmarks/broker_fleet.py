@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from benchmarks.fleet import Credential
 
-__all__ = ["FIRST_DEVICE", "BrokerFleet", "make_broker_fleet", "new_serials"]
+__all__ = ["FIRST_DEVICE", "BrokerFleet", "Registry", "make_broker_fleet", "make_registry", "new_serials"]
 
 FIRST_DEVICE = 1
 """The place of the first device in `BrokerFleet.clients`; before it is the back end."""
@@ -26,26 +26,35 @@ BACK_END_CLIENT_ID = "benchmark-back-end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerFleet:
-    """Where each broker finds the fleet, and what its clients connect with.
+class Registry:
+    """Where our broker finds the fleet, and what its clients connect with.
 
     Args:
         devices: credentials whose secret and hash are known.
         data_dir: the registry.
         clients: client id, user name and password of the back end and of each device, a line each, for loadgen.
-        passwords: the same for mosquitto, hashed as `mosquitto_passwd` does by default.
-        access_list: who may what, for mosquitto.
     """
 
     devices: list[Credential]
     data_dir: Path
     clients: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerFleet(Registry):
+    """The same, and where the other broker finds it.
+
+    Args:
+        passwords: what clients connect with, for mosquitto, hashed as `mosquitto_passwd` does by default.
+        access_list: who may what, for mosquitto.
+    """
+
     passwords: Path
     access_list: Path
 
 
-def make_broker_fleet(folder: Path, *, devices: int, serials: list[str]) -> BrokerFleet:
-    """Make the files of a fleet.
+def make_registry(folder: Path, *, devices: int, serials: list[str]) -> Registry:
+    """Make a fleet for our broker.
 
     Args:
         folder: where to.
@@ -69,15 +78,24 @@ def make_broker_fleet(folder: Path, *, devices: int, serials: list[str]) -> Brok
         (BACK_END_CLIENT_ID, back_end_key, back_end_secret.reveal()),
         *((device.device_id, device.key, device.secret.decode()) for device in credentials),
     ]
+    registry = Registry(devices=credentials, data_dir=data_dir, clients=folder / "clients.tsv")
+    registry.clients.write_text("".join("\t".join(client) + "\n" for client in clients))
+    return registry
+
+
+def make_broker_fleet(folder: Path, *, devices: int, serials: list[str]) -> BrokerFleet:
+    """Make the files of a fleet that both brokers know; the arguments are those of `make_registry`."""
+    registry = make_registry(folder, devices=devices, serials=serials)
     fleet = BrokerFleet(
-        devices=credentials,
-        data_dir=data_dir,
-        clients=folder / "clients.tsv",
+        devices=registry.devices,
+        data_dir=registry.data_dir,
+        clients=registry.clients,
         passwords=folder / "passwords",
         access_list=folder / "access-list",
     )
-    fleet.clients.write_text("".join("\t".join(client) + "\n" for client in clients))
+    clients = [line.split("\t") for line in registry.clients.read_text().splitlines()]
     fleet.passwords.write_text("".join(f"{username}:{password}\n" for _, username, password in clients))
+    back_end_key = clients[0][1]
     fleet.access_list.write_text(f"pattern readwrite devices/%c/#\n\nuser {back_end_key}\ntopic readwrite devices/#\n")
     subprocess.run(["mosquitto_passwd", "-U", str(fleet.passwords)], check=True, capture_output=True)
     return fleet

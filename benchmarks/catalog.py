@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import admin_api, authentication, broker_suite, live_fleet, registration, same_answers, scale, topics
+from benchmarks.abuse import suite as abuse
 
 if TYPE_CHECKING:
     from benchmarks.figure import Benchmark
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "PARTS"]
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
@@ -22,5 +23,8 @@ BENCHMARKS: dict[str, Benchmark] = {
         admin_api,
         broker_suite,
         live_fleet,
+        abuse,
     )
 }
+PARTS: dict[str, Benchmark] = {part.name: part for part in abuse.PARTS}
+"""Parts of a benchmark that can be measured alone."""

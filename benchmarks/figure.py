@@ -17,9 +17,9 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {"<": operator.lt, "<="
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on a figure's `ratio`, or on `ours` in the figure's unit."""
+    """A bound on a figure's `ratio`, or in its unit on `ours` or on what is `added` to the peer."""
 
-    of: Literal["ratio", "ours"]
+    of: Literal["ratio", "ours", "added"]
     comparison: Literal["<", "<=", ">="]
     limit: float
 
@@ -70,7 +70,7 @@ class Figure:
     @property
     def is_met(self) -> bool:
         """Whether every target is reached."""
-        measured = {"ratio": self.ratio, "ours": self.ours}
+        measured = {"ratio": self.ratio, "ours": self.ours, "added": self.ours - self.peer}
         return all(COMPARISONS[target.comparison](measured[target.of], target.limit) for target in self.targets)
 
     def as_fields(self) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What the server costs its other clients, and itself, while somebody abuses it."""

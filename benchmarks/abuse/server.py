@@ -1,0 +1,169 @@
+"""A `fleetkey serve` to attack: its defaults, all its listeners, a copy of the fleet, and few open files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
+
+from benchmarks.broker_servers import HOST, Broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Footprint", "MemoryWatch", "Server", "make_certificate", "serving"]
+
+CONFIG = """
+[mqtt]
+ws_bind = "127.0.0.1:0"
+"""
+TLS_CONFIG = """
+tls_bind = "127.0.0.1:0"
+tls_cert = "{folder}/cert.pem"
+tls_key = "{folder}/key.pem"
+"""
+OPEN_FILES = 1_024
+"""The soft limit that most systems start a process with."""
+STOP_SECONDS = 30
+METRICS_SECONDS = 5
+SAMPLE_SECONDS = 0.02
+BOUND = re.compile(r'^fleetkey_\w*bounds?_reached_total\{\w+="([^"]*)"\} (\S+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """What a server has written."""
+
+    log_bytes: int
+    disk_bytes: int
+    audit_rows: int
+
+    def __sub__(self, other: Footprint) -> Footprint:
+        return Footprint(
+            log_bytes=self.log_bytes - other.log_bytes,
+            disk_bytes=self.disk_bytes - other.disk_bytes,
+            audit_rows=self.audit_rows - other.audit_rows,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server(Broker):
+    """A server that is running.
+
+    Args:
+        ws_port: MQTT over WebSocket.
+        tls_port: MQTT over TLS; 0 = it has no certificate.
+        folder: of its registry, its settings and its log.
+    """
+
+    ws_port: int
+    tls_port: int
+    folder: Path
+
+    def footprint(self) -> Footprint:
+        """Return what it has written so far."""
+        with closing(sqlite3.connect(f"file:{self.folder}/data/fleetkey.db?mode=ro", uri=True)) as registry:
+            (audit_rows,) = registry.execute("SELECT count(*) FROM audit").fetchone()
+        return Footprint(
+            log_bytes=(self.folder / "log").stat().st_size,
+            disk_bytes=sum(path.stat().st_size for path in (self.folder / "data").rglob("*") if path.is_file()),
+            audit_rows=audit_rows,
+        )
+
+    def bounds_reached(self) -> dict[str, int] | None:
+        """Return how often it has reached which bound; None when it doesn't say."""
+        url = f"http://{HOST}:{self.http_port}/metrics"
+        try:
+            with urllib.request.urlopen(url, timeout=METRICS_SECONDS) as answer:
+                metrics = answer.read().decode()
+        except OSError:
+            return None
+        return {name: int(float(count)) for name, count in BOUND.findall(metrics) if float(count)}
+
+
+class MemoryWatch:
+    """Looks at a server's memory while its block runs, and calls `on_excess` once at more than `most_bytes`."""
+
+    def __init__(self, server: Server, most_bytes: int, on_excess: Callable[[], None]) -> None:
+        self.peak_bytes = 0
+        self.has_excess = False
+        self._server = server
+        self._most_bytes = most_bytes
+        self._on_excess = on_excess
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._is_over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        with suppress(FileNotFoundError, IndexError):
+            while not self._is_over.wait(SAMPLE_SECONDS):
+                self.peak_bytes = max(self.peak_bytes, self._server.resident_bytes)
+                if self.peak_bytes > self._most_bytes and not self.has_excess:
+                    self.has_excess = True
+                    self._on_excess()
+
+
+def make_certificate(folder: Path) -> None:
+    """Make the certificate of the servers with TLS."""
+    command = [sys.executable, "-m", "fleetkey", "tls", "self-signed", "--out", str(folder), "--json"]
+    subprocess.run([*command, "--data-dir", str(folder)], check=True, capture_output=True)
+
+
+@contextmanager
+def serving(fleet_dir: Path, folder: Path, certificate: Path | None) -> Iterator[Server]:
+    """Serve a copy of a fleet from a new folder while the block runs."""
+    data_dir = folder / "data"
+    shutil.copytree(fleet_dir, data_dir)
+    config = folder / "fleetkey.toml"
+    config.write_text(CONFIG + (TLS_CONFIG.format(folder=certificate) if certificate else ""))
+    few_files = ["sh", "-c", f'ulimit -Sn {OPEN_FILES} && exec "$@"', "sh"]
+    serve = [sys.executable, "-m", "fleetkey", "serve", "--http", f"{HOST}:0", "--mqtt", f"{HOST}:0", "--json"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*few_files, *serve, "--config", str(config), "--data-dir", str(data_dir)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+    with process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, (folder / "log").read_text()
+            ready = json.loads(line)
+            yield Server(
+                port=_port(ready["mqtt"]),
+                http_port=urlsplit(ready["http"]).port or 0,
+                ws_port=_port(ready["ws"]),
+                tls_port=_port(ready["mqtt_tls"]) if ready["mqtt_tls"] else 0,
+                process_id=process.pid,
+                folder=folder,
+            )
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _port(address: str) -> int:
+    return int(address.rpartition(":")[2])
