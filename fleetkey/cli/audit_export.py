@@ -66,7 +66,19 @@ def _json_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
 
 
 def _csv_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
-    names = ["seq", "at", "actor", "action", "outcome", "reason", "address", "serial", "device_id", "key"]
+    names = [
+        "seq",
+        "at",
+        "actor",
+        "action",
+        "outcome",
+        "reason",
+        "address",
+        "serial",
+        "device_id",
+        "key",
+        "by_stranger",
+    ]
     yield 0, _csv_line(names)
     for number, record in enumerate(records, 1):
         fields = audit_fields(record)
@@ -83,6 +95,8 @@ def _cell(value: object) -> object:
     if isinstance(value, str):
         # A serial is whatever somebody sent. JSON lines have it as it is.
         return FORMULA.sub(r"\1'", value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return "" if value is None else value
 
 

@@ -96,6 +96,12 @@ class _Fleet(Collector):
         refusals = {str(code): count for code, count in dict(counted.refusals).items()}
         yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
         yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
+        yield _by(
+            "fleetkey_audit_bounds_reached",
+            "Refusals without an audit entry of their own, by the bound that was reached.",
+            "bound",
+            self._registrar.refusals.bounds,
+        )
         yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
         yield _by(
             "fleetkey_descriptor_bounds_reached",

@@ -257,7 +257,9 @@ class StoreSettings(Table):
     busy_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 8.0
     """How long a change waits for another process that is writing."""
     max_audit_rows: Positive = 1_000_000
-    """Audit rows kept; above it the oldest go."""
+    """Audit rows kept of what operators, devices and the server did; above it the oldest go."""
+    max_stranger_audit_rows: Positive = 100_000
+    """Audit rows kept of what strangers caused, such as refused registrations; above it the oldest of them go."""
     max_change_rows: Positive = 1_000_000
     """Rows of the change feed kept; above it the oldest go."""
     max_audit_days: Annotated[int, Field(ge=0, le=36_500)] = 0

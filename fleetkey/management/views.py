@@ -109,6 +109,7 @@ def audit_fields(record: AuditRecord) -> dict[str, Any]:
         "serial": record.serial,
         "device_id": record.device_id,
         "key": record.key,
+        "by_stranger": record.by_stranger,
     }
 
 

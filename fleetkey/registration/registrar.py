@@ -61,6 +61,8 @@ log = structlog.get_logger(__name__)
 
 MAX_NAMED_TAGS = 5
 """Missing tags that the log and the audit name."""
+MAX_DEVICE_REFUSALS = 20
+"""Refusals of one device in an hour that have an audit entry of their own; the others are counted in one a minute."""
 
 
 class Registrar:
@@ -93,13 +95,16 @@ class Registrar:
         self._proven = AttemptLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
-        self.refusals = RefusalAudit(store.record)
+        self.refusals = RefusalAudit(store.record_all)
         """Writes refusals into the audit; `close` ends it."""
         self._beat = RefusalBeat()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
         # A refused flood is audited once a minute and source, so that it can't fill the disk.
         self._limit_notes = AttemptLimiter(limit=1, window_seconds=60, max_tracked=settings.max_tracked)
+        self._device_refusals = AttemptLimiter(
+            limit=MAX_DEVICE_REFUSALS, window_seconds=3600, max_tracked=settings.max_tracked
+        )
 
     async def admit_address(self, address: str) -> Limited | None:
         """Count an attempt from an address, before anything of it is read."""
@@ -160,31 +165,70 @@ class Registrar:
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
             return Unavailable()
 
-    async def _limit_serial(self, serial: str, address: str, wait: float) -> Limited:
+    async def _limit_serial(self, serial: str, address: str, wait: float, *, is_proven: bool = False) -> Limited:
         self.counts["too_many_for_serial"] += 1
-        if not self._limit_notes.admit(f"serial {serial}"):
-            await self.note_refusal("too_many_for_serial", address=address, serial=serial)
+        # By who is proven as well: a stranger who names a serial uses up nothing of its device's.
+        if not self._limit_notes.admit(f"{'device' if is_proven else 'serial'} {serial}"):
+            await self.note_refusal("too_many_for_serial", address=address, serial=serial, by_stranger=not is_proven)
         return Limited(retry_after_seconds=wait)
 
     async def _issue_limited(self, serial: str, address: str, granted: Grant) -> Outcome:
         if wait := self._proven.admit(serial):
-            return await self._limit_serial(serial, address, wait)
-        outcome: Outcome = Unavailable()
+            # Its verifiers accepted it so often that it was issued all that it may have.
+            return await self._limit_serial(serial, address, wait, is_proven=True)
+        outcome: Outcome | IssueDenied = Unavailable()
         try:
             outcome = await self._pool.run(self._issue, serial, address, granted)
         finally:
             if not isinstance(outcome, Issued):
                 # It counts what was issued: refusals, which anybody who knows the serial can have, lock nobody out.
                 self._proven.give_back(serial)
+        if isinstance(outcome, IssueDenied):
+            return await self._deny(outcome, address)
         return outcome
 
-    async def note_refusal(self, reason: str, *, address: str, serial: str | None = None) -> None:
-        """Audit a refusal; when even that fails, the log has it and the refusal stands."""
+    async def _deny(self, denied: IssueDenied, address: str) -> NotAllowed:
+        """Refuse a device of the fleet, with an audit entry that no stranger's pushes out."""
+        device, reason = denied.device, denied.reason
+        self.counts[reason] += 1
+        log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
+        entry = AuditEntry(
+            actor="device",
+            action="register",
+            outcome="refused",
+            reason=reason,
+            address=address,
+            serial=device.serial,
+            device_id=device.device_id,
+        )
+        if self._device_refusals.admit(device.device_id):
+            self.refusals.count(entry, bound="max_device_refusals")
+        else:
+            await self.refusals.note(entry)
+        return NotAllowed(is_conflict=reason == "already_registered")
+
+    async def note_refusal(
+        self, reason: str, *, address: str, serial: str | None = None, by_stranger: bool = True
+    ) -> None:
+        """Audit a refusal; when even that fails, the log has it and the refusal stands.
+
+        Args:
+            reason: why.
+            address: from where.
+            serial: what it named.
+            by_stranger: nobody proved to be a device of the fleet, whatever was named.
+        """
         if not reason.startswith("too_many_"):
             self.counts[reason] += 1
         log.info("registration_refused", reason=reason, address=address)
         entry = AuditEntry(
-            actor="device", action="register", outcome="refused", reason=reason, address=address, serial=serial
+            actor="device",
+            action="register",
+            outcome="refused",
+            reason=reason,
+            address=address,
+            serial=serial,
+            by_stranger=by_stranger,
         )
         await self.refusals.note(entry)
 
@@ -232,7 +276,7 @@ class Registrar:
             return False
         return True
 
-    def _issue(self, serial: str, address: str, granted: Grant) -> Outcome:
+    def _issue(self, serial: str, address: str, granted: Grant) -> Outcome | IssueDenied:
         """Make a credential and commit it; blocks, in a thread of the pool."""
         key, secret = new_access_key(), new_secret()
         settings = self._settings
@@ -255,6 +299,7 @@ class Registrar:
                 attributes=granted.attributes,
                 policy=granted.policy,
                 remark=self._remark,
+                audit_denial=False,
             )
         )
         match result:
@@ -279,10 +324,8 @@ class Registrar:
                 self.counts["pending"] += 1
                 log.info("registration_pending", device_id=device.device_id, address=address)
                 return Pending(retry_after_seconds=settings.approval_retry_seconds)
-            case IssueDenied(device=device, reason=reason):
-                self.counts[reason] += 1
-                log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
-                return NotAllowed(is_conflict=reason == "already_registered")
+            case IssueDenied():
+                return result
 
     def _remark(self, device: Device) -> str:
         """Say in the audit what keeps a device out although it registers."""

@@ -251,6 +251,8 @@ class AuditEntry:
     serial: str | None = None
     device_id: str | None = None
     key: str | None = None
+    by_stranger: bool = False
+    """Whether whoever caused it proved nothing, whatever they claim to be: such entries have a bound of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +347,8 @@ class IssueRequest:
     policy: DevicePolicy = DevicePolicy()
     remark: Callable[[Device], str] | None = field(default=None, repr=False)
     """Says what the audit is to say of the device besides, if anything; called within the transaction, so shortly."""
+    audit_denial: bool = True
+    """Whether a denial, which changes nothing, is audited; the caller does it otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

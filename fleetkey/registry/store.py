@@ -367,10 +367,18 @@ class ChangeFeed(Protocol):
 
 
 class AuditLog(Protocol):
-    """Append-only: who did what, and how it ended."""
+    """Append-only: who did what, and how it ended.
+
+    Positions grow and are never given twice, but not every one is there: entries of strangers are dropped by
+    themselves, so gaps may be anywhere.
+    """
 
     def record(self, entry: AuditEntry) -> None:
         """Append one entry."""
+        ...
+
+    def record_all(self, entries: Iterable[AuditEntry]) -> None:
+        """Append entries in their order, all or none."""
         ...
 
     def list_audit(self, *, after: int = 0, limit: int = 100) -> list[AuditRecord]:

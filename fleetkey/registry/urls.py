@@ -57,6 +57,7 @@ def open_store(settings: Settings, *, clock: SteadyClock | None = None) -> Store
         path,
         busy_timeout_seconds=settings.store.busy_timeout_seconds,
         max_audit_rows=settings.store.max_audit_rows,
+        max_stranger_audit_rows=settings.store.max_stranger_audit_rows,
         max_change_rows=settings.store.max_change_rows,
     )
     try:

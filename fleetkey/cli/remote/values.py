@@ -127,6 +127,7 @@ def audit_record(answer: AuditAnswer) -> AuditRecord:
         serial=answer.serial,
         device_id=answer.device_id,
         key=answer.key,
+        by_stranger=answer.by_stranger,
     )
 
 

@@ -145,6 +145,7 @@ class AuditAnswer(msgspec.Struct):
     serial: str | None
     device_id: str | None
     key: str | None
+    by_stranger: bool
 
 
 class TokenAnswer(msgspec.Struct):

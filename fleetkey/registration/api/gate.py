@@ -213,7 +213,7 @@ class Gate:
 
     async def refuse_role(self, caller: Caller, role: Role, why: str) -> NoReturn:
         """Refuse a request of a token without a role, and note it. Raises `PermissionDeniedException`."""
-        await self._note(caller.actor, f"needs_role_{role}", source=caller.token.token_id)
+        await self._note(caller.actor, f"needs_role_{role}", source=caller.token.token_id, by_stranger=False)
         raise PermissionDeniedException(why)
 
     async def _refuse(self, refused: TokenRefused, address: str) -> None:
@@ -222,13 +222,15 @@ class Gate:
         if wait:
             msg = "Too many bad tokens from this address; try again later."
             raise TooManyRequestsException(msg, headers={"Retry-After": str(int(wait) + 1)})
-        await self._note(Actor("api", address=address), f"token_{refused.reason}", source=bucket)
+        await self._note(Actor("api", address=address), f"token_{refused.reason}", source=bucket, by_stranger=True)
         raise _unauthorized()
 
-    async def _note(self, actor: Actor, reason: str, *, source: str) -> None:
+    async def _note(self, actor: Actor, reason: str, *, source: str, by_stranger: bool) -> None:
         log.warning("api_refused", actor=str(actor), address=actor.address, reason=reason)
         if not self._notes.admit(source):
-            entry = AuditEntry(actor=actor, action="api_request", outcome="refused", reason=reason)
+            entry = AuditEntry(
+                actor=actor, action="api_request", outcome="refused", reason=reason, by_stranger=by_stranger
+            )
             await self._refusals.note(entry)
 
 

@@ -1,25 +1,42 @@
-"""The audit in SQLite: append-only, but for what its retention lets go."""
+"""The audit in SQLite: append-only, but for what its retention lets go, of strangers' entries and others by itself."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.model import Actor, AuditFilter, AuditPage, AuditRecord
-from fleetkey.registry.sqlite.connection import SqliteBase
+from fleetkey.registry.sqlite.connection import TRIM_EVERY, SqliteBase
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterable
 
     from fleetkey.registry.model import AuditEntry
 
 __all__ = ["SqliteAudit"]
 
-COLUMNS = "seq, at, actor, action, outcome, reason, address, serial, device_id, key"
+COLUMNS = "seq, at, actor, action, outcome, reason, address, serial, device_id, key, by_stranger"
 MAX_AUDIT_SCANNED = 20_000
 """Entries that are held against a filter for one page; the page may be short then."""
 DROP_BATCH = 5_000
 """Entries that are dropped for their age in one transaction."""
+TRIM_BATCH = 20_000
+"""Entries that are dropped for their number in one transaction: it stays short also after a bound was lowered."""
 DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """The entries that are kept, and dropped, by themselves; the condition literally: only so SQLite uses the index."""
+
+    condition: str
+    prefix: str
+    """Of the columns of `audit_retention`."""
+
+
+FLEETS = _Share("by_stranger = 0", "")
+STRANGERS = _Share("by_stranger = 1", "strangers_")
 
 
 class SqliteAudit(SqliteBase):
@@ -27,8 +44,13 @@ class SqliteAudit(SqliteBase):
 
     def record(self, entry: AuditEntry) -> None:
         """Append one audit entry."""
+        self.record_all((entry,))
+
+    def record_all(self, entries: Iterable[AuditEntry]) -> None:
+        """Append entries in one transaction."""
         with self._writing() as database:
-            self._audit(database.conn, entry)
+            for entry in entries:
+                self._audit(database.conn, entry)
 
     def list_audit(self, *, after: int = 0, limit: int = 100) -> list[AuditRecord]:
         """Return up to `limit` entries after position `after`, oldest first."""
@@ -38,12 +60,12 @@ class SqliteAudit(SqliteBase):
         """Return up to `limit` entries that match, of the next `MAX_AUDIT_SCANNED` after a position."""
         oldest, newest = self.audit_bounds()
         after = max(after, oldest - 1)
-        until = after + MAX_AUDIT_SCANNED
+        until = self._last_of(after, MAX_AUDIT_SCANNED)
         conditions, parameters = _conditions(wanted)
         records = self._read_audit(
             f"WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?", [after, until, *parameters, limit]
         )
-        position = records[-1].seq if len(records) == limit and records else min(until, max(newest, after))
+        position = records[-1].seq if len(records) == limit and records else until
         return AuditPage(records=tuple(records), position=position, has_more=position < newest)
 
     def scan_audit(
@@ -54,21 +76,18 @@ class SqliteAudit(SqliteBase):
         # Asked before reading: what is added in between must not be passed over.
         oldest, newest = self.audit_bounds()
         if after is not None:
-            # Positions have gaps only where rows were dropped, at the old end.
             start = max(min(after, newest), oldest - 1)
+            last = self._last_of(start, max_scanned)
             found = self._read_audit(
-                f"WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?",
-                [start, start + max_scanned, *parameters, limit],
+                f"WHERE seq > ? AND seq <= ?{conditions} ORDER BY seq LIMIT ?", [start, last, *parameters, limit]
             )
-            if len(found) == limit:
-                return found, found[-1].seq
-            return found, max(start, min(start + max_scanned, newest))
+            return found, found[-1].seq if len(found) == limit else last
         end = newest + 1 if before is None else min(before, newest + 1)
+        first = self._first_of(end, max_scanned)
         found = self._read_audit(
-            f"WHERE seq < ? AND seq >= ?{conditions} ORDER BY seq DESC LIMIT ?",
-            [end, end - max_scanned, *parameters, limit],
+            f"WHERE seq < ? AND seq >= ?{conditions} ORDER BY seq DESC LIMIT ?", [end, first, *parameters, limit]
         )
-        reached = found[-1].seq if len(found) == limit else end - max_scanned
+        reached = found[-1].seq if len(found) == limit else first
         return found, reached if reached > oldest else None
 
     def last_audit(self, limit: int, wanted: AuditFilter | None = None) -> list[AuditRecord]:
@@ -94,22 +113,50 @@ class SqliteAudit(SqliteBase):
 
     def drop_old_audit(self, *, days: int) -> int:
         """Drop up to `DROP_BATCH` entries that are older than so many days; return how many."""
-        if self._oldest_audit_at() >= self._now() - days * DAY_MS:
+        return self._drop_old(FLEETS, days) or self._drop_old(STRANGERS, days)
+
+    def _drop_old(self, share: _Share, days: int) -> int:
+        with self._reading() as connection:
+            oldest = self._oldest(connection, share, 1)
+        if not oldest or oldest[0][1] >= self._now() - days * DAY_MS:
             return 0
         with self._writing() as database:
             connection = database.conn
             cutoff = self._now() - days * DAY_MS
-            # In order of position up to the first that stays: what is kept has no holes, also if the clock was set.
-            rows = connection.execute("SELECT seq, at FROM audit ORDER BY seq LIMIT ?", (DROP_BATCH,)).fetchall()
+            # In order of position up to the first that stays: retention lets go all up to a position, so what is
+            # kept of a share is whole, also if the clock was set.
+            rows = self._oldest(connection, share, DROP_BATCH)
             staying = next((number for number, (_, at) in enumerate(rows) if at >= cutoff), len(rows))
             if staying:
-                self._drop_audit(connection, rows[staying - 1][0])
+                self._drop_audit(connection, share, rows[staying - 1][0])
             return staying
 
-    def _oldest_audit_at(self) -> int:
+    def _oldest(self, connection: sqlite3.Connection, share: _Share, limit: int) -> list[tuple[int, int]]:
+        """Return positions and times of a share's oldest entries, from where it was dropped to on."""
+        return connection.execute(
+            f"SELECT seq, at FROM audit WHERE {share.condition}"  # noqa: S608 - ours
+            f" AND seq > (SELECT {share.prefix}dropped_to FROM audit_retention) ORDER BY seq LIMIT ?",
+            (limit,),
+        ).fetchall()
+
+    def _last_of(self, after: int, count: int) -> int:
+        """Return the position of the last of the next so many entries; where one is, if there is none.
+
+        By entries, not by positions: of those, any number may be gaps, and a look at them would be one at nothing.
+        """
         with self._reading() as connection:
-            row = connection.execute("SELECT at FROM audit ORDER BY seq LIMIT 1").fetchone()
-        return row[0] if row else self._now()
+            row = connection.execute(
+                "SELECT max(seq) FROM (SELECT seq FROM audit WHERE seq > ? ORDER BY seq LIMIT ?)", (after, count)
+            ).fetchone()
+        return after if row[0] is None else int(row[0])
+
+    def _first_of(self, before: int, count: int) -> int:
+        """Return the position of the first of so many entries before one; 0 if there is none."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT min(seq) FROM (SELECT seq FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?)", (before, count)
+            ).fetchone()
+        return int(row[0] or 0)
 
     def _read_audit(self, clause: str, parameters: list[int | str]) -> list[AuditRecord]:
         with self._reading() as connection:
@@ -126,14 +173,15 @@ class SqliteAudit(SqliteBase):
                 serial=row[7],
                 device_id=row[8],
                 key=row[9],
+                by_stranger=bool(row[10]),
             )
             for row in rows
         ]
 
     def _audit(self, connection: sqlite3.Connection, entry: AuditEntry) -> None:
         cursor = connection.execute(
-            "INSERT INTO audit (at, actor, action, outcome, reason, address, serial, device_id, key)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO audit (at, actor, action, outcome, reason, address, serial, device_id, key, by_stranger)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 self._now(),
                 str(entry.actor),
@@ -144,19 +192,41 @@ class SqliteAudit(SqliteBase):
                 entry.serial,
                 entry.device_id,
                 entry.key,
+                int(entry.by_stranger),
             ),
         )
-        surplus = self._surplus("audit", cursor.lastrowid)
-        if surplus:
-            self._drop_audit(connection, surplus)
+        newest = cursor.lastrowid
+        if newest is not None and newest % TRIM_EVERY == 0:
+            self._trim_audit(connection, newest)
 
-    def _drop_audit(self, connection: sqlite3.Connection, up_to: int) -> None:
-        """Drop the oldest entries. The table's trigger lets go only of what is noted in `audit_retention` before."""
+    def _trim_audit(self, connection: sqlite3.Connection, newest: int) -> None:
+        """Drop the oldest entries of each share that is over its bound: a flood of strangers drops strangers' alone."""
+        dropped, written, strangers_dropped = connection.execute(
+            "SELECT dropped, strangers_written, strangers_dropped FROM audit_retention"
+        ).fetchone()
+        for share, surplus in (
+            (FLEETS, newest - written - dropped - self._max_audit_rows),
+            (STRANGERS, written - strangers_dropped - self._max_stranger_audit_rows),
+        ):
+            going = self._oldest(connection, share, min(surplus, TRIM_BATCH)) if surplus > 0 else []
+            if going:
+                self._drop_audit(connection, share, going[-1][0])
+
+    def _drop_audit(self, connection: sqlite3.Connection, share: _Share, up_to: int) -> None:
+        """Drop a share's oldest entries. The table's trigger lets go only of what `audit_retention` notes before."""
+        (start,) = connection.execute(f"SELECT {share.prefix}dropped_to FROM audit_retention").fetchone()  # noqa: S608 - ours
         connection.execute(
-            "UPDATE audit_retention SET dropped_to = ?, dropped_at = ? WHERE dropped_to < ?",
-            (up_to, self._now(), up_to),
+            f"UPDATE audit_retention SET {share.prefix}dropped_to = ?, {share.prefix}dropped_at = ?",  # noqa: S608 - ours
+            (max(up_to, start), self._now()),
         )
-        connection.execute("DELETE FROM audit WHERE seq <= ?", (up_to,))
+        gone = connection.execute(
+            f"DELETE FROM audit WHERE {share.condition} AND seq > ? AND seq <= ?",  # noqa: S608 - ours
+            (start, up_to),
+        ).rowcount
+        connection.execute(
+            f"UPDATE audit_retention SET {share.prefix}dropped = {share.prefix}dropped + ?",  # noqa: S608 - ours
+            (gone,),
+        )
 
 
 def _conditions(wanted: AuditFilter) -> tuple[str, list[int | str]]:

@@ -26,7 +26,7 @@ from fleetkey.registry.sqlite.schema import APPLICATION_ID, migrations
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["SqliteBase", "SqliteWatch"]
+__all__ = ["TRIM_EVERY", "SqliteBase", "SqliteWatch"]
 
 MAX_READERS = 8
 TRIM_EVERY = 1000
@@ -52,6 +52,7 @@ class SqliteBase:
         *,
         busy_timeout_seconds: float = 8.0,
         max_audit_rows: int = 1_000_000,
+        max_stranger_audit_rows: int = 100_000,
         max_change_rows: int = 1_000_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -60,13 +61,16 @@ class SqliteBase:
         Args:
             path: the SQLite file; its folder exists.
             busy_timeout_seconds: how long a change waits for another writer.
-            max_audit_rows: audit entries kept.
+            max_audit_rows: audit entries kept, but for those of strangers.
+            max_stranger_audit_rows: audit entries of strangers kept.
             max_change_rows: changes kept.
             clock: seconds since 1970.
         """
         self.path = path
         self._busy_timeout_seconds = busy_timeout_seconds
-        self._max_rows = {"audit": max_audit_rows, "changes": max_change_rows}
+        self._max_audit_rows = max_audit_rows
+        self._max_stranger_audit_rows = max_stranger_audit_rows
+        self._max_change_rows = max_change_rows
         self._clock = clock
         self._closed = False
         self._unwritable_since: float | None = None
@@ -104,12 +108,6 @@ class SqliteBase:
     def keep_time(self, clock: Callable[[], float]) -> None:
         """Take the time from another clock; before the store is used by anyone else."""
         self._clock = clock
-
-    def _surplus(self, table: str, newest: int | None) -> int:
-        """Return up to which row a journal is over its bound, once every `TRIM_EVERY` rows; otherwise 0."""
-        if newest is None or newest % TRIM_EVERY:
-            return 0
-        return max(newest - self._max_rows[table], 0)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -69,7 +69,7 @@ class SqliteIssuing(SqliteDevices):
             device, created = self._find_or_create(connection, request)
             refusal = self._refusal(connection, device, request)
             if refusal is not None:
-                if created or not isinstance(refusal, IssuePending):
+                if request.audit_denial if isinstance(refusal, IssueDenied) else created:
                     self._audit_registration(connection, request, device, refusal)
                 return refusal
             self._insert_key(connection, request, device)

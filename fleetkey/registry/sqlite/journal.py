@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.registry.model import Change, ChangeKind
 from fleetkey.registry.sqlite.audit import SqliteAudit
-from fleetkey.registry.sqlite.connection import SqliteWatch
+from fleetkey.registry.sqlite.connection import TRIM_EVERY, SqliteWatch
 
 if TYPE_CHECKING:
     import sqlite3
@@ -45,9 +45,9 @@ class SqliteJournal(SqliteAudit):
         cursor = connection.execute(
             "INSERT INTO changes (at, kind, device_id, key) VALUES (?, ?, ?, ?)", (self._now(), kind, device_id, key)
         )
-        surplus = self._surplus("changes", cursor.lastrowid)
-        if surplus:
-            connection.execute("DELETE FROM changes WHERE seq <= ?", (surplus,))
+        newest = cursor.lastrowid
+        if newest is not None and newest % TRIM_EVERY == 0:
+            connection.execute("DELETE FROM changes WHERE seq <= ?", (newest - self._max_change_rows,))
 
     def _changes(
         self, connection: sqlite3.Connection, kind: ChangeKind, device_id: str | None, keys: Iterable[str]

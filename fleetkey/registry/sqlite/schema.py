@@ -213,3 +213,52 @@ def _clock(db: Database) -> None:
              boot TEXT NOT NULL
            )"""
     )
+
+
+@migrations(name="0009_strangers_in_the_audit")
+def _strangers_in_the_audit(db: Database) -> None:
+    for statement in (
+        "ALTER TABLE audit ADD COLUMN by_stranger INTEGER NOT NULL DEFAULT 0 CHECK (by_stranger IN (0, 1))",
+        "DROP TRIGGER audit_no_update",
+        "DROP TRIGGER audit_no_delete",
+        "DROP TRIGGER audit_no_replace",
+        "DROP TRIGGER audit_retention_grows",
+        # Refusals that are about no device of the fleet, and tokens that weren't good: nobody proved who they are.
+        """UPDATE audit SET by_stranger = 1
+             WHERE outcome = 'refused' AND device_id IS NULL
+               AND (action = 'register' OR (action = 'api_request' AND actor = 'api'))""",
+        "CREATE INDEX audit_of_strangers ON audit (seq) WHERE by_stranger = 1",
+        # `dropped_to` and `dropped_at` are those of all other entries from now on. Every position was given to one
+        # entry, so with these numbers nobody needs to count a million rows to know how many there are.
+        "ALTER TABLE audit_retention ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE audit_retention ADD COLUMN strangers_written INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE audit_retention ADD COLUMN strangers_dropped INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE audit_retention ADD COLUMN strangers_dropped_to INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE audit_retention ADD COLUMN strangers_dropped_at INTEGER",
+        """UPDATE audit_retention SET
+             dropped = coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'audit'), 0)
+               - (SELECT count(*) FROM audit),
+             strangers_written = (SELECT count(*) FROM audit WHERE by_stranger = 1),
+             strangers_dropped_to = dropped_to""",
+        """CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
+           WHEN OLD.seq > (
+             SELECT CASE OLD.by_stranger WHEN 1 THEN strangers_dropped_to ELSE dropped_to END FROM audit_retention
+           )
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        # An entry gets the next position: none replaces another, and none comes into a gap that retention left. An
+        # insert that leaves seq out has -1 here, so one that says -1 is caught behind it.
+        """CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit WHEN NEW.seq <> -1
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_no_position AFTER INSERT ON audit WHEN NEW.seq < 1
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+        """CREATE TRIGGER audit_counts_strangers AFTER INSERT ON audit WHEN NEW.by_stranger = 1
+           BEGIN UPDATE audit_retention SET strangers_written = strangers_written + 1; END""",
+        """CREATE TRIGGER audit_retention_grows BEFORE UPDATE ON audit_retention
+           WHEN NEW.dropped_to < OLD.dropped_to OR NEW.strangers_dropped_to < OLD.strangers_dropped_to
+             OR NEW.dropped < OLD.dropped OR NEW.strangers_dropped < OLD.strangers_dropped
+             OR NEW.strangers_written < OLD.strangers_written
+           BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
+    ):
+        db.conn.execute(statement)

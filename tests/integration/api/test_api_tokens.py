@@ -166,6 +166,7 @@ def test_refusals_in_the_audit(api: Api) -> None:
         ("refused", "needs_role_operator", "127.0.0.1")
     ]
     assert noted[0].actor == f"api:test-viewer:{text.split('_')[1]}"
+    assert not noted[0].by_stranger
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +188,7 @@ def test_too_many_bad_tokens(strict: Api) -> None:
         assert 0 < int(response.headers["retry-after"]) <= 61
     assert strict.ask("GET", "serials").status_code == 200
     noted = [entry for entry in strict.store.last_audit(100) if entry.action == "api_request"]
-    assert [entry.reason for entry in noted] == ["token_unknown"]
+    assert [(entry.reason, entry.by_stranger) for entry in noted] == [("token_unknown", True)]
 
 
 @pytest.mark.parametrize(

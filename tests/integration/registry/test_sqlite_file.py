@@ -277,12 +277,11 @@ def test_open_schema_before_the_append_only_audit(path: Path, monkeypatch: pytes
     """A registry of before webhooks and the append-only audit opens with its rows, which may not go any more."""
     with monkeypatch.context() as patched:
         patched.setattr(schema.migrations, "_migrations", schema.migrations._migrations[:2])
-        with closing(SqliteStore(path)) as store:
-            issue(store)
-            before = store.list_audit()
+        SqliteStore(path).close()
+    _run(path, "INSERT INTO audit VALUES (1, 2, 'cli:ann', 'serials_added', 'ok', '', '', NULL, NULL, NULL)")
     _run(path, "DELETE FROM audit WHERE seq < 1")
     with closing(SqliteStore(path)) as store:
-        assert store.list_audit() == before
+        assert [(row.seq, row.actor, row.by_stranger) for row in store.list_audit()] == [(1, "cli:ann", False)]
         assert store.webhook_states() == []
         assert store.begin_webhook("backend").position == store.change_bounds()[1]
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):

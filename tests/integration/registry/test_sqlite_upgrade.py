@@ -6,16 +6,15 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlite_utils import Database
 
-from fleetkey.registry import DevicePolicy, DeviceState, KeyIssued, SqliteStore
+from fleetkey.registry import AuditEntry, DevicePolicy, DeviceState, KeyIssued, SqliteStore
 from fleetkey.registry.sqlite import schema
 from tests.unit.registry.store_rig import SECRET_HASH, issue, new_request
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 DEVICE, KEY = "a" * 24, "b" * 32
 INSERT_KEY = """
@@ -64,6 +63,55 @@ def test_upgrade_keeps_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert store.set_device_state(DEVICE, DeviceState.REJECTED, actor="test").state is DeviceState.REJECTED
     with closing(SqliteStore(path)) as again:
         assert again.count_devices() == 3
+
+
+AUDITED = (
+    # Who, what, how it ended, why, and about which device; whether a stranger caused it.
+    ("device", "register", "refused", "allowlist:not_listed", None, True),
+    ("device", "register", "refused", "malformed_body", None, True),
+    ("device", "register", "refused", "device_disabled", DEVICE, False),
+    ("device", "register", "ok", "created", DEVICE, False),
+    ("device", "register", "pending", "", DEVICE, False),
+    ("api", "api_request", "refused", "token_unknown", None, True),
+    ("api:ci:1", "api_request", "refused", "needs_role_admin", None, False),
+    ("cli:ann", "serials_added", "ok", "added=1", None, False),
+    ("application", "key_connected", "ok", "replaced=0", None, False),
+)
+
+
+def test_upgrade_tells_strangers_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries of before are told apart by who was proven; bounds hold from there on, also where some were dropped."""
+    path = tmp_path / "fleetkey.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(schema.migrations, "_migrations", schema.migrations._migrations[:7])
+        SqliteStore(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for _ in range(300):
+            connection.executemany(
+                "INSERT INTO audit (at, actor, action, outcome, reason, address, device_id)"
+                " VALUES (1, ?, ?, ?, ?, '', ?)",
+                [row[:5] for row in AUDITED],
+            )
+        # As retention did.
+        connection.execute("UPDATE audit_retention SET dropped_to = 450")
+        connection.execute("DELETE FROM audit WHERE seq <= 450")
+    with closing(SqliteStore(path, max_audit_rows=500, max_stranger_audit_rows=200)) as store:
+        rows = store.last_audit(10_000)
+        assert len(rows) == 2_250
+        for row in rows:
+            assert (
+                row.actor, row.action, row.outcome, row.reason, row.device_id, row.by_stranger
+            ) == AUDITED[(row.seq - 1) % len(AUDITED)]  # fmt: skip
+        with closing(sqlite3.connect(path)) as other:
+            for statement in ("DELETE FROM audit WHERE seq = 500", "UPDATE audit SET by_stranger = 0"):
+                with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                    other.execute(statement)
+        entry = AuditEntry(actor="cli:ann", action="serials_added", outcome="ok")
+        store.record_all([entry] * 300)
+        left = store.last_audit(10_000)
+        assert [row.by_stranger for row in left].count(True) == 200
+        assert [row.by_stranger for row in left].count(False) == 500
+        assert store.audit_bounds()[1] == 3_000
 
 
 def test_delete_leaves_no_rows(tmp_path: Path) -> None:

@@ -1,21 +1,14 @@
-"""What counts as a serial's attempt, and refusals that can't be written down."""
+"""What counts as a serial's attempt."""
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import threading
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.registration import refusal_audit
 from fleetkey.registration.outcomes import Issued, Limited, NotAllowed
-from fleetkey.registration.refusal_audit import RefusalAudit
-from fleetkey.registry import AuditEntry
-from tests.unit.access.access_rig import until
 from tests.unit.registration.app_rig import registration
 
 if TYPE_CHECKING:
@@ -81,27 +74,3 @@ async def test_serial_that_is_a_device_id(tmp_path: Path) -> None:
         assert (await served.post(victim["deviceId"])).status_code == 400
         assert served.reasons() == ["serial_is_a_device_id"]
         assert (await served.post("0" * 24)).status_code == 200
-
-
-async def test_refusal_waits_briefly_for_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refusal isn't held up by a registry that can't be written; its entry follows. What is too much is dropped."""
-    monkeypatch.setattr(refusal_audit, "PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(refusal_audit, "MAX_WAITING_ENTRIES", 2)
-    written, free = list[AuditEntry](), threading.Event()
-
-    def record(entry: AuditEntry) -> None:
-        free.wait(30)
-        written.append(entry)
-
-    audit = RefusalAudit(record)
-    entries = [AuditEntry(actor="device", action="register", outcome="refused", reason=str(at)) for at in range(3)]
-    try:
-        start = time.monotonic()
-        await asyncio.gather(*(audit.note(entry) for entry in entries))
-        assert time.monotonic() - start < 10
-        assert written == []
-        free.set()
-        await until(lambda: written == entries[:2], 10)
-    finally:
-        free.set()
-        await audit.close()

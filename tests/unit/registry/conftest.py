@@ -17,9 +17,18 @@ if TYPE_CHECKING:
 
 
 def _sqlite(folder: Path, clock: FakeClock) -> StoreFactory:
-    def open_it(*, max_audit_rows: int = UNBOUNDED, max_change_rows: int = UNBOUNDED) -> Store:
+    def open_it(
+        *,
+        max_audit_rows: int = UNBOUNDED,
+        max_stranger_audit_rows: int = UNBOUNDED,
+        max_change_rows: int = UNBOUNDED,
+    ) -> Store:
         return SqliteStore(
-            folder / "fleetkey.db", max_audit_rows=max_audit_rows, max_change_rows=max_change_rows, clock=clock
+            folder / "fleetkey.db",
+            max_audit_rows=max_audit_rows,
+            max_stranger_audit_rows=max_stranger_audit_rows,
+            max_change_rows=max_change_rows,
+            clock=clock,
         )
 
     return open_it
@@ -40,8 +49,19 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock)
     opened: list[Store] = []
     factory = IMPLEMENTATIONS[request.param](tmp_path, clock)
 
-    def open_it(*, max_audit_rows: int = UNBOUNDED, max_change_rows: int = UNBOUNDED) -> Store:
-        opened.append(factory(max_audit_rows=max_audit_rows, max_change_rows=max_change_rows))
+    def open_it(
+        *,
+        max_audit_rows: int = UNBOUNDED,
+        max_stranger_audit_rows: int = UNBOUNDED,
+        max_change_rows: int = UNBOUNDED,
+    ) -> Store:
+        opened.append(
+            factory(
+                max_audit_rows=max_audit_rows,
+                max_stranger_audit_rows=max_stranger_audit_rows,
+                max_change_rows=max_change_rows,
+            )
+        )
         return opened[-1]
 
     yield open_it

@@ -37,7 +37,13 @@ class FakeClock:
 class StoreFactory(Protocol):
     """Opens the test's one registry, as often as asked: each call is another user of it."""
 
-    def __call__(self, *, max_audit_rows: int = UNBOUNDED, max_change_rows: int = UNBOUNDED) -> Store:
+    def __call__(
+        self,
+        *,
+        max_audit_rows: int = UNBOUNDED,
+        max_stranger_audit_rows: int = UNBOUNDED,
+        max_change_rows: int = UNBOUNDED,
+    ) -> Store:
         """Open it."""
         ...
 

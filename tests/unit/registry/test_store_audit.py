@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,7 +21,8 @@ DAY = 86_400
 
 def _record(store: Store, count: int, **fields: str) -> None:
     for number in range(count):
-        entry = {"actor": "cli:ann", "action": "counted", "outcome": "ok", "reason": str(number), **fields}
+        entry: dict[str, Any] = {"actor": "cli:ann", "action": "counted", "outcome": "ok", "reason": str(number)}
+        entry |= fields
         store.record(AuditEntry(**entry))
 
 
@@ -41,7 +42,7 @@ def _record(store: Store, count: int, **fields: str) -> None:
 )
 def test_find_audit(store: Store, wanted: AuditFilter, reasons: list[str]) -> None:
     """Every filter that is given has to match; newest and paged reading find the same."""
-    entry = {"action": "register", "outcome": "ok"}
+    entry: dict[str, Any] = {"action": "register", "outcome": "ok"}
     store.record(
         AuditEntry(actor="device", action="register", outcome="refused", reason="a", address="192.0.2.1", serial="S1")
     )
@@ -100,7 +101,13 @@ def test_drop_old_audit(make_store: StoreFactory, clock: FakeClock, monkeypatch:
         "UPDATE audit SET seq = seq + 100",
         "DELETE FROM audit",
         "DELETE FROM audit WHERE seq = 5",
-        "INSERT OR REPLACE INTO audit SELECT seq, 0, 'x', 'x', 'ok', '', '', NULL, NULL, NULL FROM audit WHERE seq = 5",
+        "INSERT OR REPLACE INTO audit SELECT seq, 0, '', '', '', '', '', NULL, NULL, NULL, 0 FROM audit WHERE seq = 5",
+        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (99, 0, 'x', 'x', 'x', '', '')",
+        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (-1, 0, 'x', 'x', 'x', '', '')",
+        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (0, 0, 'x', 'x', 'x', '', '')",
+        "UPDATE audit SET by_stranger = 1",
+        "UPDATE audit_retention SET strangers_dropped_to = -1",
+        "UPDATE audit_retention SET strangers_written = -1",
         "REPLACE INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (5, 0, 'x', 'x', 'x', '', '')",
         "DELETE FROM audit_retention",
         "UPDATE audit_retention SET dropped_to = -1",
