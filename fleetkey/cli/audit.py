@@ -20,7 +20,7 @@ from fleetkey.cli.options import (
     UrlOption,
     opened_fleet,
 )
-from fleetkey.cli.output import print_json, print_list
+from fleetkey.cli.output import print_json, print_list, say
 from fleetkey.management import (
     AuditAction,
     InvalidRequestError,
@@ -181,7 +181,8 @@ def export(
 ) -> None:
     """Write audit entries to a new file, oldest first; all of them, or those that match.
 
-    In CSV, a value that a spreadsheet would take for a formula gets an apostrophe in front; JSON lines are exact.
+    In CSV, what a spreadsheet would take for a formula gets an apostrophe in front, and control characters are escaped;
+    JSON lines are exact.
 
     Examples:
     - `fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01`
@@ -206,7 +207,7 @@ def export(
     if as_json:
         print_json({"exported": count, "file": str(file), "format": chosen.value})
     else:
-        print(f"exported {count} entries to {file}")
+        say(f"exported {count} entries to {file}")
 
 
 def _moment(text: str | None, field: str) -> int | None:
@@ -245,4 +246,4 @@ def _print_record(record: AuditRecord, *, as_json: bool) -> None:
     named = " ".join(
         f"{name}={fields[name]}" for name in ("reason", "serial", "device_id", "key", "address") if fields[name]
     )
-    print(f"{fields['at']}  {fields['actor']}  {fields['action']}  {fields['outcome']}  {named}", flush=True)
+    say(f"{fields['at']}  {fields['actor']}  {fields['action']}  {fields['outcome']}  {named}", flush=True)

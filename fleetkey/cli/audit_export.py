@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.progress import counting
 from fleetkey.management import audit_fields
+from fleetkey.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -93,8 +94,8 @@ def _csv_line(cells: list[Any]) -> str:
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
-        # A serial is whatever somebody sent. JSON lines have it as it is.
-        return FORMULA.sub(r"\1'", value)
+        # A serial is whatever somebody sent. JSON lines have it as it is, in ASCII.
+        return FORMULA.sub(r"\1'", printable(value))
     if isinstance(value, bool):
         return "true" if value else "false"
     return "" if value is None else value

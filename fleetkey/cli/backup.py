@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, settings_from
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import note, print_json, say
 from fleetkey.cli.progress import counting
 from fleetkey.operations import BackupError, FleetFiles, make_backup, restore_backup
 from fleetkey.registry import AuditEntry, StoreError, open_store, store_path
@@ -49,11 +48,11 @@ def backup(
             store.record(AuditEntry(actor=actor(), action="backup_made", outcome="ok", reason=f"bytes={made.size}"))
     except StoreError as error:
         # The backup is whole, and on a full disk it may be what is needed most.
-        print(f"fleetkey: the backup is written, but not noted in the audit: {error}", file=sys.stderr)
+        note(f"the backup is written, but not noted in the audit: {error}")
     if as_json:
         print_json({"file": str(file), "bytes": made.size, "made_at": made.made_at, "has_broker": made.has_broker})
     else:
-        print(f"wrote {file}, {made.size:,} bytes")
+        say(f"wrote {file}, {made.size:,} bytes")
 
 
 def restore(
@@ -93,7 +92,7 @@ def restore(
             }
         )
     else:
-        print(f"restored {restored.devices} devices and {restored.keys} keys as of {restored.made_at}")
+        say(f"restored {restored.devices} devices and {restored.keys} keys as of {restored.made_at}")
 
 
 def _files(settings: Settings) -> FleetFiles:

@@ -7,12 +7,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.logs import configure_logs
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import print_json, print_step, say
 from fleetkey.config import LogSettings
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
 
     del config, data_dir
     configure_logs(LogSettings(level="error"))
-    console = Console(highlight=False)
     started = time.monotonic()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="fleetkey-demo-") as folder:
@@ -42,10 +39,10 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
             if as_json:
                 print_json({"step": step.title, "ok": step.is_shown, "detail": step.detail})
             else:
-                mark = "[green]✓[/green]" if step.is_shown else "[red]✗[/red]"
-                console.print(f"{mark} {step.title}\n    [dim]{step.detail}[/dim]")
+                print_step(step.title, step.detail, is_good=step.is_shown)
     if failed:
         msg = f"{failed} step(s) of the demo did not go as promised"
         raise CommandError(msg)
     if not as_json:
-        console.print(f"\nThat took {time.monotonic() - started:.1f} s. To run your own: fleetkey serve")
+        say("")
+        say(f"That took {time.monotonic() - started:.1f} s. To run your own: fleetkey serve")

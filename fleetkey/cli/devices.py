@@ -18,7 +18,7 @@ from fleetkey.cli.options import (
     parse_labels,
     settings_from,
 )
-from fleetkey.cli.output import print_json, print_list, print_one
+from fleetkey.cli.output import print_json, print_list, print_one, say
 from fleetkey.cli.selecting import (
     AttributeOption,
     DeviceIdsArgument,
@@ -269,7 +269,7 @@ def delete(
     if as_json:
         print_json({"deleted": device_id})
     else:
-        print(f"deleted {device_id}")
+        say(f"deleted {device_id}")
 
 
 @app.command("tag")

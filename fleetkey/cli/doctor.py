@@ -24,7 +24,7 @@ from fleetkey.cli.doctor_operations import (
 from fleetkey.cli.doctor_ports import ports
 from fleetkey.cli.findings import Finding, Verdict
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import print_json, say
 from fleetkey.config import SettingsError, parse_address
 from fleetkey.registry import DevicePolicy, StoreError, SystemTime, open_store, store_path
 
@@ -62,9 +62,9 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:
-            print(f"{finding.verdict.upper():<8} {finding.check:<14} {finding.detail}")
+            say(f"{finding.verdict.upper():<8} {finding.check:<14} {finding.detail}")
             if finding.advice:
-                print(f"{'':<8} {'':<14} -> {finding.advice}")
+                say(f"{'':<8} {'':<14} -> {finding.advice}")
     if any(finding.verdict is Verdict.FAILED for finding in findings):
         raise typer.Exit(1)
 

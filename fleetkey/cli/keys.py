@@ -26,7 +26,7 @@ from fleetkey.cli.options import (
     parse_labels,
     settings_from,
 )
-from fleetkey.cli.output import print_json, print_list, print_one
+from fleetkey.cli.output import note, print_json, print_list, print_one, say
 from fleetkey.cli.selecting import (
     AttributeOption,
     DeviceIdsArgument,
@@ -190,8 +190,8 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
 
                 created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
             if not endpoint.port:
-                note = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
-                print(f"fleetkey: {note}", file=sys.stderr)
+                remark = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
+                note(remark)
             print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
             return
         created = fleet.keys.create_application(request, actor=actor())
@@ -277,7 +277,7 @@ def rotate(
     if as_json:
         print_json(asdict(rotation))
     else:
-        print(_rotated(rotation))
+        say(_rotated(rotation))
 
 
 def _rotated(rotation: Rotation) -> str:

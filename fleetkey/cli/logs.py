@@ -1,20 +1,30 @@
-"""Log lines on standard error: pretty on a terminal, JSON otherwise."""
+"""Log lines on standard error: pretty on a terminal, JSON otherwise; nothing in either moves a terminal's cursor."""
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+import traceback
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 import structlog
 
+from fleetkey.printable import printable, printable_json, printable_lines
+
 if TYPE_CHECKING:
     from fleetkey.config import LogSettings
 
-__all__ = ["configure_logs"]
+__all__ = ["configure_logs", "log_renderers"]
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+
+QUOTED = frozenset(" \t=\r\n\"'")
+"""Characters of a value that would run into what is beside it: it is quoted then, as in Python."""
+LINES = ("exception", "stack")
+INDENT = "    "
+"""Before each line of a traceback: what an exception says can't pass for the next log line."""
 
 
 def configure_logs(settings: LogSettings) -> None:
@@ -25,12 +35,7 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    finish: list[structlog.typing.Processor] = (
-        # Plain: where rich is installed, the default shows local variables, which may be passwords.
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
-        if pretty
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
-    )
+    finish = log_renderers(pretty=pretty, colors=sys.stderr.isatty())
     structlog.configure(
         processors=[*shared, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -54,5 +59,56 @@ def configure_logs(settings: LogSettings) -> None:
     logging.captureWarnings(capture=True)
 
 
+def log_renderers(*, pretty: bool, colors: bool) -> list[structlog.typing.Processor]:
+    """Return what makes a line of an event, with whatever clients chose escaped in it."""
+    if pretty:
+        # Plain tracebacks: where rich is installed, the default shows local variables, which may be passwords.
+        return [_show_fields, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_show_traceback)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+
+
+class _Shown(str):
+    """A value as it is to be seen, whether it is asked for its text or for its `repr`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _show_fields(
+    _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Escape everything that the pretty renderer writes, names as well as values."""
+    shown: structlog.typing.EventDict = {}
+    for name, value in event.items():
+        if name == "exc_info":
+            shown[name] = value
+        elif name in LINES:
+            shown[name] = printable_lines(str(value), indent=INDENT)
+        elif name == "event":
+            shown[name] = _Shown(printable(str(value)))
+        else:
+            shown[printable(str(name))] = _Shown(_value(value))
+    return shown
+
+
+def _value(value: object) -> str:
+    if isinstance(value, str) and not QUOTED & {*value}:
+        return printable(value)
+    said = repr(value)
+    # Python escapes what isn't printable in a text, with backslashes; what else there is may say anything of itself.
+    return said if said.isprintable() else printable(said)
+
+
+def _show_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    output.write("\n" + printable_lines("".join(traceback.format_exception(*exc_info)).rstrip("\n"), indent=INDENT))
+
+
 def _to_json(value: Any, **_: Any) -> str:
-    return _encode(value).decode()
+    try:
+        text = _encode(value).decode()
+    except UnicodeEncodeError:
+        # Half a character, which UTF-8 can't spell: a line that can't be written must not break what it tells of.
+        text = json.dumps(value, default=str)
+    return printable_json(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import sys
 from http import HTTPStatus
 from typing import Annotated
@@ -13,8 +13,10 @@ from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
 from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, tokens, webhooks
 from fleetkey.cli.errors import CommandError, RefusedError, UsageError
+from fleetkey.cli.output import print_broken, print_failure, say
 from fleetkey.config import SettingsError
 from fleetkey.management import InvalidRequestError, ManagementError
+from fleetkey.printable import PrintableFormatter, guard_tracebacks
 from fleetkey.registry import InvalidSerialError, StoreError
 
 __all__ = ["app", "main"]
@@ -58,7 +60,7 @@ app.command("doctor")(doctor.doctor)
 
 def _show_version(value: bool) -> None:
     if value:
-        print(f"fleetkey {__version__}")
+        say(f"fleetkey {__version__}")
         raise typer.Exit
 
 
@@ -74,6 +76,10 @@ def _root(
 
 def main() -> None:
     """Run the command line: exit status 0, 1 when a command failed, 2 for wrong usage or settings."""
+    guard_tracebacks()
+    if logging.lastResort is not None:
+        # What libraries log in a command that has no log of its own.
+        logging.lastResort.setFormatter(PrintableFormatter())
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageProblem as error:
@@ -99,11 +105,11 @@ def main() -> None:
         # Whoever read the output has seen enough.
         sys.stderr.close()
         sys.exit(FAILED)
+    except Exception as error:  # noqa: BLE001 - the process ends with it; Python would print what it says as it is
+        print_broken(error)
+        sys.exit(FAILED)
 
 
 def _fail(message: str, status: int) -> None:
-    if "--json" in sys.argv:
-        print(json.dumps({"error": message}), file=sys.stderr)
-    else:
-        print(f"fleetkey: {message}", file=sys.stderr)
+    print_failure(message, as_json="--json" in sys.argv)
     sys.exit(status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fleetkey.cli.errors import CommandError, UsageError
+from fleetkey.cli.output import note
 from fleetkey.config import Settings, load_settings
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS
 from fleetkey.management import Management, build_management, parse_expiry
@@ -102,7 +102,7 @@ def opened_management(
     finally:
         store.close()
     if is_new:
-        print(f"fleetkey: made a new registry, {path}", file=sys.stderr)
+        note(f"made a new registry, {path}")
 
 
 @contextmanager

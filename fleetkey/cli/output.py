@@ -1,23 +1,76 @@
-"""Printing for people and for scripts."""
+"""Printing for people and for scripts: the only way to standard output and standard error but for log lines.
+
+What is printed for people is escaped here, whoever chose it and wherever it goes: see `printable`. JSON is ASCII.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Any
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fleetkey.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["print_json", "print_list", "print_one"]
+__all__ = [
+    "note",
+    "print_broken",
+    "print_failure",
+    "print_json",
+    "print_list",
+    "print_one",
+    "print_step",
+    "say",
+    "say_lines",
+]
 
 MAX_MEASURED_ROWS = 200
 """Rows of a list that are looked at before the first is printed."""
 
 
+def say(text: str, *, flush: bool = False) -> None:
+    """Print one line for people."""
+    _put(printable(text), flush=flush)
+
+
+def say_lines(text: str, *, flush: bool = False) -> None:
+    """Print lines of ours, of which nobody else chose any part that could hold the end of a line."""
+    _put(printable_lines(text), flush=flush)
+
+
+def note(text: str, *, as_json: bool = False) -> None:
+    """Print a remark on standard error, as one line or as `{"note": …}`."""
+    _put(json.dumps({"note": text}) if as_json else printable(f"fleetkey: {text}"), stream=sys.stderr)
+
+
+def print_failure(message: str, *, as_json: bool) -> None:
+    """Print on standard error why a command failed, as one line or as `{"error": …}`."""
+    _put(json.dumps({"error": message}) if as_json else printable(f"fleetkey: {message}"), stream=sys.stderr)
+
+
+def print_broken(error: BaseException) -> None:
+    """Print the traceback of an error that nobody expected."""
+    _put(printable_lines("".join(traceback.format_exception(error)).rstrip("\n")), stream=sys.stderr)
+
+
+def print_step(title: str, detail: str, *, is_good: bool) -> None:
+    """Print a step of the demo, with a mark."""
+    from rich.console import Console  # noqa: PLC0415 - heavy; other commands do without
+    from rich.text import Text  # noqa: PLC0415
+
+    # Texts, not markup: `[red]` in what was said is what was said.
+    mark = Text("✓", style="green") if is_good else Text("✗", style="red")
+    lines = Text.assemble(mark, " ", printable(title), "\n    ", (printable(detail), "dim"))
+    Console(highlight=False).print(lines)
+
+
 def print_json(value: object) -> None:
     """Print one JSON value on one line."""
-    print(json.dumps(value), flush=True)
+    _put(json.dumps(value), flush=True)
 
 
 def print_one(fields: dict[str, Any], *, as_json: bool) -> None:
@@ -27,36 +80,36 @@ def print_one(fields: dict[str, Any], *, as_json: bool) -> None:
         return
     width = max(len(name) for name in fields)
     for name, value in fields.items():
-        print(f"{name:<{width}}  {_text(value)}")
+        _put(f"{name:<{width}}  {_text(value)}")
 
 
-def print_list(rows: Iterable[dict[str, Any]], columns: Sequence[tuple[str, int]], *, as_json: bool) -> None:
+def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, as_json: bool) -> None:
     """Print rows almost as they come, so that a fleet of any size takes little memory.
 
     The first `MAX_MEASURED_ROWS` say how wide a column is; what is longer behind them shifts its line.
 
     Args:
-        rows: what to print; JSON shows every field.
+        rows: what to print, dictionaries; JSON shows every field, and takes any value for a row.
         columns: field names and least widths for people.
         as_json: one JSON array.
     """
     if as_json:
         separator = "["
         for row in rows:
-            print(separator + json.dumps(row))
+            _put(separator + json.dumps(row))
             separator = ","
-        print("]" if separator == "," else "[]")
+        _put("]" if separator == "," else "[]")
         return
     lines = ([_text(row[name]) for name, _ in columns] for row in rows)
     first = list(itertools.islice(lines, MAX_MEASURED_ROWS))
     if not first:
-        print("(none)")
+        _put("(none)")
         return
     names = [name for name, _ in columns]
     widths = [max(len(name), least) for name, least in columns]
     widths = [max(width, *(len(cells[at]) for cells in first)) for at, width in enumerate(widths)]
     for cells in itertools.chain([names], first, lines):
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+        _put("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def _text(value: object, separator: str = ", ") -> str:
@@ -65,10 +118,14 @@ def _text(value: object, separator: str = ", ") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        said = (f"{name}={_text(inner, ' ')}" for name, inner in value.items() if inner not in (None, [], (), {}))
+        shown = ((printable(str(name)), inner) for name, inner in value.items() if inner not in (None, [], (), {}))
+        said = (f"{name}={_text(inner, ' ')}" for name, inner in shown)
         return separator.join(said) or "-"
     if isinstance(value, list | tuple):
         return " ".join(_text(inner) for inner in value) or "-"
-    text = str(value)
-    # Whatever it is and wherever it came from: it moves nobody's cursor.
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(str(value))
+
+
+def _put(text: str, *, stream: TextIO | None = None, flush: bool = False) -> None:
+    """Print what is escaped already, or is JSON."""
+    print(text, file=stream, flush=flush)

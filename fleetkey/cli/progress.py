@@ -1,4 +1,4 @@
-"""Progress on a terminal; nothing where there is none."""
+"""Progress on a terminal, in words and numbers of ours alone; nothing where there is none."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import BinaryIO
 
-__all__ = ["counting"]
+__all__ = ["counting", "reading"]
 
 
 @contextlib.contextmanager
@@ -31,3 +33,26 @@ def counting(what: str, things: str) -> Iterator[Callable[[int, int], None] | No
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def reading(file: Path, stream: BinaryIO) -> Iterator[Callable[[int], None] | None]:
+    """Show a bar by bytes read; what is yielded is told how many serials were in them."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    total = file.stat().st_size if str(file) != "-" else None
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[count]:,} serials"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=total, count=0)
+
+        def show(count: int) -> None:
+            bar.update(task, count=count, completed=stream.tell() if total is not None else None)
+
+        yield show

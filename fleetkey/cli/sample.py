@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import hash_secret, new_secret
 from fleetkey.cli.credentials_file import application_credentials, write_credentials
 from fleetkey.cli.options import actor
+from fleetkey.cli.output import say_lines
 from fleetkey.registry import ApplicationScope, new_access_key
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def print_next_steps(runtime: Runtime, sample: Sample | None) -> None:
     python = _command("python")
     data_dir = runtime.settings.data_dir
     if sample is None:
-        print(
+        say_lines(
             f"\nThe registry in {data_dir} is in use already. To let another device in:\n\n"
             f"  {fleetkey} serials add SERIAL --data-dir {data_dir}\n",
             flush=True,
@@ -64,7 +65,7 @@ def print_next_steps(runtime: Runtime, sample: Sample | None) -> None:
         return
     state = "losant/$ID/state" if runtime.settings.topics.preset == "losant" else "devices/$ID/state"
     wildcard = "losant/+/state" if runtime.settings.topics.preset == "losant" else "devices/+/#"
-    print(
+    say_lines(
         f"""
 Paste next, in this folder, in a second terminal. A device registers with its serial:
 

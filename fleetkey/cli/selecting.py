@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.options import parse_labels
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import print_json, say
 from fleetkey.management import DeviceSelection
 
 if TYPE_CHECKING:
@@ -64,4 +64,4 @@ def print_bulk(verb: str, result: BulkResult, *, as_json: bool) -> None:
     if as_json:
         print_json({verb: result.changed, "unchanged": result.unchanged})
     else:
-        print(f"{verb} {result.changed}, {result.unchanged} unchanged")
+        say(f"{verb} {result.changed}, {result.unchanged} unchanged")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from fleetkey.cli.errors import CommandError, RefusedError
 from fleetkey.cli.options import (
@@ -23,11 +20,12 @@ from fleetkey.cli.options import (
     opened_fleet,
     settings_from,
 )
-from fleetkey.cli.output import print_json, print_list
+from fleetkey.cli.output import note, print_json, print_list, say
+from fleetkey.cli.progress import reading
 from fleetkey.management import SerialFileError, SerialFormat, prove_serial, serial_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from fleetkey.registry import SerialsAdded
 
@@ -89,7 +87,7 @@ def import_file(
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
     with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet, _opened(file) as stream:
         try:
-            with _progress(file, stream) as on_progress:
+            with reading(file, stream) as on_progress:
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
         except (SerialFileError, RefusedError) as error:
             said = str(error)
@@ -98,8 +96,7 @@ def import_file(
             msg = f"{name}{', ' if said.startswith('line ') else ': '}{said}"
             raise CommandError(msg) from None
     if not added.added + added.known:
-        note = f"there is no serial in {name}"
-        print(json.dumps({"note": note}) if as_json else f"fleetkey: {note}", file=sys.stderr)
+        note(f"there is no serial in {name}", as_json=as_json)
     _print_added(added, as_json=as_json)
 
 
@@ -124,14 +121,9 @@ def list_serials(
             return
         if not as_json:
             for listed in fleet.serials.iterate():
-                print(listed.serial)
+                say(listed.serial)
             return
-        separator = "["
-        for listed in fleet.serials.iterate():
-            sys.stdout.write(separator)
-            print_json(listed.serial)
-            separator = ","
-        print("]" if separator == "," else "[]")
+        print_list((listed.serial for listed in fleet.serials.iterate()), (), as_json=True)
 
 
 @app.command("prove")
@@ -154,7 +146,7 @@ def prove(
     if as_json:
         print_json({"serial": serial, "group": chosen, "proof": proof.reveal()})
     else:
-        print(proof.reveal())
+        say(proof.reveal())
 
 
 @app.command("remove")
@@ -175,7 +167,7 @@ def remove(
     if as_json:
         print_json({"removed": serial})
     else:
-        print(f"removed {serial}")
+        say(f"removed {serial}")
 
 
 def _print_added(result: SerialsAdded, *, as_json: bool) -> None:
@@ -183,7 +175,7 @@ def _print_added(result: SerialsAdded, *, as_json: bool) -> None:
         print_json({"added": result.added, "known": result.known, "replaced": result.replaced})
     else:
         others = f", {result.replaced} got other details" if result.replaced else ""
-        print(f"added {result.added}, {result.known} were listed already{others}")
+        say(f"added {result.added}, {result.known} were listed already{others}")
 
 
 @contextlib.contextmanager
@@ -199,26 +191,3 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
             raise
         msg = f"can't read {file}: {error.strerror}"
         raise CommandError(msg) from None
-
-
-@contextlib.contextmanager
-def _progress(file: Path, stream: BinaryIO) -> Iterator[Callable[[int], None] | None]:
-    """Show a bar on a terminal, by bytes read, and nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    total = file.stat().st_size if str(file) != "-" else None
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[count]:,} serials"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=total, count=0)
-
-        def show(count: int) -> None:
-            bar.update(task, count=count, completed=stream.tell() if total is not None else None)
-
-        yield show

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from fleetkey.broker import ListenerName
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import print_json, say
 from fleetkey.cli.runtime import Runtime
 from fleetkey.cli.sample import make_sample, print_next_steps
 
@@ -78,4 +78,4 @@ def _print_ready(runtime: Runtime, *, as_json: bool) -> None:
         return
     names = {ListenerName.TCP: "MQTT", ListenerName.TLS: "MQTT over TLS", ListenerName.WEBSOCKET: "MQTT over WebSocket"}
     parts = [f"{names[listener]} on {address}" for listener, address in listeners.items() if address]
-    print(f"Fleetkey is ready: registration on {runtime.http_url()}, {', '.join(parts)}", flush=True)
+    say(f"Fleetkey is ready: registration on {runtime.http_url()}, {', '.join(parts)}", flush=True)

@@ -9,7 +9,7 @@ import typer
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
-from fleetkey.cli.output import print_json
+from fleetkey.cli.output import print_json, say_lines
 from fleetkey.config import Address
 from fleetkey.operations import CertificateError, certificate_end, make_self_signed, write_pair
 
@@ -79,18 +79,18 @@ def self_signed(
             }
         )
         return
-    print(f"# for {', '.join(dict.fromkeys(named))}; ends {ends.date()}. In fleetkey.toml:")
+    say_lines(f"# for {', '.join(dict.fromkeys(named))}; ends {ends.date()}. In fleetkey.toml:")
     pair = f"tls_cert = {_toml(shown[0])}\ntls_key = {_toml(shown[1])}"
     outer = next((host.strip("[]") for host in named if not Address(host=host.strip("[]"), port=0).is_loopback), None)
     if outer is None:
-        print(f'[http]\n{pair}\n[mqtt]\nbind = ""\ntls_bind = "127.0.0.1:{MQTT_PORT}"\n{pair}')
+        say_lines(f'[http]\n{pair}\n[mqtt]\nbind = ""\ntls_bind = "127.0.0.1:{MQTT_PORT}"\n{pair}')
         return
     # Devices come from elsewhere: a listener on loopback would be of no use to them.
     every = "[::]" if ":" in outer else "0.0.0.0"  # noqa: S104 - printed, for TLS alone
-    print(f'[http]\nbind = "{every}:{HTTP_PORT}"\n{pair}')
-    print(f'[mqtt]\nbind = ""\ntls_bind = "{every}:{MQTT_PORT}"\n{pair}')
+    say_lines(f'[http]\nbind = "{every}:{HTTP_PORT}"\n{pair}')
+    say_lines(f'[mqtt]\nbind = ""\ntls_bind = "{every}:{MQTT_PORT}"\n{pair}')
     if not outer.startswith("*"):
-        print(f"advertise_host = {_toml(outer)}")
+        say_lines(f"advertise_host = {_toml(outer)}")
 
 
 def _toml(text: str) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
+from fleetkey.cli.output import note
 from fleetkey.management import DeviceFilter
 from fleetkey.operations import serving_pid
 from fleetkey.registry import store_path
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["note_unserved"]
 
-NOTE = "fleetkey: no server runs on this registry: the devices shown as online were so when the last one was killed"
+NOTE = "no server runs on this registry: the devices shown as online were so when the last one was killed"
 
 
 def note_unserved(fleet: Management, settings: Settings) -> None:
     """Say on standard error that who is shown as online can't be: a killed server says of nobody that it is gone."""
     if serving_pid(store_path(settings)) is None and fleet.devices.page(DeviceFilter(online=True), limit=1).items:
-        print(NOTE, file=sys.stderr)
+        note(NOTE)

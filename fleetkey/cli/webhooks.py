@@ -18,7 +18,7 @@ from fleetkey.cli.options import (
     opened_remote,
     settings_from,
 )
-from fleetkey.cli.output import print_json, print_list
+from fleetkey.cli.output import print_json, print_list, say
 from fleetkey.management import find_webhook, webhook_fields
 
 __all__ = ["app"]
@@ -91,4 +91,4 @@ def try_out(
     if as_json:
         print_json({"webhook": name, "status": trial.status, "milliseconds": trial.milliseconds})
     else:
-        print(f"{name} took it: {trial.status} after {trial.milliseconds} ms")
+        say(f"{name} took it: {trial.status} after {trial.milliseconds} ms")

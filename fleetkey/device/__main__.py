@@ -20,6 +20,7 @@ from fleetkey.device.outbox import Message
 from fleetkey.device.printer import Printer
 from fleetkey.device.tls import trust
 from fleetkey.device.topics import check_topic_filter, check_topic_name
+from fleetkey.printable import PrintableFormatter, guard_tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     _check(parser, options)
     if options.verbose:
-        logging.basicConfig(level=logging.INFO)
+        handler = logging.StreamHandler()
+        handler.setFormatter(PrintableFormatter(logging.BASIC_FORMAT))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])
     else:
         # The events on standard error say the same.
         logging.getLogger("fleetkey.device").addHandler(logging.NullHandler())
@@ -206,6 +209,7 @@ def _interrupt(*_: object) -> NoReturn:
 
 
 def _prepare_process() -> None:
+    guard_tracebacks()
     signal.signal(signal.SIGTERM, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import sys
 from typing import TYPE_CHECKING, TextIO
+
+from fleetkey.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from fleetkey.device.outbox import Message
 
 __all__ = ["Printer"]
-
-UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\\]")
-LAST_LATIN_1 = 0xFF
-SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
 class Printer:
@@ -49,33 +46,23 @@ class Printer:
         except UnicodeDecodeError:
             event["payloadBase64"] = base64.b64encode(message.payload).decode()
         event |= {"qos": message.qos, "retain": message.retain}
-        payload = _on_one_line(message.payload.decode(errors="surrogateescape"))
-        self._print(self._out, event, f"{_on_one_line(message.topic)} {payload}")
+        payload = message.payload.decode(errors="surrogateescape")
+        self._print(self._out, event, f"{message.topic} {payload}")
 
     def published(self, topic: str, qos: int) -> None:
         """Print that a message of ours was delivered."""
-        self._print(self._out, {"event": "published", "topic": topic, "qos": qos}, f"published {_on_one_line(topic)}")
+        self._print(self._out, {"event": "published", "topic": topic, "qos": qos}, f"published {topic}")
 
     def subscribed(self, topic_filter: str) -> None:
         """Print that messages come from now on; a remark, so that text output holds messages only."""
         event = {"event": "subscribed", "filter": topic_filter}
-        self._print(self._out if self._as_json else self._errors, event, f"subscribed to {_on_one_line(topic_filter)}")
+        self._print(self._out if self._as_json else self._errors, event, f"subscribed to {topic_filter}")
 
     def error(self, text: str) -> None:
         """Print what went wrong."""
         self._print(self._errors, {"event": "error", "message": text}, text)
 
     def _print(self, stream: TextIO, event: Mapping[str, object], text: str) -> None:
-        stream.write((json.dumps(event) if self._as_json else text) + "\n")
+        # The only place that writes: whatever somebody else chose is escaped here.
+        stream.write((json.dumps(event) if self._as_json else printable(text)) + "\n")
         stream.flush()
-
-
-def _on_one_line(text: str) -> str:
-    """Escape what would end the line, move a terminal's cursor or isn't text."""
-    escaped = UNPRINTABLE.sub(lambda found: SHORT_ESCAPES.get(found[0]) or _escape(found[0]), text)
-    return "".join(f"\\x{ord(one) - 0xDC00:02x}" if "\udc80" <= one <= "\udcff" else one for one in escaped)
-
-
-def _escape(character: str) -> str:
-    number = ord(character)
-    return f"\\x{number:02x}" if number <= LAST_LATIN_1 else f"\\u{number:04x}"

@@ -16,7 +16,7 @@ from tests.support.command_line import Finished
 from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["CommandLine"]
@@ -38,15 +38,19 @@ class CommandLine:
 
     def __call__(self, *words: str | Path, status: int = 0) -> Finished:
         """Run a command exactly as given, and assert its exit status."""
+        finished = self.run(words)
+        assert finished.status == status, finished.err
+        return finished
+
+    def run(self, words: Iterable[str | Path]) -> Finished:
+        """Run a command exactly as given, however it ends."""
         self._output.readouterr()
         self._patch.setattr(sys, "argv", ["fleetkey", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
             main()
         printed = self._output.readouterr()
         the_ledger().note_text(printed.err)
-        finished = Finished(int(ended.value.code or 0), printed.out, printed.err)
-        assert finished.status == status, finished.err
-        return finished
+        return Finished(int(ended.value.code or 0), printed.out, printed.err)
 
     def text(self, *words: str | Path) -> str:
         """Run a command on the registry and return what it printed for people."""

@@ -158,4 +158,4 @@ def test_audit_moves_no_cursor(fleetkey: CommandLine) -> None:
     """What isn't printable is written out for a terminal; JSON escapes it anyway."""
     with fleetkey.store() as store:
         store.record(AuditEntry(actor="device", action="register", outcome="ok", reason="\x9b31m\x1b[2J", address="-"))
-    assert "\\x9b31m\\x1b[2J" in fleetkey.text("audit")
+    assert "\\u009b31m\\x1b[2J" in fleetkey.text("audit")

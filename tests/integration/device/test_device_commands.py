@@ -138,7 +138,7 @@ def test_run_until_sigterm(registration: device_rig.RegistrationServer, tmp_path
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
         assert process.stderr.read() == ""
-    assert f'{own}/command {{"name": "blink"}}\\n\\x1b[2J\\xff\\\\\n' in lines
+    assert f'{own}/command {{"name": "blink"}}\\n\\x1b[2J\\xff\\\n' in lines
     states = [line.partition(" ")[2] for line in lines if line.startswith(f"{own}/state ")]
     assert len(states) == 3
     state = json.loads(states[0])

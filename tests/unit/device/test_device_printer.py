@@ -26,9 +26,10 @@ def printed(message: Message, *, as_json: bool = False) -> str:
         (b"plain \xc3\xbc", "plain ü"),
         (b"", ""),
         (b"two\nlines\r\t", "two\\nlines\\r\\t"),
-        (b"\x1b[2J\x00\x7f\xc2\x9b", "\\x1b[2J\\x00\\x7f\\x9b"),
+        (b"\x1b[2J\x00\x7f\xc2\x9b", "\\x1b[2J\\x00\\x7f\\u009b"),
         (b"\xff\xfe", "\\xff\\xfe"),
-        (b"back\\slash", "back\\\\slash"),
+        (b"back\\slash", "back\\slash"),
+        (b"\\x1b", "\\\\x1b"),
         ("right\u202eleft\u2028".encode(), "right\\u202eleft\\u2028"),
     ],
 )
