@@ -26,9 +26,10 @@ from benchmarks.figure import Figure, Target
 from benchmarks.logins import opened_authenticator
 from benchmarks.rounds import alternate
 from fleetkey.access import ConnectAttempt, Principal
-from fleetkey.broker import FleetkeyBroker, Limits, broker_config, connection, packets
+from fleetkey.broker import FleetkeyBroker, Limits, broker_config, connection
+from fleetkey.broker.codec import Kind
 from fleetkey.broker.connection import Connection
-from fleetkey.broker.stream import State
+from fleetkey.broker.transport.outbound import State
 from fleetkey.cli.logs import configure_logs
 from fleetkey.config import load_settings
 
@@ -103,7 +104,9 @@ DECISIONS = {
                     self._scope = principal.scope
                     routes.clear()
 """,
-        " or principal.is_revoked",
+        """if principal.is_revoked:
+                    route = None
+                el""",
     ),
     "data_received": ("            and not principal.is_revoked\n",),
 }
@@ -134,29 +137,29 @@ class _Core:
     """A broker without listeners, its devices connected and its back end subscribed."""
 
     def __init__(self, broker: FleetkeyBroker, kind: type[Connection], clients: list[str]) -> None:
-        self._hub = broker._hub  # noqa: SLF001 - the core is what is measured
+        self._core = broker.core
         self._kind = kind
         self.back_end = _Sink()
         self._admit(clients[0], self.back_end).data_received(
-            _packet(packets.SUBSCRIBE << 4 | 2, b"\0\1" + _text("devices/+/state/#") + b"\0")
+            _packet(Kind.SUBSCRIBE << 4 | 2, b"\0\1" + _text("devices/+/state/#") + b"\0")
         )
         self.devices = [self._admit(client, _Sink()) for client in clients[1:]]
 
     def flush(self) -> None:
         """Write what was gathered, as at the end of a turn of the loop."""
-        self._hub._flush()  # noqa: SLF001
+        self._core.scheduler._flush()  # noqa: SLF001
 
     async def close(self) -> None:
         """Close the broker's store."""
-        await self._hub.store.close()
+        await self._core.close()
 
     def _admit(self, client: str, sink: _Sink) -> Connection:
         client_id, username, password = client.split("\t")
-        connection = self._kind(self._hub, TCP)
+        connection = self._kind(self._core.parts, TCP)
         connection.connection_made(sink)  # type: ignore[arg-type] # the part of it that is used
         head = _text("MQTT") + bytes((PROTOCOL_LEVEL, CLEAN_SESSION_WITH_PASSWORD, 0, 0))
         connection.data_received(
-            _packet(packets.CONNECT << 4, head + _text(client_id) + _text(username) + _text(password))
+            _packet(Kind.CONNECT << 4, head + _text(client_id) + _text(username) + _text(password))
         )
         assert connection.state is State.OPEN
         assert connection.session is not None
@@ -224,7 +227,7 @@ def _figure(name: str, cores: list[_Core], tails: Callable[[], Iterator[str]], t
 def _seconds_per_message(core: _Core, tails: Iterator[str]) -> float:
     senders = itertools.islice(itertools.cycle(core.devices), MESSAGES)
     messages = [
-        (sender, _packet(packets.PUBLISH << 4, _text(f"devices/{sender.session.client_id}/{next(tails)}") + PAYLOAD))
+        (sender, _packet(Kind.PUBLISH << 4, _text(f"devices/{sender.session.client_id}/{next(tails)}") + PAYLOAD))
         for sender in senders
         if sender.session is not None
     ]

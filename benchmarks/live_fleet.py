@@ -27,7 +27,7 @@ from benchmarks.broker_servers import HOST, fleetkey_broker, mosquitto_path
 from benchmarks.figure import Benchmark, Figure, Target
 from benchmarks.rounds import alternate
 from fleetkey.access import hash_secret, new_secret
-from fleetkey.broker import packets
+from fleetkey.broker.codec import MQTT_3_1_1, Kind, Reason
 from fleetkey.management.bulk import BULK_CHUNK
 from fleetkey.registry import ApplicationScope, new_access_key
 from fleetkey.registry.sqlite import SqliteStore
@@ -168,15 +168,15 @@ class _Application:
     def __init__(self, port: int, key: str, secret: str) -> None:
         self._socket = socket.create_connection((HOST, port))
         body = _text("MQTT") + b"\x04\xc2\0\0" + _text("benchmark-tagged") + _text(key) + _text(secret)
-        self._socket.sendall(bytes((packets.CONNECT << 4, len(body) & 0x7F | 0x80, len(body) >> 7)) + body)
-        assert self._socket.recv(4) == packets.connack(0)
+        self._socket.sendall(bytes((Kind.CONNECT << 4, len(body) & 0x7F | 0x80, len(body) >> 7)) + body)
+        assert self._socket.recv(4) == MQTT_3_1_1.connack(Reason.SUCCESS)
 
     def subscribe(self, topic_filter: str) -> int:
         """Return the SUBACK's code."""
         body = b"\0\1" + _text(topic_filter) + b"\0"
-        self._socket.sendall(bytes((packets.SUBSCRIBE << 4 | 2, len(body))) + body)
+        self._socket.sendall(bytes((Kind.SUBSCRIBE << 4 | 2, len(body))) + body)
         answer = self._socket.recv(5)
-        assert answer[0] == packets.SUBACK << 4
+        assert answer[0] == Kind.SUBACK << 4
         return answer[4]
 
     def close(self) -> None:

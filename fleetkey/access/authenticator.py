@@ -104,18 +104,18 @@ class Authenticator:
         self._rechecks = Rechecks(verification, self._followers, self._on_rechecked)
 
     async def authenticate(self, attempt: ConnectAttempt) -> Granted | Refused:
-        """Decide one CONNECT. Never raises for anything that a client can send.
+        """Decide one CONNECT: `recall`, and if that says nothing, `verify`."""
+        return self.recall(attempt) or await self.verify(attempt)
 
-        A secret that was verified lately costs neither bcrypt nor the registry. Everything else is checked in the
-        pool, and every refusal there costs the same and leaves at a time that its reason has no part in.
+    async def verify(self, attempt: ConnectAttempt) -> Granted | Refused:
+        """Decide one CONNECT in the pool. Never raises for anything that a client can send.
+
+        Every refusal costs the same and leaves at a time that its reason has no part in.
         """
-        remembered = self.remembered(attempt)
-        if remembered is not None:
-            return remembered
         came_at = self._beat.now()
         bucket, key = address_bucket(attempt.address), attempt.username or ""
         limited = self._limited(bucket, key)
-        outcome = await (self._verify(attempt) if limited is None else self._in_turn(attempt, limited))
+        outcome = await (self._check(attempt) if limited is None else self._in_turn(attempt, limited))
         if isinstance(outcome, Refused):
             self.counts[outcome.reason.value] += 1
             self._note_refusal(attempt, outcome, bucket, is_limited=limited is not None)
@@ -161,8 +161,8 @@ class Authenticator:
         finally:
             self._delayed -= 1
 
-    def remembered(self, attempt: ConnectAttempt) -> Granted | None:
-        """Decide at once if the secret was verified lately and everything else is right; None: look further."""
+    def recall(self, attempt: ConnectAttempt) -> Granted | None:
+        """Decide at once, without hashing or the registry, if the secret was verified lately; None: use `verify`."""
         if attempt.username is None or attempt.password is None:
             return None
         principal = self._verified.find(attempt.username, attempt.password)
@@ -243,11 +243,11 @@ class Authenticator:
         try:
             async with asyncio.timeout(MAX_TURN_SECONDS) as patience, self._turns.of(limited):
                 patience.reschedule(None)
-                return await self._verify(attempt)
+                return await self._check(attempt)
         except (HashPoolFullError, TimeoutError):
             return Refused(Refusal.OVERLOADED)
 
-    async def _verify(self, attempt: ConnectAttempt) -> Granted | Refused:
+    async def _check(self, attempt: ConnectAttempt) -> Granted | Refused:
         flight = _InFlight(attempt.username or "")
         self._in_flight.add(flight)
         try:

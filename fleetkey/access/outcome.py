@@ -58,8 +58,11 @@ class Refused:
     reason: Refusal
 
     @property
+    def may_pass(self) -> bool:
+        """Whether the reason is the server's, and the client may get in later with what it has."""
+        return self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
+
+    @property
     def return_code(self) -> int:
         """The CONNACK return code (MQTT 3.1.1, 3.2.2.3): 3 for what may pass by itself, 5 for everything else."""
-        if self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}:
-            return SERVER_UNAVAILABLE
-        return NOT_AUTHORIZED
+        return SERVER_UNAVAILABLE if self.may_pass else NOT_AUTHORIZED

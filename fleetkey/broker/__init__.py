@@ -1,14 +1,19 @@
-"""The bundled broker: amqtt, with every promise about who may do what kept."""
+"""The bundled broker, with every promise about who may do what kept, and what any other engine has to be."""
 
-from fleetkey.broker.configuration import ListenerError, ListenerName, broker_config
+from fleetkey.broker.amqtt import BundledEngine, FleetkeyBroker, broker_config
 from fleetkey.broker.counters import Counters
-from fleetkey.broker.fleetkey_broker import FleetkeyBroker
+from fleetkey.broker.engine import BrokerEngine, EngineCounters, EngineError
 from fleetkey.broker.limits import Limits
+from fleetkey.broker.listeners import ListenerError, ListenerName
 from fleetkey.broker.presence import PresenceRecorder
-from fleetkey.broker.schema import check_broker_database
+from fleetkey.broker.store import check_broker_database
 
 __all__ = [
+    "BrokerEngine",
+    "BundledEngine",
     "Counters",
+    "EngineCounters",
+    "EngineError",
     "FleetkeyBroker",
     "Limits",
     "ListenerError",

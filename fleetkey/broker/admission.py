@@ -1,161 +1,116 @@
-"""From a CONNECT to a principal with a session. Until then nothing that exists is read or changed."""
+"""From a CONNECT to a decision. Nothing that exists is changed by it."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from fleetkey.access import ConnectAttempt, Granted, Refusal, Refused
-from fleetkey.auth_plugin import FleetkeyAuthPlugin
-from fleetkey.broker import packets
-from fleetkey.broker.stream import State
+from fleetkey.access import ConnectAttempt, Granted, Refused
+from fleetkey.broker.codec import Reason
 
 if TYPE_CHECKING:
-    from amqtt.broker import BrokerContext
-    from amqtt.plugins.manager import PluginManager
-
     from fleetkey.access import Authenticator, Principal
-    from fleetkey.broker.connection import Connection
-    from fleetkey.broker.hub import Hub
-    from fleetkey.broker.packets import Connect
-    from fleetkey.broker.views import SessionViews
+    from fleetkey.broker.codec import Connect
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import ConnectAuthorizer
+    from fleetkey.broker.sessions import Sessions
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "Admitted", "Rejected"]
 
 log = structlog.get_logger(__name__)
 
-IDENTIFIER_REJECTED = 2
-SERVER_UNAVAILABLE = 3
-NOT_AUTHORIZED = 5
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The client is who it says, and may have the session of this client id."""
+
+    principal: Principal
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The client stays out."""
+
+    reason: Reason
 
 
 class Admission:
-    """Asks the authenticator, and every other auth plugin as well; all of them must agree."""
+    """Asks the authenticator, and whoever else must agree."""
 
     def __init__(
-        self, authenticator: Authenticator, plugins: PluginManager[BrokerContext], views: SessionViews
+        self,
+        limits: Limits,
+        authenticator: Authenticator,
+        connect_authorizer: ConnectAuthorizer,
+        sessions: Sessions,
     ) -> None:
+        self._limits = limits
         self._authenticator = authenticator
-        self._plugins = plugins
-        self._views = views
-        # amqtt keeps the auth plugins to itself; ours is asked directly, without a session object.
-        self._others = [
-            plugin
-            for plugin in plugins._auth_plugins  # noqa: SLF001
-            if not isinstance(plugin, FleetkeyAuthPlugin)
-        ]
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.hub: Hub
+        self._connect_authorizer = connect_authorizer
+        self._sessions = sessions
 
-    def decide(self, connection: Connection, connect: Connect) -> None:
-        """Decide at once if the secret was verified lately; otherwise later, reading nothing meanwhile."""
-        attempt = ConnectAttempt(
-            client_id=connect.client_id,
-            username=connect.username,
-            password=connect.password,
-            address=connection.address,
-            will_topic=connect.will.topic if connect.will else None,
-        )
-        connection.connect = None
+    def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
+        """Decide if that takes no time: the secret was verified lately, or the will can't be; None: use `decide`."""
         # Wrong whoever it is: before anything is asked or noted about who it is.
         if self._is_will_too_long(connect):
-            self._refuse(connection, NOT_AUTHORIZED)
-            return
-        remembered = self._authenticator.remembered(attempt) if not self._others else None
-        if remembered is not None:
-            self._admit(connection, connect, remembered.principal)
-            return
-        connection.suspend()
-        task = self.hub.loop.create_task(self._decide_later(connection, connect, attempt))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            return Rejected(Reason.NOT_AUTHORIZED)
+        if self._connect_authorizer:
+            return None
+        granted = self._authenticator.recall(_attempt_of(connect, address))
+        return self._decided(connect, granted, address) if granted is not None else None
 
-    async def close(self) -> None:
-        """Give up what is being decided."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _decide_later(self, connection: Connection, connect: Connect, attempt: ConnectAttempt) -> None:
+    async def decide(self, connect: Connect, address: str, transport: Any) -> Admitted | Rejected:
+        """Decide what `decide_at_once` could not. Act on it before anything else happens on the event loop."""
+        attempt = _attempt_of(connect, address)
         try:
-            outcome = await self._authenticator.authenticate(attempt)
-            if isinstance(outcome, Granted) and not await self._others_agree(connection, connect, outcome):
-                outcome = Refused(Refusal.WRONG_SECRET)
+            if self._connect_authorizer:
+                outcome = await self._authenticator.authenticate(attempt)
+                if isinstance(outcome, Granted) and not await self._connect_authorizer.agree(
+                    connect, outcome, address=address, transport=transport
+                ):
+                    return Rejected(Reason.NOT_AUTHORIZED)
+            else:
+                outcome = await self._authenticator.verify(attempt)
         except Exception:
             # Whatever went wrong, the client gets an answer and stays out.
             log.exception("authentication_failed")
-            outcome = Refused(Refusal.STORE_UNAVAILABLE)
-        if connection.state is not State.DECIDING:
-            return
-        if isinstance(outcome, Granted):
-            self._admit(connection, connect, outcome.principal)
-        else:
-            self._refuse(connection, outcome.return_code)
+            return Rejected(Reason.SERVER_BUSY)
+        return self._decided(connect, outcome, address)
 
-    async def _others_agree(self, connection: Connection, connect: Connect, granted: Granted) -> bool:
-        if not self._others:
-            return True
-        view = self._views.for_attempt(connection, connect, granted)
-        answers = await asyncio.gather(*(plugin.authenticate(session=view) for plugin in self._others))
-        view.password = None
-        return all(answer is None or answer for answer in answers)
-
-    def _admit(self, connection: Connection, connect: Connect, principal: Principal) -> None:
-        client_id = connect.client_id
+    def _decided(self, connect: Connect, outcome: Granted | Refused, address: str) -> Admitted | Rejected:
+        if isinstance(outcome, Refused):
+            return Rejected(Reason.SERVER_BUSY if outcome.may_pass else Reason.NOT_AUTHORIZED)
+        principal = outcome.principal
         if principal.is_revoked:
-            self._refuse(connection, NOT_AUTHORIZED)
-            return
+            return Rejected(Reason.NOT_AUTHORIZED)
+        client_id = connect.client_id
         if not client_id:
-            if not connect.is_clean:
-                # 3.1.3-8: a session that is to be found again needs a name.
-                self._refuse(connection, IDENTIFIER_REJECTED)
-                return
+            if connect.is_session_kept:
+                # MQTT 3.1.1, 3.1.3-8: a session that is to be found again needs a name.
+                return Rejected(Reason.INVALID_CLIENT_ID)
             client_id = f"auto-{secrets.token_hex(12)}"
-        existing = self.hub.sessions.get(client_id)
+        existing = self._sessions.get(client_id)
         if existing is not None and existing.owner != principal.owner:
-            log.info("login_refused", reason="session_of_another", address=connection.address, code=IDENTIFIER_REJECTED)
-            self._refuse(connection, IDENTIFIER_REJECTED)
-            return
-        is_present, must_wait = self.hub.open_session(connection, connect, principal, client_id)
-        if not must_wait:
-            self._welcome(connection, connect, is_present=is_present)
-            return
-        # 3.1.2-6: a clean session ends the older one for good, so the store forgets that one first.
-        connection.suspend()
-
-        def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
-            if connection.state is not State.DECIDING:
-                return
-            if is_stored:
-                self._welcome(connection, connect, is_present=is_present)
-            else:
-                self._refuse(connection, SERVER_UNAVAILABLE)
-
-        self.hub.store.after_commit(committed)
-
-    def revoke(self, connection: Connection) -> None:
-        """End a connection whose principal stopped being valid; one that wasn't answered yet is refused."""
-        if connection.state is State.DECIDING:
-            self._refuse(connection, NOT_AUTHORIZED)
-        else:
-            connection.abort("revoked")
+            log.info("login_refused", reason="session_of_another", address=address, code=2)
+            return Rejected(Reason.INVALID_CLIENT_ID)
+        return Admitted(principal, client_id)
 
     def _is_will_too_long(self, connect: Connect) -> bool:
         if connect.will is None:
             return False
-        limits, topic = self.hub.limits, connect.will.topic
+        limits, topic = self._limits, connect.will.topic
         return len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels
 
-    def _welcome(self, connection: Connection, connect: Connect, *, is_present: bool) -> None:
-        connection.state, connection.will = State.OPEN, connect.will
-        connection.send(packets.connack(0, is_session_present=is_present))
-        self.hub.opened(connection, is_resumed=is_present)
-        connection.proceed()
 
-    def _refuse(self, connection: Connection, return_code: int) -> None:
-        self.hub.counters.refusals[return_code] += 1
-        connection.send(packets.connack(return_code))
-        connection.close("refused", is_graceful=True)
+def _attempt_of(connect: Connect, address: str) -> ConnectAttempt:
+    return ConnectAttempt(
+        client_id=connect.client_id,
+        username=connect.username,
+        password=connect.password,
+        address=address,
+        will_topic=connect.will.topic if connect.will else None,
+    )

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import Action
-from fleetkey.broker.packets import PUBREL, acknowledgement, publish
-from fleetkey.broker.session import Message, Outgoing, Owed
+from fleetkey.broker.codec import Kind
+from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
+from fleetkey.broker.session import Message, OutboundMessage, RetainedReplay
 
 if TYPE_CHECKING:
-    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
-    from fleetkey.broker.persistence import BrokerStore
+    from fleetkey.broker.ports import TopicAuthorizer
     from fleetkey.broker.retained import RetainedMessages
-    from fleetkey.broker.session import Session
-    from fleetkey.broker.topic_plugins import TopicPlugins
+    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.store import BrokerStore
 
 __all__ = ["Delivery"]
 
@@ -41,23 +42,19 @@ class Delivery:
         limits: Limits,
         store: BrokerStore,
         retained: RetainedMessages,
-        topic_plugins: TopicPlugins,
+        topic_authorizer: TopicAuthorizer,
         counters: Counters,
     ) -> None:
         self._counters = counters
-        self._topic_plugins = topic_plugins
+        self._topic_authorizer = topic_authorizer
         self._limits = limits
         self._store = store
         self._retained = retained
 
-    def offer(self, session: Session, message: Message, qos: int) -> bool:
-        """Take a QoS 1 or 2 message for a session.
-
-        Returns:
-            whether it was noted in the store, so that its acknowledgement must wait for a commit.
-        """
+    def offer(self, session: Session, message: Message, qos: int) -> None:
+        """Take a QoS 1 or 2 message for a session; the store's position says whether it was noted there."""
         if session.is_over:
-            return False
+            return
         connection = session.connection
         can_send = (
             connection is not None
@@ -67,17 +64,16 @@ class Delivery:
             and len(session.inflight) < self._limits.max_inflight
         )
         if not can_send and not self._has_room(session, message):
-            return False
-        outgoing = Outgoing(message, qos)
-        if not session.is_clean:
+            return
+        outgoing = OutboundMessage(message, qos)
+        if session.is_kept:
             self._store.add_delivery(session, outgoing)
         if can_send:
             self._send(session, outgoing)
         else:
-            self.wait(session, outgoing)
-        return not session.is_clean
+            self.enqueue(session, outgoing)
 
-    def wait(self, session: Session, outgoing: Outgoing) -> None:
+    def enqueue(self, session: Session, outgoing: OutboundMessage) -> None:
         """Put a message at the end of a session's queue."""
         session.queue.append(outgoing)
         session.queued_messages += 1
@@ -86,43 +82,43 @@ class Delivery:
     def must_follow(self, session: Session, topic: str) -> bool:
         """Whether a QoS 0 message would overtake an older one of its topic (4.6.0-6).
 
-        That is a retained one which is still owed, or one that waits behind such.
+        That is a retained one which is still to be sent, or one that waits behind such.
         """
-        return session.followers > 0 or (bool(session.owed) and self._retained.get(topic) is not None)
+        return session.followers > 0 or (bool(session.replays) and self._retained.get(topic) is not None)
 
     def follow(self, session: Session, message: Message) -> None:
         """Take a QoS 0 message that must wait."""
         if self._has_room(session, message):
             session.followers += 1
-            self.wait(session, Outgoing(message, 0))
+            self.enqueue(session, OutboundMessage(message, 0))
 
-    def may_owe(self, topic_filter: str) -> bool:
+    def has_retained(self, topic_filter: str) -> bool:
         """Whether there may be a retained message for a filter."""
         if "+" in topic_filter or topic_filter[-1] == "#":
             return len(self._retained) > 0
         return self._retained.get(topic_filter) is not None
 
-    def owe(self, session: Session, topic_filter: str, qos: int) -> None:
-        """Put the retained messages of a new subscription into its queue (3.3.1-6); `pump` sends them.
+    def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
+        """Put the retained messages of a new subscription into its queue (3.3.1-6); `drain` sends them.
 
-        A subscription that is made again while they wait is owed them once more, not twice.
+        A subscription that is made again while they wait is sent them once more, not twice.
         """
-        if not self.may_owe(topic_filter):
+        if not self.has_retained(topic_filter):
             return
-        owed = session.owed.get(topic_filter)
-        if owed is None:
-            owed = session.owed[topic_filter] = Owed(topic_filter, qos, self._retained.newest)
-            session.queue.append(owed)
-        owed.qos, owed.matches, owed.newest_again = qos, None, self._retained.newest
+        replay = session.replays.get(topic_filter)
+        if replay is None:
+            replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, self._retained.newest)
+            session.queue.append(replay)
+        replay.options, replay.matches, replay.newest_again = options, None, self._retained.newest
 
-    def forgive(self, session: Session, topic_filter: str) -> int:
-        """Owe nothing to a subscription that has ended; return the units of work that it took."""
-        owed = session.owed.pop(topic_filter, None)
-        if owed is None:
+    def cancel_replay(self, session: Session, topic_filter: str) -> int:
+        """Send no retained messages to a subscription that has ended; return the units of work that it took."""
+        replay = session.replays.pop(topic_filter, None)
+        if replay is None:
             return 0
         passed_over = len(session.queue) // ENTRIES_PER_UNIT
-        session.queue.remove(owed)
-        return passed_over + self.pump(session)
+        session.queue.remove(replay)
+        return passed_over + self.drain(session)
 
     def resume(self, session: Session) -> None:
         """Send again what was not acknowledged, in order, then what waits (4.4.0-1, 4.6.0-1)."""
@@ -132,16 +128,16 @@ class Delivery:
         unsent = set(session.unsent)
         session.resending.clear()
         session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
-        self.pump(session)
+        self.drain(session)
 
-    def pump(self, session: Session) -> int:
+    def drain(self, session: Session) -> int:
         """Send what waits, as far as the window, the connection's buffer and the other connections' turns allow.
 
         Returns:
             the units of work that it took (`broker.work`), 1 at least.
         """
         connection = session.connection
-        if connection is None or session.is_pump_due:
+        if connection is None or session.is_drain_due:
             return 1
         turns = SENDS_PER_TURN
         queue, resending = session.queue, session.resending
@@ -153,12 +149,12 @@ class Delivery:
                     self._send_committed(session)
                 continue
             if turns <= 0:
-                session.is_pump_due = True
-                connection.call_next_turn(self._pump_again, session)
+                session.is_drain_due = True
+                connection.call_next_turn(self._drain_again, session)
                 break
             head = queue[0]
-            if isinstance(head, Owed):
-                taken = self._hand_out(session, connection, head, turns)
+            if isinstance(head, RetainedReplay):
+                taken = self._replay(session, connection, head, turns)
                 if not taken:
                     break
                 turns -= taken
@@ -176,40 +172,44 @@ class Delivery:
                 self._forget(head)
         return 1 + (SENDS_PER_TURN - turns) * UNITS_PER_SEND
 
-    def _pump_again(self, session: Session) -> None:
-        session.is_pump_due = False
-        self.pump(session)
+    def _drain_again(self, session: Session) -> None:
+        session.is_drain_due = False
+        self.drain(session)
 
-    def _hand_out(self, session: Session, connection: Connection, owed: Owed, turns: int) -> int:
+    def _replay(self, session: Session, connection: ClientSink, replay: RetainedReplay, turns: int) -> int:
         """Send retained messages, for as many turns; return how many it took, and 0 when it has to wait."""
-        if owed.matches is None:
-            owed.matches = self._retained.walk(owed.topic_filter)
+        if replay.matches is None:
+            replay.matches = self._retained.walk(replay.topic_filter)
         levels, steps = turns * LEVELS_PER_SEND, 0
         while steps < levels:
-            if connection.is_paused or (owed.qos and len(session.inflight) >= self._limits.max_inflight):
+            if connection.is_paused or (replay.options.qos and len(session.inflight) >= self._limits.max_inflight):
                 return 0
             try:
-                kept = next(owed.matches)
+                kept = next(replay.matches)
             except StopIteration:
                 if session.unsent:
                     # What follows must not overtake the last of them.
                     return 0
                 session.queue.popleft()
-                if owed.newest_again > owed.newest:
-                    owed.oldest, owed.newest, owed.matches = owed.newest, owed.newest_again, None
-                    session.queue.append(owed)
+                if replay.newest_again > replay.newest:
+                    replay.oldest, replay.newest, replay.matches = replay.newest, replay.newest_again, None
+                    session.queue.append(replay)
                     return steps // LEVELS_PER_SEND + 1
-                del session.owed[owed.topic_filter]
-                if not session.is_clean:
-                    self._store.drop_owed(session, owed.topic_filter)
+                del session.replays[replay.topic_filter]
+                if session.is_kept:
+                    self._store.drop_replay(session, replay.topic_filter)
                 return steps // LEVELS_PER_SEND + 1
             steps += 1
-            if kept is None or not owed.oldest < kept.number <= owed.newest or not self._may_have(session, kept.topic):
+            if (
+                kept is None
+                or not replay.oldest < kept.number <= replay.newest
+                or not self._may_have(session, kept.topic)
+            ):
                 continue
             steps += LEVELS_PER_SEND
             message = Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos)
-            outgoing = Outgoing(message, min(owed.qos, kept.qos), is_retained=True)
-            if outgoing.qos and not session.is_clean:
+            outgoing = OutboundMessage(message, min(replay.options.qos, kept.qos), is_retained=True)
+            if outgoing.qos and session.is_kept:
                 self._store.add_delivery(session, outgoing)
             self._send(session, outgoing)
         return turns
@@ -219,19 +219,19 @@ class Delivery:
         outgoing = session.inflight.get(packet_id)
         if outgoing is None:
             return True
-        if outgoing.qos != 1:
+        if outgoing.qos != AT_LEAST_ONCE:
             return False
         del session.inflight[packet_id]
         self._forget(outgoing)
         if session.queue:
-            self.pump(session)
+            self.drain(session)
         return True
 
     def received(self, session: Session, packet_id: int) -> bool:
         """Take a PUBREC and release the message; False if it answers something else than a QoS 2 message."""
         outgoing = session.inflight.get(packet_id)
         connection = session.connection
-        if outgoing is not None and outgoing.qos != 2:  # noqa: PLR2004 - exactly once
+        if outgoing is not None and outgoing.qos != EXACTLY_ONCE:
             return False
         if outgoing is not None and outgoing.is_sent and not outgoing.is_released:
             outgoing.is_released = True
@@ -242,8 +242,8 @@ class Delivery:
         if connection is not None:
             # 4.3.3: a PUBREC of an unknown id is answered as well, so that its sender can end. What is stored is
             # released there first: after a power cut the message must not come again.
-            must_wait = outgoing is not None and bool(outgoing.row)
-            connection.acknowledge(acknowledgement(PUBREL, packet_id), must_wait=must_wait)
+            position = self._store.position if outgoing is not None and outgoing.row else 0
+            connection.acknowledge(connection.codec.acknowledgement(Kind.PUBREL, packet_id), position)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:
@@ -256,33 +256,33 @@ class Delivery:
         del session.inflight[packet_id]
         self._forget(outgoing)
         if session.queue:
-            self.pump(session)
+            self.drain(session)
         return True
 
-    def _send_again(self, session: Session, connection: Connection, outgoing: Outgoing) -> None:
+    def _send_again(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> None:
         """Send what a connection before was sent, or should have been, unless that has ended meanwhile."""
         if session.inflight.get(outgoing.packet_id) is not outgoing:
             return
         if outgoing.is_released:
-            connection.send(acknowledgement(PUBREL, outgoing.packet_id))
+            connection.send(connection.codec.acknowledgement(Kind.PUBREL, outgoing.packet_id))
         elif self._may_have(session, outgoing.message.topic):
             self._transmit(connection, outgoing)
         else:
             del session.inflight[outgoing.packet_id]
             self._forget(outgoing)
 
-    def _send(self, session: Session, outgoing: Outgoing) -> None:
+    def _send(self, session: Session, outgoing: OutboundMessage) -> None:
         connection = session.connection
         if connection is None:
             return
         if not outgoing.qos:
-            connection.send(self._encode(outgoing, is_duplicate=False))
+            connection.send(_encode(connection, outgoing, is_duplicate=False))
             return
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
         if outgoing.row:
             self._store.mark_sent(outgoing)
-            if outgoing.qos == 2:  # noqa: PLR2004 - exactly once
+            if outgoing.qos == EXACTLY_ONCE:
                 outgoing.must_wait = True
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
         if outgoing.must_wait or session.unsent:
@@ -290,7 +290,7 @@ class Delivery:
         else:
             self._transmit(connection, outgoing)
 
-    def _committed(self, session: Session, outgoing: Outgoing, *, is_stored: bool) -> None:
+    def _committed(self, session: Session, outgoing: OutboundMessage, *, is_stored: bool) -> None:
         """Send a message whose packet id is committed, and what waited behind it."""
         if not is_stored:
             if outgoing in session.unsent:
@@ -299,7 +299,7 @@ class Delivery:
         outgoing.must_wait = False
         self._send_committed(session)
         if session.queue or session.resending:
-            self.pump(session)
+            self.drain(session)
 
     def _send_committed(self, session: Session) -> None:
         """Send what need not wait for a commit any more, unless older ones are still to be sent again."""
@@ -314,16 +314,16 @@ class Delivery:
                 del session.inflight[first.packet_id]
                 self._forget(first)
 
-    def _transmit(self, connection: Connection, outgoing: Outgoing) -> None:
+    def _transmit(self, connection: ClientSink, outgoing: OutboundMessage) -> None:
         """Put a message on the wire, as a duplicate if it was there before (3.3.1-1)."""
-        connection.send(self._encode(outgoing, is_duplicate=outgoing.is_sent))
+        connection.send(_encode(connection, outgoing, is_duplicate=outgoing.is_sent))
         outgoing.is_sent = True
 
     def _may_have(self, session: Session, topic: str) -> bool:
         principal = session.principal
         if principal is None or not principal.allows(Action.RECEIVE, topic):
             return False
-        return self._topic_plugins.allow(session, Action.RECEIVE, topic)
+        return self._topic_authorizer.allow(session, Action.RECEIVE, topic)
 
     def _has_room(self, session: Session, message: Message) -> bool:
         has_room = (
@@ -339,17 +339,18 @@ class Delivery:
             )
         return has_room
 
-    def _forget(self, outgoing: Outgoing) -> None:
+    def _forget(self, outgoing: OutboundMessage) -> None:
         if outgoing.row:
             self._store.drop_delivery(outgoing)
 
-    def _encode(self, outgoing: Outgoing, *, is_duplicate: bool) -> bytes:
-        message = outgoing.message
-        return publish(
-            message.topic_bytes,
-            message.payload,
-            qos=outgoing.qos,
-            packet_id=outgoing.packet_id,
-            is_retained=outgoing.is_retained,
-            is_duplicate=is_duplicate,
-        )
+
+def _encode(connection: ClientSink, outgoing: OutboundMessage, *, is_duplicate: bool) -> bytes:
+    message = outgoing.message
+    return connection.codec.publish(
+        message.topic_bytes,
+        message.payload,
+        qos=outgoing.qos,
+        packet_id=outgoing.packet_id,
+        is_retained=outgoing.is_retained,
+        is_duplicate=is_duplicate,
+    )

@@ -12,10 +12,14 @@ import structlog
 from fleetkey.registry import Presence, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Protocol
 
-    from fleetkey.broker.connection import Connection
+    class Heard(Protocol):
+        """A connection, as far as this is concerned."""
+
+        address: str
+        last_heard: float
 
     class PresenceStore(Protocol):
         """Where presence is recorded; `Store` is one."""
@@ -44,12 +48,21 @@ NOBODY_LEFT = "server_ended"
 class PresenceRecorder:
     """Records connections and their ends every `flush_seconds`, and who was heard of every `seen_seconds`."""
 
-    def __init__(self, store: PresenceStore, *, flush_seconds: float, seen_seconds: float) -> None:
+    def __init__(
+        self,
+        store: PresenceStore,
+        *,
+        flush_seconds: float,
+        seen_seconds: float,
+        loop_time: Callable[[], float] | None = None,
+    ) -> None:
+        """Record nothing yet; `loop_time` is the clock by which connections say when they were heard."""
         self._store = store
+        self._loop_time = loop_time or asyncio.get_running_loop().time
         self._flush_seconds = flush_seconds
         self._seen_seconds = seen_seconds
         self._noted: dict[str, Presence] = {}
-        self._connections: dict[str, tuple[Connection, int]] = {}
+        self._connections: dict[str, tuple[Heard, int]] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._is_failing = False
@@ -66,13 +79,13 @@ class PresenceRecorder:
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
 
-    def connected(self, device_id: str, connection: Connection) -> None:
+    def connected(self, device_id: str, connection: Heard) -> None:
         """Note that a device is in."""
         now = _now()
         self._connections[device_id] = connection, now
         self._note(device_id, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
 
-    def disconnected(self, device_id: str, connection: Connection, reason: str) -> None:
+    def disconnected(self, device_id: str, connection: Heard, reason: str) -> None:
         """Note that a device's connection has ended; an older connection's end says nothing of a newer one."""
         known, connected_at = self._connections.get(device_id, (None, 0))
         if known is not connection:
@@ -84,7 +97,7 @@ class PresenceRecorder:
                 connected_at=connected_at,
                 # Unless somebody set the clock back meanwhile, it is later anyway.
                 disconnected_at=max(_now(), connected_at),
-                last_seen_at=_seen_at(connection, connected_at),
+                last_seen_at=self._seen_at(connection, connected_at),
                 address=connection.address,
                 reason=reason,
             ),
@@ -119,7 +132,9 @@ class PresenceRecorder:
             for device_id in ids:
                 connection, connected_at = self._connections.get(device_id, (None, 0))
                 if connection is not None and device_id not in self._noted:
-                    self._note(device_id, Presence(is_online=True, last_seen_at=_seen_at(connection, connected_at)))
+                    self._note(
+                        device_id, Presence(is_online=True, last_seen_at=self._seen_at(connection, connected_at))
+                    )
             await asyncio.sleep(0)
 
     async def _flush(self) -> None:
@@ -138,6 +153,14 @@ class PresenceRecorder:
                 return
             self._is_failing = False
 
+    def _seen_at(self, connection: Heard, connected_at: int) -> int:
+        """Return when a connection was heard of last.
+
+        Never before it counted as connected: its CONNECT came before that, and the broker's clock goes in steps.
+        """
+        silent_seconds = max(self._loop_time() - connection.last_heard, 0.0)
+        return max(int((time.time() - silent_seconds) * 1000), connected_at)
+
     def _note(self, device_id: str, presence: Presence) -> None:
         if device_id not in self._noted and len(self._noted) >= MAX_NOTED:
             with contextlib.suppress(StopIteration):
@@ -147,15 +170,6 @@ class PresenceRecorder:
 
 def _batches(ids: list[str]) -> Iterable[list[str]]:
     return (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
-
-
-def _seen_at(connection: Connection, connected_at: int) -> int:
-    """Return when a connection was heard of last.
-
-    Never before it counted as connected: its CONNECT came before that, and the broker's clock goes in steps.
-    """
-    silent_seconds = max(connection.hub.loop.time() - connection.last_heard, 0.0)
-    return max(int((time.time() - silent_seconds) * 1000), connected_at)
 
 
 def _now() -> int:

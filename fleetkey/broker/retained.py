@@ -107,6 +107,10 @@ class RetainedMessages:
             del path[depth - 1].levels[levels[depth - 1]]
         return message
 
+    def of_owner(self, owner: str) -> list[RetainedMessage]:
+        """Return the messages that an owner published."""
+        return [self._by_topic[topic] for topic in self._topics_of.get(owner, ())]
+
     def drop_of(self, owner: str) -> list[str]:
         """Forget all messages of an owner, and return their topics."""
         topics = list(self._topics_of.get(owner, ()))

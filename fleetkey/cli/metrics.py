@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from fleetkey import __version__
+from fleetkey.broker import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -16,13 +18,15 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from fleetkey.access import Authenticator, HashPool
-    from fleetkey.broker import FleetkeyBroker
+    from fleetkey.broker import BrokerEngine, EngineCounters
     from fleetkey.operations import Descriptors
     from fleetkey.registration import Registrar
     from fleetkey.registry import ChangeFollower, SteadyClock
     from fleetkey.webhooks import Webhooks
 
 __all__ = ["Metrics"]
+
+log = structlog.get_logger(__name__)
 
 
 class Metrics:
@@ -34,7 +38,7 @@ class Metrics:
         registrar: Registrar,
         authenticator: Authenticator,
         pool: HashPool,
-        broker: FleetkeyBroker,
+        engine: BrokerEngine,
         webhooks: Webhooks,
         follower: ChangeFollower,
         clock: SteadyClock,
@@ -43,33 +47,34 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
-        self._registry.register(_Fleet(registrar, authenticator, pool, broker, descriptors))
+        self._engine = engine
+        self._fleet = _Fleet(registrar, authenticator, pool, descriptors)
+        self._registry.register(self._fleet)
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
 
-    def render(self) -> bytes:
-        """Return all metrics as of now."""
+    async def render(self) -> bytes:
+        """Return all metrics as of now; without the engine's while it doesn't answer."""
+        try:
+            self._fleet.engine = await self._engine.counters()
+        except EngineError as error:
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            self._fleet.engine = None
         return generate_latest(self._registry)
 
 
 class _Fleet(Collector):
     def __init__(
-        self,
-        registrar: Registrar,
-        authenticator: Authenticator,
-        pool: HashPool,
-        broker: FleetkeyBroker,
-        descriptors: Descriptors,
+        self, registrar: Registrar, authenticator: Authenticator, pool: HashPool, descriptors: Descriptors
     ) -> None:
         self._registrar = registrar
         self._authenticator = authenticator
         self._pool = pool
-        self._broker = broker
         self._descriptors = descriptors
+        self.engine: EngineCounters | None = None
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric."""
-        broker, counted = self._broker, self._broker.counters
         info = GaugeMetricFamily("fleetkey_info", "The version, as a label.", labels=["version"])
         info.add_metric([__version__], 1)
         yield info
@@ -81,34 +86,37 @@ class _Fleet(Collector):
         )
         yield _by("fleetkey_logins", "Decided CONNECTs by outcome.", "outcome", self._authenticator.counts)
         yield _gauge("fleetkey_hash_queue", "Calls that run in the hash threads or wait for one.", self._pool.pending)
-        yield _gauge("fleetkey_mqtt_connections", "Open connections, admitted or not yet.", broker.connection_count)
-        yield _gauge("fleetkey_mqtt_sessions", "Sessions, connected or waiting.", broker.session_count)
-        yield _gauge("fleetkey_mqtt_retained_messages", "Retained messages.", broker.retained_count)
-        yield CounterMetricFamily(
-            "fleetkey_mqtt_messages_received", "Messages that were taken.", counted.messages_received
-        )
-        yield CounterMetricFamily(
-            "fleetkey_mqtt_messages_delivered",
-            "Receivers that messages were passed on to or queued for.",
-            counted.messages_delivered,
-        )
-        yield CounterMetricFamily("fleetkey_mqtt_connects", "CONNECTs that were accepted.", counted.connections)
-        refusals = {str(code): count for code, count in dict(counted.refusals).items()}
-        yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
-        yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
         yield _by(
             "fleetkey_audit_bounds_reached",
             "Refusals without an audit entry of their own, by the bound that was reached.",
             "bound",
             self._registrar.refusals.bounds,
         )
-        yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
         yield _by(
             "fleetkey_descriptor_bounds_reached",
             "How often a bound on open files, or on TLS handshakes, was reached.",
             "bound",
             self._descriptors.bounds,
         )
+        if self.engine is not None:
+            yield from _engine_metrics(self.engine)
+
+
+def _engine_metrics(counted: EngineCounters) -> Iterator[Metric]:
+    yield _gauge("fleetkey_mqtt_connections", "Open connections, admitted or not yet.", counted.connections)
+    yield _gauge("fleetkey_mqtt_sessions", "Sessions, connected or waiting.", counted.sessions)
+    yield _gauge("fleetkey_mqtt_retained_messages", "Retained messages.", counted.retained)
+    yield CounterMetricFamily("fleetkey_mqtt_messages_received", "Messages that were taken.", counted.messages_received)
+    yield CounterMetricFamily(
+        "fleetkey_mqtt_messages_delivered",
+        "Receivers that messages were passed on to or queued for.",
+        counted.messages_delivered,
+    )
+    yield CounterMetricFamily("fleetkey_mqtt_connects", "CONNECTs that were accepted.", counted.connects)
+    refusals = {str(code): count for code, count in dict(counted.refusals).items()}
+    yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
+    yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
+    yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
 
 
 class _Hooks(Collector):

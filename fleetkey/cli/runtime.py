@@ -7,10 +7,9 @@ import errno
 from typing import TYPE_CHECKING
 
 import structlog
-from amqtt.errors import BrokerError
 
 from fleetkey.access import build_authenticator, build_hash_pool
-from fleetkey.broker import FleetkeyBroker, Limits, ListenerError, ListenerName, PresenceRecorder, broker_config
+from fleetkey.broker import BrokerEngine, BundledEngine, EngineError, ListenerError, ListenerName, PresenceRecorder
 from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.metrics import Metrics
@@ -39,7 +38,7 @@ from fleetkey.registry import (
 from fleetkey.webhooks import Webhooks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fleetkey.config import MqttSettings, Settings
     from fleetkey.registry import Change
@@ -81,7 +80,8 @@ class Runtime:
         self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
         self._loop = asyncio.get_running_loop()
-        self._broker: FleetkeyBroker | None = None
+        self._engine: BrokerEngine | None = None
+        self._ports: Mapping[ListenerName, int] = {}
         self._http: HttpServer | None = None
         self._is_stopping = False
         self._housekeepers: list[asyncio.Task[None]] = []
@@ -125,10 +125,9 @@ class Runtime:
             raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
         try:
-            self._broker = FleetkeyBroker(
-                broker_config(settings.mqtt, self._authenticator),
+            engine = BundledEngine(
+                settings.mqtt,
                 self._authenticator,
-                Limits.from_settings(settings.mqtt),
                 self._broker_file,
                 presence=PresenceRecorder(
                     self.store,
@@ -138,22 +137,23 @@ class Runtime:
                 clock=self._clock,
                 descriptors=self._descriptors,
             )
-            await self._broker.start()
-            sweep = Sweep(self.store, self._broker.owners, self._broker.forget_owner)
+            await engine.start()
+            self._engine, self._ports = engine, await engine.listeners()
+            sweep = Sweep(self.store, engine)
             self._authenticator.on_reset(sweep.ask)
             await sweep.look()
-        except BrokerError as error:
-            self._broker = None
-            raise CommandError(_broker_failed(settings.mqtt, error)) from None
+        except ListenerError as error:
+            raise CommandError(_cannot_listen_for_mqtt(settings.mqtt, error)) from None
+        except EngineError as error:
+            raise CommandError(str(error)) from None
         except OSError as error:
-            self._broker = None
             msg = f"settings mqtt.tls_cert and mqtt.tls_key: {error}"
             raise CommandError(msg) from None
         metrics = Metrics(
             registrar=self._registrar,
             authenticator=self._authenticator,
             pool=self._pool,
-            broker=self._broker,
+            engine=engine,
             webhooks=self.webhooks,
             follower=self._follower,
             clock=self._clock,
@@ -205,8 +205,8 @@ class Runtime:
             await self._http.stop()
         await self._registrar.close()
         await self.webhooks.stop()
-        if self._broker is not None:
-            await self._broker.shutdown()
+        if self._engine is not None:
+            await self._engine.stop()
         if self._housekeepers:
             await self._clock_keeper.save()
         await asyncio.to_thread(self._follower.stop)
@@ -232,7 +232,7 @@ class Runtime:
         """Return where a listener of the broker is, as `host:port`; None if there is none."""
         mqtt = self.settings.mqtt
         binds = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
-        port = self._broker.port_of(listener) if self._broker else None
+        port = self._ports.get(listener)
         return _at_port(binds[listener], port) if port is not None else None
 
     def mqtt_endpoint(self) -> MqttEndpoint:
@@ -243,26 +243,27 @@ class Runtime:
             listener, bind = ListenerName.WEBSOCKET, mqtt.ws_bind
         address = parse_address(bind)
         host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
-        port = mqtt.advertise_port or (self._broker.port_of(listener) if self._broker else 0) or address.port
+        port = mqtt.advertise_port or self._ports.get(listener, 0) or address.port
         is_secure_websocket = listener is ListenerName.WEBSOCKET and mqtt.tls_cert is not None
         return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS or is_secure_websocket)
 
-    def _broker_listens(self) -> bool:
+    async def _broker_listens(self) -> bool:
         """Whether the broker serves: every listener of the settings is there, its store is written, it doesn't stop."""
-        mqtt = self.settings.mqtt
+        mqtt, engine = self.settings.mqtt, self._engine
+        if engine is None or self._is_stopping:
+            return False
         wanted = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
-        broker = self._broker
-        return (
-            broker is not None
-            and not self._is_stopping
-            and broker.can_store
-            and all(broker.port_of(name) is not None for name, bind in wanted.items() if bind)
-        )
+        try:
+            listeners = await engine.listeners()
+            return await engine.can_store() and all(name in listeners for name, bind in wanted.items() if bind)
+        except EngineError as error:
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            return False
 
     def _attach_certificates(self) -> None:
         if self._http is not None and self._http.tls_context is not None:
             self._certificates["http"].attach(self._http.tls_context)
-        for context in self._broker.tls_contexts if self._broker is not None else ():
+        for context in self._engine.tls_contexts if self._engine is not None else ():
             self._certificates["mqtt"].attach(context)
 
     def _tell(self, changes: Sequence[Change]) -> None:
@@ -300,10 +301,7 @@ def _at_port(bind: str, port: int) -> str:
     return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
 
 
-def _broker_failed(mqtt: MqttSettings, error: BrokerError) -> str:
-    failed = error.__cause__
-    if not isinstance(failed, ListenerError):
-        return str(error)
+def _cannot_listen_for_mqtt(mqtt: MqttSettings, failed: ListenerError) -> str:
     what, bind, way = {
         ListenerName.TCP: ("MQTT", mqtt.bind, "--mqtt HOST:PORT"),
         ListenerName.TLS: ("MQTT over TLS", mqtt.tls_bind, "the setting mqtt.tls_bind"),

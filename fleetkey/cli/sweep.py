@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from fleetkey.broker import EngineError
 from fleetkey.registry import NotFoundError, StoreError, is_device_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Collection
 
     from fleetkey.registry import Store
 
@@ -22,19 +23,29 @@ RETRY_SECONDS = 1.0
 """Before the next try, when the registry could not be read."""
 
 
+class Owners(Protocol):
+    """Whoever has something of devices and application keys; `BrokerEngine` is one. Raises `EngineError`."""
+
+    async def owners(self) -> Collection[str]:
+        """Return of whom there is anything."""
+        ...
+
+    async def forget(self, owner: str) -> None:
+        """Leave nothing of an owner."""
+        ...
+
+
 class Sweep:
     """Looks, when it is asked to, which owners of the broker's sessions and messages are gone, until it could look.
 
     Args:
         store: the registry.
-        owners: ids of devices and application keys of which the broker has something.
-        forget: drops all of an owner's.
+        engine: who carries the messages.
     """
 
-    def __init__(self, store: Store, owners: Callable[[], Iterable[str]], forget: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, engine: Owners) -> None:
         self._store = store
-        self._owners = owners
-        self._forget = forget
+        self._engine = engine
         self._asked = asyncio.Event()
 
     def ask(self) -> None:
@@ -48,20 +59,20 @@ class Sweep:
             self._asked.clear()
             try:
                 await self.look()
-            except StoreError as error:
+            except (StoreError, EngineError) as error:
                 log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
                 self._asked.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def look(self) -> None:
-        """Drop what is of devices that were deleted, and keys that were retired. Raises `StoreError`."""
-        owners = list(self._owners())
+        """Drop what is of devices that were deleted, and keys that were retired. Raises `StoreError`, `EngineError`."""
+        owners = await self._engine.owners()
 
         def gone() -> list[str]:
             return [owner for owner in owners if not self._exists(owner)]
 
         for owner in await asyncio.to_thread(gone):
-            self._forget(owner)
+            await self._engine.forget(owner)
 
     def _exists(self, owner: str) -> bool:
         try:

@@ -27,7 +27,7 @@ from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowe
 from fleetkey.registration.problems import problem, problem_from_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from litestar import Router
     from litestar.handlers import HTTPRouteHandler
@@ -53,8 +53,8 @@ def build_app(
     endpoint: MqttEndpoint,
     store: Store,
     pool: HashPool,
-    broker_listens: Callable[[], bool] = lambda: True,
-    render_metrics: Callable[[], bytes] | None = None,
+    broker_listens: Callable[[], Awaitable[bool]] | None = None,
+    render_metrics: Callable[[], Awaitable[bytes]] | None = None,
     api: Router | None = None,
 ) -> Litestar:
     """Return the application: registration, health, metrics, `GET /schema/openapi.json`, and the admin API."""

@@ -13,7 +13,7 @@ from fleetkey.registration.problems import problem
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -34,7 +34,7 @@ REMEMBER_SECONDS = 0.5
 class Readiness:
     """Looks at what a registration and a connection need: the registry, the broker's listeners, the hash pool."""
 
-    def __init__(self, store: Store, pool: HashPool, broker_listens: Callable[[], bool]) -> None:
+    def __init__(self, store: Store, pool: HashPool, broker_listens: Callable[[], Awaitable[bool]] | None) -> None:
         self._store = store
         self._pool = pool
         self._broker_listens = broker_listens
@@ -44,7 +44,7 @@ class Readiness:
     async def lacking(self) -> list[str]:
         """Return what isn't ready: any of `broker`, `hash_pool`, `store`."""
         found = []
-        if not self._broker_listens():
+        if self._broker_listens is not None and not await self._broker_listens():
             found.append("broker")
         if self._pool.is_full:
             found.append("hash_pool")
@@ -73,7 +73,9 @@ class Readiness:
         return True
 
 
-def health_handlers(store: Store, pool: HashPool, broker_listens: Callable[[], bool]) -> list[HTTPRouteHandler]:
+def health_handlers(
+    store: Store, pool: HashPool, broker_listens: Callable[[], Awaitable[bool]] | None
+) -> list[HTTPRouteHandler]:
     """Return `GET /health`, `GET /health/live` and `GET /health/ready`."""
     readiness = Readiness(store, pool, broker_listens)
 

@@ -11,7 +11,7 @@ from fleetkey.registration.openapi import METRICS_RESPONSES
 from fleetkey.registration.problems import problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -22,15 +22,15 @@ SIGNS_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics_handler(render: Callable[[], bytes], access: MetricsAccess) -> HTTPRouteHandler:
+def metrics_handler(render: Callable[[], Awaitable[bytes]], access: MetricsAccess) -> HTTPRouteHandler:
     """Return the handler; with `loopback`, only a client on this machine is, and no proxy's."""
 
-    @get("/metrics", media_type=MediaType.TEXT, responses=METRICS_RESPONSES, sync_to_thread=False)
-    def metrics(request: Request[Any, Any, Any]) -> Response[Any]:
+    @get("/metrics", media_type=MediaType.TEXT, responses=METRICS_RESPONSES)
+    async def metrics(request: Request[Any, Any, Any]) -> Response[Any]:
         """Say what is counted, for Prometheus."""
         if access != "open" and not _is_local(request):
             return problem(403, "Metrics are for this machine; see the setting http.metrics.")
-        return Response(render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+        return Response(await render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     return metrics
 

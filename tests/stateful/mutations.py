@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, Authenticator, Principal, Refusal, authenticator, verification
-from fleetkey.broker.persistence import BrokerStore
 from fleetkey.broker.retained import RetainedMessages
+from fleetkey.broker.store import BrokerStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable

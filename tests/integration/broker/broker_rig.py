@@ -14,7 +14,7 @@ from fleetkey.registry import open_store
 from tests.integration.auth_plugin.plain_broker import PlainBroker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["PLUGINS", "running"]
@@ -24,11 +24,28 @@ PLUGINS = "tests.integration.broker.amqtt_plugins"
 
 
 @contextmanager
-def running(folder: Path, plugins: dict[str, dict[str, Any]]) -> Iterator[tuple[PlainBroker, FleetkeyBroker]]:
-    """Run a broker on a port that the system picks; the second is what runs, on a loop of its own."""
+def running(
+    folder: Path,
+    plugins: dict[str, dict[str, Any]] | None = None,
+    *,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    **mqtt: Any,
+) -> Iterator[tuple[PlainBroker, FleetkeyBroker]]:
+    """Run a broker on a port that the system picks; the second is what runs, on a loop of its own.
+
+    Args:
+        folder: where its data go.
+        plugins: amqtt's, by name.
+        new_loop: makes its event loop.
+        mqtt: settings of `[mqtt]`.
+    """
     data_dir = folder / "data"
-    settings = load_settings(None, {"data_dir": data_dir, "mqtt.bind": "127.0.0.1:0", "mqtt.ws_bind": ""})
-    loop = asyncio.new_event_loop()
+    settings = load_settings(
+        None,
+        {"data_dir": data_dir, "mqtt.bind": "127.0.0.1:0", "mqtt.ws_bind": ""}
+        | {f"mqtt.{name}": value for name, value in mqtt.items()},
+    )
+    loop = new_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
@@ -41,7 +58,7 @@ def running(folder: Path, plugins: dict[str, dict[str, Any]]) -> Iterator[tuple[
             authenticator = build_authenticator(settings, store, pool)
             config = broker_config(settings.mqtt, authenticator)
             assert isinstance(config.plugins, dict)
-            config.plugins.update(plugins)
+            config.plugins.update(plugins or {})
             broker = FleetkeyBroker(
                 config, authenticator, Limits.from_settings(settings.mqtt), settings.data_dir / "broker.db"
             )

@@ -37,7 +37,7 @@ def test_events_and_context(tmp_path: Path) -> None:
             assert session.transitions.is_connected()
             assert [subscribed.client_id for subscribed, _ in context.subscriptions[topic]] == [device.client_id]
             assert context.retained_messages[topic].data == b"kept"
-            loop = hosted._hub.loop
+            loop = hosted.core.scheduler.loop
             asyncio.run_coroutine_threadsafe(context.broadcast_message(topic, b"from the plugin"), loop).result(5)
             assert client.hears(topic, b"from the plugin")
             client.unsubscribe(topic)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from fleetkey.broker import hub
-from fleetkey.broker.session import Session
+from fleetkey.broker import BundledEngine, sessions
+from fleetkey.broker.session import Message
 from fleetkey.cli.background import BackgroundServer
 from fleetkey.config import load_settings
 from fleetkey.management import TokenRefused, TokenService
@@ -26,6 +25,8 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleetkey.broker.core import BrokerCore
+    from fleetkey.broker.sessions import Sessions
     from fleetkey.config import Settings
 
 DAY = 86_400
@@ -85,7 +86,7 @@ class Device:
         with self.client(server) as client:
             assert client.subscribe(topic) == [1]
         server.runtime._loop.call_soon_threadsafe(_publish, server, topic)
-        assert eventually(lambda: bool(_sessions(server)[self.device_id].queue))
+        assert eventually(lambda: bool(_sessions(server).of_owner(self.device_id)[0].queue))
 
     def client(self, server: BackgroundServer) -> MqttClient:
         """Return a client of its, not yet connected."""
@@ -109,16 +110,17 @@ class Device:
 
 
 def _publish(server: BackgroundServer, topic: str) -> None:
-    broker = server.runtime._broker
-    assert broker is not None
-    task = asyncio.ensure_future(broker.internal_message_broadcast(topic, b"open", 1))
-    task.add_done_callback(lambda done: done.result())
+    _core(server).router.publish(Message(topic, topic.encode(), b"open", 1))
 
 
-def _sessions(server: BackgroundServer) -> dict[str, Session]:
-    broker = server.runtime._broker
-    assert broker is not None
-    return broker._hub.sessions
+def _sessions(server: BackgroundServer) -> Sessions:
+    return _core(server).sessions
+
+
+def _core(server: BackgroundServer) -> BrokerCore:
+    engine = server.runtime._engine
+    assert isinstance(engine, BundledEngine)
+    return engine._core
 
 
 @pytest.mark.parametrize("days", [8, -8])
@@ -166,7 +168,7 @@ def test_restart_after_long(settings: Settings, wall: Wall) -> None:
     wall.ahead_seconds = 8 * DAY
     wall.boot("second")
     with BackgroundServer(settings) as server:
-        assert eventually(lambda: device.device_id not in _sessions(server))
+        assert eventually(lambda: _sessions(server).get(device.device_id) is None)
         assert eventually(lambda: server.store.get_key(device.key).status is KeyStatus.RETIRED)
 
 
@@ -179,7 +181,7 @@ def test_restart_with_a_shorter_expiry(settings: Settings, tmp_path: Path, wall:
         tmp_path / "fleetkey.toml", {"data_dir": settings.data_dir, "mqtt.session_expiry_seconds": 1}
     )
     with BackgroundServer(shorter) as server:
-        assert eventually(lambda: device.device_id not in _sessions(server))
+        assert eventually(lambda: _sessions(server).get(device.device_id) is None)
         assert server.store.get_key(device.key).status is KeyStatus.ACTIVE
 
 
@@ -191,7 +193,7 @@ def test_steady_clock_followed(settings: Settings, wall: Wall, monkeypatch: pyte
         wall.ahead_seconds = 8 * DAY
         assert eventually(lambda: server.store.get_key(device.key).status is KeyStatus.RETIRED)
         time.sleep(JUMP_SECONDS)
-        assert device.device_id in _sessions(server)
+        assert _sessions(server).get(device.device_id) is not None
 
 
 @pytest.mark.parametrize("days", [8, -8])
@@ -241,23 +243,20 @@ def test_doctor_says_it(
 
 def test_many_sessions_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are, one tick drops a bounded number, and the next ones the others."""
-    monkeypatch.setattr(hub, "MAX_EXPIRED_PER_TICK", 10)
-    monkeypatch.setattr(hub, "TICK_SECONDS", 0.05)
+    monkeypatch.setattr(sessions, "MAX_EXPIRED_PER_TICK", 10)
     with running(tmp_path, {}) as (_, broker):
-        the_hub, left = broker._hub, list[int]()
+        core, left = broker.core, list[int]()
 
         def tick() -> None:
-            the_hub._ticker.cancel()  # type: ignore[union-attr]
+            core.scheduler.stop()
             for number in range(25):
-                session = Session(f"s{number}", None, "", is_clean=False)
-                session.expires_at = the_hub.clock.lasted() - 1
-                the_hub.sessions[session.client_id] = session
-                the_hub.away.add(session)
+                session = core.sessions.add(f"s{number}", "", is_kept=True)
+                core.sessions.leave(session)
+                session.expires_at = 0.0
             for _ in range(3):
-                the_hub._tick()
-                the_hub._ticker.cancel()  # type: ignore[union-attr]
-                left.append(len(the_hub.sessions))
+                core.sessions.expire(core.scheduler.now)
+                left.append(len(core.sessions))
 
-        the_hub.loop.call_soon_threadsafe(tick)
+        core.scheduler.loop.call_soon_threadsafe(tick)
         assert eventually(lambda: len(left) == 3)
     assert left == [15, 5, 0]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.broker import packets
+from fleetkey.broker.codec import Kind
+from fleetkey.broker.codec.reader import Reader
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, filter_cost
 from tests.integration.broker.broker_rig import running
 from tests.support.attack import unsubscribe
@@ -45,7 +46,9 @@ class Watched:
     @property
     def session(self) -> Session:
         """The client's session."""
-        return self.hosted._hub.sessions[self.who.client_id]
+        session = self.hosted.core.sessions.get(self.who.client_id)
+        assert session is not None
+        return session
 
     def watch(self, count: Callable[[], int], *, until: int, send: bytes | None) -> list[int]:
         """Send something and return what `count` gave in each round of the loop, until it gives `until`."""
@@ -58,7 +61,7 @@ class Watched:
                     seen.append(count())
             return seen
 
-        looking = asyncio.run_coroutine_threadsafe(look(), self.hosted._hub.loop)
+        looking = asyncio.run_coroutine_threadsafe(look(), self.hosted.core.scheduler.loop)
         if send is not None:
             self.client.send(send)
         else:
@@ -80,7 +83,7 @@ def _steps(seen: list[int]) -> list[int]:
 
 
 def _holders(hosted: FleetkeyBroker) -> int:
-    return sum(1 for _ in hosted._hub.tree.filters())
+    return sum(1 for _ in hosted.core.subscriptions.filters())
 
 
 def test_subscribe_and_unsubscribe(tmp_path: Path) -> None:
@@ -88,22 +91,22 @@ def test_subscribe_and_unsubscribe(tmp_path: Path) -> None:
     with _watched(tmp_path) as watched:
         seen = watched.watch(lambda: len(watched.session.subscriptions), until=MOST, send=subscribe(1, FILTERS))
         assert max(_steps(seen)) <= AT_ONCE
-        answer = watched.client.receive(packets.SUBACK)
+        answer = watched.client.receive(Kind.SUBACK)
         assert answer is not None
         assert answer.body == b"\0\x01" + bytes(MOST)
         seen = watched.watch(lambda: len(watched.session.subscriptions), until=0, send=unsubscribe(2, FILTERS))
         assert max(_steps(seen)) <= AT_ONCE
-        assert watched.client.receive(packets.UNSUBACK) is not None
+        assert watched.client.receive(Kind.UNSUBACK) is not None
 
 
 def test_disconnect(tmp_path: Path) -> None:
     """When a session with a thousand filters ends, the tree lets go of a few in each turn, and of all in the end."""
     with _watched(tmp_path) as watched:
         watched.client.send(subscribe(1, FILTERS))
-        assert watched.client.receive(packets.SUBACK) is not None
+        assert watched.client.receive(Kind.SUBACK) is not None
         seen = watched.watch(lambda: _holders(watched.hosted), until=0, send=None)
         assert max(_steps(seen)) <= AT_ONCE
-        assert len(watched.hosted._hub.sessions) == 0
+        assert len(watched.hosted.core.sessions) == 0
 
 
 def test_packets_behind_it(tmp_path: Path) -> None:
@@ -115,7 +118,7 @@ def test_packets_behind_it(tmp_path: Path) -> None:
             got = watched.client.receive()
             assert got is not None
             kinds.append(got.kind)
-        assert kinds == [packets.SUBACK, packets.PINGRESP, packets.UNSUBACK, packets.PINGRESP]
+        assert kinds == [Kind.SUBACK, Kind.PINGRESP, Kind.UNSUBACK, Kind.PINGRESP]
 
 
 def test_client_leaves_meanwhile(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_client_leaves_meanwhile(tmp_path: Path) -> None:
             session = watched.session
             assert session.subscriptions.keys() <= set(FILTERS)
             again.send(subscribe(1, FILTERS))
-            answer = again.receive(packets.SUBACK)
+            answer = again.receive(Kind.SUBACK)
             assert answer is not None
             assert len(watched.session.subscriptions) == MOST
             assert _holders(watched.hosted) == MOST
@@ -140,17 +143,17 @@ def test_client_leaves_meanwhile(tmp_path: Path) -> None:
 def test_tiny_filters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Of a packet with more filters than may be, no more are read than may be; the connection is closed."""
     read: list[int] = []
-    text_of = packets._Reader.text
+    text_of = Reader.text
 
-    def counted(reader: packets._Reader) -> str:
+    def counted(reader: Reader) -> str:
         read.append(1)
         return text_of(reader)
 
     count = 60_000
     body = b"\0\x01" + (text("a") + b"\0") * count if kind == "subscribe" else b"\0\x01" + text("a") * count
     with _watched(tmp_path) as watched:
-        monkeypatch.setattr(packets._Reader, "text", counted)
-        watched.client.send(packet(packets.SUBSCRIBE if kind == "subscribe" else packets.UNSUBSCRIBE, 2, body))
+        monkeypatch.setattr(Reader, "text", counted)
+        watched.client.send(packet(Kind.SUBSCRIBE if kind == "subscribe" else Kind.UNSUBSCRIBE, 2, body))
         assert watched.client.is_closed_by_broker()
         assert len(read) == MOST
-        assert watched.hosted.counters.bounds["max_subscriptions_per_application"] == 1
+        assert watched.hosted.core.counters.bounds["max_subscriptions_per_application"] == 1

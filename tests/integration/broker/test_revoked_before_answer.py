@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from fleetkey.broker.persistence import BrokerStore
+from fleetkey.broker.store import BrokerStore
 from fleetkey.cli.background import BackgroundServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED

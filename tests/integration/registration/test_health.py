@@ -31,8 +31,12 @@ class _Rig:
         self.store = SqliteStore(folder / "fleetkey.db")
         self.pool = HashPool(workers=1, max_pending=2)
         self.is_listening = True
-        handlers = health_handlers(self.store, self.pool, lambda: self.is_listening)
+        handlers = health_handlers(self.store, self.pool, self.listens)
         self.client = AsyncTestClient(Litestar(handlers, logging_config=None))
+
+    async def listens(self) -> bool:
+        """Whether the broker does."""
+        return self.is_listening
 
     async def ready(self) -> tuple[int, str]:
         """Ask, and return status and detail."""

@@ -7,7 +7,7 @@ from fleetkey.broker.session import Session
 
 
 def _session(client_id: str, expires_at: float) -> Session:
-    session = Session(client_id, None, client_id, is_clean=False)
+    session = Session(client_id, None, client_id, is_kept=True)
     session.expires_at = expires_at
     return session
 

@@ -52,11 +52,9 @@ def test_disconnected_order(
 
     async def run() -> Presence:
         recorded = Recorded()
-        recorder = PresenceRecorder(recorded, flush_seconds=60, seen_seconds=60)
+        recorder = PresenceRecorder(recorded, flush_seconds=60, seen_seconds=60, loop_time=lambda: silent_for)
         await recorder.start()
-        connection: Any = SimpleNamespace(
-            address="127.0.0.9", last_heard=0.0, hub=SimpleNamespace(loop=SimpleNamespace(time=lambda: silent_for))
-        )
+        connection: Any = SimpleNamespace(address="127.0.0.9", last_heard=0.0)
         monkeypatch.setattr("fleetkey.broker.presence.time.time", lambda: NOW_SECONDS)
         recorder.connected(DEVICE_ID, connection)
         monkeypatch.setattr("fleetkey.broker.presence.time.time", lambda: NOW_SECONDS + connected_for)

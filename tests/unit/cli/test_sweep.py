@@ -19,23 +19,39 @@ if TYPE_CHECKING:
     import pytest
 
 
+class Owners:
+    """An engine that has something of these."""
+
+    def __init__(self, *owners: str) -> None:
+        self.known = list(owners)
+        self.forgotten: list[str] = []
+
+    async def owners(self) -> list[str]:
+        """Return them."""
+        return self.known
+
+    async def forget(self, owner: str) -> None:
+        """Note who is forgotten."""
+        self.forgotten.append(owner)
+
+
 async def test_asked_again_while_it_looks(tmp_path: Path) -> None:
     """What ends while a look is under way is found by the next, which nobody has to wait for."""
     store = SqliteStore(tmp_path / "fleetkey.db")
     first, second = (issue(store, serial)[1] for serial in ("S1", "S2"))
-    owners, forgotten = [first, second], list[str]()
-    looking = Sweep(store, lambda: owners, forgotten.append)
+    engine = Owners(first, second)
+    looking = Sweep(store, engine)
     task = asyncio.create_task(looking.run())
     try:
         store.delete_device(first, actor="test")
         looking.ask()
-        await until(lambda: forgotten == [first], 10)
-        owners.remove(first)
+        await until(lambda: engine.forgotten == [first], 10)
+        engine.known.remove(first)
         looking.ask()
         await asyncio.sleep(0)
         store.delete_device(second, actor="test")
         looking.ask()
-        await until(lambda: second in forgotten, 10)
+        await until(lambda: second in engine.forgotten, 10)
     finally:
         task.cancel()
         store.close()
@@ -48,18 +64,18 @@ async def test_registry_unreadable_for_a_while(tmp_path: Path, monkeypatch: pyte
     store = SqliteStore(path)
     device_id = issue(store, "S1")[1]
     store.delete_device(device_id, actor="test")
-    forgotten = list[str]()
-    looking = Sweep(store, lambda: [device_id], forgotten.append)
+    engine = Owners(device_id)
+    looking = Sweep(store, engine)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("ALTER TABLE devices RENAME TO elsewhere")
         looking.ask()
         task = asyncio.create_task(looking.run())
         try:
             await asyncio.sleep(0.2)
-            assert forgotten == []
+            assert engine.forgotten == []
             assert not task.done()
             other.execute("ALTER TABLE elsewhere RENAME TO devices")
-            await until(lambda: forgotten == [device_id], 10)
+            await until(lambda: engine.forgotten == [device_id], 10)
         finally:
             task.cancel()
             store.close()

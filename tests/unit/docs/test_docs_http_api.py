@@ -24,6 +24,10 @@ ADMIN_PAGE = DOCS / "reference/admin-api.md"
 METHODS = {"get", "put", "post", "patch", "delete"}
 
 
+async def _no_metrics() -> bytes:
+    return b""
+
+
 @pytest.fixture
 def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Return the OpenAPI description that the server answers."""
@@ -41,7 +45,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
             endpoint=endpoint,
             store=store,
             pool=pool,
-            render_metrics=lambda: b"",
+            render_metrics=_no_metrics,
             api=build_api(
                 settings=settings,
                 management=build_management(settings, store),

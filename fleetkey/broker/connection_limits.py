@@ -2,43 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
 from fleetkey.access import address_bucket
+from fleetkey.broker.codec import Reason
+from fleetkey.broker.scheduler import TICK_SECONDS
 
 if TYPE_CHECKING:
-    from fleetkey.broker.connection import Connection
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import WriteScheduler
     from fleetkey.operations import Descriptors
 
-__all__ = ["Population"]
+__all__ = ["ConnectionLimits"]
 
 log = structlog.get_logger(__name__)
 
 
-class Population:
+class Counted(Protocol):
+    """A connection, as far as this is concerned."""
+
+    address: str
+    keep_alive_seconds: float
+    last_heard: float
+    is_suspended: bool
+    transport: Any
+
+    def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
+        """Close it."""
+        ...
+
+    def abort(self, reason: Reason) -> None:
+        """Close it at once."""
+        ...
+
+
+class ConnectionLimits:
     """All connections; those that have not proven who they are have bounds of their own, so they keep nobody out."""
 
-    def __init__(self, limits: Limits, counters: Counters, descriptors: Descriptors) -> None:
+    def __init__(self, limits: Limits, counters: Counters, scheduler: WriteScheduler, descriptors: Descriptors) -> None:
         self._limits = limits
         self._descriptors = descriptors
         self._counters = counters
-        self.connections: set[Connection] = set()
-        self._pending: dict[Connection, float] = {}
+        self._scheduler = scheduler
+        self._is_closed = False
+        self._connections: set[Counted] = set()
+        self._pending: dict[Counted, float] = {}
         self._pending_per_address: dict[str, int] = {}
         self._per_address: dict[str, int] = {}
         self._reached: set[str] = set()
 
-    def arrived(self, connection: Connection) -> bool:
-        """Count a connection; False if a bound is reached."""
-        if not self._descriptors.admits_transport(connection.transport):
+    def __len__(self) -> int:
+        """Return how many there are, admitted or not yet."""
+        return len(self._connections)
+
+    def close_all(self) -> None:
+        """Close every connection, and let no other in."""
+        self._is_closed = True
+        for connection in list(self._connections):
+            connection.close(Reason.SERVER_SHUTTING_DOWN)
+
+    def expire(self, now: float) -> None:
+        """Close connections that have been silent for too long, or never said in time who they are."""
+        for connection in self._silent(now - TICK_SECONDS):
+            connection.close(Reason.KEEP_ALIVE_TIMEOUT)
+        for connection in self._undecided(now):
+            connection.abort(Reason.CONNECT_TIMEOUT)
+
+    def arrived(self, connection: Counted) -> bool:
+        """Count a connection; False if a bound is reached, or the broker stops."""
+        if self._is_closed or not self._descriptors.admits_transport(connection.transport):
             return False
         limits, bucket = self._limits, address_bucket(connection.address)
         for bound, count, most in (
-            ("max_connections", len(self.connections), limits.max_connections),
+            ("max_connections", len(self._connections), limits.max_connections),
             ("max_pending_connections", len(self._pending), limits.max_pending_connections),
             ("max_pending_per_address", self._pending_per_address.get(bucket, 0), limits.max_pending_per_address),
             ("max_connections_per_address", self._per_address.get(bucket, 0), limits.max_connections_per_address),
@@ -49,37 +88,37 @@ class Population:
                     self._reached.add(bound)
                     log.warning("bound_reached", bound=bound, address=connection.address)
                 return False
-        self.connections.add(connection)
-        self._pending[connection] = connection.hub.loop.time() + limits.connect_timeout_seconds
+        self._connections.add(connection)
+        self._pending[connection] = self._scheduler.time() + limits.connect_timeout_seconds
         _count(self._pending_per_address, bucket, 1)
         _count(self._per_address, bucket, 1)
         return True
 
-    def admitted(self, connection: Connection) -> None:
+    def admitted(self, connection: Counted) -> None:
         """Take note that a connection has proven who it is."""
         if self._pending.pop(connection, None) is not None:
             _count(self._pending_per_address, address_bucket(connection.address), -1)
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: Counted) -> None:
         """Uncount a connection; safe to call again."""
         self.admitted(connection)
-        if connection in self.connections:
-            self.connections.discard(connection)
+        if connection in self._connections:
+            self._connections.discard(connection)
             _count(self._per_address, address_bucket(connection.address), -1)
             self._reached.clear()
 
-    def silent(self, now: float) -> list[Connection]:
+    def _silent(self, now: float) -> list[Counted]:
         """Return connections that broke their keep-alive (3.1.2-24: one and a half times)."""
         return [
             connection
-            for connection in self.connections
+            for connection in self._connections
             if connection.keep_alive_seconds
             and now - connection.last_heard > connection.keep_alive_seconds
             # What isn't read can't be heard.
             and not connection.is_suspended
         ]
 
-    def undecided(self, now: float) -> list[Connection]:
+    def _undecided(self, now: float) -> list[Counted]:
         """Return connections that have not proven in time who they are; they are in order of arrival."""
         late = []
         for connection, deadline in self._pending.items():

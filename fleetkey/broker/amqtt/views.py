@@ -11,12 +11,13 @@ from amqtt.session import Session as AmqttSession
 from fleetkey.auth_plugin.session_principal import remember_outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fleetkey.access import Granted
-    from fleetkey.broker.connection import Connection
-    from fleetkey.broker.hub import Hub
-    from fleetkey.broker.packets import Connect
+    from fleetkey.broker.codec import Connect
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.broker.session import Session
+    from fleetkey.broker.subscriptions import SubscriptionTrie
 
 __all__ = ["SessionView", "SessionViews", "retained_view"]
 
@@ -42,17 +43,17 @@ class SessionViews:
     def __init__(self) -> None:
         self._attributes: dict[Session, dict[str, Any]] = {}
 
-    def for_attempt(self, connection: Connection, connect: Connect, granted: Granted) -> SessionView:
+    def for_attempt(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> SessionView:
         """Return what other auth plugins decide on."""
         view = SessionView("new")
         view.client_id, view.username = connect.client_id, connect.username
         view.password = connect.password.decode(errors="replace") if connect.password is not None else None
-        view.clean_session, view.keep_alive = connect.is_clean, connect.keep_alive_seconds
-        view.remote_address = connection.address
+        view.clean_session, view.keep_alive = connect.clean_start, connect.keep_alive_seconds
+        view.remote_address = address
         if connect.will is not None:
             view.will_flag, view.will_topic, view.will_message = True, connect.will.topic, connect.will.payload
             view.will_qos, view.will_retain = connect.will.qos, connect.will.is_retained
-        view.ssl_object = connection.transport.get_extra_info("ssl_object")
+        view.ssl_object = transport.get_extra_info("ssl_object")
         remember_outcome(view, granted)
         return view
 
@@ -60,7 +61,7 @@ class SessionViews:
         """Return a session as a plugin may see it."""
         connection = session.connection
         view = SessionView("connected" if connection is not None else "disconnected")
-        view.client_id, view.clean_session = session.client_id, session.is_clean
+        view.client_id, view.clean_session = session.client_id, not session.is_kept
         view.username = session.principal.key if session.principal is not None else None
         view.remote_address = connection.address if connection is not None else None
         view.attributes = self._attributes.setdefault(session, {})
@@ -70,15 +71,17 @@ class SessionViews:
         """Let go of what plugins noted about a session."""
         self._attributes.pop(session, None)
 
-    def all(self, hub: Hub) -> dict[str, tuple[SessionView, None]]:
+    def all(self, sessions: Iterable[Session]) -> dict[str, tuple[SessionView, None]]:
         """Return every session, as `Broker.sessions` does."""
-        return {client_id: (self.for_session(session), None) for client_id, session in hub.sessions.items()}
+        return {session.client_id: (self.for_session(session), None) for session in sessions}
 
-    def subscriptions(self, hub: Hub) -> dict[str, list[tuple[SessionView, int]]]:
+    def subscriptions(self, subscriptions: SubscriptionTrie) -> dict[str, list[tuple[SessionView, int]]]:
         """Return every subscription, as `Broker.subscriptions` does."""
         return {
-            topic_filter: [(self.for_session(session), qos) for session, qos in holders.items()]
-            for topic_filter, holders in hub.tree.filters()
+            topic_filter: [
+                (self.for_session(session), options.qos) for session, options in holders.items() if not session.is_over
+            ]
+            for topic_filter, holders in subscriptions.filters()
         }
 
 

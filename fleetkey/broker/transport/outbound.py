@@ -7,16 +7,14 @@ from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from amqtt.events import MQTTEvents
-
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from fleetkey.broker.hub import Hub
+    from fleetkey.broker.ports import BrokerObserver, WriteScheduler
     from fleetkey.broker.session import Session
 
-__all__ = ["State", "Stream", "unread"]
+__all__ = ["OutboundStream", "State", "drain_tls"]
 
 MAX_GATHERED = 64
 """Packets that are gathered before they are handed to the transport within a turn."""
@@ -37,7 +35,7 @@ class State(IntEnum):
     CLOSED = 3
 
 
-class Stream:
+class OutboundStream:
     """The sending half of a connection.
 
     A transport is written to only when it has sent everything before: what a client doesn't read is held here, as
@@ -49,7 +47,9 @@ class Stream:
         "_hears_out",
         "_held",
         "_is_draining",
-        "hub",
+        "_observer",
+        "_scheduler",
+        "_write_buffer_bytes",
         "is_gone",
         "is_paused",
         "session",
@@ -57,14 +57,16 @@ class Stream:
         "transport",
     )
 
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
+    def __init__(self, scheduler: WriteScheduler, observer: BrokerObserver, write_buffer_bytes: int) -> None:
+        self._scheduler = scheduler
+        self._observer = observer
+        self._write_buffer_bytes = write_buffer_bytes
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
         self.state = State.NEW
         self.session: Session | None = None
         self.is_paused = False
         """Whether more than `write_buffer_bytes` is held; then nothing more is taken, and nothing delivered."""
-        self._hears_out = hub.events.hears_packets_out
+        self._hears_out = observer.hears_packets_out
         self._gathered: list[bytes] = []
         self._held = bytearray()
         self._is_draining = False
@@ -84,12 +86,12 @@ class Stream:
         elif self.state is not State.CLOSED:
             gathered = self._gathered
             if not gathered:
-                self.hub.flush_soon(self)
+                self._scheduler.flush_soon(self)
             gathered.append(data)
             if len(data) > MAX_GATHERED_BYTES or len(gathered) >= MAX_GATHERED:
                 self.flush()
         if self._hears_out:
-            self.hub.events.packet(MQTTEvents.PACKET_SENT, data, self.session)
+            self._observer.packet_sent(data, self.session)
 
     def flush(self) -> None:
         """Hand what was gathered to the transport."""
@@ -102,7 +104,7 @@ class Stream:
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Go on after the other connections had their turn."""
-        self.hub.loop.call_soon(callback, *arguments)
+        self._scheduler.call_next_turn(callback, *arguments)
 
     def pause_writing(self) -> None:
         """Hold what is sent: the transport couldn't send everything at once."""
@@ -117,21 +119,25 @@ class Stream:
             return
         self._is_draining = False
         while self._held and not self._is_draining:
-            held = memoryview(self._held)
-            part = bytes(held[:DRAIN_BYTES])
-            held.release()
-            del self._held[:DRAIN_BYTES]
             # Calls `pause_writing` if it can't send it at once.
-            self.transport.write(part)
-        if self.is_paused and len(self._held) <= self.hub.limits.write_buffer_bytes // 2:
+            self._write_held()
+        if self.is_paused and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False
             self._on_room()
+
+    def _write_held(self) -> None:
+        """Hand the next `DRAIN_BYTES` of what is held to the transport."""
+        held = memoryview(self._held)
+        part = bytes(held[:DRAIN_BYTES])
+        held.release()
+        del self._held[:DRAIN_BYTES]
+        self.transport.write(part)
 
     def _hold(self, data: bytes) -> None:
         if self.state is State.CLOSED:
             return
         self._held += data
-        if not self.is_paused and len(self._held) > self.hub.limits.write_buffer_bytes:
+        if not self.is_paused and len(self._held) > self._write_buffer_bytes:
             self.is_paused = True
             self._on_full()
 
@@ -146,13 +152,20 @@ class Stream:
         self._forget()
         self.is_gone, self.is_paused, self._is_draining = True, False, False
 
-    def _let_go(self) -> None:
-        """Hand what was gathered to the transport, which is about to be closed.
+    def hand_over(self) -> int:
+        """Hand all that is still to be sent to the transport, which is about to be closed, and sends it first.
 
-        What is held is dropped: its client doesn't read.
+        Returns:
+            how many bytes that is, with what the transport hasn't sent yet.
         """
+        if self.is_gone:
+            self._forget()
+            return 0
+        size = sum(map(len, self._gathered)) + len(self._held) + self.transport.get_write_buffer_size()
         self.flush()
-        self._held.clear()
+        while self._held:
+            self._write_held()
+        return size
 
     def _forget(self) -> None:
         """Keep nothing of what was to be sent."""
@@ -160,7 +173,7 @@ class Stream:
         self._held.clear()
 
 
-def unread(transport: asyncio.BaseTransport) -> bytes:
+def drain_tls(transport: asyncio.BaseTransport) -> bytes:
     """Decrypt what came over TLS and was not handed on before the connection was lost, because reading was paused.
 
     Over TCP there is no such thing: while reading is paused the end isn't seen either. A TLS layer reads on, up to its

@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from fleetkey.broker.routes import Routes
-from fleetkey.broker.routing import SubscriptionTree
+from fleetkey.broker.codec import SubscriptionOptions
+from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.session import Session
+from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WORK_AT_ONCE, WorkQueue
 from tests.unit.broker.test_work import Loop
 
 if TYPE_CHECKING:
     import asyncio
 
-    from fleetkey.broker.routes import Route
+    from fleetkey.broker.route_cache import Route
+
+
+OPTIONS = SubscriptionOptions(1)
 
 
 class Table:
@@ -23,8 +27,8 @@ class Table:
 
     def __init__(self) -> None:
         self.loop = Loop()
-        self.tree = SubscriptionTree()
-        self.routes = Routes(self.tree, WorkQueue(cast("asyncio.AbstractEventLoop", self.loop)))
+        self.trie = SubscriptionTrie()
+        self.routes = RouteCache(self.trie, WorkQueue(cast("asyncio.AbstractEventLoop", self.loop)))
 
     def find(self, topic: str) -> Route:
         """Return who receives a topic."""
@@ -32,8 +36,8 @@ class Table:
 
     def subscribe(self, topic_filter: str) -> Session:
         """Let a new session, whose client is away, subscribe."""
-        session = Session(topic_filter, None, "owner", is_clean=False)
-        self.tree.add(topic_filter, session, 1)
+        session = Session(topic_filter, None, "owner", is_kept=True)
+        self.trie.add(topic_filter, session, OPTIONS)
         self.routes.changed(topic_filter)
         return session
 
@@ -58,7 +62,7 @@ def test_changed(topic_filter: str, *, is_over: bool) -> None:
     assert route.branch.is_over == is_over
     found = table.find("a/b/c")
     assert (found is route) != is_over
-    assert ((session, 1) in found.targets) == is_over
+    assert ((session, OPTIONS) in found.targets) == is_over
 
 
 def test_all_changed_many() -> None:
@@ -111,7 +115,7 @@ def test_find_session_that_is_over() -> None:
     """A session that was dropped receives nothing more, also while the tree still has it."""
     table = Table()
     session = table.subscribe("a/b/c")
-    assert table.find("a/b/c").targets == [(session, 1)]
+    assert table.find("a/b/c").targets == [(session, OPTIONS)]
     session.is_over = True
     table.routes.changed("a/b/c")
     assert table.find("a/b/c").targets == []

@@ -9,11 +9,12 @@ from fleetkey.access import Action
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fleetkey.broker.routing import SubscriptionTree
+    from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.session import Session
+    from fleetkey.broker.subscriptions import SubscriptionTrie
     from fleetkey.broker.work import WorkQueue
 
-__all__ = ["Route", "Routes"]
+__all__ = ["Route", "RouteCache"]
 
 MAX_ROUTES = 50_000
 """Topics whose receivers are remembered; then it begins anew."""
@@ -39,14 +40,16 @@ OVER = _Branch(is_over=True)
 
 
 class Route:
-    """The receivers of one topic, each with the QoS that it was granted.
+    """The receivers of one topic, each with the options of its subscription.
 
     They hold until `branch` is over.
     """
 
     __slots__ = ("branch", "head", "targets", "topic")
 
-    def __init__(self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, int]], branch: _Branch) -> None:
+    def __init__(
+        self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, SubscriptionOptions]], branch: _Branch
+    ) -> None:
         self.topic = topic
         self.branch = branch
         self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
@@ -64,11 +67,11 @@ class Route:
         return self.head[2:]
 
 
-class Routes:
-    """Answers of the subscription tree. Whoever holds one sees whether its branch is over, and then asks again."""
+class RouteCache:
+    """Answers of the subscription trie. Whoever holds one sees whether its branch is over, and then asks again."""
 
-    def __init__(self, tree: SubscriptionTree, work: WorkQueue) -> None:
-        self._tree = tree
+    def __init__(self, trie: SubscriptionTrie, work: WorkQueue) -> None:
+        self._trie = trie
         self._work = work
         self._branches: dict[str, _Branch] = {}
         """By the first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
@@ -87,9 +90,9 @@ class Routes:
         if route is not None:
             return route
         targets = [
-            (session, qos)
-            for session, qos in self._tree.match(topic).items()
-            # What waits for an absent client is decided when it is sent (`Delivery.pump`), by who it is then.
+            (session, options)
+            for session, options in self._trie.match(topic).items()
+            # What waits for an absent client is decided when it is sent (`Delivery.drain`), by who it is then.
             if not session.is_over
             and (session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic)))
         ]

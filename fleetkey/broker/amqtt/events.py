@@ -1,4 +1,4 @@
-"""amqtt's plugin events, fired only where a plugin listens."""
+"""amqtt's plugin events, as a `BrokerObserver`: fired only where a plugin listens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from amqtt.mqtt import packet_class
 from amqtt.mqtt.packet import CONNECT, MQTTFixedHeader
 from amqtt.session import IncomingApplicationMessage
 
-from fleetkey.broker.views import retained_view
+from fleetkey.broker.amqtt.private import heard_events_of
+from fleetkey.broker.amqtt.views import retained_view
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,27 +20,27 @@ if TYPE_CHECKING:
     from amqtt.events import Events as AmqttEvents
     from amqtt.plugins.manager import PluginManager
 
-    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.amqtt.views import SessionViews
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.broker.session import Message, Session
-    from fleetkey.broker.views import SessionViews
 
-__all__ = ["Events"]
+__all__ = ["PluginEvents"]
 
 
-class Events:
+class PluginEvents:
     """Tells amqtt's plugins what happens."""
 
-    def __init__(self, plugins: PluginManager[BrokerContext], views: SessionViews) -> None:
+    def __init__(
+        self, plugins: PluginManager[BrokerContext], views: SessionViews, loop: asyncio.AbstractEventLoop
+    ) -> None:
         self._plugins = plugins
         self._views = views
-        heard = {name for name, callbacks in plugins._event_plugin_callbacks.items() if callbacks}  # noqa: SLF001
-        self._heard = heard
+        self._heard = heard = heard_events_of(plugins)
         self.hears_messages = bool(heard & {BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST})
         self.hears_packets_in = MQTTEvents.PACKET_RECEIVED in heard
         self.hears_packets_out = MQTTEvents.PACKET_SENT in heard
         self._tasks: set[asyncio.Future[Any]] = set()
-        self.loop: asyncio.AbstractEventLoop
+        self._loop = loop
 
     def connected(self, session: Session) -> None:
         """A session has a connection."""
@@ -47,13 +48,13 @@ class Events:
             view = self._views.for_session(session)
             self._fire(BrokerEvents.CLIENT_CONNECTED, client_id=session.client_id, client_session=view)
 
-    def disconnected(self, connection: Connection, session: Session) -> None:
+    def disconnected(self, session: Session, address: str) -> None:
         """A session's connection is gone."""
         if BrokerEvents.CLIENT_DISCONNECTED in self._heard:
             view = self._views.for_session(session)
-            view.remote_address = connection.address
+            view.remote_address = address
             self._fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=view)
-        if session.is_clean:
+        if session.is_over:
             self._views.forget(session)
 
     def subscribed(self, session: Session, topic_filter: str, qos: int) -> None:
@@ -66,11 +67,8 @@ class Events:
         if BrokerEvents.CLIENT_UNSUBSCRIBED in self._heard:
             self._fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
 
-    def published(self, connection: Connection, message: Message) -> None:
+    def published(self, client_id: str | None, message: Message) -> None:
         """A message was taken from a client that may publish it."""
-        if not self.hears_messages:
-            return
-        client_id = connection.session.client_id if connection.session else None
         view = IncomingApplicationMessage(None, message.topic, message.qos, message.payload, retain=False)
         for event in (BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST):
             if event in self._heard:
@@ -81,8 +79,15 @@ class Events:
         if BrokerEvents.RETAINED_MESSAGE in self._heard:
             self._fire(BrokerEvents.RETAINED_MESSAGE, client_id=None, retained_message=retained_view(kept))
 
-    def packet(self, event: AmqttEvents, data: bytes, session: Session | None) -> None:
-        """A packet came in or went out; call only if `hears_packets_in` or `hears_packets_out`."""
+    def packet_received(self, data: bytes, session: Session | None) -> None:
+        """A packet came in; call only if `hears_packets_in`."""
+        self._tell_of_packet(MQTTEvents.PACKET_RECEIVED, data, session)
+
+    def packet_sent(self, data: bytes, session: Session | None) -> None:
+        """A packet went out; call only if `hears_packets_out`."""
+        self._tell_of_packet(MQTTEvents.PACKET_SENT, data, session)
+
+    def _tell_of_packet(self, event: AmqttEvents, data: bytes, session: Session | None) -> None:
         view = self._views.for_session(session) if session is not None else None
         self._spawn(self._packet(event, data, view))
 
@@ -101,6 +106,6 @@ class Events:
         self._spawn(self._plugins.fire_event(event, **arguments))
 
     def _spawn(self, coroutine: Any) -> None:
-        task = self.loop.create_task(coroutine)
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""amqtt's other topic plugins: asked about every topic, in addition to the principal's scope."""
+"""amqtt's other topic plugins, as a `TopicAuthorizer`: asked about every topic, beside the principal's scope."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fleetkey.access import Action
 if TYPE_CHECKING:
     from amqtt.plugins.base import BaseTopicPlugin
 
+    from fleetkey.broker.amqtt.views import SessionViews
     from fleetkey.broker.session import Session
-    from fleetkey.broker.views import SessionViews
 
 __all__ = ["TopicPlugins"]
 

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from amqtt.contexts import BrokerConfig
 
+from fleetkey.broker.listeners import ListenerName
 from fleetkey.config import parse_address
 
 if TYPE_CHECKING:
     from fleetkey.access import Authenticator
     from fleetkey.config import MqttSettings
 
-__all__ = ["ListenerError", "ListenerName", "broker_config"]
+__all__ = ["broker_config"]
 
 PLUGIN = "fleetkey.auth_plugin.FleetkeyAuthPlugin"
-
-
-class ListenerName(StrEnum):
-    """The listeners, as amqtt knows them."""
-
-    TCP = "tcp"
-    TLS = "tls"
-    WEBSOCKET = "ws"
-
-
-class ListenerError(Exception):
-    """A listener that can't be bound.
-
-    Attributes:
-        listener: which one.
-        error: why.
-    """
-
-    def __init__(self, listener: ListenerName, error: OSError) -> None:
-        super().__init__(f"the listener {listener}: {error}")
-        self.listener = listener
-        self.error = error
 
 
 def broker_config(settings: MqttSettings, authenticator: Authenticator) -> BrokerConfig:

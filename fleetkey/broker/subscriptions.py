@@ -1,4 +1,4 @@
-"""Who subscribed to what: a tree of topic levels, so that a message costs what its topic is deep."""
+"""Who subscribed to what: a trie of topic levels, so that a message costs what its topic is deep."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.session import Session
 
-__all__ = ["SubscriptionTree"]
+__all__ = ["SubscriptionTrie"]
 
 
 class _Node:
@@ -18,9 +19,9 @@ class _Node:
     def __init__(self) -> None:
         self.levels: dict[str, _Node] = {}
         self.any_level: _Node | None = None
-        self.rest: dict[Session, int] | None = None
+        self.rest: dict[Session, SubscriptionOptions] | None = None
         """Subscriptions whose filter ends here with `#`."""
-        self.sessions: dict[Session, int] | None = None
+        self.sessions: dict[Session, SubscriptionOptions] | None = None
         """Subscriptions whose filter ends here."""
 
     @property
@@ -28,13 +29,13 @@ class _Node:
         return not (self.levels or self.any_level or self.rest or self.sessions)
 
 
-class SubscriptionTree:
+class SubscriptionTrie:
     """Subscriptions of all sessions."""
 
     def __init__(self) -> None:
         self._root = _Node()
 
-    def add(self, topic_filter: str, session: Session, qos: int) -> None:
+    def add(self, topic_filter: str, session: Session, options: SubscriptionOptions) -> None:
         """Add or replace a session's subscription (3.8.4-3)."""
         levels = topic_filter.split("/")
         takes_rest = levels[-1] == "#"
@@ -50,10 +51,10 @@ class SubscriptionTree:
                 node = following
         if takes_rest:
             node.rest = node.rest or {}
-            node.rest[session] = qos
+            node.rest[session] = options
         else:
             node.sessions = node.sessions or {}
-            node.sessions[session] = qos
+            node.sessions[session] = options
 
     def remove(self, topic_filter: str, session: Session) -> None:
         """Take a session's subscription away, and the levels that nobody needs any more."""
@@ -82,9 +83,9 @@ class SubscriptionTree:
             else:
                 parent.levels.pop(level, None)
 
-    def match(self, topic: str) -> dict[Session, int]:
+    def match(self, topic: str) -> dict[Session, SubscriptionOptions]:
         """Return the sessions that a topic reaches, each with the highest QoS of its matching filters (3.3.5-1)."""
-        found: dict[Session, int] = {}
+        found: dict[Session, SubscriptionOptions] = {}
         levels = topic.split("/")
         if topic[0] == "$":
             # 4.7.2-1: a filter that begins with a wildcard doesn't reach these.
@@ -95,7 +96,7 @@ class SubscriptionTree:
             _collect(self._root, levels, 0, found)
         return found
 
-    def filters(self) -> Iterator[tuple[str, dict[Session, int]]]:
+    def filters(self) -> Iterator[tuple[str, dict[Session, SubscriptionOptions]]]:
         """Yield every filter with its sessions; for plugins that ask, not for the message path."""
         stack: list[tuple[_Node, str]] = [(self._root, "")]
         while stack:
@@ -109,7 +110,7 @@ class SubscriptionTree:
             stack.extend((following, f"{prefix}{level}/") for level, following in node.levels.items())
 
 
-def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, int]) -> None:
+def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, SubscriptionOptions]) -> None:
     """Gather from here down; goes as deep as the filters are, which `max_topic_levels` bounds."""
     if node.rest:
         _merge(node.rest, found)
@@ -124,7 +125,8 @@ def _collect(node: _Node, levels: list[str], position: int, found: dict[Session,
         _collect(node.any_level, levels, position + 1, found)
 
 
-def _merge(holders: dict[Session, int], found: dict[Session, int]) -> None:
-    for session, qos in holders.items():
-        if found.get(session, -1) < qos:
-            found[session] = qos
+def _merge(holders: dict[Session, SubscriptionOptions], found: dict[Session, SubscriptionOptions]) -> None:
+    for session, options in holders.items():
+        other = found.get(session)
+        if other is None or other.qos < options.qos:
+            found[session] = options

@@ -1,0 +1,148 @@
+"""The bundled broker as a `BrokerEngine`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from amqtt.errors import BrokerError
+
+from fleetkey.broker.amqtt.configuration import broker_config
+from fleetkey.broker.amqtt.host import FleetkeyBroker
+from fleetkey.broker.engine import EngineCounters, EngineError, OwnedMessages, SessionInfo, TappedMessage
+from fleetkey.broker.limits import Limits
+from fleetkey.broker.listeners import ListenerError, ListenerName
+from fleetkey.broker.tap import tapped
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from fleetkey.access import Authenticator
+    from fleetkey.broker.codec import Reason
+    from fleetkey.broker.presence import PresenceRecorder
+    from fleetkey.config import MqttSettings
+    from fleetkey.operations import Descriptors
+    from fleetkey.registry import SteadyClock
+
+__all__ = ["BundledEngine"]
+
+
+class BundledEngine:
+    """Runs in this process and answers at once."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        authenticator: Authenticator,
+        store_path: Path,
+        *,
+        presence: PresenceRecorder | None = None,
+        clock: SteadyClock | None = None,
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        """Open `broker.db`.
+
+        Raises:
+            EngineError: it can't be used.
+        """
+        try:
+            self._broker = FleetkeyBroker(
+                broker_config(settings, authenticator),
+                authenticator,
+                Limits.from_settings(settings),
+                store_path,
+                presence=presence,
+                clock=clock,
+                descriptors=descriptors,
+            )
+        except BrokerError as error:
+            raise EngineError(str(error)) from error
+        self._core = self._broker.core
+
+    async def start(self) -> None:
+        """Load what was stored and listen. Raises `ListenerError` and `EngineError`."""
+        try:
+            await self._broker.start()
+        except BrokerError as error:
+            if isinstance(error.__cause__, ListenerError):
+                raise error.__cause__ from error
+            raise EngineError(str(error)) from error
+
+    async def stop(self) -> None:
+        """Close every connection, commit what is noted, and stop."""
+        await self._broker.shutdown()
+
+    async def listeners(self) -> Mapping[ListenerName, int]:
+        """Return the ports that are bound."""
+        ports = {name: self._broker.port_of(name) for name in ListenerName}
+        return {name: port for name, port in ports.items() if port is not None}
+
+    async def can_store(self) -> bool:
+        """Whether the last commit of `broker.db` succeeded."""
+        return self._broker.can_store
+
+    async def counters(self) -> EngineCounters:
+        """Return what is counted."""
+        core, counted = self._core, self._core.counters
+        return EngineCounters(
+            connections=len(core.connections),
+            sessions=len(core.sessions),
+            retained=len(core.retained),
+            messages_received=counted.messages_received,
+            messages_delivered=counted.messages_delivered,
+            connects=counted.connections,
+            refusals=dict(counted.refusals),
+            disconnections=dict(counted.disconnections),
+            bounds=dict(counted.bounds),
+        )
+
+    async def owners(self) -> set[str]:
+        """Return whose sessions and retained messages there are."""
+        owners = {session.owner for session in self._core.sessions}
+        return (owners | {kept.owner for kept in self._core.retained.all().values()}) - {""}
+
+    async def connected(self) -> set[str]:
+        """Return the owners that are connected."""
+        return {session.owner for session in self._core.sessions if session.connection is not None}
+
+    async def sessions_of(self, owner: str) -> list[SessionInfo]:
+        """Return an owner's sessions."""
+        return [
+            SessionInfo(
+                client_id=session.client_id,
+                owner=session.owner,
+                is_connected=session.connection is not None,
+                address=session.connection.address if session.connection is not None else "",
+                filters=tuple(session.subscriptions),
+            )
+            for session in self._core.sessions.of_owner(owner)
+        ]
+
+    async def messages_of(self, owner: str) -> OwnedMessages:
+        """Return what waits in an owner's sessions, and what it retained."""
+        sessions = self._core.sessions.of_owner(owner)
+        kept = self._core.retained.of_owner(owner)
+        return OwnedMessages(
+            queued=sum(session.queued_messages for session in sessions),
+            queued_bytes=sum(session.queued_bytes for session in sessions),
+            retained=len(kept),
+            retained_bytes=sum(len(message.payload) for message in kept),
+        )
+
+    async def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
+        """Close an owner's connections; return how many there were."""
+        return self._core.disconnect(owner, reason, sends_will=sends_will)
+
+    async def forget(self, owner: str) -> None:
+        """Leave nothing of an owner."""
+        self._core.forget(owner)
+
+    def tap(self, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
+        """Listen to what is published on topics, until the iterator is closed."""
+        return tapped(self._core.sessions, filters)
+
+    @property
+    def tls_contexts(self) -> Sequence[ssl.SSLContext]:
+        """Those of the listeners that speak TLS, once they listen."""
+        return self._broker.tls_contexts

@@ -1,0 +1,211 @@
+"""amqtt as the host: its configuration, plugins, events and context, around the broker's own core."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from amqtt.broker import Broker, RetainedApplicationMessage, Server
+from amqtt.contexts import ListenerType
+from amqtt.errors import BrokerError
+
+from fleetkey.auth_plugin import FleetkeyAuthPlugin
+from fleetkey.broker.amqtt.auth_plugins import AuthPlugins
+from fleetkey.broker.amqtt.events import PluginEvents
+from fleetkey.broker.amqtt.private import auth_plugins_of, topic_plugins_of
+from fleetkey.broker.amqtt.topic_plugins import TopicPlugins
+from fleetkey.broker.amqtt.views import SessionViews, retained_view
+from fleetkey.broker.codec import SubscriptionOptions
+from fleetkey.broker.core import BrokerCore
+from fleetkey.broker.listeners import ListenerError, ListenerName
+from fleetkey.broker.session import Message
+from fleetkey.broker.store import BrokerStore
+from fleetkey.broker.transport.listening import listen
+from fleetkey.operations import Descriptors, Handshakes
+from fleetkey.registry import is_device_id
+
+if TYPE_CHECKING:
+    import ssl
+    from pathlib import Path
+
+    from amqtt.contexts import BrokerConfig
+    from amqtt.session import Session as AmqttSession
+
+    from fleetkey.access import Authenticator
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.presence import PresenceRecorder
+    from fleetkey.registry import SteadyClock
+
+__all__ = ["FleetkeyBroker"]
+
+log = structlog.get_logger(__name__)
+
+SUBSCRIPTION_REFUSED = 0x80
+
+
+class FleetkeyBroker(Broker):
+    """amqtt's broker, in which connections, sessions and messages are Fleetkey's own.
+
+    Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins are asked too.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        authenticator: Authenticator,
+        limits: Limits,
+        store_path: Path,
+        *,
+        presence: PresenceRecorder | None = None,
+        clock: SteadyClock | None = None,
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        """Load the plugins and open `broker.db`; `presence` is told who comes and goes, `clock` says what has lasted.
+
+        `descriptors` keeps some of the process's for others than clients; without it, clients get them all.
+
+        Raises:
+            BrokerError: the configuration or the store can't be used.
+        """
+        super().__init__(config)
+        try:
+            store = BrokerStore(store_path)
+        except (sqlite3.Error, OSError) as error:
+            msg = f"can't open {store_path}: {error}"
+            raise BrokerError(msg) from error
+        descriptors = descriptors or Descriptors()
+        self._listen = functools.partial(
+            listen,
+            descriptors=descriptors,
+            handshakes=Handshakes(
+                "mqtt",
+                descriptors,
+                most=min(limits.max_pending_connections, limits.max_connections),
+                most_per_address=limits.max_pending_per_address,
+            ),
+            handshake_seconds=limits.connect_timeout_seconds,
+        )
+        self._store = store
+        self._store_path = store_path
+        self.tls_contexts: list[ssl.SSLContext] = []
+        """Those of the listeners that speak TLS, once they listen: so that certificates can be changed."""
+        manager, self._views = self.plugins_manager, SessionViews()
+        # Ours is the principal's scope, and the authenticator, which are asked first and without a session object.
+        topic_plugins = [plugin for plugin in topic_plugins_of(manager) if not isinstance(plugin, FleetkeyAuthPlugin)]
+        auth_plugins = [plugin for plugin in auth_plugins_of(manager) if not isinstance(plugin, FleetkeyAuthPlugin)]
+        self.core = BrokerCore(
+            limits,
+            store,
+            authenticator,
+            PluginEvents(manager, self._views, asyncio.get_running_loop()),
+            TopicPlugins(topic_plugins, self._views),
+            AuthPlugins(auth_plugins, self._views),
+            presence=presence,
+            clock=clock,
+            descriptors=descriptors,
+        )
+
+    @property
+    def can_store(self) -> bool:
+        """Whether what has to be stored could be, the last time: on a full disk it can't."""
+        return not self._store.is_failing
+
+    def port_of(self, listener: str) -> int | None:
+        """Return the port that a listener is bound to; None if there is no such listener."""
+        server = self._servers.get(listener)
+        sockets = getattr(server.instance, "sockets", None) if server else None
+        return int(next(iter(sockets)).getsockname()[1]) if sockets else None
+
+    async def start(self) -> None:
+        """Load what was stored and open the listeners.
+
+        Raises:
+            BrokerError: the store can't be read, or a listener can't be bound; then its cause is a `ListenerError`.
+        """
+        try:
+            await self.core.start()
+        except sqlite3.Error as error:
+            await self._store.close()
+            msg = f"can't read {self._store_path}: {error}"
+            raise BrokerError(msg) from error
+        try:
+            await super().start()
+        except BrokerError:
+            # amqtt shuts down only what has started as a whole; the listeners before the one that failed are open.
+            await self.core.stop()
+            for server in self._servers.values():
+                await server.close_instance()
+            await self.core.close()
+            raise
+
+    async def shutdown(self) -> None:
+        """Close every connection after what was to be sent is sent, commit what is noted, and stop."""
+        for server in self._servers.values():
+            # Or those who come back at once would be let in again.
+            server.instance.close()
+        await self.core.stop()
+        await super().shutdown()
+        await self.core.close()
+
+    @property
+    def sessions(self) -> dict[str, Any]:
+        """Every session as a plugin may see it; made anew at each call."""
+        return self._views.all(self.core.sessions)
+
+    @property
+    def subscriptions(self) -> dict[str, Any]:
+        """Every subscription; made anew at each call."""
+        return self._views.subscriptions(self.core.subscriptions)
+
+    @property
+    def retained_messages(self) -> dict[str, RetainedApplicationMessage]:
+        """Every retained message; made anew at each call."""
+        return {topic: retained_view(kept) for topic, kept in self.core.retained.all().items()}
+
+    async def internal_message_broadcast(self, topic: str, data: bytes, qos: int | None = None) -> None:
+        """Publish for the broker or a plugin, also to `$SYS`."""
+        self.core.router.publish(Message(topic, topic.encode(), bytes(data), qos or 0))
+
+    async def retain_message(
+        self,
+        source_session: AmqttSession | None,
+        topic_name: str | None,
+        data: bytes | bytearray | None,
+        qos: int | None = None,
+    ) -> None:
+        """Retain a message for the broker or a plugin."""
+        if topic_name:
+            self.core.publisher.retain(Message(topic_name, topic_name.encode(), bytes(data or b""), qos or 0), "")
+
+    def create_offline_session(self, client_id: str) -> tuple[Any, AmqttSession]:
+        """Make a session that waits for its owner: the device of that id, and nobody else."""
+        session = self.core.sessions.add(client_id, client_id if is_device_id(client_id) else "", is_kept=True)
+        return None, self._views.for_session(session)
+
+    async def add_subscription(self, subscription: tuple[str, int], session: AmqttSession) -> int:
+        """Add a subscription for a plugin; what is delivered is still decided for the receiver."""
+        topic_filter, qos = subscription
+        found = self.core.sessions.get(session.client_id or "")
+        if found is None:
+            return SUBSCRIPTION_REFUSED
+        self.core.sessions.subscribe(found, topic_filter, SubscriptionOptions(qos))
+        return qos
+
+    async def _start_listeners(self) -> None:
+        for name, listener in self.listeners_config.items():
+            if not listener.bind:
+                continue
+            address, port = self._split_bindaddr_port(listener.bind, 1883)
+            host = address.strip("[]") if address else None
+            context = self._create_ssl_context(listener) if listener.ssl else None
+            if context is not None:
+                self.tls_contexts.append(context)
+            try:
+                factory = functools.partial(self.core.connection, name, is_websocket=listener.type == ListenerType.WS)
+                instance = await self._listen(factory, host, port, context)
+            except OSError as error:
+                raise ListenerError(ListenerName(name), error) from error
+            self._servers[name] = Server(name, instance)  # type: ignore[arg-type] # or as good as one

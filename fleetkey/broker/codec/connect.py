@@ -1,0 +1,73 @@
+"""CONNECT, which says in which version everything else is (MQTT 3.1.1, 3.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.codec.errors import MalformedPacketError, UnsupportedProtocolError
+from fleetkey.broker.codec.reader import Reader
+from fleetkey.broker.codec.v311 import MQTT_3_1_1
+from fleetkey.broker.codec.values import EXACTLY_ONCE, Connect, Kind, Will
+
+if TYPE_CHECKING:
+    from fleetkey.broker.codec.codec import Codec
+
+__all__ = ["read_connect"]
+
+PROTOCOL_NAME = b"MQTT"
+OLDER_PROTOCOL_NAME = b"MQIsdp"
+CODECS: dict[int, Codec] = {4: MQTT_3_1_1}
+"""By protocol level (3.1.2.2)."""
+
+
+def read_connect(first: int, data: bytes, start: int, end: int) -> tuple[Codec, Connect]:
+    """Read a CONNECT; return the codec of its version, and what it says.
+
+    Raises:
+        UnsupportedProtocolError: MQTT, but of a version that isn't served.
+        MalformedPacketError: anything that isn't as the standard says.
+    """
+    if first != Kind.CONNECT << 4:
+        msg = "the first packet is not a CONNECT"
+        raise MalformedPacketError(msg)
+    reader = Reader(data, start, end)
+    name, level = reader.binary(), reader.byte()
+    if name == OLDER_PROTOCOL_NAME or (name == PROTOCOL_NAME and level not in CODECS):
+        raise UnsupportedProtocolError
+    if name != PROTOCOL_NAME:
+        msg = "unknown protocol name"
+        raise MalformedPacketError(msg)
+    return CODECS[level], _read_fields(reader)
+
+
+def _read_fields(reader: Reader) -> Connect:
+    flags = reader.byte()
+    has_will, will_qos, will_retain = bool(flags & 0x04), flags >> 3 & 3, bool(flags & 0x20)
+    has_username, has_password = bool(flags & 0x80), bool(flags & 0x40)
+    if flags & 0x01 or will_qos > EXACTLY_ONCE or (not has_will and (will_qos or will_retain)):
+        msg = "reserved or contradicting CONNECT flags"
+        raise MalformedPacketError(msg)
+    if has_password and not has_username:
+        msg = "a password without a user name"
+        raise MalformedPacketError(msg)
+    is_clean = bool(flags & 0x02)
+    keep_alive = reader.number()
+    client_id = reader.text()
+    will = None
+    if has_will:
+        will = Will(topic=reader.text(), payload=reader.binary(), qos=will_qos, is_retained=will_retain)
+    username = reader.text() if has_username else None
+    password = reader.binary() if has_password else None
+    if not reader.is_at_end:
+        msg = "bytes after the last field of CONNECT"
+        raise MalformedPacketError(msg)
+    return Connect(
+        client_id=client_id,
+        clean_start=is_clean,
+        # 3.1.2.4: one flag says both.
+        session_expiry_seconds=0 if is_clean else None,
+        keep_alive_seconds=keep_alive,
+        will=will,
+        username=username,
+        password=password,
+    )

@@ -1,0 +1,54 @@
+"""Where a packet ends: the remaining length of a fixed header (MQTT 3.1.1, 2.2.3)."""
+
+from __future__ import annotations
+
+from fleetkey.broker.codec.errors import MalformedPacketError
+
+__all__ = ["ONE_BYTE_LENGTH", "encode_length", "is_two_byte_length", "read_length"]
+
+MAX_LENGTH_BYTES = 4
+ONE_BYTE_LENGTH = 0x7F
+"""The longest remaining length that is one byte."""
+TWO_BYTE_LENGTH = 0x3FFF
+
+
+def read_length(data: bytes, position: int) -> tuple[int, int]:
+    """Read a remaining length of more than one byte of the packet at `position`.
+
+    Returns:
+        the length, and where the packet's body begins; -1 for that when more bytes are needed.
+
+    Raises:
+        MalformedPacketError: it has more bytes than it may, or than it needs. What is passed on is passed on as it
+            came, so a length has to be spelt in one way only.
+    """
+    length = 0
+    for offset in range(MAX_LENGTH_BYTES):
+        index = position + 1 + offset
+        if index >= len(data):
+            return 0, -1
+        length |= (data[index] & 0x7F) << 7 * offset
+        if not data[index] & 0x80:
+            if not data[index]:
+                msg = "a remaining length of more bytes than it needs"
+                raise MalformedPacketError(msg)
+            return length, index + 1
+    msg = "a remaining length of more than four bytes"
+    raise MalformedPacketError(msg)
+
+
+def is_two_byte_length(data: bytes, length: int) -> bool:
+    """Whether a packet's remaining length is this one, and needs the two bytes that it has."""
+    return ONE_BYTE_LENGTH < length <= TWO_BYTE_LENGTH and data[1] == (length & 0x7F | 0x80) and data[2] == length >> 7
+
+
+def encode_length(length: int) -> bytes:
+    """Encode a remaining length."""
+    if length <= ONE_BYTE_LENGTH:
+        return bytes((length,))
+    encoded = bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        encoded.append(digit | 0x80 if length else digit)
+        if not length:
+            return bytes(encoded)

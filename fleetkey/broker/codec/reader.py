@@ -1,0 +1,68 @@
+"""Reading fields from a packet's body."""
+
+from __future__ import annotations
+
+from fleetkey.broker.codec.errors import MalformedPacketError
+
+__all__ = ["Reader", "decode_text"]
+
+
+class Reader:
+    """Reads one field after the other, and never past the packet's end."""
+
+    __slots__ = ("_data", "_end", "_position")
+
+    def __init__(self, data: bytes, start: int, end: int) -> None:
+        self._data, self._position, self._end = data, start, end
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether nothing is left."""
+        return self._position == self._end
+
+    def byte(self) -> int:
+        """Read a byte."""
+        return self.take(1)[0]
+
+    def number(self) -> int:
+        """Read a two-byte integer (MQTT 3.1.1, 1.5.2)."""
+        return int.from_bytes(self.take(2), "big")
+
+    def packet_id(self) -> int:
+        """Read a packet identifier, which is never 0 (2.3.1-1)."""
+        packet_id = self.number()
+        if not packet_id:
+            msg = "a packet identifier of 0"
+            raise MalformedPacketError(msg)
+        return packet_id
+
+    def take(self, count: int) -> bytes:
+        """Read so many bytes."""
+        end = self._position + count
+        if end > self._end:
+            msg = "a field ends after its packet"
+            raise MalformedPacketError(msg)
+        taken = self._data[self._position : end]
+        self._position = end
+        return taken
+
+    def binary(self) -> bytes:
+        """Read bytes behind their length."""
+        return self.take(self.number())
+
+    def text(self) -> str:
+        """Read a string (1.5.3)."""
+        return decode_text(self.binary())
+
+
+def decode_text(content: bytes) -> str:
+    """Decode a string: well-formed UTF-8 without NUL (1.5.3-1, 1.5.3-2). Raises `MalformedPacketError`."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        msg = "a string is not UTF-8"
+        raise MalformedPacketError(msg) from None
+    if "\0" in text:
+        msg = "a string has a NUL"
+        raise MalformedPacketError(msg)
+    return text

@@ -1,0 +1,33 @@
+"""Why something was refused or closed: one list for every protocol version; each codec spells what its version can."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["Reason"]
+
+
+class Reason(StrEnum):
+    """Named as in the log and the metrics.
+
+    MQTT 5.0 has a code for each; 3.1.1 has five for CONNACK, one for SUBACK, and closes for everything else.
+    """
+
+    SUCCESS = "success"
+    UNSUPPORTED_PROTOCOL = "protocol"
+    INVALID_CLIENT_ID = "identifier_rejected"
+    NOT_AUTHORIZED = "not_authorized"
+    SERVER_BUSY = "server_busy"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    MALFORMED_PACKET = "malformed"
+    KEEP_ALIVE_TIMEOUT = "keep_alive"
+    CONNECT_TIMEOUT = "connect_timeout"
+    SESSION_TAKEN_OVER = "taken_over"
+    SERVER_SHUTTING_DOWN = "shutdown"
+    REVOKED = "revoked"
+    DELETED = "deleted"
+    NOT_STORED = "not_stored"
+    REFUSED = "refused"
+    CLIENT_DISCONNECTED = "disconnect"
+    CONNECTION_LOST = "connection_lost"
+    UPGRADE_REFUSED = "upgrade_refused"

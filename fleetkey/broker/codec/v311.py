@@ -1,0 +1,142 @@
+"""MQTT 3.1.1. Section numbers are those of the standard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.codec.errors import MalformedPacketError, TooManyFiltersError
+from fleetkey.broker.codec.frame import encode_length
+from fleetkey.broker.codec.reader import Reader
+from fleetkey.broker.codec.reasons import Reason
+from fleetkey.broker.codec.values import EXACTLY_ONCE, Kind, SubscriptionOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fleetkey.broker.codec.codec import Codec
+
+__all__ = ["MQTT_3_1_1"]
+
+RETURN_CODES = {
+    Reason.SUCCESS: 0,
+    Reason.UNSUPPORTED_PROTOCOL: 1,
+    Reason.INVALID_CLIENT_ID: 2,
+    Reason.SERVER_BUSY: 3,
+    Reason.NOT_AUTHORIZED: 5,
+}
+"""Of CONNACK (3.2.2.3)."""
+SUBSCRIPTION_REFUSED = 0x80
+PACKET_ID_BYTES = 2
+OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
+"""There are only these, so each is made once."""
+
+
+class _Codec311:
+    """See `Codec`."""
+
+    __slots__ = ()
+
+    def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> tuple[int, int, int]:
+        """Read what is between topic and payload (3.3.1, 3.3.2)."""
+        qos = first >> 1 & 3
+        if qos > EXACTLY_ONCE or (first & 0x08 and not qos):
+            msg = "PUBLISH flags that contradict each other"
+            raise MalformedPacketError(msg)
+        if not qos:
+            return 0, 0, topic_end
+        if end - topic_end < PACKET_ID_BYTES:
+            msg = "PUBLISH without its packet identifier"
+            raise MalformedPacketError(msg)
+        packet_id = data[topic_end] << 8 | data[topic_end + 1]
+        if not packet_id:
+            msg = "a packet identifier of 0"
+            raise MalformedPacketError(msg)
+        return qos, packet_id, topic_end + PACKET_ID_BYTES
+
+    def read_subscribe(
+        self, data: bytes, start: int, end: int, most: int
+    ) -> tuple[int, Iterator[tuple[str, SubscriptionOptions]]]:
+        """Read a SUBSCRIBE (3.8)."""
+        reader = Reader(data, start, end)
+        return reader.packet_id(), _pairs(reader, most)
+
+    def read_unsubscribe(self, data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[str]]:
+        """Read an UNSUBSCRIBE (3.10)."""
+        reader = Reader(data, start, end)
+        return reader.packet_id(), _filters(reader, most)
+
+    def read_acknowledgement(self, data: bytes, start: int, end: int) -> int:
+        """Read an acknowledgement, which has nothing but its packet identifier (3.4 to 3.7)."""
+        if end - start != PACKET_ID_BYTES:
+            msg = "an acknowledgement that is not two bytes"
+            raise MalformedPacketError(msg)
+        return data[start] << 8 | data[start + 1]
+
+    def connack(self, reason: Reason, *, is_session_present: bool = False) -> bytes:
+        """Return a CONNACK; a refusal never says that a session is present (3.2.2-4)."""
+        return_code = RETURN_CODES[reason]
+        return bytes((Kind.CONNACK << 4, 2, int(is_session_present and not return_code), return_code))
+
+    def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
+        """Return a SUBACK with a code for each filter, in order (3.9)."""
+        codes = bytes(SUBSCRIPTION_REFUSED if isinstance(answer, Reason) else answer.qos for answer in answers)
+        length = encode_length(PACKET_ID_BYTES + len(codes))
+        return bytes((Kind.SUBACK << 4,)) + length + packet_id.to_bytes(2, "big") + codes
+
+    def unsuback(self, packet_id: int) -> bytes:
+        """Return an UNSUBACK (3.11)."""
+        return self.acknowledgement(Kind.UNSUBACK, packet_id)
+
+    def acknowledgement(self, kind: Kind, packet_id: int) -> bytes:
+        """Return a packet that is nothing but its packet identifier."""
+        flags = 2 if kind == Kind.PUBREL else 0
+        return bytes((kind << 4 | flags, 2, packet_id >> 8, packet_id & 0xFF))
+
+    def publish(
+        self,
+        topic: bytes,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        packet_id: int = 0,
+        is_retained: bool = False,
+        is_duplicate: bool = False,
+    ) -> bytes:
+        """Return a PUBLISH (3.3)."""
+        first = 0x30 | is_duplicate << 3 | qos << 1 | is_retained
+        if qos:
+            length = encode_length(len(topic) + len(payload) + 4)
+            head = len(topic).to_bytes(2, "big")
+            return b"%c%b%b%b%b%b" % (first, length, head, topic, packet_id.to_bytes(2, "big"), payload)
+        length = encode_length(len(topic) + len(payload) + 2)
+        return b"%c%b%b%b%b" % (first, length, len(topic).to_bytes(2, "big"), topic, payload)
+
+    def disconnect(self, reason: Reason) -> bytes:
+        """Return nothing: only a client sends DISCONNECT (3.14)."""
+        del reason
+        return b""
+
+
+def _pairs(reader: Reader, most: int) -> Iterator[tuple[str, SubscriptionOptions]]:
+    for topic_filter in _filters(reader, most):
+        qos = reader.byte()
+        if qos > EXACTLY_ONCE:
+            msg = "a requested QoS over 2"
+            raise MalformedPacketError(msg)
+        yield topic_filter, OPTIONS[qos]
+
+
+def _filters(reader: Reader, most: int) -> Iterator[str]:
+    """Read filters one at a time; there is at least one (3.8.3-3, 3.10.3-2)."""
+    if reader.is_at_end:
+        msg = "no topic filter"
+        raise MalformedPacketError(msg)
+    while not reader.is_at_end:
+        if not most:
+            msg = "more topic filters than one packet may have"
+            raise TooManyFiltersError(msg)
+        most -= 1
+        yield reader.text()
+
+
+MQTT_3_1_1: Codec = _Codec311()

@@ -1,0 +1,150 @@
+"""The broker's parts, put together: everything between the sockets and whoever hosts them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.admission import Admission
+from fleetkey.broker.bounds import BoundLog
+from fleetkey.broker.codec import Reason
+from fleetkey.broker.connection import Connection, ConnectionParts
+from fleetkey.broker.connection_limits import ConnectionLimits
+from fleetkey.broker.counters import Counters
+from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+from fleetkey.broker.route_cache import RouteCache
+from fleetkey.broker.router import Router
+from fleetkey.broker.scheduler import Scheduler
+from fleetkey.broker.sessions import Sessions
+from fleetkey.broker.subscriptions import SubscriptionTrie
+from fleetkey.broker.transport.websocket import WebSocket
+from fleetkey.operations import Descriptors
+from fleetkey.registry import SteadyClock
+
+if TYPE_CHECKING:
+    from fleetkey.access import Authenticator, Principal
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import BrokerObserver, ConnectAuthorizer, TopicAuthorizer
+    from fleetkey.broker.presence import PresenceRecorder
+    from fleetkey.broker.store import BrokerStore
+
+__all__ = ["BrokerCore"]
+
+
+class BrokerCore:
+    """Builds the parts, each with what it needs, and starts and stops them; no part knows this.
+
+    Everything happens on one event loop, in the order in which it comes in.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        store: BrokerStore,
+        authenticator: Authenticator,
+        observer: BrokerObserver,
+        topic_authorizer: TopicAuthorizer,
+        connect_authorizer: ConnectAuthorizer,
+        *,
+        presence: PresenceRecorder | None = None,
+        clock: SteadyClock | None = None,
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        self._store = store
+        self._presence = presence
+        self.counters = Counters()
+        self.scheduler = Scheduler(asyncio.get_running_loop())
+        self.subscriptions = SubscriptionTrie()
+        self.retained = RetainedMessages(max_per_owner=limits.max_retained)
+        self._bounds = bounds = BoundLog(self.counters)
+        routes = RouteCache(self.subscriptions, self.scheduler.work)
+        delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
+        self.router = Router(routes, delivery, topic_authorizer, self.counters)
+        self.sessions = Sessions(
+            limits, self.subscriptions, routes, delivery, store, self.scheduler.work, clock or SteadyClock()
+        )
+        self.publisher = PublishHandler(limits, self.router, self.retained, store, observer, self.counters, bounds)
+        self._connect_handler = ConnectHandler(
+            Admission(limits, authenticator, connect_authorizer, self.sessions),
+            self.sessions,
+            self.publisher,
+            store,
+            observer,
+            topic_authorizer,
+            self.counters,
+            presence,
+        )
+        self.connections = ConnectionLimits(limits, self.counters, self.scheduler, descriptors or Descriptors())
+        self._lingering = Lingering(bounds)
+        self._delivery = delivery
+        self.parts = ConnectionParts(
+            limits=limits,
+            scheduler=self.scheduler,
+            store=store,
+            router=self.router,
+            delivery=delivery,
+            observer=observer,
+            topic_authorizer=topic_authorizer,
+            connections=self.connections,
+            lingering=self._lingering,
+            bounds=bounds,
+            on_connect=self._connect_handler,
+            on_publish=self.publisher,
+            on_subscribe=SubscribeHandler(limits, self.sessions, delivery, store, observer, topic_authorizer, bounds),
+            on_acknowledge=AcknowledgeHandler(delivery, store),
+        )
+        authenticator.on_revoked(self._revoke)
+        authenticator.on_rescoped(routes.all_changed)
+        authenticator.on_ended(self.forget)
+
+    def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
+        """Return the protocol of a socket that a listener accepted."""
+        connection = Connection(self.parts, listener)
+        return WebSocket(connection, self.scheduler, self._bounds) if is_websocket else connection
+
+    async def start(self) -> None:
+        """Bring back what was stored, and begin to watch the time. Raises `sqlite3.Error`, `StoreError`."""
+        for topic, payload, qos, owner in self._store.load_retained():
+            self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
+        self.sessions.restore()
+        self.scheduler.start(self.connections.expire, self._lingering.expire, self.sessions.expire)
+        if self._presence is not None:
+            await self._presence.start()
+
+    async def stop(self) -> None:
+        """Close every connection; nobody said DISCONNECT, so the wills go out, to queues and as retained (3.1.2-8)."""
+        self.scheduler.stop()
+        self.connections.close_all()
+        await self._connect_handler.close()
+        await self._lingering.settle()
+
+    async def close(self) -> None:
+        """Record who left, and commit what is noted; after `stop`."""
+        if self._presence is not None:
+            await self._presence.close()
+        await self._store.close()
+
+    def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
+        """Close an owner's connections; return how many there were."""
+        found = [session.connection for session in self.sessions.of_owner(owner) if session.connection is not None]
+        for connection in found:
+            connection.close(reason, is_graceful=not sends_will)
+        return len(found)
+
+    def forget(self, owner: str) -> None:
+        """Leave nothing of a deleted device or a retired application key: sessions, queues, retained messages."""
+        for session in self.sessions.of_owner(owner):
+            if session.connection is not None:
+                session.connection.abort(Reason.DELETED)
+            self.sessions.drop(session)
+        for topic in self.retained.drop_of(owner):
+            self._store.drop_retained(topic)
+
+    def _revoke(self, principal: Principal) -> None:
+        """End the connections of a principal that stopped being valid, without their wills."""
+        for session in self.sessions.of_owner(principal.owner):
+            if session.principal is principal and session.connection is not None:
+                self._connect_handler.revoke(session.connection)

@@ -1,0 +1,49 @@
+"""PUBACK, PUBREC, PUBREL and PUBCOMP (MQTT 3.1.1, 3.4 to 3.7 and 4.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.codec import Kind, MalformedPacketError
+
+if TYPE_CHECKING:
+    from fleetkey.broker.delivery import Delivery
+    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.store import BrokerStore
+
+__all__ = ["AcknowledgeHandler"]
+
+
+class AcknowledgeHandler:
+    """Takes a client's part of the handshakes of QoS 1 and 2."""
+
+    def __init__(self, delivery: Delivery, store: BrokerStore) -> None:
+        self._delivery = delivery
+        self._store = store
+
+    def handle(self, connection: ClientSink, session: Session, kind: int, data: bytes, start: int, end: int) -> None:
+        """Handle an acknowledgement; anything else that a client may not send now is malformed."""
+        packet_id = connection.codec.read_acknowledgement(data, start, end)
+        if kind == Kind.PUBACK:
+            is_right = self._delivery.acknowledged(session, packet_id)
+        elif kind == Kind.PUBREC:
+            is_right = self._delivery.received(session, packet_id)
+        elif kind == Kind.PUBCOMP:
+            is_right = self._delivery.completed(session, packet_id)
+        elif kind == Kind.PUBREL:
+            self._release(connection, session, packet_id)
+            is_right = True
+        else:
+            # A second CONNECT (3.1.0-2), a packet that only a server sends, or a reserved type (2.2.1).
+            is_right = False
+        if not is_right:
+            msg = f"unexpected packet of type {kind}"
+            raise MalformedPacketError(msg)
+
+    def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
+        """Forget a QoS 2 message's identifier, and answer when the store has forgotten it as well."""
+        before = self._store.position
+        if session.inbound.pop(packet_id, None) is not None and session.is_kept:
+            self._store.drop_inbound(session, packet_id)
+        acknowledgement = connection.codec.acknowledgement(Kind.PUBCOMP, packet_id)
+        connection.acknowledge(acknowledgement, self._store.since(before))

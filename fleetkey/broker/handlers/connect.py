@@ -1,0 +1,164 @@
+"""CONNECT, and the end of a connection (MQTT 3.1.1, 3.1 and 3.2)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from fleetkey.access import Action
+from fleetkey.broker.admission import Admitted
+from fleetkey.broker.codec import Reason
+from fleetkey.broker.session import ClientSink, Message
+
+if TYPE_CHECKING:
+    from fleetkey.access import Principal
+    from fleetkey.broker.admission import Admission, Rejected
+    from fleetkey.broker.codec import Connect, Will
+    from fleetkey.broker.counters import Counters
+    from fleetkey.broker.handlers.publish import PublishHandler
+    from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
+    from fleetkey.broker.presence import PresenceRecorder
+    from fleetkey.broker.session import Session
+    from fleetkey.broker.sessions import OpenedSession, Sessions
+    from fleetkey.broker.store import BrokerStore
+
+__all__ = ["ConnectHandler"]
+
+log = structlog.get_logger(__name__)
+
+
+class Client(ClientSink, Protocol):
+    """A connection as it comes and goes."""
+
+    transport: Any
+    last_heard: float
+
+    def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
+        """Become the connection of a session; still to be answered."""
+        ...
+
+    def open(self, will: Will | None) -> None:
+        """Begin to serve: the CONNACK is on its way."""
+        ...
+
+    def suspend(self) -> None:
+        """Handle nothing more until `proceed`."""
+        ...
+
+    def proceed(self) -> None:
+        """Go on handling."""
+        ...
+
+
+class ConnectHandler:
+    """Lets clients in, or not, and parts them from their sessions."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        sessions: Sessions,
+        publisher: PublishHandler,
+        store: BrokerStore,
+        observer: BrokerObserver,
+        topic_authorizer: TopicAuthorizer,
+        counters: Counters,
+        presence: PresenceRecorder | None,
+    ) -> None:
+        self._admission = admission
+        self._sessions = sessions
+        self._publisher = publisher
+        self._store = store
+        self._observer = observer
+        self._topic_authorizer = topic_authorizer
+        self._counters = counters
+        self._presence = presence
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, connection: Client, connect: Connect) -> None:
+        """Decide at once if the secret was verified lately; otherwise later, reading nothing meanwhile."""
+        decision = self._admission.decide_at_once(connect, connection.address)
+        if decision is not None:
+            self._act_on(decision, connection, connect)
+            return
+        connection.suspend()
+        task = asyncio.get_running_loop().create_task(self._decide(connection, connect))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Give up what is being decided."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def refuse(self, connection: ClientSink, reason: Reason) -> None:
+        """Answer with a refusal and close."""
+        packet = connection.codec.connack(reason)
+        self._counters.refusals[packet[-1]] += 1
+        connection.send(packet)
+        connection.close(Reason.REFUSED, is_graceful=True)
+
+    def revoke(self, connection: ClientSink) -> None:
+        """End a connection whose principal stopped being valid; one that wasn't answered yet is refused."""
+        if connection.is_deciding:
+            self.refuse(connection, Reason.NOT_AUTHORIZED)
+        else:
+            connection.abort(Reason.REVOKED)
+
+    def left(self, connection: Client, session: Session, will: Will | None, reason: Reason) -> None:
+        """Part a session from its connection; the will goes out unless the client said DISCONNECT (3.1.2-8)."""
+        principal = connection.principal
+        self._sessions.leave(session)
+        self._counters.disconnections[reason] += 1
+        log.info("disconnected", client_id=session.client_id, reason=reason, address=connection.address)
+        self._observer.disconnected(session, connection.address)
+        if self._presence is not None and principal is not None and principal.device_id is not None:
+            self._presence.disconnected(principal.device_id, connection, reason)
+        if will is None or principal is None:
+            return
+        if principal.allows(Action.PUBLISH, will.topic) and self._topic_authorizer.allow(
+            session, Action.PUBLISH, will.topic
+        ):
+            message = Message(will.topic, will.topic.encode(), will.payload, will.qos)
+            self._publisher.publish(message, connection, session, is_retained=will.is_retained)
+
+    async def _decide(self, connection: Client, connect: Connect) -> None:
+        decision = await self._admission.decide(connect, connection.address, connection.transport)
+        if connection.is_deciding:
+            self._act_on(decision, connection, connect)
+
+    def _act_on(self, decision: Admitted | Rejected, connection: Client, connect: Connect) -> None:
+        if not isinstance(decision, Admitted):
+            self.refuse(connection, decision.reason)
+            return
+        opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
+        connection.accept(opened.session, decision.principal, connect)
+        if opened.position <= self._store.committed:
+            self._welcome(connection, connect, opened)
+            return
+        # 3.1.2-6: a clean start ends the older session for good, so the store forgets that one first.
+        connection.suspend()
+
+        def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
+            if not connection.is_deciding:
+                return
+            if is_stored:
+                self._welcome(connection, connect, opened)
+            else:
+                self.refuse(connection, Reason.SERVER_BUSY)
+
+        self._store.after_commit(committed)
+
+    def _welcome(self, connection: Client, connect: Connect, opened: OpenedSession) -> None:
+        session, principal = opened.session, connection.principal
+        connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
+        connection.open(connect.will)
+        log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
+        self._observer.connected(session)
+        self._counters.connections += 1
+        if self._presence is not None and principal is not None and principal.device_id is not None:
+            self._presence.connected(principal.device_id, connection)
+        self._sessions.resume(session)
+        connection.proceed()

@@ -1,0 +1,133 @@
+"""PUBLISH from a client, and everything else that is published: wills, and what the host says (MQTT 3.1.1, 3.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.codec import Kind, MalformedPacketError
+from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
+from fleetkey.broker.retained import RetainedMessage
+from fleetkey.broker.session import Message
+
+if TYPE_CHECKING:
+    from fleetkey.broker.bounds import BoundLog
+    from fleetkey.broker.counters import Counters
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import BrokerObserver
+    from fleetkey.broker.retained import RetainedMessages
+    from fleetkey.broker.route_cache import Route
+    from fleetkey.broker.router import Router
+    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.store import BrokerStore
+
+__all__ = ["PublishHandler"]
+
+
+class PublishHandler:
+    """Retains messages and passes them on. Whoever calls has decided that the sender may publish."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        router: Router,
+        retained: RetainedMessages,
+        store: BrokerStore,
+        observer: BrokerObserver,
+        counters: Counters,
+        bounds: BoundLog,
+    ) -> None:
+        self._limits = limits
+        self._router = router
+        self._retained = retained
+        self._store = store
+        self._observer = observer
+        self._counters = counters
+        self._bounds = bounds
+
+    def forward(self, connection: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
+        """Take a QoS 0 message and pass its packet on, by a route that holds."""
+        self._counters.messages_received += 1
+        if self._observer.hears_messages and connection.session is not None:
+            message = Message(route.topic, route.topic_bytes, packet[payload_at:], 0)
+            self._observer.published(connection.session.client_id, message)
+        self._router.forward(connection.codec, route, packet, payload_at)
+
+    def take(
+        self,
+        connection: ClientSink,
+        session: Session,
+        route: Route | None,
+        message: Message,
+        packet_id: int,
+        *,
+        is_retained: bool,
+    ) -> None:
+        """Take a client's message with a QoS, the retain flag, or both, and acknowledge it.
+
+        Args:
+            connection: where it came from, and where the acknowledgement goes.
+            session: its session.
+            route: where its topic leads, and holds; None if the client may not publish there.
+            message: what came.
+            packet_id: its packet identifier; 0 for QoS 0.
+            is_retained: whether it has the retain flag.
+        """
+        before = self._store.position
+        position = 0
+        if message.qos == EXACTLY_ONCE and packet_id in session.inbound:
+            # It came before, and was not acknowledged yet; it is when it is stored.
+            position = session.inbound[packet_id]
+        elif route is not None:
+            if message.qos == EXACTLY_ONCE:
+                self._remember(session, packet_id)
+            self.publish(message, connection, session, route, is_retained=is_retained)
+            position = self._store.since(before)
+            if message.qos == EXACTLY_ONCE:
+                session.inbound[packet_id] = position
+        if message.qos:
+            # 3.3.5-2: what may not be published is acknowledged and goes nowhere.
+            kind = Kind.PUBACK if message.qos == AT_LEAST_ONCE else Kind.PUBREC
+            connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
+
+    def publish(
+        self,
+        message: Message,
+        connection: ClientSink,
+        session: Session,
+        route: Route | None = None,
+        *,
+        is_retained: bool = False,
+    ) -> None:
+        """Publish for a client: what it sent, or its will."""
+        if self._observer.hears_messages:
+            self._observer.published(session.client_id, message)
+        if is_retained:
+            self.retain(message, connection.principal.owner if connection.principal is not None else "")
+        self._counters.messages_received += 1
+        self._router.publish(message, route)
+
+    def retain(self, message: Message, owner: str) -> None:
+        """Keep a message for later subscribers; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
+        # What the broker says of itself is said anew after a restart.
+        is_stored = not message.topic.startswith("$")
+        if not message.payload:
+            if self._retained.drop(message.topic) is not None and is_stored:
+                self._store.drop_retained(message.topic)
+            return
+        kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
+        if not self._retained.keep(kept):
+            self._bounds.reached("max_retained", owner=owner)
+            return
+        if is_stored:
+            self._store.keep_retained(kept)
+        self._observer.retained(kept)
+
+    def _remember(self, session: Session, packet_id: int) -> None:
+        """Remember a QoS 2 message's identifier until it is released (4.3.3)."""
+        if len(session.inbound) >= self._limits.max_unreleased:
+            self._bounds.reached("max_unreleased", client_id=session.client_id)
+            msg = "more QoS 2 messages than max_unreleased"
+            raise MalformedPacketError(msg)
+        session.inbound[packet_id] = 0
+        if session.is_kept:
+            self._store.add_inbound(session, packet_id)

@@ -1,0 +1,127 @@
+"""SUBSCRIBE and UNSUBSCRIBE (MQTT 3.1.1, 3.8 and 3.10)."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fleetkey.access import Action, is_topic_filter
+from fleetkey.broker.codec import MalformedPacketError, Reason
+from fleetkey.broker.work import filter_cost
+from fleetkey.registry import KeyKind
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from fleetkey.access import Principal
+    from fleetkey.broker.bounds import BoundLog
+    from fleetkey.broker.codec import SubscriptionOptions
+    from fleetkey.broker.delivery import Delivery
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
+    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.sessions import Sessions
+    from fleetkey.broker.store import BrokerStore
+
+__all__ = ["SubscribeHandler"]
+
+
+class SubscribeHandler:
+    """Grants what the principal may have and refuses the rest, filter by filter.
+
+    Its methods are jobs for `WorkQueue`: a packet may have many filters.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        sessions: Sessions,
+        delivery: Delivery,
+        store: BrokerStore,
+        observer: BrokerObserver,
+        topic_authorizer: TopicAuthorizer,
+        bounds: BoundLog,
+    ) -> None:
+        self._limits = limits
+        self._sessions = sessions
+        self._delivery = delivery
+        self._store = store
+        self._observer = observer
+        self._topic_authorizer = topic_authorizer
+        self._bounds = bounds
+
+    @property
+    def max_filters(self) -> int:
+        """The filters that one packet may have."""
+        return self._limits.max_subscriptions_per_application
+
+    def subscribe(self, connection: ClientSink, session: Session, data: bytes, start: int, end: int) -> Generator[int]:
+        """Handle a SUBSCRIBE; nothing is granted before the whole packet is found well formed (3.8.4, 3.9)."""
+        packet_id, read = connection.codec.read_subscribe(data, start, end, self.max_filters)
+        wanted: list[tuple[str, SubscriptionOptions]] = []
+        for topic_filter, options in read:
+            _check_filter(topic_filter)
+            wanted.append((topic_filter, options))
+            yield filter_cost(topic_filter)
+        before = self._store.position
+        answers: list[SubscriptionOptions | Reason] = []
+        for topic_filter, options in wanted:
+            if self._may_subscribe(session, connection.principal, topic_filter):
+                self._sessions.add_subscription(session, topic_filter, options)
+                self._observer.subscribed(session, topic_filter, options.qos)
+                answers.append(options)
+            else:
+                connection.log_refusal("subscribe", topic_filter.encode())
+                answers.append(Reason.NOT_AUTHORIZED)
+            yield 2 * filter_cost(topic_filter)
+        connection.acknowledge(connection.codec.suback(packet_id, answers), self._store.since(before))
+        granted = deque(pair for pair, answer in zip(wanted, answers, strict=True) if not isinstance(answer, Reason))
+        try:
+            while granted:
+                self._delivery.schedule_replay(session, *granted.popleft())
+                yield self._delivery.drain(session)
+        finally:
+            # Also for a session whose client left meanwhile.
+            for topic_filter, options in granted:
+                self._delivery.schedule_replay(session, topic_filter, options)
+
+    def unsubscribe(
+        self, connection: ClientSink, session: Session, data: bytes, start: int, end: int
+    ) -> Generator[int]:
+        """Handle an UNSUBSCRIBE (3.10.4)."""
+        packet_id, read = connection.codec.read_unsubscribe(data, start, end, self.max_filters)
+        filters = []
+        for topic_filter in read:
+            _check_filter(topic_filter)
+            filters.append(topic_filter)
+            yield filter_cost(topic_filter)
+        before = self._store.position
+        for topic_filter in filters:
+            cost = self._sessions.remove_subscription(session, topic_filter)
+            self._observer.unsubscribed(session, topic_filter)
+            yield cost
+        connection.acknowledge(connection.codec.unsuback(packet_id), self._store.since(before))
+
+    def _may_subscribe(self, session: Session, principal: Principal | None, topic_filter: str) -> bool:
+        if principal is None:
+            return False
+        limits = self._limits
+        most = (
+            limits.max_subscriptions_per_device
+            if principal.kind is KeyKind.DEVICE
+            else limits.max_subscriptions_per_application
+        )
+        if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
+            self._bounds.reached("max_subscriptions", client_id=session.client_id)
+            return False
+        if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
+            return False
+        return principal.allows(Action.SUBSCRIBE, topic_filter) and self._topic_authorizer.allow(
+            session, Action.SUBSCRIBE, topic_filter
+        )
+
+
+def _check_filter(topic_filter: str) -> None:
+    if not is_topic_filter(topic_filter):
+        msg = "an ill-formed topic filter"
+        raise MalformedPacketError(msg)

@@ -1,0 +1,76 @@
+"""Turns of the event loop: what happens at the end of one, in the next, and later."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fleetkey.broker.work import WorkQueue
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fleetkey.broker.ports import Flushable
+
+__all__ = ["LINGER_SECONDS", "TICK_SECONDS", "Scheduler"]
+
+LINGER_SECONDS = 2.0
+"""How long a closed connection may take to send what is written, and to end TLS or WebSocket."""
+TICK_SECONDS = 0.5
+"""Between two looks at what may have been going on for too long."""
+
+
+class Scheduler:
+    """The broker's own clock and queue of calls, on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.now = loop.time()
+        """The loop's time, as of `TICK_SECONDS` ago at most."""
+        self.work = WorkQueue(loop)
+        self._unflushed: list[Flushable] = []
+        self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
+        self._on_tick: list[Callable[[float], None]] = []
+        self._ticker: asyncio.TimerHandle | None = None
+
+    def start(self, *on_tick: Callable[[float], None]) -> None:
+        """Begin to tick: each of these is called every `TICK_SECONDS` with the loop's time."""
+        self._on_tick.extend(on_tick)
+        self._tick()
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def time(self) -> float:
+        """Return the loop's time, exactly."""
+        return self.loop.time()
+
+    def flush_soon(self, stream: Flushable) -> None:
+        """Flush a stream at the end of this turn."""
+        if not self._unflushed:
+            self.loop.call_soon(self._flush)
+        self._unflushed.append(stream)
+
+    def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back after everyone else had a turn."""
+        self.loop.call_soon(callback, *arguments)
+
+    def linger(self, callback: Callable[[], None]) -> None:
+        """Call back in `LINGER_SECONDS`."""
+        self._lingering.append((self.loop.time() + LINGER_SECONDS, callback))
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for stream in unflushed:
+            stream.flush()
+
+    def _tick(self) -> None:
+        self._ticker = self.loop.call_later(TICK_SECONDS, self._tick)
+        now = self.now = self.loop.time()
+        for callback in self._on_tick:
+            callback(now)
+        while self._lingering and self._lingering[0][0] <= now:
+            self._lingering.popleft()[1]()

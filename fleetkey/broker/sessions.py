@@ -1,0 +1,220 @@
+"""Sessions: opened, taken over, left, expired, dropped, and brought back after a restart (MQTT 3.1.1, 3.1.2.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.broker.away import AwaySessions
+from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.session import Message, OutboundMessage, Session
+from fleetkey.broker.work import filter_cost
+from fleetkey.registry import is_device_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fleetkey.access import Principal
+    from fleetkey.broker.codec import Connect
+    from fleetkey.broker.delivery import Delivery
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.route_cache import RouteCache
+    from fleetkey.broker.session import ClientSink
+    from fleetkey.broker.store import BrokerStore, StoredSession
+    from fleetkey.broker.subscriptions import SubscriptionTrie
+    from fleetkey.broker.work import WorkQueue
+    from fleetkey.registry import SteadyClock
+
+__all__ = ["OpenedSession", "Sessions"]
+
+log = structlog.get_logger(__name__)
+
+MAX_EXPIRED_PER_TICK = 50
+"""Sessions that are dropped in one tick because their time is over; the others follow in the next ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedSession:
+    """A connection's session."""
+
+    session: Session
+    is_present: bool
+    """Whether it was there before (3.2.2.2)."""
+    position: int
+    """Of the store, up to which an older session is forgotten; 0 = there is nothing to wait for."""
+
+
+class Sessions:
+    """All sessions, by client id, and what they are subscribed to."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        subscriptions: SubscriptionTrie,
+        routes: RouteCache,
+        delivery: Delivery,
+        store: BrokerStore,
+        work: WorkQueue,
+        clock: SteadyClock,
+    ) -> None:
+        self._limits = limits
+        self._subscriptions = subscriptions
+        self._routes = routes
+        self._delivery = delivery
+        self._store = store
+        self._work = work
+        self._clock = clock
+        self._by_client_id: dict[str, Session] = {}
+        self._away = AwaySessions()
+
+    def __len__(self) -> int:
+        """Return how many there are, connected or not."""
+        return len(self._by_client_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        """Go through all of them."""
+        return iter(self._by_client_id.values())
+
+    def get(self, client_id: str) -> Session | None:
+        """Return a client's session."""
+        return self._by_client_id.get(client_id)
+
+    def of_owner(self, owner: str) -> list[Session]:
+        """Return the sessions of a device, which has one, or of an application key."""
+        if is_device_id(owner):
+            session = self._by_client_id.get(owner)
+            return [session] if session is not None else []
+        return [session for session in self._by_client_id.values() if session.owner == owner]
+
+    def restore(self) -> None:
+        """Bring back what was stored; blocks, before the loop serves."""
+        latest = self._clock.lasted() + self._limits.session_expiry_seconds
+        for stored in self._store.load_sessions():
+            session = self._restored(stored)
+            # None: it was connected when the process ended. And none is kept for longer than one that leaves now.
+            session.expires_at = min(stored.expires_at or latest, latest)
+            self._by_client_id[session.client_id] = session
+        for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
+            self._away.add(session)
+
+    def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
+        """Give a connection its session: the one there is, or a new one."""
+        position = 0
+        existing = self._by_client_id.get(client_id)
+        if existing is not None and existing.connection is not None:
+            existing.connection.close(Reason.SESSION_TAKEN_OVER)
+            # A session that isn't kept ended with its connection.
+            existing = self._by_client_id.get(client_id)
+        if existing is not None and connect.clean_start:
+            self.drop(existing)
+            position = self._store.position if existing.row else 0
+            existing = None
+        session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)
+        if existing is not None:
+            self._come_back(existing)
+        session.principal, session.connection, session.is_drop_logged = principal, connection, False
+        for topic_filter in session.subscriptions:
+            self._routes.changed(topic_filter)
+        return OpenedSession(session=session, is_present=existing is not None, position=position)
+
+    def resume(self, session: Session) -> None:
+        """Send a session what it was not sent, or didn't acknowledge."""
+        self._delivery.resume(session)
+
+    def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
+        """Make a session that nobody is connected to yet."""
+        session = self._by_client_id[client_id] = Session(client_id, None, owner, is_kept=is_kept)
+        if is_kept:
+            self._store.add_session(session)
+        return session
+
+    def leave(self, session: Session) -> None:
+        """Part a session from its connection: it waits for its client, or ends."""
+        session.connection = None
+        if not session.is_kept:
+            self.drop(session)
+            return
+        session.expires_at = self._clock.lasted() + self._limits.session_expiry_seconds
+        self._away.add(session)
+        self._store.set_expiry(session)
+
+    def drop(self, session: Session) -> None:
+        """Forget a session and everything that belongs to it; the trie lets go of it when there is time."""
+        session.is_over = True
+        self._away.discard(session)
+        filters, session.subscriptions = session.subscriptions, {}
+        self._work.do(self._take_out(session, filters))
+        for waiting in (session.queue, session.inflight, session.unsent, session.replays, session.resending):
+            waiting.clear()
+        if self._by_client_id.get(session.client_id) is session:
+            del self._by_client_id[session.client_id]
+        if session.row:
+            self._store.drop_session(session)
+
+    def expire(self, now: float) -> None:
+        """Drop sessions whose time is over, `MAX_EXPIRED_PER_TICK` at a time."""
+        del now
+        for session in self._away.over(self._clock.lasted(), most=MAX_EXPIRED_PER_TICK):
+            log.info("session_expired", client_id=session.client_id)
+            self.drop(session)
+
+    def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
+        """Add or replace a subscription that was granted (3.8.4-3); its retained messages are to follow."""
+        session.subscriptions[topic_filter] = options
+        self._subscriptions.add(topic_filter, session, options)
+        self._routes.changed(topic_filter)
+        if session.is_kept:
+            is_replay_due = self._delivery.has_retained(topic_filter)
+            self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=is_replay_due)
+
+    def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
+        """Add a subscription, and send its retained messages."""
+        self.add_subscription(session, topic_filter, options)
+        self._delivery.schedule_replay(session, topic_filter, options)
+        self._delivery.drain(session)
+
+    def remove_subscription(self, session: Session, topic_filter: str) -> int:
+        """Take a subscription away, if there is one; return the units of work that it took."""
+        cost = filter_cost(topic_filter)
+        if session.subscriptions.pop(topic_filter, None) is None:
+            return cost
+        self._subscriptions.remove(topic_filter, session)
+        self._routes.changed(topic_filter)
+        if session.is_kept:
+            self._store.drop_subscription(session, topic_filter)
+        return cost + self._delivery.cancel_replay(session, topic_filter)
+
+    def _come_back(self, session: Session) -> None:
+        if session.expires_at is not None:
+            session.expires_at = None
+            self._away.discard(session)
+            self._store.set_expiry(session)
+
+    def _take_out(self, session: Session, filters: Iterable[str]) -> Iterator[int]:
+        for topic_filter in filters:
+            self._subscriptions.remove(topic_filter, session)
+            self._routes.changed(topic_filter)
+            yield filter_cost(topic_filter)
+
+    def _restored(self, stored: StoredSession) -> Session:
+        session = Session(stored.client_id, None, stored.owner, is_kept=True)
+        session.row, session.inbound = stored.row, dict.fromkeys(stored.inbound, 0)
+        for topic_filter, qos in stored.subscriptions.items():
+            options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
+            self._subscriptions.add(topic_filter, session, options)
+        for delivery in stored.deliveries:
+            message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
+            outgoing = OutboundMessage(message, delivery.qos)
+            outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id
+            outgoing.is_released, outgoing.is_sent = delivery.is_released, bool(delivery.packet_id)
+            outgoing.is_retained = delivery.is_retained
+            if delivery.packet_id:
+                session.inflight[delivery.packet_id] = outgoing
+                session.last_packet_id = delivery.packet_id
+            else:
+                self._delivery.enqueue(session, outgoing)
+        for topic_filter in stored.replays:
+            self._delivery.schedule_replay(session, topic_filter, session.subscriptions[topic_filter])
+        return session

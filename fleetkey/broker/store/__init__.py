@@ -1,0 +1,6 @@
+"""What outlives a restart."""
+
+from fleetkey.broker.store.broker_store import BrokerStore, StoredDelivery, StoredSession
+from fleetkey.broker.store.schema import check_broker_database
+
+__all__ = ["BrokerStore", "StoredDelivery", "StoredSession", "check_broker_database"]

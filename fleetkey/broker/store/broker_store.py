@@ -1,0 +1,194 @@
+"""What the broker must still know after a restart: persistent sessions, their queues, and retained messages.
+
+One SQLite file, `broker.db` in the data directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.store.group_commit import GroupCommit
+from fleetkey.broker.store.schema import open_broker_database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fleetkey.broker.retained import RetainedMessage
+    from fleetkey.broker.session import OutboundMessage, Session
+
+__all__ = ["BrokerStore", "StoredDelivery", "StoredSession"]
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredDelivery:
+    """A queued message as stored."""
+
+    row: int
+    topic: str
+    payload: bytes = field(repr=False)
+    qos: int
+    packet_id: int
+    is_released: bool
+    is_retained: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredSession:
+    """A persistent session as stored."""
+
+    row: int
+    client_id: str
+    owner: str
+    expires_at: float | None
+    subscriptions: dict[str, int] = field(default_factory=dict)
+    replays: list[str] = field(default_factory=list)
+    deliveries: list[StoredDelivery] = field(default_factory=list)
+    inbound: set[int] = field(default_factory=set)
+
+
+class BrokerStore(GroupCommit):
+    """Notes what changes. Lives on the event loop."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            sqlite3.Error: it can't be opened; OSError: neither can its folder.
+        """
+        self._connection = open_broker_database(path)
+        super().__init__(self._connection)
+        self._rows = {
+            table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
+            for table in ("sessions", "deliveries")
+        }
+
+    def add_session(self, session: Session) -> None:
+        """Note a new persistent session."""
+        self._rows["sessions"] += 1
+        session.row = self._rows["sessions"]
+        self.note(
+            "INSERT OR REPLACE INTO sessions (row, client_id, owner) VALUES (?, ?, ?)",
+            session.row,
+            session.client_id,
+            session.owner,
+        )
+
+    def drop_session(self, session: Session) -> None:
+        """Note the end of a session with all that it has."""
+        for table in ("subscriptions", "deliveries", "inbound"):
+            self.note(f"DELETE FROM {table} WHERE session = ?", session.row)  # noqa: S608 - the names are ours
+        self.note("DELETE FROM sessions WHERE row = ?", session.row)
+
+    def set_expiry(self, session: Session) -> None:
+        """Note when a session ends by itself."""
+        self.note("UPDATE sessions SET expires_at = ? WHERE row = ?", session.expires_at, session.row)
+
+    def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool = False) -> None:
+        """Note a subscription, and whether its retained messages are still to be sent."""
+        self.note(
+            "INSERT OR REPLACE INTO subscriptions (session, filter, qos, is_owed) VALUES (?, ?, ?, ?)",
+            session.row,
+            topic_filter,
+            qos,
+            int(is_replay_due),
+        )
+
+    def drop_replay(self, session: Session, topic_filter: str) -> None:
+        """Note that a subscription has all its retained messages."""
+        self.note("UPDATE subscriptions SET is_owed = 0 WHERE session = ? AND filter = ?", session.row, topic_filter)
+
+    def drop_subscription(self, session: Session, topic_filter: str) -> None:
+        """Note the end of a subscription."""
+        self.note("DELETE FROM subscriptions WHERE session = ? AND filter = ?", session.row, topic_filter)
+
+    def add_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
+        """Note a message that must reach a session."""
+        self._rows["deliveries"] += 1
+        outgoing.row = self._rows["deliveries"]
+        message = outgoing.message
+        self.note(
+            "INSERT INTO deliveries (row, session, topic, payload, qos, is_retained) VALUES (?, ?, ?, ?, ?, ?)",
+            outgoing.row,
+            session.row,
+            message.topic,
+            message.payload,
+            outgoing.qos,
+            int(outgoing.is_retained),
+            size=len(message.payload),
+        )
+
+    def mark_sent(self, outgoing: OutboundMessage) -> None:
+        """Note the packet id of a message, and whether its receiver has it (QoS 2)."""
+        self.note(
+            "UPDATE deliveries SET packet_id = ?, is_released = ? WHERE row = ?",
+            outgoing.packet_id,
+            int(outgoing.is_released),
+            outgoing.row,
+        )
+
+    def drop_delivery(self, outgoing: OutboundMessage) -> None:
+        """Note that a message has arrived, or may not any more."""
+        self.note("DELETE FROM deliveries WHERE row = ?", outgoing.row)
+
+    def add_inbound(self, session: Session, packet_id: int) -> None:
+        """Note a QoS 2 message that was taken."""
+        self.note("INSERT OR REPLACE INTO inbound VALUES (?, ?)", session.row, packet_id)
+
+    def drop_inbound(self, session: Session, packet_id: int) -> None:
+        """Note that it was released."""
+        self.note("DELETE FROM inbound WHERE session = ? AND packet_id = ?", session.row, packet_id)
+
+    def keep_retained(self, message: RetainedMessage) -> None:
+        """Note a retained message."""
+        self.note(
+            "INSERT OR REPLACE INTO retained VALUES (?, ?, ?, ?)",
+            message.topic,
+            message.payload,
+            message.qos,
+            message.owner,
+            size=len(message.payload),
+        )
+
+    def drop_retained(self, topic: str) -> None:
+        """Note the end of a retained message."""
+        self.note("DELETE FROM retained WHERE topic = ?", topic)
+
+    def load_retained(self) -> list[tuple[str, bytes, int, str]]:
+        """Return (topic, payload, QoS, owner) of all retained messages; blocks, before the loop serves."""
+        return self._connection.execute("SELECT topic, payload, qos, owner FROM retained").fetchall()
+
+    def load_sessions(self) -> list[StoredSession]:
+        """Return all sessions; blocks, before the loop serves."""
+        sessions = {
+            row: StoredSession(row=row, client_id=client_id, owner=owner, expires_at=expires_at)
+            for row, client_id, owner, expires_at in self._connection.execute(
+                "SELECT row, client_id, owner, expires_at FROM sessions"
+            )
+        }
+        for row, topic_filter, qos, is_replay_due in self._connection.execute(
+            "SELECT session, filter, qos, is_owed FROM subscriptions"
+        ):
+            if row in sessions:
+                sessions[row].subscriptions[topic_filter] = qos
+                if is_replay_due:
+                    sessions[row].replays.append(topic_filter)
+        for row, packet_id in self._connection.execute("SELECT session, packet_id FROM inbound"):
+            if row in sessions:
+                sessions[row].inbound.add(packet_id)
+        for session, row, topic, payload, qos, packet_id, is_released, is_retained in self._connection.execute(
+            "SELECT session, row, topic, payload, qos, packet_id, is_released, is_retained FROM deliveries ORDER BY row"
+        ):
+            if session in sessions:
+                sessions[session].deliveries.append(
+                    StoredDelivery(
+                        row=row,
+                        topic=topic,
+                        payload=payload,
+                        qos=qos,
+                        packet_id=packet_id,
+                        is_released=bool(is_released),
+                        is_retained=bool(is_retained),
+                    )
+                )
+        return list(sessions.values())

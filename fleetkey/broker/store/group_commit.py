@@ -1,0 +1,147 @@
+"""Commits in groups: what the event loop notes is written by a thread of its own, every few milliseconds.
+
+When a group is committed, whoever waits for it is told, which is when acknowledgements go out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+__all__ = ["GroupCommit"]
+
+log = structlog.get_logger(__name__)
+
+COMMIT_SECONDS = 0.005
+"""How long notes are gathered before a commit; the promise is 50 ms from note to acknowledgement."""
+MAX_NOTES = 20_000
+"""Notes that may wait; above it, connections that add to them are not read from until a commit."""
+MAX_NOTED_BYTES = 32 * 1024 * 1024
+"""Payloads in them; above it likewise."""
+MAX_WAITERS = 20_000
+"""Acknowledgements that may wait for a commit; above it likewise."""
+RETRY_SECONDS = 0.1
+"""Between two tries while the disk can't be written."""
+MAX_KEPT = 100_000
+"""Notes kept for a next try; then the oldest go."""
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class GroupCommit:
+    """Takes statements on the event loop; its thread alone touches the connection from the first one on."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="fleetkey-broker-store")
+        self._notes: list[Statement] = []
+        self._kept: deque[Statement] = deque(maxlen=MAX_KEPT)
+        self._waiters: list[Callable[[bool], None]] = []
+        self._noted_bytes = 0
+        self._is_committing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.position = 0
+        """How many statements were noted so far: what was noted since can be told from what it was before."""
+        self.committed = 0
+        """The position up to which everything is committed."""
+        self.is_failing = False
+        """Whether the last commit failed; nothing that must be stored is acknowledged until one succeeds."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is noted than should wait."""
+        return len(self._notes) > MAX_NOTES or self._noted_bytes > MAX_NOTED_BYTES or len(self._waiters) > MAX_WAITERS
+
+    def since(self, before: int) -> int:
+        """Return the position to wait for if anything was noted since it was `before`; 0 = nothing was."""
+        return self.position if self.position != before else 0
+
+    def note(self, sql: str, *parameters: Any, size: int = 0) -> None:
+        """Note a statement.
+
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            size: bytes of payload in them.
+        """
+        self._notes.append((sql, parameters))
+        self._noted_bytes += size
+        self.position += 1
+        self._schedule()
+
+    def after_commit(self, callback: Callable[[bool], None]) -> None:
+        """Call back when everything noted so far is committed (True) or could not be (False)."""
+        self._waiters.append(callback)
+        self._schedule()
+
+    async def close(self) -> None:
+        """Commit what is noted and close the connection; nothing may be noted any more."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.after_commit(done.set_result)
+        await done
+        if self._timer is not None:
+            self._timer.cancel()
+        self._executor.shutdown(wait=True)
+        self._connection.close()
+
+    def _schedule(self) -> None:
+        if self._timer is None and not self._is_committing:
+            delay = RETRY_SECONDS if self.is_failing else COMMIT_SECONDS
+            self._timer = asyncio.get_running_loop().call_later(delay, self._begin_commit)
+
+    def _begin_commit(self) -> None:
+        self._timer = None
+        self._is_committing = True
+        statements, self._notes, self._noted_bytes = [*self._kept, *self._notes], [], 0
+        position = self.position
+        waiters, self._waiters = self._waiters, []
+        loop = asyncio.get_running_loop()
+        future = self._executor.submit(self._commit, statements)
+        future.add_done_callback(
+            lambda done: loop.call_soon_threadsafe(self._end_commit, done.exception(), statements, waiters, position)
+        )
+
+    def _commit(self, statements: list[Statement]) -> None:
+        """Run in the store's thread."""
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for sql, parameters in statements:
+                connection.execute(sql, parameters)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _end_commit(
+        self,
+        error: BaseException | None,
+        statements: list[Statement],
+        waiters: list[Callable[[bool], None]],
+        position: int,
+    ) -> None:
+        self._is_committing = False
+        self._kept.clear()
+        if error is None:
+            self.committed = position
+            if self.is_failing:
+                log.warning("broker_store_recovered")
+        else:
+            if not self.is_failing:
+                log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
+            # Nothing of it was acknowledged, and it is in memory: it is tried again, so that the two stay the same.
+            self._kept.extend(statements)
+        self.is_failing = error is not None
+        if self._notes or self._waiters or self._kept:
+            self._schedule()
+        for waiter in waiters:
+            waiter(error is None)

@@ -1,0 +1,112 @@
+"""Listening to one device's topics: a session of the server's own, which no client can come to have."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fleetkey.access import Principal, TopicScope
+from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason, SubscriptionOptions
+from fleetkey.broker.engine import TappedMessage
+from fleetkey.registry import KeyKind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from fleetkey.broker.session import Session
+    from fleetkey.broker.sessions import Sessions
+
+__all__ = ["tapped"]
+
+MAX_TAPPED_MESSAGES = 100
+"""Messages that wait for whoever taps; then the oldest go, and are counted."""
+MAX_TAPPED_BYTES = 1024 * 1024
+"""Bytes of them; likewise."""
+
+
+class _Tap:
+    """The connection of a tap: a `ClientSink` that keeps the newest packets it is sent."""
+
+    def __init__(self, principal: Principal) -> None:
+        self.address = ""
+        self.codec: Codec = MQTT_3_1_1
+        self.principal: Principal | None = principal
+        self.session: Session | None = None
+        self.is_paused = False
+        self.is_deciding = False
+        self._packets: deque[bytes] = deque()
+        self._bytes = 0
+        self._missed = 0
+        self._wake = asyncio.Event()
+        self._is_closed = False
+
+    def send(self, data: bytes) -> None:
+        """Keep a PUBLISH of QoS 0, which is all that it is sent."""
+        self._packets.append(data)
+        self._bytes += len(data)
+        while len(self._packets) > MAX_TAPPED_MESSAGES or (self._bytes > MAX_TAPPED_BYTES and len(self._packets) > 1):
+            self._bytes -= len(self._packets.popleft())
+            self._missed += 1
+        self._wake.set()
+
+    async def next(self) -> TappedMessage | None:
+        """Return the next message; None when the tap was closed."""
+        while not self._packets:
+            if self._is_closed:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        packet = self._packets.popleft()
+        self._bytes -= len(packet)
+        missed, self._missed = self._missed, 0
+        topic, payload = _read(packet)
+        return TappedMessage(topic=topic, payload=payload, missed=missed)
+
+    def acknowledge(self, packet: bytes, position: int) -> None:
+        """Nothing is acknowledged."""
+
+    def log_refusal(self, action: str, topic: bytes) -> None:
+        """Nothing is refused."""
+
+    def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back in the loop's next turn."""
+        asyncio.get_running_loop().call_soon(callback, *arguments)
+
+    def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
+        """End the tap."""
+        del reason, is_graceful
+        self._is_closed = True
+        self._wake.set()
+
+    def abort(self, reason: Reason) -> None:
+        """End the tap."""
+        self.close(reason)
+
+
+async def tapped(sessions: Sessions, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
+    """Yield what is published on the topics that match, retained messages first, until the iterator is closed."""
+    filters = tuple(filters)
+    scope = TopicScope(publish=(), subscribe=filters)
+    tap = _Tap(Principal(key="", kind=KeyKind.APPLICATION, device_id=None, name="tap", scope=scope))
+    # No client's id has a NUL (MQTT 3.1.1, 1.5.3-2).
+    session = sessions.add(f"\0tap-{secrets.token_hex(8)}", "", is_kept=False)
+    session.connection, session.principal, tap.session = tap, tap.principal, session
+    try:
+        for topic_filter in filters:
+            sessions.subscribe(session, topic_filter, SubscriptionOptions(0))
+        while (message := await tap.next()) is not None:
+            yield message
+    finally:
+        sessions.drop(session)
+
+
+def _read(packet: bytes) -> tuple[str, bytes]:
+    """Return topic and payload of a PUBLISH of QoS 0 that was decided already."""
+    start = 1
+    while packet[start] & 0x80:
+        start += 1
+    start += 1
+    topic_end = start + 2 + int.from_bytes(packet[start : start + 2], "big")
+    return packet[start + 2 : topic_end].decode(), packet[topic_end:]

@@ -1,0 +1,375 @@
+"""MQTT over WebSocket (MQTT 3.1.1, 6): the `websockets` library's sans-I/O protocol in front of the same connection."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from websockets import Subprotocol
+from websockets.exceptions import PayloadTooBig
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State as WebSocketState
+from websockets.server import ServerProtocol
+
+from fleetkey.broker.codec import Reason
+from fleetkey.broker.transport.outbound import State, drain_tls
+
+if TYPE_CHECKING:
+    from fleetkey.broker.bounds import BoundLog
+    from fleetkey.broker.connection import Connection
+    from fleetkey.broker.ports import WriteScheduler
+
+__all__ = ["WebSocket"]
+
+SUBPROTOCOL = Subprotocol("mqtt")
+MAX_UPGRADE_BYTES = 16 * 1024
+"""How long the request for the upgrade may be."""
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""A message may hold several packets (6.0.0-2), or a part of one; in one frame or in fragments."""
+MAX_FIRST_BYTES = 64 * 1024
+"""The same before the client has proven who it is."""
+MAX_FRAGMENTS = 4096
+"""How many frames a message may come in, whoever sends it; each may be empty."""
+MAX_UNREAD_BYTES = 64 * 1024
+"""What may wait for the client of what answers its frames, as pongs do; then it is not read from."""
+FEED_BYTES = 512
+"""How much is taken apart into frames at a time: what was taken apart is handled, however busy the connection is."""
+FRAMES_PER_TURN = 16
+"""Frames of one client after which the others get a turn."""
+BYTES_PER_TURN = 64 * 1024
+"""Bytes of one client after which the others get a turn."""
+METHOD = b"GET "
+END_OF_REQUEST = b"\r\n\r\n"
+
+
+class WebSocket(asyncio.Protocol):
+    """The protocol of a socket, and the part of `asyncio.Transport` that a connection uses.
+
+    MQTT is a stream of bytes (6.0.0-2), so what a frame holds is handed on at once, and no message is put together.
+    What came is parsed piece by piece, and not while the connection takes nothing or the client reads nothing.
+    """
+
+    __slots__ = (
+        "_bounds",
+        "_connection",
+        "_fragments",
+        "_has_failed",
+        "_incoming",
+        "_is_done",
+        "_is_feeding",
+        "_is_lost",
+        "_is_paused",
+        "_is_reading",
+        "_is_upgraded",
+        "_is_waiting",
+        "_protocol",
+        "_scheduler",
+        "_searched",
+        "_socket",
+        "_unread_bytes",
+    )
+
+    def __init__(self, connection: Connection, scheduler: WriteScheduler, bounds: BoundLog) -> None:
+        self._connection = connection
+        self._scheduler = scheduler
+        self._bounds = bounds
+        self._protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES)
+        self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
+        self._incoming = bytearray()
+        """What came and was not taken apart yet."""
+        self._searched = 0
+        """How far it was looked through for the end of the request."""
+        self._fragments = 0
+        """Frames of the message that has begun."""
+        self._unread_bytes = 0
+        """Bytes of answers to frames since the socket last had nothing to send."""
+        self._is_upgraded = False
+        self._has_failed = False
+        """Whether a message was one that may not be, so that what is behind it isn't handled."""
+        self._is_paused = False
+        """Whether the connection takes nothing."""
+        self._is_reading = True
+        self._is_feeding = False
+        """Whether the next turn is asked for."""
+        self._is_waiting = False
+        """Whether the client's end came, and the connection still handles what came before."""
+        self._is_lost = False
+        """Whether the client is gone, and what it sent before is still handed on."""
+        self._is_done = False
+        """Whether what comes is dropped."""
+
+    # What the socket calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection in, which is counted from here on."""
+        self._socket = transport  # type: ignore[assignment] # a stream's
+        self._connection.connection_made(self)  # type: ignore[arg-type] # the part of it that is used
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came until it is its turn; what came last is all that is kept, as no more is read before."""
+        if self._is_done:
+            return
+        self._incoming += data
+        if not self._is_upgraded:
+            self._upgrade()
+        if self._is_upgraded and not self._is_feeding:
+            self._feed()
+
+    def eof_received(self) -> bool:
+        """Close when the client closes its side without a closing handshake."""
+        if self._incoming:
+            # Only over TLS; the rest is handled when the connection is lost.
+            self._connection.hand_over()
+        else:
+            self._connection.eof_received()
+        return False
+
+    def pause_writing(self) -> None:
+        """Let the connection hold what it sends."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read everything."""
+        self._unread_bytes = 0
+        self._connection.resume_writing()
+        self._feed_soon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand on what came before, within `LINGER_SECONDS` after CONNECT is answered; answers go nowhere."""
+        del exc
+        if self._is_upgraded and not self._is_done and self._connection.state is not State.CLOSED:
+            self._incoming += drain_tls(self._socket)
+            if self._incoming:
+                self._is_lost = True
+                self._connection.resume_writing()
+                self._scheduler.linger(self._give_up)
+                self._feed_soon()
+                return
+        self._drop()
+        self._connection.lost()
+
+    # What the connection calls
+
+    def get_extra_info(self, name: str) -> Any:
+        """Ask the socket."""
+        return self._socket.get_extra_info(name)
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        """Set the socket's."""
+        self._socket.set_write_buffer_limits(high=high, low=low)
+
+    def get_write_buffer_size(self) -> int:
+        """Return what the socket has to send."""
+        return self._socket.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        """Send one binary frame (6.0.0-1)."""
+        if not self._is_lost and not self._is_done:
+            self._socket.write(Frame(Opcode.BINARY, data).serialize(mask=False))
+
+    def pause_reading(self) -> None:
+        """Take no more apart."""
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        """Go on, in the next turn."""
+        self._is_paused = False
+        self._feed_soon()
+
+    def close(self) -> None:
+        """Send the close frame, and wait for the client's (RFC 6455, 7.1.2), for which it has `LINGER_SECONDS`."""
+        self._is_paused = False
+        if self._is_lost:
+            self._drop()
+            self._connection.end()
+        elif self._is_done:
+            return
+        elif self._protocol.state is WebSocketState.OPEN:
+            self._protocol.send_close(CloseCode.NORMAL_CLOSURE)
+            self._answer()
+            self._feed_soon()
+        else:
+            self._answer()
+            self._finish()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._drop()
+        self._socket.abort()
+
+    # The upgrade
+
+    def _upgrade(self) -> None:
+        """Answer the request when all of it is there (RFC 6455, 4.2); what follows it isn't looked at before."""
+        incoming = self._incoming
+        if not incoming.startswith(METHOD[: len(incoming)]):
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        end = incoming.find(END_OF_REQUEST, self._searched) + len(END_OF_REQUEST)
+        is_whole = end >= len(END_OF_REQUEST)
+        if (end if is_whole else len(incoming)) > MAX_UPGRADE_BYTES:
+            self._log_bound("upgrade_bytes")
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        if not is_whole:
+            self._searched = max(0, len(incoming) - len(END_OF_REQUEST) + 1)
+            return
+        self._protocol.receive_data(bytes(incoming[:end]))
+        del incoming[:end]
+        requests = [event for event in self._protocol.events_received() if isinstance(event, Request)]
+        if not requests:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        self._protocol.send_response(self._protocol.accept(requests[0]))
+        self._is_upgraded = self._protocol.state is WebSocketState.OPEN
+        if self._is_upgraded:
+            self._answer()
+        else:
+            self._connection.close(Reason.UPGRADE_REFUSED)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer what is no request for an upgrade, and close."""
+        self._socket.write(self._protocol.reject(status, f"{status.phrase}.\n").serialize())
+        self._connection.close(Reason.UPGRADE_REFUSED)
+
+    # Frames
+
+    def _feed_soon(self) -> None:
+        if not self._is_feeding and self._is_upgraded and not self._is_done:
+            self._is_feeding = True
+            self._connection.call_next_turn(self._feed)
+
+    def _feed(self) -> None:
+        """Take a turn's worth apart, and hand it on; go on in the next turn, or when there is room."""
+        self._is_feeding = False
+        if self._is_done:
+            return
+        frames, size = FRAMES_PER_TURN, BYTES_PER_TURN
+        while self._incoming and not self._must_wait():
+            if frames <= 0 or size <= 0:
+                self._feed_soon()
+                break
+            if self._connection.state is State.OPEN:
+                self._protocol.max_size = MAX_MESSAGE_BYTES
+            piece = bytes(self._incoming[:FEED_BYTES])
+            del self._incoming[:FEED_BYTES]
+            self._protocol.receive_data(piece)
+            came = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
+            for frame in came:
+                self._take(frame)
+            size -= len(piece)
+            frames -= len(came)
+            if self._protocol.state is WebSocketState.OPEN:
+                self._answer()
+            else:
+                break
+        if self._protocol.state is not WebSocketState.OPEN:
+            self._on_closing()
+        elif self._is_lost and not self._incoming:
+            self._connection.lost()
+        self._update_reading()
+
+    def _must_wait(self) -> bool:
+        return self._is_done or self._is_paused or self._unread_bytes > MAX_UNREAD_BYTES
+
+    def _take(self, frame: Frame) -> None:
+        """Hand on what a frame holds; anything but a binary message fails (6.0.0-1), as does one of too many frames."""
+        if self._has_failed:
+            return
+        if frame.opcode is Opcode.TEXT:
+            self._fail(CloseCode.UNSUPPORTED_DATA, "not binary")
+        elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
+            self._fragments += 1
+            if self._fragments > MAX_FRAGMENTS:
+                self._log_bound("websocket_fragments")
+                self._fail(CloseCode.POLICY_VIOLATION, "too many fragments")
+                return
+            if frame.fin:
+                self._fragments = 0
+            if frame.data:
+                self._connection.data_received(bytes(frame.data))
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        self._has_failed = True
+        self._protocol.fail(code, reason)
+
+    def _answer(self) -> None:
+        """Send what the library has to say: the answer to the upgrade, pongs, close frames."""
+        data = b"".join(self._protocol.data_to_send())
+        if data and not self._is_lost:
+            self._socket.write(data)
+            self._unread_bytes = self._unread_bytes + len(data) if self._socket.get_write_buffer_size() else 0
+
+    # The end
+
+    def _on_closing(self) -> None:
+        """Go on with the closing handshake, or with what failed."""
+        connection, protocol = self._connection, self._protocol
+        if self._is_done:
+            return
+        if isinstance(protocol.parser_exc, PayloadTooBig):
+            self._log_bound("websocket_message_bytes")
+        if connection.state is State.CLOSED:
+            # Until the client's close frame comes as well.
+            if protocol.eof_sent:
+                self._finish()
+        elif self._is_lost:
+            self._drop()
+            connection.lost()
+        elif protocol.close_rcvd is None or protocol.parser_exc is not None:
+            connection.close(Reason.MALFORMED_PACKET)
+        elif not self._is_paused:
+            connection.close(Reason.CONNECTION_LOST)
+        elif not self._is_waiting:
+            self._is_waiting = True
+            self._scheduler.linger(self._give_up)
+
+    def _finish(self) -> None:
+        """Close the socket, after what is written."""
+        self._drop()
+        if not self._socket.can_write_eof():
+            # TLS reads on until the client's end comes.
+            self._socket.close()
+        elif self._protocol.close_rcvd is None:
+            # To close while the client still sends would take back what it hasn't received yet.
+            self._socket.write_eof()
+            self._update_reading()
+        else:
+            is_sent = not self._socket.get_write_buffer_size()
+            self._socket.close()
+            if is_sent:
+                self._connection.end()
+
+    def _give_up(self) -> None:
+        """End what is still being handled, unless it waits for the answer to CONNECT, which has a time of its own."""
+        if self._connection.state is State.DECIDING:
+            self._scheduler.linger(self._give_up)
+        elif self._is_lost:
+            self._drop()
+            self._connection.end()
+        else:
+            self._connection.close(Reason.CONNECTION_LOST)
+
+    def _drop(self) -> None:
+        """Handle nothing more."""
+        self._is_done = True
+        self._incoming.clear()
+
+    def _update_reading(self) -> None:
+        should_read = self._is_done or not (self._incoming or self._must_wait())
+        if self._is_lost or should_read == self._is_reading:
+            return
+        self._is_reading = should_read
+        if should_read:
+            self._socket.resume_reading()
+        else:
+            self._socket.pause_reading()
+
+    def _log_bound(self, bound: str) -> None:
+        session = self._connection.session
+        if session is not None:
+            self._bounds.reached(bound, client_id=session.client_id)
+        else:
+            self._bounds.reached(bound, address=self._connection.address)
