@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import Reason
-from fleetkey.broker.connection import Connection, ConnectionParts
+from fleetkey.broker.connection import Connection
+from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery

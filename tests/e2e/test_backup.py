@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fleetkey.broker.schema import open_broker_database
 
 from fleetkey.access import verify_secret
 from fleetkey.broker import check_broker_database
+from fleetkey.broker.store.schema import open_broker_database
 from fleetkey.operations import BackupError, FleetFiles, backup, make_backup, restore_backup
 from fleetkey.operations import archive as archives
 from fleetkey.registry import KeyStatus, SqliteStore
