@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Authenticator, HashPool
     from fleetkey.broker import BrokerEngine, EngineCounters
     from fleetkey.operations import Descriptors
-    from fleetkey.registration import Registrar
+    from fleetkey.registration import HttpServer, Registrar
     from fleetkey.registry import ChangeFollower, SteadyClock
     from fleetkey.webhooks import Webhooks
 
@@ -43,6 +43,7 @@ class Metrics:
         follower: ChangeFollower,
         clock: SteadyClock,
         descriptors: Descriptors,
+        http: HttpServer,
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -52,6 +53,7 @@ class Metrics:
         self._registry.register(self._fleet)
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
+        self._registry.register(_Http(http))
 
     async def render(self) -> bytes:
         """Return all metrics as of now; without the engine's while it doesn't answer."""
@@ -159,6 +161,16 @@ class _Time(Collector):
             "How far the clock is ahead of the time that things end by.",
             difference,
         )
+
+
+class _Http(Collector):
+    def __init__(self, http: HttpServer) -> None:
+        self._http = http
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield how often each bound was reached."""
+        text = "How often a bound on HTTP was reached, by its name."
+        yield _by("fleetkey_http_bounds_reached", text, "bound", self._http.bounds_reached)
 
 
 def _gauges(name: str, text: str) -> GaugeMetricFamily:

@@ -158,6 +158,7 @@ class Runtime:
             follower=self._follower,
             clock=self._clock,
             descriptors=self._descriptors,
+            http=self._http,
         )
         # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
         await self.webhooks.start()

@@ -69,7 +69,9 @@ class HttpSettings(Table):
     trusted_proxies: Networks = ()
     """Addresses or networks whose `X-Forwarded-For` is believed."""
     max_connections: Positive = 1_000
-    """HTTP connections and requests at once; above it the answer is 503."""
+    """HTTP connections at once; above it the answer is 503."""
+    max_connections_per_address: Count = 100
+    """Connections from one address (IPv6: one /64), trusted proxies exempt; above it 503. 0 = no bound."""
     admin_api: bool = True
     """Serve the admin API, `/api/v1`, to whoever has a token."""
     body_timeout_seconds: Annotated[float, Field(gt=0, le=300)] = 10.0

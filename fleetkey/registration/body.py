@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
+from litestar.exceptions import InternalServerException
 
 from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
@@ -66,7 +67,7 @@ async def read_body(request: Request[Any, Any, Any], *, timeout_seconds: float) 
 
 
 async def read_json(request: Request[Any, Any, Any], *, max_bytes: int, timeout_seconds: float) -> bytes:
-    """Read a body of JSON without looking into it. Raises `BodyError`: 408, 413, 415."""
+    """Read a body of JSON without looking into it. Raises `BodyError`: 400, 408, 413, 415."""
     content = bytearray()
     async for chunk in body_chunks(request, media_types=JSON, max_bytes=max_bytes, timeout_seconds=timeout_seconds):
         content += chunk
@@ -79,7 +80,8 @@ async def body_chunks(
     """Yield a body as it comes.
 
     Raises:
-        BodyError: 408 it took over `timeout_seconds`, 413 over `max_bytes`, 415 of none of the media types.
+        BodyError: 400 it ended early, 408 it took over `timeout_seconds`, 413 over `max_bytes`, 415 of none of the
+            media types.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in media_types:
@@ -99,6 +101,9 @@ async def body_chunks(
             return
         except TimeoutError:
             raise BodyError(408, "body_too_slow", f"The body did not arrive within {timeout_seconds:g} s.") from None
+        except InternalServerException:
+            # How Litestar reports a client that is gone or was cut off; not an error of ours to log.
+            raise BodyError(400, "body_incomplete", "The body ended early.") from None
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)

@@ -10,12 +10,34 @@ if TYPE_CHECKING:
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
-__all__ = ["ForwardedAddress"]
+__all__ = ["ForwardedAddress", "TrustedProxies"]
 
 MAX_HOPS = 20
 """Addresses of `X-Forwarded-For` that are looked at, from the last one on."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class TrustedProxies:
+    """The proxies whose `X-Forwarded-For` is believed.
+
+    Args:
+        networks: their addresses and networks.
+    """
+
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
+
+    def trust(self, address: str) -> bool:
+        """Return whether an address, as a socket reports it, is a trusted proxy."""
+        if not self._networks:
+            return False
+        parsed = _address(address)
+        return parsed is not None and self.trust_parsed(parsed)
+
+    def trust_parsed(self, address: IpAddress) -> bool:
+        """Return whether a parsed address is a trusted proxy."""
+        return any(address in network for network in self._networks)
 
 
 class ForwardedAddress:
@@ -32,7 +54,7 @@ class ForwardedAddress:
 
     def __init__(self, app: App, trusted: Sequence[str]) -> None:
         self._app = app
-        self._trusted = [ipaddress.ip_network(network, strict=False) for network in trusted]
+        self._trusted = TrustedProxies(trusted)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request."""
@@ -49,7 +71,7 @@ class ForwardedAddress:
         return peer is not None and self._trusts(peer)
 
     def _origin(self, peer: IpAddress, headers: Iterable[tuple[bytes, bytes]]) -> IpAddress:
-        if not self._trusts(peer):
+        if not self._trusted.trust_parsed(peer):
             return peer
         said = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
         found = peer
@@ -58,12 +80,9 @@ class ForwardedAddress:
             if hop is None:
                 break
             found = hop
-            if not self._trusts(found):
+            if not self._trusted.trust_parsed(found):
                 break
         return found
-
-    def _trusts(self, address: IpAddress) -> bool:
-        return any(address in network for network in self._trusted)
 
 
 def _address(text: str) -> IpAddress | None:

@@ -3,143 +3,321 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
+from collections import deque
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_HEADER_BYTES", "READ_SECONDS", "BoundedHttpProtocol"]
+from fleetkey.registration.http_connections import Place
+from fleetkey.registration.http_framing import (
+    MAX_FRAMING_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_PIECE_BYTES,
+    RequestFraming,
+)
+from fleetkey.registration.http_held import Flow, HeldBytes
+from fleetkey.registration.local import is_local
+from fleetkey.registration.problems import last_problem
+
+if TYPE_CHECKING:
+    from fleetkey.registration.http_connections import HttpConnections
+
+__all__ = [
+    "DRAIN_SECONDS",
+    "HEADER_SECONDS",
+    "MAX_PIPELINED_REQUESTS",
+    "MAX_QUEUED_BYTES",
+    "READ_SECONDS",
+    "BoundedHttpProtocol",
+]
 
 HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
 DRAIN_SECONDS = 1.0
-"""How long a body may go on that was answered already, such as one that is too large; then the connection is closed."""
+"""How long a client may go on sending a body that was answered already; then the connection is closed."""
 READ_SECONDS = 10.0
 """Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
 MIN_READ_BYTES = 16 * 1024
-MALFORMED = "Invalid HTTP request received."
-"""What uvicorn logs of each request that is none."""
-MAX_HEADER_BYTES = 16 * 1024
-"""How long they may be; then the answer is 431."""
+MAX_PIPELINED_REQUESTS = 8
+"""Unanswered requests of one connection, including the one that is running; at the bound reading is paused."""
+MAX_QUEUED_BYTES = 32 * 1024
+"""Bytes of the requests of one connection that wait for their turn; at the bound reading is paused."""
+RESERVED_PATHS = frozenset({b"/health", b"/health/live", b"/health/ready", b"/metrics"})
+"""What a connection from loopback may request when it was accepted above a bound."""
+TOO_MANY = "Too many connections; try again."
+TOO_LONG = {
+    "max_header_bytes": f"The headers are over {MAX_HEADER_BYTES} bytes.",
+    "max_headers": f"There are over {MAX_HEADERS} headers.",
+    "max_framing_bytes": f"The body has over {MAX_FRAMING_BYTES} bytes of trailers or chunk framing.",
+}
+
+
+class _StoppedError(Exception):
+    """Stops the parser in the middle of its input; uvicorn then reports a malformed request, which is ignored."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes connections that don't send a request in time, and refuses those that are too many or too long."""
+    """Closes connections that don't send a request in time, and refuses those that are too many or too long.
 
-    max_connections = 0
-    """Connections at once; 0 = no bound. `limited_to` sets it."""
+    Requests are answered in order. The queue of those that wait is bounded; further input is held unparsed, and reading
+    is paused until there is room.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, shared: HttpConnections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._header_bytes = 0
-        """Bytes of this request's line and headers, as far as they are parsed."""
-        self._unparsed_bytes = 0
-        """Bytes that came since headers are awaited; an upper bound of what the parser holds."""
-        self._is_in_headers = True
-        self._is_in_body = False
-        self._is_refused = False
+        self._shared = shared
+        self._address = ""
+        self._place = Place.NONE
+        self._framing = RequestFraming()
+        self._is_ended = False
+        """Whether further input is ignored."""
+        self._is_fed_in_body = False
+        """Whether the current piece began inside a body, so it may contain the requests after it too."""
+        self._is_handed_over = False
+        """Whether `cycle` is the request being parsed; until its headers end, it is the previous one."""
+        self._is_upgrade = False
+        """Whether the request has an `Upgrade`; the parser then skips its body, so we read it."""
+        self._last_words = b""
+        """A refusal to send once the requests before it are answered."""
+        self._held = HeldBytes(shared)
+        self._feed_handle: asyncio.Handle | None = None
+        self._queued_bytes: deque[int] = deque()
+        """Bytes of each request in `pipeline`, oldest first."""
         self._timer: asyncio.TimerHandle | None = None
         self._running: Any = None
-        """The request that is answered now, as uvicorn has it; `cycle` is the one that came last."""
+        """The request being answered, as uvicorn has it; `cycle` is the one parsed last."""
         self._unread_bytes = 0
         """Bytes that waited for the client at the last look."""
         self._look_timer: asyncio.TimerHandle | None = None
 
-    @classmethod
-    def limited_to(cls, max_connections: int) -> type[BoundedHttpProtocol]:
-        """Return the class with a bound on connections; uvicorn makes the instances."""
-        logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
-        return type("LimitedHttpProtocol", (cls,), {"max_connections": max_connections})
+    @property
+    def held_bytes(self) -> int:
+        """Bytes received and not parsed yet, for lack of room."""
+        return len(self._held)
+
+    @property
+    def unanswered(self) -> int:
+        """Number of requests parsed and not answered yet."""
+        return len(self.pipeline) + (self._running is not None and not self._running.response_complete)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Take a connection in, or refuse it at once if there are too many."""
+        """Accept a connection, or refuse it at once if there are too many."""
         super().connection_made(transport)
+        self.flow = Flow(transport, self._may_read)
         self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
-        if self.max_connections and len(self.connections) > self.max_connections:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections; try again.")
-            return
-        self._await_headers()
+        self._address = self.client[0] if self.client else ""
+        self._place = self._shared.arrived(self._address, transport)
+        if self._place is Place.NONE:
+            self._is_ended = True
+            transport.abort()
+        elif self._place is Place.REFUSED:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
+        else:
+            self._await_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the timers."""
+        """Cancel the timers, and release the held bytes and the connection's place."""
         self._stop_timer()
         if self._look_timer is not None:
             self._look_timer.cancel()
+        self._is_ended = True
+        self._let_go()
+        if self._place is not Place.NONE:
+            self._shared.left(self._address, self._place)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came, unless the headers have become too long."""
-        if self._is_refused:
+        """Parse the input as far as there is room."""
+        if self._is_ended:
             return
-        if self._is_in_headers:
-            self._unparsed_bytes += len(data)
-        super().data_received(data)
-        if self._is_in_headers and self._unparsed_bytes > MAX_HEADER_BYTES:
-            self._refuse_headers()
-        elif self._is_idle():
-            # Empty lines before a request (RFC 9112, 2.2) end the wait for one, but are none.
-            self._await_headers()
+        self._feed(self._held.followed_by(data), 0)
 
     def on_message_begin(self) -> None:
-        """Begin to count and to wait for another request's headers."""
+        """Start counting, and timing, another request's headers."""
+        if not self._has_room():
+            # Only behind a chunked body, which may end anywhere within a piece.
+            self._shared.reached("max_pipelined_requests", self._address)
+            self._stop_taking()
+            raise _StoppedError
         super().on_message_begin()
-        self._header_bytes = 0
-        self._is_in_body = True
+        self._framing.begin()
+        self._is_handed_over = self._is_upgrade = False
         self._await_headers()
 
     def on_url(self, url: bytes) -> None:
         """Count a part of the request line."""
-        self._header_bytes += len(url)
+        self._framing.target(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header."""
-        self._header_bytes += len(name) + len(value) + len(": \r\n")
+        """Count a header; discard a trailer, which must not be merged into the headers (RFC 9110, 6.5.1)."""
+        if self._framing.is_in_body:
+            return
+        self._framing.header(name, value)
+        if self._refuse_beyond_bound():
+            raise _StoppedError
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand the request over; its body has bounds of its own."""
-        self._is_in_headers = False
-        self._unparsed_bytes = 0
+        self._framing.headers_end(self.headers)
+        self._is_upgrade = bool(self.parser.should_upgrade())
         self._stop_timer()
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse_headers()
-        else:
-            super().on_headers_complete()
+        if self._refuse_beyond_bound():
+            return
+        if self._is_upgrade and (self._framing.body_left is None or self._is_fed_in_body):
+            # The parser stops at the end of the headers and drops the rest of its input; a chunked body is lost to us.
+            self._refuse(HTTPStatus.BAD_REQUEST, "A request with Upgrade can't have, or follow, a chunked body.")
+            return
+        if self._place is Place.RESERVED and not self._is_for_reserve():
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
+            return
+        super().on_headers_complete()
+        self._is_handed_over = True
+        if self._place is Place.RESERVED:
+            self.cycle.keep_alive = False
+        if self.cycle is not self._running:
+            self._queued_bytes.append(self._framing.header_bytes)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         self._running = cycle
+        if self._queued_bytes:
+            self._queued_bytes.popleft()
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Hand a part of the body over."""
-        if not self._is_refused:
-            super().on_body(body)
+        self._framing.body(len(body))
+        if self._is_ended:
+            return
+        if self.cycle is not self._running:
+            self._queued_bytes[-1] += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Hand the end of the request over."""
-        self._is_in_body = False
+        if self._is_upgrade and self._framing.body_left:
+            return
+        self._framing.end()
         self._stop_timer()
-        if not self._is_refused:
-            super().on_message_complete()
+        if self._is_ended:
+            return
+        super().on_message_complete()
+        if not self.cycle.keep_alive:
+            self._stop_taking()
 
     def on_response_complete(self) -> None:
         """Give a client that was answered before its body ended a little time to end it; then close."""
         super().on_response_complete()
-        if self._is_in_body and not self.transport.is_closing():
+        if self.transport.is_closing() or self.unanswered:
+            return
+        if self._last_words:
+            self.transport.write(self._last_words)
+            self.transport.close()
+        elif self._framing.is_in_body:
             self._stop_timer()
             self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, in the shape of every refusal."""
+        """Refuse a malformed request, in the same shape as every refusal."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def resume_writing(self) -> None:
         """Go on writing; the client has read nearly all that waited, which the next look has to know."""
         self._unread_bytes = 0
         super().resume_writing()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Log nothing: a server may ignore `Upgrade` (RFC 9110, 7.8), and anybody could fill the log with it."""
+
+    def _feed(self, data: bytes, at: int) -> None:
+        """Feed the parser piece by piece while there is room, and hold the rest."""
+        while at < len(data) and not self._is_ended and not self.transport.is_closing():
+            if not self._has_room():
+                self._hold(data, at)
+                return
+            stop = min(len(data), at + MAX_PIECE_BYTES) if self.pipeline else len(data)
+            end = self._framing.piece_end(data, at, stop)
+            self._feed_piece(data[at:end])
+            at = end
+        self._let_go()
+        if not self._is_ended and self._is_idle():
+            # Empty lines before a request (RFC 9112, 2.2) stop the keep-alive timer without starting a request.
+            self._await_headers()
+
+    def _feed_piece(self, piece: bytes) -> None:
+        self._is_fed_in_body = self._framing.is_in_body
+        self._framing.charge(len(piece))
+        if self._is_fed_in_body and self._is_upgrade:
+            self._unset_keepalive_if_required()
+            self.on_body(piece)
+            if not self._framing.body_left:
+                self.on_message_complete()
+        else:
+            super().data_received(piece)
+        self._refuse_beyond_bound()
+
+    def _has_room(self) -> bool:
+        """Whether more input may be parsed; always, unless it would add to the queue."""
+        if not self.pipeline:
+            return True
+        if self._framing.is_between:
+            return self.unanswered < MAX_PIPELINED_REQUESTS and sum(self._queued_bytes) < MAX_QUEUED_BYTES
+        # Partial headers have a bound of their own. A body that is arriving belongs to the last request of the queue.
+        return not self._framing.is_in_body or sum(self._queued_bytes) < MAX_QUEUED_BYTES
+
+    def _hold(self, data: bytes, at: int) -> None:
+        """Keep the rest of the input until there is room, and pause reading."""
+        if not self._held:
+            is_full = self.unanswered >= MAX_PIPELINED_REQUESTS
+            self._shared.reached("max_pipelined_requests" if is_full else "max_queued_bytes", self._address)
+        if self._held.keep(data, at):
+            self.flow.pause_reading()
+        else:
+            self._shared.reached("max_held_bytes", self._address)
+            self._stop_taking()
+
+    def _let_go(self) -> None:
+        self._held.let_go()
+        if self._feed_handle is not None:
+            self._feed_handle.cancel()
+            self._feed_handle = None
+
+    def _may_read(self) -> bool:
+        """Whether reading may resume now; if bytes are held, they are parsed first, and reading resumes after them."""
+        if self._held and self._feed_handle is None:
+            # Not at once: uvicorn calls this just before it takes the next request off the queue.
+            self._feed_handle = self.loop.call_soon(self._feed_held)
+        return not self._held
+
+    def _feed_held(self) -> None:
+        self._feed_handle = None
+        self._feed(*self._held.rest())
+        # With requests queued, or a body not read yet, uvicorn itself resumes as soon as there is room.
+        is_taken = self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT
+        if not self.pipeline and is_taken and not self.transport.is_closing():
+            self.flow.resume_reading()
+
+    def _stop_taking(self) -> None:
+        """Answer the complete requests, the last one with `Connection: close`, and close."""
+        self._is_ended = True
+        self._stop_timer()
+        self._let_go()
+        self._drop_unfinished()
+        last = self.pipeline[0][0] if self.pipeline else self._running
+        if last is None or last.response_complete:
+            self.transport.close()
+        else:
+            last.keep_alive = False
+
+    def _drop_unfinished(self) -> None:
+        """Drop a queued request whose body won't be read."""
+        if self._framing.is_in_body and self._is_handed_over and self.pipeline:
+            self.pipeline.popleft()
+            self._queued_bytes.pop()
 
     def _is_idle(self) -> bool:
         """Whether no request runs, none is on its way, and nothing is waited for."""
@@ -155,13 +333,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 # Or it would go on writing what nobody takes.
                 self._running.disconnected = True
             self.pipeline.clear()
+            self._queued_bytes.clear()
+            self._shared.reached("min_read_bytes", self._address)
             self.transport.abort()
             return
         self._unread_bytes = waits
         self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
 
     def _await_headers(self) -> None:
-        self._is_in_headers = True
         if self._timer is None:
             self._timer = self.loop.call_later(HEADER_SECONDS, self._close_slow)
 
@@ -174,26 +353,40 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _refuse_headers(self) -> None:
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"The headers are over {MAX_HEADER_BYTES} bytes.")
+    def _is_for_reserve(self) -> bool:
+        """Whether the request is one that places are reserved for: monitoring, from this machine."""
+        headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers)
+        return self.url.partition(b"?")[0] in RESERVED_PATHS and is_local(self._address, headers)
+
+    def _refuse_beyond_bound(self) -> bool:
+        """Refuse the request being parsed if it exceeds a bound; True if it does."""
+        bound = self._framing.bound_reached
+        if bound is None or self._is_ended:
+            return False
+        self._shared.reached(bound, self._address)
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LONG[bound])
+        return True
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        """Answer a problem (RFC 9457) and close."""
-        self._is_refused = True
+        """Answer with a problem, once the requests before this one are answered, and close."""
+        if self._is_ended:
+            return
+        self._is_ended = True
         self._stop_timer()
+        self._let_go()
         if self.transport.is_closing():
             return
-        body = json.dumps(
-            {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail}
-        ).encode()
-        head = (
-            f"HTTP/1.1 {int(status)} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
-            f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + body)
+        answer = last_problem(status, detail)
+        if self._framing.is_in_body and self._is_handed_over and not self.pipeline:
+            # Its handler is running and may have answered: one request must not get two answers.
+            request = self._running
+            answer = b"" if request.response_started else answer
+            request.disconnected = True
+            request.message_event.set()
+        else:
+            self._drop_unfinished()
+            if self.unanswered:
+                self._last_words = answer
+                return
+        self.transport.write(answer)
         self.transport.close()
-
-
-def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Drop what anybody could have written without end: it names nobody, and the answer says it already."""
-    return record.msg != MALFORMED

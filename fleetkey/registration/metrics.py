@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Any, Literal
 
 from litestar import MediaType, Request, Response, get
 
+from fleetkey.registration.local import is_local
 from fleetkey.registration.openapi import METRICS_RESPONSES
 from fleetkey.registration.problems import problem
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["MetricsAccess", "metrics_handler"]
 
 MetricsAccess = Literal["off", "loopback", "open"]
-SIGNS_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -36,16 +35,4 @@ def metrics_handler(render: Callable[[], Awaitable[bytes]], access: MetricsAcces
 
 
 def _is_local(request: Request[Any, Any, Any]) -> bool:
-    if any(name in SIGNS_OF_A_PROXY or name.startswith("x-forwarded-") for name in request.headers):
-        return False
-    # A proxy that says nothing of itself passes on, as a rule, the name by which the client knows it.
-    name = request.headers.get("host", "").rpartition("@")[2]
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    return request.client is not None and _is_loopback(request.client.host) and _is_loopback(name)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return request.client is not None and is_local(request.client.host, request.headers.multi_items())

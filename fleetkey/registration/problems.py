@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from litestar.exceptions import HTTPException
 if TYPE_CHECKING:
     from litestar import Request
 
-__all__ = ["problem", "problem_from_exception"]
+__all__ = ["last_problem", "problem", "problem_from_exception"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +34,25 @@ def problem(status: int, detail: str, *, retry_after_seconds: float | None = Non
     if retry_after_seconds is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_seconds)))
     return Response(
-        {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail},
+        _members(status, detail),
         status_code=status,
         media_type=MEDIA_TYPE,
         headers=headers,
     )
+
+
+def last_problem(status: int, detail: str) -> bytes:
+    """Return a refusal as the bytes of a whole answer, after which the connection is closed."""
+    body = json.dumps(_members(status, detail)).encode()
+    head = (
+        f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
+        f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _members(status: int, detail: str) -> dict[str, Any]:
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
 
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:

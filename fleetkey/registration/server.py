@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,12 @@ import uvicorn
 
 from fleetkey.operations import Descriptors, Handshakes, TlsListener
 from fleetkey.registration.forwarded import ForwardedAddress
+from fleetkey.registration.http_connections import HttpConnections
 from fleetkey.registration.http_protocol import BoundedHttpProtocol
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     from fleetkey.config import HttpSettings
 
@@ -26,46 +27,61 @@ BACKLOG = 2048
 SHUTDOWN_SECONDS = 5
 HANDSHAKE_SECONDS = 10.0
 """For a TLS handshake; then the connection is closed."""
-HANDSHAKE_SHARE = 4
-"""One address, unless it is a trusted proxy's, has one in so many of the handshakes that may be under way."""
+CLOSE_SECONDS = 2.0
+"""How long a client may take to close its side of TLS; then the connection is aborted."""
+MALFORMED = "Invalid HTTP request received."
+"""What uvicorn logs for each malformed request."""
 
 
 class _Uvicorn(uvicorn.Server):
     """Leaves signals to the process, which has a broker to stop as well, and counts TLS handshakes."""
 
-    def __init__(self, config: uvicorn.Config, descriptors: Descriptors, handshakes: Handshakes) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        connections: HttpConnections,
+        descriptors: Descriptors,
+        handshakes: Handshakes,
+    ) -> None:
         super().__init__(config)
+        self._listener = listener
+        self._connections = connections
         self._descriptors = descriptors
         self._handshakes = handshakes
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept: over TLS by a listener that counts from then on, which uvicorn's doesn't."""
-        context = self.config.ssl
-        if context is None or sockets is None:
-            await super().startup(sockets)
-            return
-        await super().startup([])
-        # What uvicorn does for each connection of a listener of its own.
-        factory = functools.partial(
-            self.config.http_protocol_class,  # type: ignore[call-arg] # a class of uvicorn's, which takes them
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
-        )
-        listener = TlsListener(
-            factory,
-            sockets,
-            context,
-            self._handshakes,
-            self._descriptors,
-            handshake_seconds=HANDSHAKE_SECONDS,
-            shutdown_seconds=SHUTDOWN_SECONDS,
-        )
-        self.servers = [listener]  # type: ignore[list-item] # it is closed and waited for, as a server of asyncio's
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept: over TLS by a listener that counts from then on, which uvicorn's doesn't."""
+        del sockets
+        loop = asyncio.get_running_loop()
+
+        def factory() -> BoundedHttpProtocol:
+            return BoundedHttpProtocol(
+                shared=self._connections,
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+                _loop=loop,
+            )
+
+        if self.config.ssl is None:
+            self.servers = [await loop.create_server(factory, sock=self._listener, backlog=BACKLOG)]
+        else:
+            listener = TlsListener(
+                factory,
+                [self._listener],
+                self.config.ssl,
+                self._handshakes,
+                self._descriptors,
+                handshake_seconds=HANDSHAKE_SECONDS,
+                shutdown_seconds=CLOSE_SECONDS,
+            )
+            self.servers = [listener]  # type: ignore[list-item] # it is closed and waited for, as a server of asyncio's
+        self.started = True
 
 
 class HttpServer:
@@ -80,6 +96,7 @@ class HttpServer:
         self._settings = settings
         self._descriptors = descriptors or Descriptors()
         self._socket = _bind(settings.address.host, settings.address.port)
+        self._connections = HttpConnections(settings, self._descriptors)
         self._server: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -87,6 +104,11 @@ class HttpServer:
     def port(self) -> int:
         """The port that is bound."""
         return int(self._socket.getsockname()[1])
+
+    @property
+    def bounds_reached(self) -> Mapping[str, int]:
+        """How often a bound on connections or requests was reached, by its name."""
+        return self._connections.bounds
 
     @property
     def tls_context(self) -> ssl.SSLContext | None:
@@ -101,7 +123,7 @@ class HttpServer:
             "http",
             self._descriptors,
             most=settings.max_connections,
-            most_per_address=max(1, settings.max_connections // HANDSHAKE_SHARE),
+            most_per_address=settings.max_connections_per_address,
             exempt=forwarded.is_proxy,
         )
         self._server = _Uvicorn(
@@ -110,18 +132,20 @@ class HttpServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                http=_guarded(BoundedHttpProtocol.limited_to(settings.max_connections), self._descriptors),
+                http=BoundedHttpProtocol,
                 lifespan="off",
                 ws="none",
-                backlog=BACKLOG,
                 timeout_graceful_shutdown=SHUTDOWN_SECONDS,
                 proxy_headers=False,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
             ),
+            self._socket,
+            self._connections,
             self._descriptors,
             handshakes,
         )
+        logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="fleetkey-http")
         while not self._server.started:
             if self._task.done():
@@ -136,17 +160,6 @@ class HttpServer:
             self._server.should_exit = True
             await self._task
         self._socket.close()
-
-
-def _guarded(protocol: type[BoundedHttpProtocol], descriptors: Descriptors) -> type[BoundedHttpProtocol]:
-    """Return the protocol with a last bound on what is kept: also connections that are refused or being closed."""
-
-    def connection_made(self: BoundedHttpProtocol, transport: asyncio.Transport) -> None:
-        protocol.connection_made(self, transport)
-        if not descriptors.admits_transport(transport):
-            transport.abort()
-
-    return type("GuardedHttpProtocol", (protocol,), {"connection_made": connection_made})
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -165,3 +178,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Drop a line that anybody could cause endlessly: it names nobody, and the client was told."""
+    return record.msg != MALFORMED

@@ -17,6 +17,7 @@ from tests.integration.registration.registration_rig import (
     read_answer,
     serving,
 )
+from tests.support.measure import log_lines
 from tests.support.problems import assert_problem
 from tests.support.waiting import eventually
 
@@ -93,6 +94,7 @@ def test_reads_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
         unread.sendall(request * 100)
         assert not _is_served(fleet)
         assert eventually(lambda: _is_served(fleet), 2 * READ_SECONDS + 5)
+        assert len(log_lines(fleet, "bound_reached", bound="http.min_read_bytes")) == 1
 
 
 def test_reads_slowly(fleet: Fleet) -> None:
@@ -109,10 +111,11 @@ def test_reads_slowly(fleet: Fleet) -> None:
 
 
 def _is_served(fleet: Fleet) -> bool:
+    """Whether there is a place for a request that no place is kept for."""
     with raw_connection(fleet) as connection:
-        connection.sendall(head("/health", method="GET") + b"\r\n")
+        connection.sendall(head("/schema/openapi.json", method="GET") + b"\r\n")
         try:
-            return read_answer(connection, "/health").status_code == 200
+            return read_answer(connection, "/schema/openapi.json").status_code == 200
         except ConnectionError:
             return False
 
@@ -150,6 +153,19 @@ def test_slow_body_after_refusal(hasty: Fleet) -> None:
             connection.sendall(requests[status] + b"\r\n{")
             assert_problem(read_answer(connection), int(status))
         assert _held_open(connections, PATIENCE_SECONDS) == set()
+
+
+@pytest.mark.parametrize("rest", [b"", b"5\r\nabcde\r\n0\r\n" + b"a: b\r\n" * 4_000], ids=["gone", "trailers"])
+def test_incomplete_body(hasty: Fleet, rest: bytes) -> None:
+    """A client that goes away within its body, or sends trailers without end, writes no error into the log."""
+    with hasty.store() as store:
+        newest = max((entry.seq for entry in store.last_audit(1)), default=0)
+        with raw_connection(hasty) as connection:
+            connection.sendall(head(**{"Transfer-Encoding": "chunked"}) + b"\r\n" + rest)
+            if rest:
+                assert_problem(read_answer(connection), 431)
+        assert eventually(lambda: [entry.reason for entry in store.list_audit(after=newest)] == ["body_incomplete"])
+    assert log_lines(hasty, "request_failed") == []
 
 
 def _long_head(kind: str, length: int) -> bytes:
@@ -195,18 +211,25 @@ def test_headers_long_enough(fleet: Fleet, piece: int) -> None:
 
 
 def test_too_many_connections(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """`max_connections` are served; the one above gets 503 as a problem; one that leaves makes room."""
-    request = head("/health", method="GET") + b"\r\n"
+    """`max_connections` are served; the one above gets 503 as a problem; one that leaves makes room.
+
+    It is logged once and counted, and who watches the server from its own machine still gets answers.
+    """
+    request = head("/schema/openapi.json", method="GET") + b"\r\n"
     with serving(tmp_path_factory.mktemp("narrow"), http__max_connections="2") as fleet, ExitStack() as stack:
         first, second = (stack.enter_context(raw_connection(fleet)) for _ in range(2))
         for connection in (first, second):
             connection.sendall(request)
-            assert read_answer(connection, "/health").status_code == 200
-        with raw_connection(fleet) as third:
-            assert_problem(read_answer(third), 503)
-            assert is_closed(third, 1)
+            assert read_answer(connection, "/schema/openapi.json").status_code == 200
+        for _ in range(3):
+            with raw_connection(fleet) as third:
+                third.sendall(request)
+                assert_problem(read_answer(third), 503)
+                assert is_closed(third, 1)
+        with raw_connection(fleet) as watching:
+            watching.sendall(head("/metrics", method="GET") + b"\r\n")
+            metrics = read_answer(watching, "/metrics").text
+        assert 'fleetkey_http_bounds_reached_total{bound="max_connections"} 4.0' in metrics
+        assert len(log_lines(fleet, "bound_reached", bound="http.max_connections", address="127.0.0.1")) == 1
         first.close()
-        time.sleep(0.2)
-        with raw_connection(fleet) as fourth:
-            fourth.sendall(request)
-            assert read_answer(fourth, "/health").status_code == 200
+        assert eventually(lambda: _is_served(fleet))

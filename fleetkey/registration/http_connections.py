@@ -1,0 +1,147 @@
+"""The HTTP connections of one listener: how many, from where, and which bounds they reached."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.access import address_bucket
+from fleetkey.operations import Descriptors
+from fleetkey.registration.forwarded import TrustedProxies
+from fleetkey.registration.local import is_loopback
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fleetkey.config import HttpSettings
+
+__all__ = [
+    "MAX_HELD_BYTES",
+    "MAX_REFUSED_CONNECTIONS",
+    "MAX_RESERVED_CONNECTIONS",
+    "QUIET_SECONDS",
+    "HttpConnections",
+    "Place",
+]
+
+log = structlog.get_logger(__name__)
+
+MAX_RESERVED_CONNECTIONS = 8
+"""Connections from loopback that are accepted above a bound on connections, for health and metrics only."""
+MAX_REFUSED_CONNECTIONS = 100
+"""Connections that are being refused with an answer; further ones are closed without one."""
+MAX_HELD_BYTES = 32 * 1024 * 1024
+"""Unparsed bytes that all connections together hold; one that would exceed it is closed after its last answer."""
+QUIET_SECONDS = 60.0
+"""How long after a bound was logged it isn't logged again, whoever reaches it."""
+
+
+class Place(Enum):
+    """What a connection gets."""
+
+    ORDINARY = auto()
+    RESERVED = auto()
+    """Accepted for health and metrics only."""
+    REFUSED = auto()
+    """Refused with an answer."""
+    NONE = auto()
+    """Closed without an answer."""
+
+
+class HttpConnections:
+    """What the connections of one listener share.
+
+    Args:
+        settings: their bounds, and the proxies that are exempt from the bound of an address.
+        descriptors: keeps some of the process's for others than clients.
+        now: a clock in seconds that never goes back.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        descriptors: Descriptors | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._descriptors = descriptors or Descriptors()
+        self._max_connections = settings.max_connections
+        self._max_per_address = settings.max_connections_per_address
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._now = now
+        self._places: Counter[Place] = Counter()
+        self._per_address: Counter[str] = Counter()
+        self._held_bytes = 0
+        self._logged: dict[str, float] = {}
+        self.bounds: Counter[str] = Counter()
+        """How often a bound was reached, by its name; the labels of a metric."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes held for requests that wait."""
+        return self._held_bytes
+
+    def arrived(self, address: str, transport: asyncio.Transport) -> Place:
+        """Count a connection, and return what it gets; call `left` at its end unless that is `NONE`."""
+        if not self._descriptors.admits_transport(transport):
+            return Place.NONE
+        bucket = self._bucket(address)
+        bound = self._bound_reached(bucket)
+        place = Place.ORDINARY
+        if bound is not None:
+            self.reached(bound, address)
+            if is_loopback(address) and self._places[Place.RESERVED] < MAX_RESERVED_CONNECTIONS:
+                place = Place.RESERVED
+            elif self._places[Place.REFUSED] < MAX_REFUSED_CONNECTIONS:
+                place = Place.REFUSED
+            else:
+                return Place.NONE
+        self._places[place] += 1
+        if place is Place.ORDINARY and bucket is not None:
+            self._per_address[bucket] += 1
+        return place
+
+    def left(self, address: str, place: Place) -> None:
+        """Stop counting a connection that had a place."""
+        self._places[place] -= 1
+        bucket = self._bucket(address)
+        if place is Place.ORDINARY and bucket is not None:
+            self._per_address[bucket] -= 1
+            if not self._per_address[bucket]:
+                del self._per_address[bucket]
+
+    def hold(self, count: int) -> bool:
+        """Charge bytes that a connection is about to hold; False if they would exceed `MAX_HELD_BYTES`."""
+        if self._held_bytes + count > MAX_HELD_BYTES:
+            return False
+        self._held_bytes += count
+        return True
+
+    def release(self, count: int) -> None:
+        """Return bytes that were charged."""
+        self._held_bytes -= count
+
+    def reached(self, bound: str, address: str) -> None:
+        """Count that an address reached a bound, and log it at most once in `QUIET_SECONDS`."""
+        self.bounds[bound] += 1
+        now = self._now()
+        if bound in self._logged and now - self._logged[bound] < QUIET_SECONDS:
+            return
+        self._logged[bound] = now
+        log.warning("bound_reached", bound=f"http.{bound}", address=address)
+
+    def _bound_reached(self, bucket: str | None) -> str | None:
+        if self._places[Place.ORDINARY] >= self._max_connections:
+            return "max_connections"
+        if bucket is not None and self._max_per_address and self._per_address[bucket] >= self._max_per_address:
+            return "max_connections_per_address"
+        return None
+
+    def _bucket(self, address: str) -> str | None:
+        """Return what an address is counted by; None for a trusted proxy, which many clients share."""
+        return None if self._proxies.trust(address) else address_bucket(address)

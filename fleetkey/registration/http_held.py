@@ -1,0 +1,69 @@
+"""Input of a connection that waits until there is room to parse it, and the flow control that goes with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from fleetkey.registration.http_connections import HttpConnections
+
+__all__ = ["Flow", "HeldBytes"]
+
+
+class HeldBytes:
+    """Unparsed input of one connection, charged to the budget of all connections."""
+
+    def __init__(self, shared: HttpConnections) -> None:
+        self._shared = shared
+        self._data = b""
+        self._at = 0
+
+    def __len__(self) -> int:
+        """Return how many bytes are in memory."""
+        return len(self._data)
+
+    def keep(self, data: bytes, at: int) -> bool:
+        """Keep `data` from `at` on; False if the budget is exhausted.
+
+        For the data already held only the position moves: copying the rest for each request would be quadratic.
+        """
+        if data is self._data:
+            self._at = at
+            return True
+        self.let_go()
+        rest = data[at:]
+        if not self._shared.hold(len(rest)):
+            return False
+        self._data = rest
+        return True
+
+    def followed_by(self, data: bytes) -> bytes:
+        """Return the held bytes followed by `data`."""
+        return self._data[self._at :] + data if self._data else data
+
+    def rest(self) -> tuple[bytes, int]:
+        """Return the held data, and the position in it."""
+        return self._data, self._at
+
+    def let_go(self) -> None:
+        """Release everything."""
+        self._shared.release(len(self._data))
+        self._data, self._at = b"", 0
+
+
+class Flow(FlowControl):
+    """uvicorn resumes reading after each answer and whenever a handler reads its body; held bytes have to go first."""
+
+    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
+        super().__init__(transport)
+        self._may_read = may_read
+
+    def resume_reading(self) -> None:
+        """Resume reading, unless bytes are held."""
+        if self._may_read():
+            super().resume_reading()
