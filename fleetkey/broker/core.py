@@ -109,7 +109,7 @@ class BrokerCore:
     async def start(self) -> None:
         """Bring back what was stored, and begin to watch the time. Raises `sqlite3.Error`, `StoreError`."""
         for topic, payload, qos, owner in self._store.load_retained():
-            self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
+            self.retained.restore(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
         self.sessions.restore()
         self.scheduler.start(self.connections.expire, self._lingering.expire, self.sessions.expire)
         if self._presence is not None:

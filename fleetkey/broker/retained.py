@@ -62,7 +62,11 @@ class RetainedMessages:
         """Return all, by topic."""
         return self._by_topic
 
-    def keep(self, message: RetainedMessage) -> bool:
+    def restore(self, message: RetainedMessage) -> None:
+        """Keep a message that was stored; it counts against its owner, who may have more than it may by that."""
+        self.keep(message, is_bounded=False)
+
+    def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
         """Keep a message in place of the topic's older one; False if its owner has too many already.
 
         A replacement is always kept, or an older value would stay behind a newer one that was acknowledged. If its
@@ -70,7 +74,7 @@ class RetainedMessages:
         """
         older = self._by_topic.get(message.topic)
         message.charged_to = message.owner
-        if message.owner and self._charges[message.owner] >= self._max_per_owner:
+        if message.owner and is_bounded and self._charges[message.owner] >= self._max_per_owner:
             if older is None:
                 return False
             message.charged_to = older.charged_to

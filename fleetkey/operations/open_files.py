@@ -27,6 +27,8 @@ MIN_CLIENT_FILES = 64
 """With fewer left for clients there is no use in starting."""
 HTTP_SHARE = 8
 """Where there are too few, one in so many is for HTTP at least: devices register there, and it answers health."""
+HTTP_ADDRESS_SHARE = 4
+"""One address then has one in so many of those at most, so that it leaves some to the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,9 @@ class FilePlan:
             "max_pending_per_address": self.mqtt_pending_per_address,
         }
         http = {"max_connections": self.http_connections}
+        if settings.http.max_connections_per_address:
+            share = max(1, self.http_connections // HTTP_ADDRESS_SHARE)
+            http["max_connections_per_address"] = min(settings.http.max_connections_per_address, share)
         return settings.model_copy(
             update={"mqtt": settings.mqtt.model_copy(update=mqtt), "http": settings.http.model_copy(update=http)}
         )

@@ -65,11 +65,6 @@ class ForwardedAddress:
                 scope["client"] = (str(self._origin(peer, scope["headers"])), client[1])
         await self._app(scope, receive, send)
 
-    def is_proxy(self, address: str) -> bool:
-        """Whether an address is a trusted proxy's."""
-        peer = _address(address)
-        return peer is not None and self._trusts(peer)
-
     def _origin(self, peer: IpAddress, headers: Iterable[tuple[bytes, bytes]]) -> IpAddress:
         if not self._trusted.trust_parsed(peer):
             return peer

@@ -86,10 +86,12 @@ class HttpConnections:
         """Bytes held for requests that wait."""
         return self._held_bytes
 
-    def arrived(self, address: str, transport: asyncio.Transport) -> Place:
+    def has_descriptor(self, transport: asyncio.Transport) -> bool:
+        """Whether a connection took none of the descriptors that clients don't get; one that did is to be closed."""
+        return self._descriptors.admits_transport(transport)
+
+    def arrived(self, address: str) -> Place:
         """Count a connection, and return what it gets; call `left` at its end unless that is `NONE`."""
-        if not self._descriptors.admits_transport(transport):
-            return Place.NONE
         bucket = self._bucket(address)
         bound = self._bound_reached(bucket)
         place = Place.ORDINARY

@@ -109,7 +109,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.flow = Flow(transport, self._may_read)
         self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
         self._address = self.client[0] if self.client else ""
-        self._place = self._shared.arrived(self._address, transport)
+        if self._shared.has_descriptor(transport):
+            self._place = self._shared.arrived(self._address)
         if self._place is Place.NONE:
             self._is_ended = True
             transport.abort()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from fleetkey.operations import Descriptors, Handshakes, TlsListener
-from fleetkey.registration.forwarded import ForwardedAddress
+from fleetkey.registration.forwarded import ForwardedAddress, TrustedProxies
 from fleetkey.registration.http_connections import HttpConnections
 from fleetkey.registration.http_protocol import BoundedHttpProtocol
 
@@ -124,7 +124,7 @@ class HttpServer:
             self._descriptors,
             most=settings.max_connections,
             most_per_address=settings.max_connections_per_address,
-            exempt=forwarded.is_proxy,
+            exempt=TrustedProxies(settings.trusted_proxies).trust,
         )
         self._server = _Uvicorn(
             uvicorn.Config(

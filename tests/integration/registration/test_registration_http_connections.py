@@ -182,7 +182,7 @@ def test_logged_once() -> None:
     """Who reaches a bound first is logged, and again after a minute; each time is counted."""
     seconds = 0.0
     settings = Settings.model_construct().http.model_copy(update={"max_connections": 1})
-    connections = HttpConnections(settings, lambda: seconds)
+    connections = HttpConnections(settings, now=lambda: seconds)
     connections.arrived("192.0.2.1")
     with capture_logs() as lines:
         for number in range(10):

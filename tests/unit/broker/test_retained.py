@@ -55,6 +55,15 @@ def test_keep_replacements_make_no_room() -> None:
         assert len(retained) <= 2 * MOST
 
 
+def test_restore_over_bound() -> None:
+    """After a restart everything that was kept is there, also what counted against another; then the bound holds."""
+    retained = _full("application")
+    retained.restore(_message("door", "application", b"closed"))
+    assert retained.get("door") is not None
+    assert not retained.keep(_message("new", "application"))
+    assert retained.keep(_message("door", "application", b"open"))
+
+
 def test_drop_of_publisher() -> None:
     """What an owner published goes with it, also what counts against another."""
     retained = _full("application")

@@ -182,7 +182,7 @@ async def test_give_up(store: SqliteStore) -> None:
 
 async def test_missed(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes that were dropped from the feed before they were sent are an error in the log, and counted."""
-    monkeypatch.setattr("fleetkey.registry.sqlite.connection.TRIM_EVERY", 10)
+    monkeypatch.setattr("fleetkey.registry.sqlite.journal.TRIM_EVERY", 10)
     store.begin_webhook("backend")
     for number in range(20):
         issue(store, f"S{number}")
