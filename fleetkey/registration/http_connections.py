@@ -13,6 +13,7 @@ from fleetkey.access import address_bucket
 from fleetkey.operations import Descriptors
 from fleetkey.registration.forwarded import TrustedProxies
 from fleetkey.registration.local import is_loopback
+from fleetkey.registration.request_turns import MAX_ENDED_PER_TURN, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,6 +75,8 @@ class HttpConnections:
         self._max_per_address = settings.max_connections_per_address
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._now = now
+        self.endings = TurnQueue(MAX_ENDED_PER_TURN)
+        """Requests whose clients are gone end by it, so that not all of them do at once."""
         self._places: Counter[Place] = Counter()
         self._per_address: Counter[str] = Counter()
         self._held_bytes = 0

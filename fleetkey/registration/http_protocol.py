@@ -128,7 +128,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._let_go()
         if self._place is not Place.NONE:
             self._shared.left(self._address, self._place)
-        super().connection_lost(exc)
+        end = super().connection_lost
+        if self.unanswered:
+            self._shared.endings.do(lambda: end(exc))
+        else:
+            end(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse the input as far as there is room."""

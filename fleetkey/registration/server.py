@@ -14,6 +14,7 @@ from fleetkey.operations import Descriptors, Handshakes, TlsListener
 from fleetkey.registration.forwarded import ForwardedAddress, TrustedProxies
 from fleetkey.registration.http_connections import HttpConnections
 from fleetkey.registration.http_protocol import BoundedHttpProtocol
+from fleetkey.registration.request_turns import RequestTurns
 
 if TYPE_CHECKING:
     import ssl
@@ -118,7 +119,7 @@ class HttpServer:
     async def start(self, app: Any) -> None:
         """Begin to serve; returns when requests are taken."""
         settings = self._settings
-        forwarded = ForwardedAddress(app, settings.trusted_proxies)
+        guarded = RequestTurns(ForwardedAddress(app, settings.trusted_proxies))
         handshakes = Handshakes(
             "http",
             self._descriptors,
@@ -128,7 +129,7 @@ class HttpServer:
         )
         self._server = _Uvicorn(
             uvicorn.Config(
-                forwarded,
+                guarded,
                 log_config=None,
                 access_log=False,
                 server_header=False,
