@@ -60,6 +60,7 @@ class FilePlan:
             "max_pending_per_address": self.mqtt_pending_per_address,
         }
         http = {"max_connections": self.http_connections}
+        # Only if HTTP gets fewer connections than the settings say; otherwise there is nothing to share out.
         if settings.http.max_connections_per_address and self.http_connections < settings.http.max_connections:
             share = max(1, self.http_connections // HTTP_ADDRESS_SHARE)
             http["max_connections_per_address"] = min(settings.http.max_connections_per_address, share)

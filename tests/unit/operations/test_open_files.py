@@ -62,6 +62,14 @@ def test_lowered(limit: int, *, tls: bool) -> None:
     assert 1 <= plan.http_connections <= 1_000
 
 
+def test_lowered_for_mqtt_alone() -> None:
+    """Where HTTP gets all the connections that its setting asks for, one address gets what its setting says too."""
+    settings = load_settings(None, {"http.max_connections": 2})
+    held = plan_files(settings, 20_000).applied_to(settings)
+    assert held.mqtt.max_connections < 20_000
+    assert (held.http.max_connections, held.http.max_connections_per_address) == (2, 100)
+
+
 def test_lowered_without_a_bound_per_address() -> None:
     """No bound of its own stays none."""
     assert _plan(1_024, mqtt__max_pending_per_address=0).mqtt_pending_per_address == 0
