@@ -28,6 +28,8 @@ MAX_NOTED_BYTES = 32 * 1024 * 1024
 """Payloads in them; above it likewise."""
 MAX_WAITERS = 20_000
 """Acknowledgements that may wait for a commit; above it likewise."""
+MAX_TOLD_PER_TURN = 256
+"""Of those, how many are told of their commit in one turn of the event loop."""
 RETRY_SECONDS = 0.1
 """Between two tries while the disk can't be written."""
 MAX_KEPT = 100_000
@@ -45,6 +47,9 @@ class GroupCommit:
         self._notes: list[Statement] = []
         self._kept: deque[Statement] = deque(maxlen=MAX_KEPT)
         self._waiters: list[Callable[[bool], None]] = []
+        self._told: deque[tuple[Callable[[bool], None], bool]] = deque()
+        """Those whose commit has ended, and how; not all are told at once."""
+        self._is_telling = False
         self._noted_bytes = 0
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -58,7 +63,11 @@ class GroupCommit:
     @property
     def is_behind(self) -> bool:
         """Whether more is noted than should wait."""
-        return len(self._notes) > MAX_NOTES or self._noted_bytes > MAX_NOTED_BYTES or len(self._waiters) > MAX_WAITERS
+        return (
+            len(self._notes) > MAX_NOTES
+            or self._noted_bytes > MAX_NOTED_BYTES
+            or len(self._waiters) + len(self._told) > MAX_WAITERS
+        )
 
     def since(self, before: int) -> int:
         """Return the position to wait for if anything was noted since it was `before`; 0 = nothing was."""
@@ -143,5 +152,16 @@ class GroupCommit:
         self.is_failing = error is not None
         if self._notes or self._waiters or self._kept:
             self._schedule()
-        for waiter in waiters:
-            waiter(error is None)
+        self._told.extend((waiter, error is None) for waiter in waiters)
+        if self._told and not self._is_telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell those that waited, in order, so many in a turn of the event loop."""
+        told = self._told
+        for _ in range(min(len(told), MAX_TOLD_PER_TURN)):
+            waiter, is_stored = told.popleft()
+            waiter(is_stored)
+        self._is_telling = bool(told)
+        if told:
+            asyncio.get_running_loop().call_soon(self._tell)

@@ -1,0 +1,87 @@
+"""Commits in groups, over a real file: who is told what, when, and how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.broker.store.group_commit import MAX_TOLD_PER_TURN, GroupCommit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+MANY = 5 * MAX_TOLD_PER_TURN
+
+
+@pytest.fixture
+async def commits(tmp_path: Path) -> AsyncIterator[GroupCommit]:
+    """Open a file with one table."""
+    connection = sqlite3.connect(tmp_path / "notes.db", isolation_level=None, check_same_thread=False)
+    connection.execute("CREATE TABLE notes (text TEXT NOT NULL)")
+    group = GroupCommit(connection)
+    yield group
+    await group.close()
+
+
+def _rows(folder: Path) -> list[str]:
+    connection = sqlite3.connect(folder / "notes.db")
+    try:
+        return [text for (text,) in connection.execute("SELECT text FROM notes ORDER BY rowid")]
+    finally:
+        connection.close()
+
+
+async def _committed(group: GroupCommit) -> bool:
+    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    group.after_commit(done.set_result)
+    return await done
+
+
+async def test_note(commits: GroupCommit, tmp_path: Path) -> None:
+    """Whoever waits is told when everything noted before is in the file."""
+    before = commits.position
+    assert commits.since(before) == 0
+    commits.note("INSERT INTO notes VALUES (?)", "one")
+    commits.note("INSERT INTO notes VALUES (?)", "two")
+    assert commits.since(before) == commits.position == before + 2
+    assert commits.committed == before
+    assert await _committed(commits)
+    assert _rows(tmp_path) == ["one", "two"]
+    assert commits.committed == commits.position
+
+
+async def test_many_waiters(commits: GroupCommit) -> None:
+    """However many wait for a commit, a bounded number is told in a turn of the loop, in order."""
+    told: list[int] = []
+    steps: list[int] = []
+    for number in range(MANY):
+        commits.note("INSERT INTO notes VALUES ('x')")
+        commits.after_commit(lambda _, number=number: told.append(number))  # type: ignore[misc]
+    async with asyncio.timeout(10):
+        while len(told) < MANY:
+            before = len(told)
+            await asyncio.sleep(0)
+            steps.append(len(told) - before)
+    assert max(steps) <= 2 * MAX_TOLD_PER_TURN
+    assert told == list(range(MANY))
+
+
+async def test_failing(commits: GroupCommit, tmp_path: Path) -> None:
+    """What can't be committed is said to have failed, is tried again, and is there when it works again."""
+    other = sqlite3.connect(tmp_path / "notes.db", isolation_level=None)
+    other.execute("ALTER TABLE notes RENAME TO elsewhere")
+    commits.note("INSERT INTO notes VALUES ('late')")
+    assert not await _committed(commits)
+    assert commits.is_failing
+    assert commits.committed < commits.position
+    other.execute("ALTER TABLE elsewhere RENAME TO notes")
+    other.close()
+    async with asyncio.timeout(10):
+        while not await _committed(commits):
+            pass
+    assert not commits.is_failing
+    assert _rows(tmp_path) == ["late"]
