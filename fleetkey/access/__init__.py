@@ -11,7 +11,7 @@ from fleetkey.access.proofs import GroupSecrets, read_shared_secret
 from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.access.secret import Secret
 from fleetkey.access.sources import SourceError, SourceList, parse_sources
-from fleetkey.access.templates import TopicTemplates, is_safe_in_topics
+from fleetkey.access.templates import TopicTemplates
 from fleetkey.access.topics import is_topic_filter, is_topic_name
 from fleetkey.access.wiring import build_authenticator, build_hash_pool
 
@@ -43,7 +43,6 @@ __all__ = [
     "build_hash_pool",
     "decide",
     "hash_secret",
-    "is_safe_in_topics",
     "is_topic_filter",
     "is_topic_name",
     "new_secret",

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetkey.access.errors import TemplateError, UnsafeValueError
 from fleetkey.access.scope import TopicScope
 from fleetkey.access.topics import is_topic_filter
+from fleetkey.config.topic_tags import PLACEHOLDER, is_safe_in_topics, missing_tags, tag_names
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Mapping
 
     from fleetkey.config import ProfileSettings, TopicSettings
     from fleetkey.registry import ApplicationScope, Device, DevicePolicy
 
-__all__ = ["PRESETS", "TopicTemplates", "is_safe_in_topics"]
+__all__ = ["PRESETS", "TopicTemplates"]
 
 PRESETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "default": (("devices/{device_id}/#",), ("devices/{device_id}/#",)),
     "losant": (("losant/{device_id}/state",), ("losant/{device_id}/command",)),
 }
-PLACEHOLDER = re.compile(r"\{(device_id|serial|tag:[^{}/]+)\}")
-FORBIDDEN = frozenset("+#/$\0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +82,11 @@ class TopicTemplates:
     @property
     def tag_names(self) -> frozenset[str]:
         """The tags that the patterns ask for."""
-        found = (match[1] for template in (*self.publish, *self.subscribe) for match in PLACEHOLDER.finditer(template))
-        return frozenset(name.removeprefix("tag:") for name in found if name.startswith("tag:"))
+        return tag_names((*self.publish, *self.subscribe))
 
     def missing_tags(self, tags: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the tags that a device needs for its topics and hasn't, or not with a value that a topic can have."""
-        return tuple(name for name in sorted(self.tag_names) if not is_safe_in_topics(tags.get(name, "")))
+        """Return the tags that a device needs for its topics and lacks, or has with a value that no topic may have."""
+        return missing_tags((*self.publish, *self.subscribe), tags)
 
     def for_device(self, *, device_id: str, serial: str, tags: Mapping[str, str]) -> TopicScope:
         """Return a device's own scope.
@@ -128,12 +126,6 @@ class TopicTemplates:
             except (UnsafeValueError, TemplateError):
                 continue
         return TopicScope(publish=(*patterns, *scope.publish), subscribe=(*patterns, *scope.subscribe))
-
-
-def is_safe_in_topics(value: str) -> bool:
-    """Whether a value may be put into a topic: not empty, and no character in it means something there."""
-    # Splitting finds just the characters that `isspace` is true of, and makes nothing of an empty value.
-    return value.split() == [value] and FORBIDDEN.isdisjoint(value)
 
 
 def _check(template: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access import TopicTemplates, is_safe_in_topics
+from fleetkey.access import TopicTemplates
+from fleetkey.config.topic_tags import is_safe_in_topics
 from fleetkey.management.errors import ConflictError
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from fleetkey.access import (
     hash_secret,
     new_secret,
 )
+from fleetkey.config.topic_tags import missing_tags_text
 from fleetkey.registration.grant import Grant, Profiles, merge
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Outcome, Pending, Unavailable
 from fleetkey.registration.refusal_audit import RefusalAudit
@@ -35,6 +36,7 @@ from fleetkey.registration.verifiers import (
 )
 from fleetkey.registry import (
     AuditEntry,
+    DeniedReason,
     InvalidSerialError,
     IssueDenied,
     IssuePending,
@@ -53,14 +55,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fleetkey.config import ProfileSettings, RegistrationSettings, Settings
-    from fleetkey.registry import Device
 
 __all__ = ["Registrar", "build_registrar"]
 
 log = structlog.get_logger(__name__)
 
-MAX_NAMED_TAGS = 5
-"""Missing tags that the log and the audit name."""
 MAX_DEVICE_REFUSALS = 20
 """Refusals of one device in an hour that have an audit entry of their own; the others are counted in one a minute."""
 
@@ -189,7 +188,7 @@ class Registrar:
 
     async def _deny(self, denied: IssueDenied, address: str) -> NotAllowed:
         """Refuse a device of the fleet, with an audit entry that no stranger's pushes out."""
-        device, reason = denied.device, denied.reason
+        device, reason = denied.device, denied.reason.value
         self.counts[reason] += 1
         log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
         entry = AuditEntry(
@@ -205,7 +204,7 @@ class Registrar:
             self.refusals.count(entry, bound="max_device_refusals")
         else:
             await self.refusals.note(entry)
-        return NotAllowed(is_conflict=reason == "already_registered")
+        return NotAllowed(is_conflict=denied.reason is DeniedReason.ALREADY_REGISTERED)
 
     async def note_refusal(
         self, reason: str, *, address: str, serial: str | None = None, by_stranger: bool = True
@@ -298,7 +297,8 @@ class Registrar:
                 tags=granted.tags,
                 attributes=granted.attributes,
                 policy=granted.policy,
-                remark=self._remark,
+                publish=self._templates.publish,
+                subscribe=self._templates.subscribe,
                 audit_denial=False,
             )
         )
@@ -311,7 +311,8 @@ class Registrar:
                     scope = templates.for_device(device_id=device.device_id, serial=serial, tags=device.tags)
                 except UnsafeValueError:
                     # A tag that the topics need is missing: the key works as soon as the device is tagged.
-                    log.warning("device_kept_out", device_id=device.device_id, missing_tag=_missing(templates, device))
+                    missing = missing_tags_text((*templates.publish, *templates.subscribe), device.tags)
+                    log.warning("device_kept_out", device_id=device.device_id, missing_tag=missing)
                     return Issued(device_id=device.device_id, key=key, secret=secret, publish=(), subscribe=())
                 return Issued(
                     device_id=device.device_id,
@@ -326,16 +327,6 @@ class Registrar:
                 return Pending(retry_after_seconds=settings.approval_retry_seconds)
             case IssueDenied():
                 return result
-
-    def _remark(self, device: Device) -> str:
-        """Say in the audit what keeps a device out although it registers."""
-        missing = _missing(self._templates.of_policy(device.policy), device)
-        return f"missing_tag={missing}" if missing else ""
-
-
-def _missing(templates: TopicTemplates, device: Device) -> str:
-    """Return the names of the tags that a device's topics need and it hasn't."""
-    return ",".join(templates.missing_tags(device.tags)[:MAX_NAMED_TAGS])
 
 
 def build_registrar(settings: Settings, store: Store, pool: HashPool) -> Registrar:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "MAX_EXPIRED_AT_ONCE",
@@ -20,6 +20,7 @@ __all__ = [
     "AuditRecord",
     "Change",
     "ChangeKind",
+    "DeniedReason",
     "Device",
     "DevicePolicy",
     "DeviceScan",
@@ -35,6 +36,7 @@ __all__ = [
     "Login",
     "Presence",
     "Reregistration",
+    "RetiredReason",
     "Role",
     "SerialConflict",
     "SerialsAdded",
@@ -68,6 +70,24 @@ class KeyStatus(StrEnum):
 
     ACTIVE = "active"
     RETIRED = "retired"
+
+
+class RetiredReason(StrEnum):
+    """Why a key was retired."""
+
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    TOO_MANY_KEYS = "too_many_keys"
+    REVOKED = "revoked"
+    DEVICE_DELETED = "device_deleted"
+
+
+class DeniedReason(StrEnum):
+    """Why a device that proved its serial gets no key."""
+
+    DEVICE_DISABLED = "device_disabled"
+    DEVICE_REJECTED = "device_rejected"
+    ALREADY_REGISTERED = "already_registered"
 
 
 class Reregistration(StrEnum):
@@ -345,8 +365,9 @@ class IssueRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     policy: DevicePolicy = DevicePolicy()
-    remark: Callable[[Device], str] | None = field(default=None, repr=False)
-    """Says what the audit is to say of the device besides, if anything; called within the transaction, so shortly."""
+    publish: tuple[str, ...] = ()
+    """The fleet's topic patterns: the audit names the tags that the device lacks for its topics."""
+    subscribe: tuple[str, ...] = ()
     audit_denial: bool = True
     """Whether a denial, which changes nothing, is audited; the caller does it otherwise."""
 
@@ -368,10 +389,10 @@ class IssuePending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueDenied:
-    """No key was stored. `reason` is `device_disabled`, `device_rejected` or `already_registered`."""
+    """No key was stored."""
 
     device: Device
-    reason: str
+    reason: DeniedReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

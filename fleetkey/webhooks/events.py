@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from fleetkey.registry import ChangeKind, NotFoundError
+from fleetkey.registry import ChangeKind, NotFoundError, RetiredReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -79,7 +79,7 @@ class EventReader:
             name = REGISTERED
         elif change.kind is ChangeKind.KEY_RETIRED and change.key is not None and self._events & {REVOKED, RETIRED}:
             reason = self._store.get_key(change.key).retired_reason
-            name = REVOKED if reason == "revoked" else RETIRED
+            name = REVOKED if reason == RetiredReason.REVOKED else RETIRED
         if name not in self._events or name is None:
             return None
         device = self._device(change.device_id)

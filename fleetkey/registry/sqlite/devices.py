@@ -6,9 +6,9 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from fleetkey.config.labels import MAX_LABELS
-from fleetkey.registry.errors import NotFoundError, TooManyLabelsError
-from fleetkey.registry.model import AuditEntry, ChangeKind, DeviceScan, DeviceState
+from fleetkey.registry.errors import NotFoundError
+from fleetkey.registry.model import DeviceScan
+from fleetkey.registry.plans import changes_tags, plan_deletion, plan_description, plan_state, plan_tags
 from fleetkey.registry.sqlite.device_queries import (
     labels_of,
     page_query,
@@ -17,19 +17,18 @@ from fleetkey.registry.sqlite.device_queries import (
     read_devices,
     scan_query,
 )
-from fleetkey.registry.sqlite.presence import SqlitePresence
-from fleetkey.registry.sqlite.reasons import joined, labels_reason
+from fleetkey.registry.sqlite.plan_writer import SqlitePlanWriter
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from fleetkey.registry.model import ApplicationScope, Device
+    from fleetkey.registry.model import ApplicationScope, Device, DeviceState
 
 __all__ = ["SqliteDevices"]
 
 
-class SqliteDevices(SqlitePresence):
+class SqliteDevices(SqlitePlanWriter):
     """Reading and changing devices."""
 
     def get_device(self, device_id: str) -> Device:
@@ -126,59 +125,38 @@ class SqliteDevices(SqlitePresence):
     def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
         """Approve, reject, disable or enable."""
         with self._writing() as database:
-            device = self._device(database.conn, device_id)
-            self._set_state(database.conn, device, state, actor)
+            self._set_state(database.conn, self._device(database.conn, device_id), state, actor)
             return self._device(database.conn, device_id)
 
     def set_device_states(
         self, device_ids: Sequence[str], state: DeviceState, *, expected: Collection[DeviceState], actor: str
     ) -> int:
         """Change the state of those of the devices that are in an expected one, in one transaction."""
-        changed = 0
         with self._writing() as database:
             connection = database.conn
             devices = [self._device(connection, device_id) for device_id in dict.fromkeys(device_ids)]
-            for device in devices:
-                if device.state in expected:
-                    changed += self._set_state(connection, device, state, actor)
-        return changed
+            return sum(
+                self._set_state(connection, device, state, actor) for device in devices if device.state in expected
+            )
 
     def _set_state(self, connection: sqlite3.Connection, device: Device, state: DeviceState, actor: str) -> bool:
-        if device.state == state:
-            return False
-        note = ""
-        if (device.state, state) == (DeviceState.DISABLED, DeviceState.ACTIVE) and not _had_key(connection, device):
-            # Nobody let it in yet: it was disabled while it waited, or was rejected.
-            state, note = DeviceState.PENDING, "it waits for approval"
-        connection.execute(
-            "UPDATE devices SET state = ?, updated_at = ? WHERE device_id = ?", (state, self._now(), device.device_id)
-        )
-        kind = _state_change(device.state, state)
-        self._change(connection, kind, device_id=device.device_id)
-        self._audit_device(connection, actor, ChangeKind.DEVICE_ENABLED if note else kind, device, reason=note)
-        return True
+        had_key = _had_key(connection, device)
+        return self._carry_out(connection, plan_state(device, state, had_key=had_key, actor=actor, now=self._now()))
 
     def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
-        """Set tags; None takes one away."""
+        """Set tags; None removes one."""
         with self._writing() as database:
-            self._tag(database.conn, self._device(database.conn, device_id), tags, actor)
+            device = self._device(database.conn, device_id)
+            self._carry_out(database.conn, plan_tags(device, tags, actor=actor, now=self._now()))
             return self._device(database.conn, device_id)
 
     def tag_devices(self, device_ids: Sequence[str], tags: Mapping[str, str | None], *, actor: str) -> int:
-        """Set tags of those of the devices that haven't just these, in one transaction."""
-        changed = 0
+        """Set tags of those of the devices that don't have exactly these, in one transaction."""
         with self._writing() as database:
-            for device in self._those_there(database.conn, device_ids):
-                if any(device.tags.get(name) != value for name, value in tags.items()):
-                    self._tag(database.conn, device, tags, actor)
-                    changed += 1
-        return changed
-
-    def _tag(self, connection: sqlite3.Connection, device: Device, tags: Mapping[str, str | None], actor: str) -> None:
-        self._set_labels(connection, "device_tags", device.device_id, tags)
-        connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device.device_id))
-        self._change(connection, ChangeKind.DEVICE_TAGGED, device_id=device.device_id)
-        self._audit_device(connection, actor, ChangeKind.DEVICE_TAGGED, device, reason=joined(labels_reason(tags)))
+            devices = [device for device in self._those_there(database.conn, device_ids) if changes_tags(device, tags)]
+            for device in devices:
+                self._carry_out(database.conn, plan_tags(device, tags, actor=actor, now=self._now()))
+        return len(devices)
 
     def describe_device(
         self,
@@ -188,36 +166,12 @@ class SqliteDevices(SqlitePresence):
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
     ) -> Device:
-        """Set a device's name and attributes; None as an attribute's value takes it away."""
+        """Set a device's name and attributes; None as an attribute's value removes it."""
         with self._writing() as database:
-            connection = database.conn
-            device = self._device(connection, device_id)
-            if name is not None:
-                connection.execute("UPDATE devices SET name = ? WHERE device_id = ?", (name, device_id))
-            self._set_labels(connection, "device_attributes", device_id, attributes or {})
-            connection.execute("UPDATE devices SET updated_at = ? WHERE device_id = ?", (self._now(), device_id))
-            self._change(connection, ChangeKind.DEVICE_DESCRIBED, device_id=device_id)
-            named = {} if name is None else {"name": name or None}
-            changed = [*labels_reason(named), *labels_reason(attributes or {}, "attribute:")]
-            self._audit_device(connection, actor, ChangeKind.DEVICE_DESCRIBED, device, reason=joined(changed))
-            return self._device(connection, device_id)
-
-    def _set_labels(
-        self, connection: sqlite3.Connection, table: str, device_id: str, labels: Mapping[str, str | None]
-    ) -> None:
-        for name, value in labels.items():
-            if value is None:
-                connection.execute(f"DELETE FROM {table} WHERE device_id = ? AND name = ?", (device_id, name))  # noqa: S608 - the table is ours
-            else:
-                connection.execute(
-                    f"INSERT INTO {table} VALUES (?, ?, ?)"  # noqa: S608 - the table is ours
-                    " ON CONFLICT (device_id, name) DO UPDATE SET value = excluded.value",
-                    (device_id, name, value),
-                )
-        if any(value is not None for value in labels.values()):
-            row = connection.execute(f"SELECT count(*) FROM {table} WHERE device_id = ?", (device_id,)).fetchone()  # noqa: S608 - the table is ours
-            if row[0] > MAX_LABELS:
-                raise TooManyLabelsError(device_id, table.removeprefix("device_"), MAX_LABELS)
+            device = self._device(database.conn, device_id)
+            plan = plan_description(device, name, attributes or {}, actor=actor, now=self._now())
+            self._carry_out(database.conn, plan)
+            return self._device(database.conn, device_id)
 
     def delete_device(self, device_id: str, *, actor: str) -> None:
         """Forget a device and retire its keys."""
@@ -233,29 +187,8 @@ class SqliteDevices(SqlitePresence):
         return len(devices)
 
     def _delete(self, connection: sqlite3.Connection, device: Device, actor: str) -> None:
-        device_id = device.device_id
-        retired = connection.execute(
-            "UPDATE access_keys SET status = 'retired', retired_at = ?, retired_reason = 'device_deleted'"
-            " WHERE device_id = ? AND status = 'active' RETURNING key",
-            (self._now(), device_id),
-        ).fetchall()
-        connection.execute("DELETE FROM device_tags WHERE device_id = ?", (device_id,))
-        connection.execute("DELETE FROM device_attributes WHERE device_id = ?", (device_id,))
-        connection.execute("DELETE FROM presence WHERE device_id = ?", (device_id,))
-        connection.execute("DELETE FROM devices WHERE device_id = ?", (device_id,))
-        self._change(connection, ChangeKind.DEVICE_DELETED, device_id=device_id)
-        self._changes(connection, ChangeKind.KEY_RETIRED, device_id, (key for (key,) in retired))
-        self._audit_device(connection, actor, ChangeKind.DEVICE_DELETED, device)
-
-    def _audit_device(
-        self, connection: sqlite3.Connection, actor: str, kind: ChangeKind, device: Device, *, reason: str = ""
-    ) -> None:
-        self._audit(
-            connection,
-            AuditEntry(
-                actor=actor, action=kind, outcome="ok", reason=reason, serial=device.serial, device_id=device.device_id
-            ),
-        )
+        keys = self._active_keys(connection, device.device_id)
+        self._carry_out(connection, plan_deletion(device, keys, actor=actor, now=self._now()))
 
     def _device(self, connection: sqlite3.Connection, device_id: str) -> Device:
         device = read_device(connection, device_id)
@@ -274,16 +207,6 @@ class SqliteDevices(SqlitePresence):
         """Return every topic pattern that a profile ever gave to a device."""
         with self._reading() as connection:
             return [pattern for (pattern,) in connection.execute("SELECT pattern FROM topic_patterns ORDER BY pattern")]
-
-
-def _state_change(before: DeviceState, after: DeviceState) -> ChangeKind:
-    if after is DeviceState.DISABLED:
-        return ChangeKind.DEVICE_DISABLED
-    if after is DeviceState.PENDING:
-        return ChangeKind.DEVICE_PENDING
-    if after is not DeviceState.ACTIVE:
-        return ChangeKind.DEVICE_REJECTED
-    return ChangeKind.DEVICE_ENABLED if before is DeviceState.DISABLED else ChangeKind.DEVICE_APPROVED
 
 
 def _had_key(connection: sqlite3.Connection, device: Device) -> bool:

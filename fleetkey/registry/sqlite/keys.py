@@ -16,17 +16,33 @@ from fleetkey.registry.model import (
     KeysEnding,
     Login,
 )
-from fleetkey.registry.sqlite.issuing import LIVE, SqliteIssuing
-from fleetkey.registry.sqlite.rows import KEY_COLUMNS, LOGIN_QUERY, key_from, login_from, scope_text
+from fleetkey.registry.plans import plan_connection, plan_expiry, plan_revocation, plan_rotation
+from fleetkey.registry.sqlite.devices import SqliteDevices
+from fleetkey.registry.sqlite.rows import (
+    HELD_KEY_COLUMNS,
+    KEY_COLUMNS,
+    LOGIN_QUERY,
+    held_key_from,
+    key_from,
+    login_from,
+    scope_text,
+)
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from fleetkey.registry.model import Device
+    from fleetkey.registry.plans import Plan
+
 __all__ = ["SqliteKeys"]
 
+EXPIRED = """
+FROM access_keys k LEFT JOIN devices d ON d.device_id = k.device_id WHERE k.status = 'active' AND k.expires_at <= ?
+"""
 
-class SqliteKeys(SqliteIssuing):
+
+class SqliteKeys(SqliteDevices):
     """Finding, creating and ending keys."""
 
     def find_login(self, key: str) -> Login | None:
@@ -39,40 +55,22 @@ class SqliteKeys(SqliteIssuing):
         """Record a key's first connection, from an address, and retire the older ones if it replaces them."""
         with self._writing() as database:
             connection = database.conn
-            now = self._now()
             row = connection.execute(
-                f"UPDATE access_keys SET first_connected_at = coalesce(first_connected_at, ?) WHERE key = ? AND {LIVE}"  # noqa: S608 - the condition is ours
-                " RETURNING seq, device_id, replaces_older",
-                (now, key, now),
+                f"SELECT device_id, {HELD_KEY_COLUMNS} FROM access_keys WHERE key = ? AND status = 'active'",  # noqa: S608 - the columns are ours
+                (key,),
             ).fetchone()
             if row is None:
                 return False
-            seq, device_id, replaces_older = row
-            older: list[str] = []
-            if replaces_older:
-                older = [
-                    found
-                    for (found,) in connection.execute(
-                        "SELECT key FROM access_keys WHERE device_id = ? AND status = 'active' AND seq < ?",
-                        (device_id, seq),
-                    )
-                ]
-                self._retire(connection, older, device_id, "replaced")
-            self._change(connection, ChangeKind.KEY_CONNECTED, device_id=device_id, key=key)
-            self._audit(
-                connection,
-                AuditEntry(
-                    actor="device" if device_id else "application",
-                    action=ChangeKind.KEY_CONNECTED,
-                    outcome="ok",
-                    reason=f"replaced={len(older)}",
-                    address=address,
-                    serial=_serial_of(connection, device_id),
-                    device_id=device_id,
-                    key=key,
-                ),
+            device_id = row[0]
+            plan = plan_connection(
+                key,
+                self._active_keys(connection, device_id) if device_id else [held_key_from(row[1:])],
+                device_id=device_id,
+                serial=_serial_of(connection, device_id),
+                address=address,
+                now=self._now(),
             )
-            return True
+            return self._carry_out(connection, plan)
 
     def create_application_key(
         self,
@@ -107,7 +105,8 @@ class SqliteKeys(SqliteIssuing):
                 ),
             )
             self._change(connection, ChangeKind.KEY_ISSUED, key=key)
-            self._audit_key(connection, actor, "application_key_created", key, reason=name)
+            entry = AuditEntry(actor=actor, action="application_key_created", outcome="ok", reason=name, key=key)
+            self._audit(connection, entry)
             return self._key(connection, key)
 
     def get_key(self, key: str) -> AccessKey:
@@ -145,71 +144,47 @@ class SqliteKeys(SqliteIssuing):
         with self._writing() as database:
             connection = database.conn
             found = self._key(connection, key)
-            if found.retired_at is None:
-                self._retire(connection, [key], found.device_id, "revoked")
-                self._audit_key(connection, actor, "key_revoked", key, device_id=found.device_id)
+            serial = _serial_of(connection, found.device_id)
+            self._carry_out(connection, plan_revocation(found, serial=serial, actor=actor, now=self._now()))
             return self._key(connection, key)
 
     def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
         """Let a device's active keys end after `grace_seconds`."""
         with self._writing() as database:
-            self._device(database.conn, device_id)
-            ending, _ = self._expire(database.conn, device_id, grace_seconds, actor)
-            return ending
+            plan = self._plan_rotation(database.conn, self._device(database.conn, device_id), grace_seconds, actor)
+            return self._carry_out(database.conn, plan)
 
     def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
         """Let the active keys of those of the devices that are there end, in one transaction."""
+        changed = 0
         with self._writing() as database:
-            return sum(
-                self._expire(database.conn, device.device_id, grace_seconds[device.device_id], actor)[1]
-                for device in self._those_there(database.conn, list(grace_seconds))
-            )
+            for device in self._those_there(database.conn, list(grace_seconds)):
+                plan = self._plan_rotation(database.conn, device, grace_seconds[device.device_id], actor)
+                self._carry_out(database.conn, plan)
+                changed += bool(plan.writes)
+        return changed
 
-    def _expire(
-        self, connection: sqlite3.Connection, device_id: str, grace_seconds: int, actor: str
-    ) -> tuple[KeysEnding, bool]:
-        """Let a device's keys end; return how many, and whether that changed anything."""
-        now = self._now()
-        live = len(self._live_keys(connection, device_id))
-        # Of a key that ends sooner this alone is new: under `deny` it no longer keeps the device from registering.
-        rotated = connection.execute(
-            f"UPDATE access_keys SET rotated_at = ? WHERE device_id = ? AND rotated_at IS NULL AND {LIVE}",  # noqa: S608 - the condition is ours
-            (now, device_id, now),
-        ).rowcount
-        count = self._end_keys(connection, device_id, now + grace_seconds * 1000)
-        ending = KeysEnding(keys=count, ending_sooner=live - count)
-        has_changed = bool(count or rotated)
-        if has_changed:
-            reason = f"keys={ending.keys} ending_sooner={ending.ending_sooner} grace_seconds={grace_seconds}"
-            entry = AuditEntry(
-                actor=actor,
-                action="keys_rotated",
-                outcome="ok",
-                reason=reason,
-                serial=_serial_of(connection, device_id),
-                device_id=device_id,
-            )
-            self._audit(connection, entry)
-        return ending, has_changed
+    def _plan_rotation(
+        self, connection: sqlite3.Connection, device: Device, grace_seconds: int, actor: str
+    ) -> Plan[KeysEnding]:
+        keys = self._active_keys(connection, device.device_id)
+        return plan_rotation(device, keys, grace_seconds=grace_seconds, actor=actor, now=self._now())
 
     def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
         """Retire keys whose time is over, in one transaction."""
         with self._reading() as connection:
-            due = connection.execute(
-                "SELECT key, device_id FROM access_keys WHERE status = 'active' AND expires_at <= ? LIMIT ?",
-                (self._now(), limit),
-            ).fetchall()
-        if not due:
-            return 0
+            # Looked at first without the write lock: there is nothing to do nearly always.
+            if connection.execute(f"SELECT 1 {EXPIRED} LIMIT 1", (self._now(),)).fetchone() is None:
+                return 0
         with self._writing() as database:
-            connection = database.conn
-            retired = 0
-            for key, device_id in due:
-                # Another process may have been faster.
-                if self._retire(connection, [key], device_id, "expired"):
-                    self._audit_key(connection, "server", "key_expired", key, device_id=device_id)
-                    retired += 1
-        return retired
+            now = self._now()
+            due = database.conn.execute(
+                f"SELECT k.key, k.device_id, d.serial {EXPIRED} LIMIT ?",
+                (now, limit),
+            ).fetchall()
+            for key, device_id, serial in due:
+                self._carry_out(database.conn, plan_expiry(key, device_id=device_id, serial=serial, now=now))
+        return len(due)
 
     def count_keys(self) -> int:
         """Return how many keys were ever issued."""
@@ -221,29 +196,6 @@ class SqliteKeys(SqliteIssuing):
         if row is None:
             raise NotFoundError("key", key)
         return key_from(row)
-
-    def _audit_key(
-        self,
-        connection: sqlite3.Connection,
-        actor: str,
-        action: str,
-        key: str,
-        *,
-        device_id: str | None = None,
-        reason: str = "",
-    ) -> None:
-        self._audit(
-            connection,
-            AuditEntry(
-                actor=actor,
-                action=action,
-                outcome="ok",
-                reason=reason,
-                serial=_serial_of(connection, device_id),
-                device_id=device_id,
-                key=key,
-            ),
-        )
 
 
 def _serial_of(connection: sqlite3.Connection, device_id: str | None) -> str | None:

@@ -19,6 +19,7 @@ from fleetkey.registry.model import (
     Presence,
     Reregistration,
 )
+from fleetkey.registry.plans import HeldKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEVICE_COLUMNS",
     "DEVICE_VALUES",
+    "HELD_KEY_COLUMNS",
     "KEY_COLUMNS",
     "LOGIN_QUERY",
     "details_text",
     "device_from",
+    "held_key_from",
     "key_from",
     "listed_from",
     "login_from",
@@ -45,6 +48,7 @@ KEY_COLUMNS = (
     "seq, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at,"
     " retired_reason, description, sources"
 )
+HELD_KEY_COLUMNS = "key, expires_at, first_connected_at, rotated_at, replaces_older"
 DEVICE_VALUES = """
 json_array(
   d.device_id, d.serial, d.state, d.name, d.profile, d.policy, d.created_at, d.updated_at,
@@ -130,6 +134,18 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
         expires_at=expires_at,
         retired_at=retired_at,
         retired_reason=reason,
+    )
+
+
+def held_key_from(row: tuple[Any, ...]) -> HeldKey:
+    """Build what policies look at from a row of `HELD_KEY_COLUMNS`."""
+    key, expires_at, first_connected_at, rotated_at, replaces_older = row
+    return HeldKey(
+        key=key,
+        expires_at=expires_at,
+        first_connected_at=first_connected_at,
+        rotated_at=rotated_at,
+        replaces_older=bool(replaces_older),
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
 from fleetkey.registry.model import AuditEntry, ListedSerial, SerialConflict, SerialsAdded
+from fleetkey.registry.plans import joined
 from fleetkey.registry.sqlite.journal import SqliteJournal
-from fleetkey.registry.sqlite.reasons import joined
 from fleetkey.registry.sqlite.rows import details_text, listed_from
 
 if TYPE_CHECKING:
