@@ -15,10 +15,16 @@ from fleetkey.registry import ApplicationScope, DevicePolicy, DeviceState, KeyKi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Protocol
 
     from fleetkey.access.outcome import ConnectAttempt
     from fleetkey.access.templates import TopicTemplates
-    from fleetkey.registry import Device, Login, Store
+    from fleetkey.registry import Device, Login
+    from fleetkey.registry.store import Logins, StoreTime
+
+    class LoginStore(Logins, StoreTime, Protocol):
+        """What verification reads, and where it notes a first connection."""
+
 
 __all__ = ["Reach", "Verification", "Verified", "check_claims"]
 
@@ -63,7 +69,7 @@ class Verification:
 
     def __init__(
         self,
-        store: Store,
+        store: LoginStore,
         templates: TopicTemplates,
         *,
         bcrypt_rounds: int,

@@ -12,8 +12,8 @@ from fleetkey.access.verification import Verification
 from fleetkey.access.verified import VerifiedSecrets
 
 if TYPE_CHECKING:
+    from fleetkey.access.verification import LoginStore
     from fleetkey.config import Settings
-    from fleetkey.registry import Store
 
 __all__ = ["build_authenticator", "build_hash_pool"]
 
@@ -23,7 +23,7 @@ def build_hash_pool(settings: Settings) -> HashPool:
     return HashPool(workers=settings.access.hash_workers, max_pending=settings.access.max_pending_hashes)
 
 
-def build_authenticator(settings: Settings, store: Store, pool: HashPool) -> Authenticator:
+def build_authenticator(settings: Settings, store: LoginStore, pool: HashPool) -> Authenticator:
     """Return an authenticator for the running event loop.
 
     Raises:

@@ -12,25 +12,16 @@ import structlog
 from fleetkey.registry import Presence, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from typing import Protocol
+
+    from fleetkey.registry.store import PresenceRecords
 
     class Heard(Protocol):
         """A connection, as far as this is concerned."""
 
         address: str
         last_heard: float
-
-    class PresenceStore(Protocol):
-        """Where presence is recorded; `Store` is one."""
-
-        def record_presence(self, entries: Mapping[str, Presence]) -> None:
-            """Record what is known of devices now."""
-            ...
-
-        def end_presence(self, *, reason: str) -> int:
-            """Record that nobody is connected any more."""
-            ...
 
 
 __all__ = ["PresenceRecorder"]
@@ -50,7 +41,7 @@ class PresenceRecorder:
 
     def __init__(
         self,
-        store: PresenceStore,
+        store: PresenceRecords,
         *,
         flush_seconds: float,
         seen_seconds: float,

@@ -10,7 +10,8 @@ import structlog
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
-    from fleetkey.registry import SteadyClock, Store
+    from fleetkey.registry import SteadyClock
+    from fleetkey.registry.store import ClockMarks
 
 __all__ = ["ClockKeeper"]
 
@@ -25,7 +26,7 @@ LOOK_SECONDS = 1.0
 class ClockKeeper:
     """Notes the time every `SAVE_SECONDS`, when the clock followed the system's, and when it is asked to."""
 
-    def __init__(self, store: Store, clock: SteadyClock) -> None:
+    def __init__(self, store: ClockMarks, clock: SteadyClock) -> None:
         self._store = store
         self._clock = clock
         self._follows_noted = clock.follows

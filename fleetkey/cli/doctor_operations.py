@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetkey.config import Settings, WebhookSettings
-    from fleetkey.registry import Store
+    from fleetkey.registry.store import AuditReader, WebhookReader
 
 __all__ = ["backup_age", "certificates", "disk_space", "http_verifier", "open_files", "webhook_progress", "webhooks"]
 
@@ -114,7 +114,7 @@ def open_files(settings: Settings) -> Finding:
     return Finding("open files", Verdict.WARNING, detail, advice)
 
 
-def backup_age(settings: Settings, store: Store) -> Iterator[Finding]:
+def backup_age(settings: Settings, store: AuditReader) -> Iterator[Finding]:
     """Look when the newest backup was made, if `[store] backup_days` asks for that."""
     days = settings.store.backup_days
     if not days:
@@ -157,7 +157,7 @@ def webhooks(settings: Settings) -> Iterator[Finding]:
             yield Finding("permissions", Verdict.WARNING, detail, f"Run: chmod go= {file}")
 
 
-def webhook_progress(settings: Settings, store: Store) -> Iterator[Finding]:
+def webhook_progress(settings: Settings, store: WebhookReader) -> Iterator[Finding]:
     """Look what webhooks missed, gave up, and fail at."""
     for state in store.webhook_states():
         if state.name not in settings.webhooks:

@@ -13,7 +13,11 @@ from fleetkey.registry import NotFoundError, StoreError, is_device_id
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from fleetkey.registry import Store
+    from fleetkey.registry.store import DeviceLookup, KeyLookup
+
+    class OwnerStore(DeviceLookup, KeyLookup, Protocol):
+        """Where owners are looked for."""
+
 
 __all__ = ["Sweep"]
 
@@ -43,7 +47,7 @@ class Sweep:
         engine: who carries the messages.
     """
 
-    def __init__(self, store: Store, engine: Owners) -> None:
+    def __init__(self, store: OwnerStore, engine: Owners) -> None:
         self._store = store
         self._engine = engine
         self._asked = asyncio.Event()

@@ -13,8 +13,14 @@ from fleetkey.registry import AuditEntry, AuditFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
-    from fleetkey.registry import AuditRecord, Store
+    from fleetkey.registry import AuditRecord
+    from fleetkey.registry.store import AuditReader, AuditWriter
+
+    class AuditStore(AuditReader, AuditWriter, Protocol):
+        """What the service reads and appends to."""
+
 
 __all__ = ["AuditAction", "AuditOutcome", "AuditService"]
 
@@ -65,7 +71,7 @@ class AuditService:
     Errors of every method: `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: AuditStore) -> None:
         self._store = store
 
     def newest(

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from fleetkey.management.pages import Page
     from fleetkey.management.selection import DeviceSelection
-    from fleetkey.registry import Device, Store
+    from fleetkey.registry import Device
+    from fleetkey.registry.store import DeviceBatches, DeviceLookup, KeyBatches
+
+    class BulkStore(DeviceLookup, DeviceBatches, KeyBatches, Protocol):
+        """What bulk changes read and change."""
 
     class Pages(Protocol):
         """Finds devices a page at a time."""
@@ -139,7 +143,7 @@ class BulkChanges:
 
     def __init__(
         self,
-        store: Store,
+        store: BulkStore,
         page: Pages,
         *,
         check_tags: Callable[[Device, Mapping[str, str | None]], None],

@@ -15,11 +15,17 @@ from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Protocol
 
     from fleetkey.management.pages import BulkResult
     from fleetkey.management.selection import DeviceSelection
     from fleetkey.management.topics import TopicTags
-    from fleetkey.registry import Device, Store
+    from fleetkey.registry import Device
+    from fleetkey.registry.store import DeviceBatches, DeviceChanges, DeviceLookup, DeviceSearch, KeyBatches
+
+    class DeviceStore(DeviceLookup, DeviceSearch, DeviceChanges, DeviceBatches, KeyBatches, Protocol):
+        """What the service reads and changes."""
+
 
 __all__ = ["DeviceService"]
 
@@ -37,7 +43,7 @@ class DeviceService:
     be one, `ConflictError` for a device in another state, and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, topic_tags: TopicTags, grace_seconds: int) -> None:
+    def __init__(self, store: DeviceStore, *, topic_tags: TopicTags, grace_seconds: int) -> None:
         self._store = store
         self._topic_tags = topic_tags
         self._bulk = BulkChanges(store, self.page, check_tags=topic_tags.check, grace_seconds=grace_seconds)

@@ -21,9 +21,15 @@ from fleetkey.registry import KeyKind, new_access_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from fleetkey.access import Secret
-    from fleetkey.registry import AccessKey, ApplicationScope, Store
+    from fleetkey.registry import AccessKey, ApplicationScope
+    from fleetkey.registry.store import DeviceLookup, KeyChanges, KeyLookup
+
+    class KeyStore(KeyLookup, KeyChanges, DeviceLookup, Protocol):
+        """What the service reads and changes."""
+
 
 __all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyFilter", "KeyService", "Rotation"]
 
@@ -92,7 +98,7 @@ class KeyService:
     Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, bcrypt_rounds: int, grace_seconds: int) -> None:
+    def __init__(self, store: KeyStore, *, bcrypt_rounds: int, grace_seconds: int) -> None:
         self._store = store
         self._bcrypt_rounds = bcrypt_rounds
         self._grace_seconds = grace_seconds

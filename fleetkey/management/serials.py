@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Secret
     from fleetkey.config import HmacSettings
-    from fleetkey.registry import ListedSerial, SerialConflict, SerialsAdded, Store
+    from fleetkey.registry import ListedSerial, SerialConflict, SerialsAdded
+    from fleetkey.registry.store import Serials
 
 __all__ = ["SerialService", "prove_serial"]
 
@@ -32,7 +33,7 @@ class SerialService:
     Errors of every method: `InvalidSerialError`, `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store, *, profiles: Collection[str]) -> None:
+    def __init__(self, store: Serials, *, profiles: Collection[str]) -> None:
         self._store = store
         self._profiles = frozenset(profiles)
 

@@ -19,8 +19,14 @@ from fleetkey.management.pages import Page, PositionList, check_limit, parse_pos
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
 
-    from fleetkey.registry import Role, Store, Token
+    from fleetkey.registry import Role, Token
+    from fleetkey.registry.store import StoreTime, Tokens
+
+    class TokenStore(Tokens, StoreTime, Protocol):
+        """What the service reads and changes."""
+
 
 __all__ = ["CreatedToken", "TokenRefused", "TokenService"]
 
@@ -56,7 +62,7 @@ class TokenService:
     Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: TokenStore) -> None:
         self._store = store
         self._clock = store.now
 

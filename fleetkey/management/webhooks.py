@@ -10,9 +10,14 @@ from fleetkey.registry import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Protocol
 
     from fleetkey.config import WebhookSettings
-    from fleetkey.registry import Store
+    from fleetkey.registry.store import ChangeReader, WebhookReader
+
+    class WebhookStore(WebhookReader, ChangeReader, Protocol):
+        """What the service reads."""
+
 
 __all__ = ["WebhookService", "WebhookStatus", "find_webhook"]
 
@@ -37,7 +42,7 @@ class WebhookStatus:
 class WebhookService:
     """Looks at webhooks; what they are is in the settings alone. Every method blocks and raises `StoreError`."""
 
-    def __init__(self, store: Store, settings: Mapping[str, WebhookSettings]) -> None:
+    def __init__(self, store: WebhookStore, settings: Mapping[str, WebhookSettings]) -> None:
         self._store = store
         self._settings = settings
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fleetkey.registration.endpoint import MqttEndpoint
     from fleetkey.registration.outcomes import Outcome
     from fleetkey.registration.registrar import Registrar
-    from fleetkey.registry import Store
+    from fleetkey.registry.store import Availability
 
 __all__ = ["build_app"]
 
@@ -51,7 +51,7 @@ def build_app(
     settings: Settings,
     registrar: Registrar,
     endpoint: MqttEndpoint,
-    store: Store,
+    store: Availability,
     pool: HashPool,
     broker_listens: Callable[[], Awaitable[bool]] | None = None,
     render_metrics: Callable[[], Awaitable[bytes]] | None = None,

@@ -44,7 +44,6 @@ from fleetkey.registry import (
     KeyIssued,
     NotFoundError,
     Reregistration,
-    Store,
     StoreError,
     is_device_id,
     new_access_key,
@@ -53,8 +52,15 @@ from fleetkey.registry import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
     from fleetkey.config import ProfileSettings, RegistrationSettings, Settings
+    from fleetkey.registry import Store
+    from fleetkey.registry.store import AuditWriter, DeviceIssuing, DeviceLookup
+
+    class RegistrarStore(DeviceIssuing, DeviceLookup, AuditWriter, Protocol):
+        """What the registrar reads, issues from and appends refusals to."""
+
 
 __all__ = ["Registrar", "build_registrar"]
 
@@ -70,7 +76,7 @@ class Registrar:
     def __init__(
         self,
         *,
-        store: Store,
+        store: RegistrarStore,
         pool: HashPool,
         verifiers: Sequence[Verifier],
         templates: TopicTemplates,

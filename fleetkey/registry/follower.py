@@ -13,7 +13,7 @@ from fleetkey.registry.model import Change, ChangeKind
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fleetkey.registry.store import Store
+    from fleetkey.registry.store import ChangeFeed
 
 __all__ = ["ChangeFollower"]
 
@@ -32,7 +32,7 @@ class ChangeFollower:
     may be trusted.
     """
 
-    def __init__(self, store: Store, on_changes: Callable[[Sequence[Change]], None]) -> None:
+    def __init__(self, store: ChangeFeed, on_changes: Callable[[Sequence[Change]], None]) -> None:
         self._store = store
         self._on_changes = on_changes
         self._wake = threading.Event()

@@ -17,7 +17,8 @@ from fleetkey.webhooks.sender import Failed
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from fleetkey.registry import Store, WebhookState
+    from fleetkey.registry import WebhookState
+    from fleetkey.registry.store import WebhookProgress
     from fleetkey.webhooks.events import Event, EventReader
     from fleetkey.webhooks.sender import Sent
 
@@ -64,7 +65,7 @@ class HookWorker:
         self,
         state: WebhookState,
         *,
-        store: Store,
+        store: WebhookProgress,
         reader: EventReader,
         sender: Sender,
         give_up_seconds: float,

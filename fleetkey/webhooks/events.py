@@ -13,8 +13,14 @@ from fleetkey.registry import ChangeKind, NotFoundError, RetiredReason
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Protocol
 
-    from fleetkey.registry import Change, Device, Store
+    from fleetkey.registry import Change, Device
+    from fleetkey.registry.store import ChangeReader, DeletedDevices, DeviceLookup, KeyLookup
+
+    class EventStore(ChangeReader, DeviceLookup, KeyLookup, DeletedDevices, Protocol):
+        """The feed, and what events say of its devices and keys."""
+
 
 __all__ = ["Event", "EventReader", "Read", "trial_event"]
 
@@ -57,7 +63,7 @@ class Read:
 class EventReader:
     """Reads events behind a position. Blocks."""
 
-    def __init__(self, store: Store, events: Collection[str]) -> None:
+    def __init__(self, store: EventStore, events: Collection[str]) -> None:
         self._store = store
         self._events = frozenset(events)
 

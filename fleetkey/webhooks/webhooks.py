@@ -14,9 +14,16 @@ from fleetkey.webhooks.sender import HookSender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
 
     from fleetkey.config import WebhookSettings
-    from fleetkey.registry import Store, WebhookState
+    from fleetkey.registry import WebhookState
+    from fleetkey.registry.store import StoreTime, WebhookProgress
+    from fleetkey.webhooks.events import EventStore
+
+    class WebhookStore(EventStore, WebhookProgress, StoreTime, Protocol):
+        """What events are made from, and where the webhooks' progress is stored."""
+
 
 __all__ = ["Webhooks"]
 
@@ -34,7 +41,7 @@ class Webhooks:
     So a webhook that is down holds `BATCH` events and one connection, and nothing that registers waits for it.
     """
 
-    def __init__(self, settings: Mapping[str, WebhookSettings], store: Store) -> None:
+    def __init__(self, settings: Mapping[str, WebhookSettings], store: WebhookStore) -> None:
         """Read the secrets.
 
         Raises:

@@ -1,0 +1,61 @@
+"""What the rest of Fleetkey needs from a store, in protocols of a few methods. SQLite implements all; others may.
+
+Each consumer names those that it needs; only what opens a store and wires it names `Store`, which is all of them.
+
+All methods block; callers on an event loop run them in a thread. Every method is safe to call from any thread, and
+several processes may use one store. Every change is one transaction together with its rows in the change feed and the
+audit; when a method returns, its change survives a power cut. What a change does is decided in `registry.plans`.
+
+Every method may raise `StoreBusyError` (locked for too long; try again) and `StoreUnavailableError` (can't be read or
+written; tell the operator).
+"""
+
+from fleetkey.registry.store.audit import AuditLog, AuditReader, AuditWriter, DeletedDevices
+from fleetkey.registry.store.changes import ChangeFeed, ChangeReader, ChangeWatch
+from fleetkey.registry.store.clock import ClockMarks, StoreTime
+from fleetkey.registry.store.devices import (
+    DeviceBatches,
+    DeviceChanges,
+    DeviceIssuing,
+    DeviceLookup,
+    Devices,
+    DeviceSearch,
+)
+from fleetkey.registry.store.keys import KeyBatches, KeyChanges, KeyLookup, Keys, Logins
+from fleetkey.registry.store.presence import PresenceRecords
+from fleetkey.registry.store.serials import SerialLookup, Serials
+from fleetkey.registry.store.store import Availability, Store
+from fleetkey.registry.store.tokens import Tokens
+from fleetkey.registry.store.webhooks import WebhookProgress, WebhookReader, Webhooks
+
+__all__ = [
+    "AuditLog",
+    "AuditReader",
+    "AuditWriter",
+    "Availability",
+    "ChangeFeed",
+    "ChangeReader",
+    "ChangeWatch",
+    "ClockMarks",
+    "DeletedDevices",
+    "DeviceBatches",
+    "DeviceChanges",
+    "DeviceIssuing",
+    "DeviceLookup",
+    "DeviceSearch",
+    "Devices",
+    "KeyBatches",
+    "KeyChanges",
+    "KeyLookup",
+    "Keys",
+    "Logins",
+    "PresenceRecords",
+    "SerialLookup",
+    "Serials",
+    "Store",
+    "StoreTime",
+    "Tokens",
+    "WebhookProgress",
+    "WebhookReader",
+    "Webhooks",
+]
