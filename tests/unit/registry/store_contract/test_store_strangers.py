@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,13 @@ from hypothesis import strategies as st
 
 from fleetkey.config import Settings
 from fleetkey.management import build_management
-from fleetkey.registry import AuditEntry, AuditFilter, SqliteStore, Store
-from fleetkey.registry.sqlite import audit as sqlite_audit
+from fleetkey.registry import AuditEntry, AuditFilter, Store
 from tests.unit.registry.store_rig import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
+    from tests.unit.registry.store_contract.conftest import Implementation, LowerAuditBounds
     from tests.unit.registry.store_rig import StoreFactory
 
 DAY = 86_400
@@ -83,12 +81,16 @@ def test_fleets_bound_holds_beside_strangers(make_store: StoreFactory) -> None:
     most_of_strangers=st.integers(1, 400),
 )
 def test_each_share_is_whole(
-    tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[bool, int]], most: int, most_of_strangers: int
+    tmp_path_factory: pytest.TempPathFactory,
+    implementation: Implementation,
+    runs: list[tuple[bool, int]],
+    most: int,
+    most_of_strangers: int,
 ) -> None:
     """Whatever comes in whatever order, what is kept of each share is its newest, without a gap, near its bound."""
-    path = tmp_path_factory.mktemp("registry") / "fleetkey.db"
+    make_store = implementation.prepare(tmp_path_factory.mktemp("registry"), FakeClock())
     written: dict[bool, int] = {True: 0, False: 0}
-    with closing(SqliteStore(path, max_audit_rows=most, max_stranger_audit_rows=most_of_strangers)) as store:
+    with closing(make_store(max_audit_rows=most, max_stranger_audit_rows=most_of_strangers)) as store:
         for by_stranger, count in runs:
             make = _strangers if by_stranger else _fleets
             start = written[by_stranger]
@@ -101,9 +103,9 @@ def test_each_share_is_whole(
             assert min(bound, count) <= len(left) <= bound + TRIM_SLACK
 
 
-def test_trim_in_parts(make_store: StoreFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trim_in_parts(make_store: StoreFactory, lower_audit_bounds: LowerAuditBounds) -> None:
     """A bound that was lowered is reached in short transactions, not in one long one."""
-    monkeypatch.setattr(sqlite_audit, "TRIM_BATCH", 1_500)
+    lower_audit_bounds(trimmed=1_500)
     _flood(make_store(), 4_500)
     store = make_store(max_stranger_audit_rows=10)
     left = []
@@ -136,9 +138,9 @@ def test_scan_over_gaps(gappy: Store, limit: int, max_scanned: int) -> None:
     assert back == kept[::-1]
 
 
-def test_find_over_gaps(gappy: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_over_gaps(gappy: Store, lower_audit_bounds: LowerAuditBounds) -> None:
     """An export looks at what is there, in as few pages as that takes."""
-    monkeypatch.setattr(sqlite_audit, "MAX_AUDIT_SCANNED", 1_000)
+    lower_audit_bounds(scanned=1_000)
     pages, position, has_more = 0, 0, True
     found: list[str] = []
     while has_more:
@@ -173,9 +175,9 @@ def test_follow_while_strangers_are_dropped(make_store: StoreFactory) -> None:
     assert seen == [str(number) for number in range(5)]
 
 
-def test_drop_old_of_both(make_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drop_old_of_both(make_store: StoreFactory, clock: FakeClock, lower_audit_bounds: LowerAuditBounds) -> None:
     """Age counts for both shares, in pieces; what is young of either stays."""
-    monkeypatch.setattr(sqlite_audit, "DROP_BATCH", 10)
+    lower_audit_bounds(dropped=10)
     store = make_store()
     for number in range(15):
         store.record_all([_fleets(str(number)), _strangers(str(number))])
@@ -189,7 +191,7 @@ def test_drop_old_of_both(make_store: StoreFactory, clock: FakeClock, monkeypatc
     assert [row.reason for row in store.last_audit(100)] == ["young", "young"]
 
 
-def test_batch_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_is_whole(store: Store) -> None:
     """Entries that are recorded together are one transaction: one that fails leaves none of them."""
     committed: list[None] = []
     store.on_committed(lambda: committed.append(None))
@@ -203,36 +205,3 @@ def test_batch_is_whole(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (store.last_audit(10), committed) == ([], [])
     _flood(store, 5)
     assert len(committed) == 1
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DELETE FROM audit WHERE by_stranger = 0",
-        "DELETE FROM audit WHERE by_stranger = 1",
-        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (10, 0, 'x', 'x', 'x', '', '')",
-    ],
-)
-def test_gaps_open_no_way_in(tmp_path: Path, statement: str) -> None:
-    """What retention has dropped of strangers lets nobody delete anything else, nor put an entry into a gap."""
-    path = tmp_path / "fleetkey.db"
-    with closing(SqliteStore(path, max_stranger_audit_rows=5)) as store:
-        store.record(_fleets("first"))
-        _flood(store, 2_100)
-        before = store.last_audit(10_000)
-        assert 10 not in [row.seq for row in before]
-        with closing(sqlite3.connect(path)) as other, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            other.execute(statement)
-        assert store.last_audit(10_000) == before
-
-
-def test_trimming_uses_the_index(tmp_path: Path) -> None:
-    """The oldest entries of strangers are found by their index: no walk through everybody's, however many there are."""
-    with closing(SqliteStore(tmp_path / "fleetkey.db")) as store:
-        explained: list[str] = []
-        with store._reading() as connection:
-            connection.set_trace_callback(explained.append)
-            store._oldest(connection, sqlite_audit.STRANGERS, 5)
-            connection.set_trace_callback(None)
-            plan = connection.execute(f"EXPLAIN QUERY PLAN {explained[-1]}").fetchall()
-        assert any("audit_of_strangers" in row[3] for row in plan)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.registry import InvalidSerialError, ListedSerial, NotFoundError, SerialsAdded, Store
+from fleetkey.registry import (
+    ConflictingSerialError,
+    InvalidSerialError,
+    ListedSerial,
+    NotFoundError,
+    SerialConflict,
+    SerialsAdded,
+    Store,
+)
 from tests.unit.registry.store_rig import JournalReader, issue
 
 if TYPE_CHECKING:
@@ -144,3 +152,41 @@ def test_serials_audit_import(store: Store) -> None:
     assert many == "added=1 known=20 replaced=7"
     assert few.endswith(" and 7 more")
     assert len(few) < 600
+
+
+def test_find_serial(store: Store) -> None:
+    """What an entry says is kept whole; a bare serial afterwards changes nothing, a newer entry replaces it all."""
+    listed = ListedSerial(serial="A1", name="Pump", profile="pump", tags={"b": "2", "a": "ü"}, attributes={"c": "3"})
+    store.add_serials([listed, "B2"], actor="cli")
+    assert store.find_serial("A1") == listed
+    assert store.find_serial("B2") == ListedSerial(serial="B2")
+    assert store.find_serial("a1") is None
+    store.add_serials(["A1", ListedSerial(serial="C3", name="Fan")], actor="cli")
+    assert store.find_serial("A1") == listed
+    store.add_serials([ListedSerial(serial="A1", name="Fan")], actor="cli")
+    assert store.find_serial("A1") == ListedSerial(serial="A1", name="Fan")
+
+
+def test_list_serials(store: Store) -> None:
+    """Pages follow each other in order, with what is said of each."""
+    entries = [ListedSerial(serial=f"S{number}", name=f"n{number}") for number in range(5)]
+    store.add_serials(entries[::-1], actor="cli")
+    pages: list[ListedSerial] = []
+    while page := store.list_serials(after=pages[-1].serial if pages else "", limit=2):
+        pages += page
+    assert pages == entries
+
+
+def test_add_serials_conflict(store: Store) -> None:
+    """Entries that say different things of one serial are an error that names both, and none is added."""
+    entries: list[tuple[int, str | ListedSerial]] = [
+        (3, ListedSerial(serial="A1", name="x")),
+        (7, "B2"),
+        (9, ListedSerial(serial="A1", name="y")),
+    ]
+    with pytest.raises(ConflictingSerialError) as caught:
+        store.add_serials(entries, actor="cli")
+    assert caught.value.conflict == SerialConflict(serial="A1", first=3, second=9)
+    told: list[SerialConflict] = []
+    store.add_serials(entries, actor="cli", check=told.extend)
+    assert told == [caught.value.conflict]

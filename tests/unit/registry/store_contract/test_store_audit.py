@@ -1,19 +1,15 @@
-"""The audit of any store: finding entries, and letting old ones go; and that SQLite keeps what may not go."""
+"""The audit of any store: finding entries, and dropping old ones."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.registry import AuditEntry, AuditFilter, SqliteStore, Store
-from fleetkey.registry.sqlite import audit as sqlite_audit
+from fleetkey.registry import AuditEntry, AuditFilter, Store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from tests.unit.registry.store_contract.conftest import LowerAuditBounds
     from tests.unit.registry.store_rig import FakeClock, StoreFactory
 
 DAY = 86_400
@@ -64,9 +60,9 @@ def test_find_audit_by_time(store: Store, clock: FakeClock) -> None:
     assert [row.reason for row in found] == ["0", "1"]
 
 
-def test_find_audit_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_find_audit_pages(store: Store, lower_audit_bounds: LowerAuditBounds) -> None:
     """The work for one page is bounded, so a page may be empty; nothing is left out or repeated."""
-    monkeypatch.setattr(sqlite_audit, "MAX_AUDIT_SCANNED", 10)
+    lower_audit_bounds(scanned=10)
     _record(store, 25)
     _record(store, 1, reason="rare", outcome="refused")
     _record(store, 9)
@@ -81,9 +77,9 @@ def test_find_audit_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None
     assert (again.records, again.position, again.has_more) == ((), position, False)
 
 
-def test_drop_old_audit(make_store: StoreFactory, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drop_old_audit(make_store: StoreFactory, clock: FakeClock, lower_audit_bounds: LowerAuditBounds) -> None:
     """What is older than the days goes, in pieces; what is younger stays, and is still found."""
-    monkeypatch.setattr(sqlite_audit, "DROP_BATCH", 10)
+    lower_audit_bounds(dropped=10)
     store = make_store()
     _record(store, 25)
     clock.advance(10 * DAY)
@@ -92,33 +88,3 @@ def test_drop_old_audit(make_store: StoreFactory, clock: FakeClock, monkeypatch:
     assert [store.drop_old_audit(days=9) for _ in range(4)] == [10, 10, 5, 0]
     assert store.audit_bounds() == (26, 28)
     assert len(store.find_audit(AuditFilter(), after=0).records) == 3
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE audit SET actor = 'nobody'",
-        "UPDATE audit SET seq = seq + 100",
-        "DELETE FROM audit",
-        "DELETE FROM audit WHERE seq = 5",
-        "INSERT OR REPLACE INTO audit SELECT seq, 0, '', '', '', '', '', NULL, NULL, NULL, 0 FROM audit WHERE seq = 5",
-        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (99, 0, 'x', 'x', 'x', '', '')",
-        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (-1, 0, 'x', 'x', 'x', '', '')",
-        "INSERT INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (0, 0, 'x', 'x', 'x', '', '')",
-        "UPDATE audit SET by_stranger = 1",
-        "UPDATE audit_retention SET strangers_dropped_to = -1",
-        "UPDATE audit_retention SET strangers_written = -1",
-        "REPLACE INTO audit (seq, at, actor, action, outcome, reason, address) VALUES (5, 0, 'x', 'x', 'x', '', '')",
-        "DELETE FROM audit_retention",
-        "UPDATE audit_retention SET dropped_to = -1",
-    ],
-)
-def test_audit_is_append_only(tmp_path: Path, statement: str) -> None:
-    """Nobody who comes with SQL changes, replaces or removes an entry: the database refuses."""
-    path = tmp_path / "fleetkey.db"
-    with closing(SqliteStore(path)) as store:
-        _record(store, 10)
-        before = store.list_audit()
-        with closing(sqlite3.connect(path)) as other, pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            other.execute(statement)
-        assert store.list_audit() == before
