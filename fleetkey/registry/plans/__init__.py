@@ -19,7 +19,6 @@ from fleetkey.registry.plans.plan import (
     UpdateDevice,
     Write,
 )
-from fleetkey.registry.plans.reasons import joined
 
 __all__ = [
     "DeleteDevice",
@@ -37,7 +36,6 @@ __all__ = [
     "UpdateDevice",
     "Write",
     "changes_tags",
-    "joined",
     "plan_connection",
     "plan_deletion",
     "plan_description",

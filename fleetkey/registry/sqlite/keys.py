@@ -10,13 +10,12 @@ from fleetkey.registry.model import (
     MAX_EXPIRED_AT_ONCE,
     AccessKey,
     ApplicationScope,
-    AuditEntry,
     ChangeKind,
     KeyKind,
     KeysEnding,
     Login,
 )
-from fleetkey.registry.plans import plan_connection, plan_expiry, plan_revocation, plan_rotation
+from fleetkey.registry.plans import audit_entries, plan_connection, plan_expiry, plan_revocation, plan_rotation
 from fleetkey.registry.sqlite.devices import SqliteDevices
 from fleetkey.registry.sqlite.rows import (
     HELD_KEY_COLUMNS,
@@ -105,8 +104,7 @@ class SqliteKeys(SqliteDevices):
                 ),
             )
             self._change(connection, ChangeKind.KEY_ISSUED, key=key)
-            entry = AuditEntry(actor=actor, action="application_key_created", outcome="ok", reason=name, key=key)
-            self._audit(connection, entry)
+            self._audit(connection, audit_entries.application_key_created(key, name, actor=actor))
             return self._key(connection, key)
 
     def get_key(self, key: str) -> AccessKey:

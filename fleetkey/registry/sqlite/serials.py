@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
-from fleetkey.registry.model import AuditEntry, ListedSerial, SerialConflict, SerialsAdded
-from fleetkey.registry.plans import joined
+from fleetkey.registry.model import ListedSerial, SerialConflict, SerialsAdded
+from fleetkey.registry.plans import audit_entries
 from fleetkey.registry.sqlite.journal import SqliteJournal
 from fleetkey.registry.sqlite.rows import details_text, listed_from
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["SqliteSerials"]
 
 STAGE_BATCH = 10_000
-MAX_NAMED_SERIALS = 10
-"""Serials that the audit entry of an addition names; of more it says how many."""
 PAGE = 1_000
 MAX_SHOWN_CONFLICTS = 10
 """Serials of which an addition says two things, that are looked for."""
@@ -94,30 +92,19 @@ class SqliteSerials(SqliteJournal):
                     "UPDATE serials SET details = s.details FROM temp.stage s"
                     " WHERE s.serial = serials.serial AND s.details IS NOT NULL AND serials.details IS NOT s.details"
                 ).rowcount
-            reason = f"added={added} known={distinct - added} replaced={replaced}"
             few = (
                 []
-                if staged > MAX_NAMED_SERIALS
+                if staged > audit_entries.MAX_NAMED_SERIALS
                 else connection.execute("SELECT DISTINCT serial FROM temp.stage").fetchall()
             )
-            if len(few) > 1:
-                reason += f" serials={joined(serial for (serial,) in few)}"
-            self._audit(
-                connection,
-                AuditEntry(
-                    actor=actor,
-                    action="serials_added",
-                    outcome="ok",
-                    reason=reason,
-                    serial=few[0][0] if len(few) == 1 else None,
-                ),
-            )
+            result = SerialsAdded(added=added, known=distinct - added, replaced=replaced)
+            self._audit(connection, audit_entries.serials_added(result, [serial for (serial,) in few], actor=actor))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        return SerialsAdded(added=added, known=distinct - added, replaced=replaced)
+        return result
 
     def has_serial(self, serial: str) -> bool:
         """Whether the serial may register."""
@@ -157,7 +144,7 @@ class SqliteSerials(SqliteJournal):
         with self._writing() as database:
             if not database.conn.execute("DELETE FROM serials WHERE serial = ?", (serial,)).rowcount:
                 raise NotFoundError("listed serial", serial)
-            self._audit(database.conn, AuditEntry(actor=actor, action="serial_removed", outcome="ok", serial=serial))
+            self._audit(database.conn, audit_entries.serial_removed(serial, actor=actor))
 
     def count_serials(self) -> int:
         """Return how many serials are listed."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.registry.errors import NotFoundError
-from fleetkey.registry.model import AuditEntry, Role, Token, TokenVerifier
+from fleetkey.registry.model import Role, Token, TokenVerifier
+from fleetkey.registry.plans import audit_entries
 from fleetkey.registry.sqlite.journal import SqliteJournal
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class SqliteTokens(SqliteJournal):
                 (token_id, token_hash, name, role, self._now(), str(actor), expires_at),
             )
             token = self._token(connection, token_id)
-            self._audit_token(connection, "token_created", token, actor)
+            self._audit(connection, audit_entries.token_created(token, actor=actor))
             return token
 
     def find_token(self, token_id: str) -> TokenVerifier | None:
@@ -61,7 +62,7 @@ class SqliteTokens(SqliteJournal):
             token = self._token(connection, token_id)
             if token.revoked_at is None:
                 connection.execute("UPDATE tokens SET revoked_at = ? WHERE token_id = ?", (self._now(), token_id))
-                self._audit_token(connection, "token_revoked", token, actor)
+                self._audit(connection, audit_entries.token_revoked(token, actor=actor))
             return self._token(connection, token_id)
 
     def _token(self, connection: sqlite3.Connection, token_id: str) -> Token:
@@ -69,11 +70,6 @@ class SqliteTokens(SqliteJournal):
         if row is None:
             raise NotFoundError("token", token_id)
         return _token_from(row)
-
-    def _audit_token(self, connection: sqlite3.Connection, action: str, token: Token, actor: str) -> None:
-        # The id first: a name may hold anything that is printable.
-        reason = f"id={token.token_id} role={token.role} name={token.name}"
-        self._audit(connection, AuditEntry(actor=actor, action=action, outcome="ok", reason=reason))
 
 
 def _token_from(row: tuple[Any, ...]) -> Token:
