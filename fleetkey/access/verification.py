@@ -11,7 +11,7 @@ from fleetkey.access.hashing import hash_secret, is_hash_affordable, is_secret_s
 from fleetkey.access.outcome import Refusal
 from fleetkey.access.scope import Action, TopicScope, decide
 from fleetkey.access.sources import SourceList
-from fleetkey.registry import ApplicationScope, DevicePolicy, DeviceState, KeyKind, KeyStatus, is_device_id
+from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus, is_device_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "Verification", "Verified", "check_claims"]
 
 STAND_IN_PASSWORD = b"-"
-NO_POLICY = DevicePolicy()
 KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
 
 

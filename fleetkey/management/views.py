@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.registry import DevicePolicy
+from fleetkey.registry import NO_POLICY, DevicePolicy
 
 if TYPE_CHECKING:
     from fleetkey.management.webhooks import WebhookStatus
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_fields", "device_fields", "key_fields", "serial_fields", "token_fields", "webhook_fields", "when"]
 
-NO_POLICY = DevicePolicy()
 MAX_REMEMBERED_MINUTES = 1024
 """Minutes whose text is remembered."""
 

@@ -16,6 +16,7 @@ from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.follower import ChangeFollower
 from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
+    NO_POLICY,
     AccessKey,
     Actor,
     ApplicationScope,
@@ -54,6 +55,7 @@ from fleetkey.registry.store import ChangeWatch, Store
 from fleetkey.registry.urls import open_store, store_path
 
 __all__ = [
+    "NO_POLICY",
     "AccessKey",
     "Actor",
     "ApplicationScope",

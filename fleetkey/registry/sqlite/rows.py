@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.registry.model import (
+    NO_POLICY,
     AccessKey,
     ApplicationScope,
     Device,
@@ -58,7 +59,6 @@ json_array(
 )
 """
 """All of a device `d` and its presence `p`, as JSON, for `device_from`."""
-NO_POLICY = DevicePolicy()
 NEVER_SEEN = Presence()
 LOGIN_QUERY = """
 SELECT k.key, k.kind, k.status, k.secret_hash, k.expires_at, k.first_connected_at, k.device_id, d.serial, d.state,

@@ -1,0 +1,64 @@
+"""The values that the registry keeps. Times are milliseconds since 1970, UTC."""
+
+from fleetkey.registry.model.audit import Actor, AuditEntry, AuditFilter, AuditPage, AuditRecord
+from fleetkey.registry.model.changes import Change, ChangeKind
+from fleetkey.registry.model.devices import (
+    NO_POLICY,
+    Device,
+    DevicePolicy,
+    DeviceScan,
+    DeviceState,
+    Presence,
+    Reregistration,
+)
+from fleetkey.registry.model.issuing import DeniedReason, IssueDenied, IssuePending, IssueRequest, KeyIssued
+from fleetkey.registry.model.keys import (
+    MAX_EXPIRED_AT_ONCE,
+    AccessKey,
+    ApplicationScope,
+    KeyKind,
+    KeysEnding,
+    KeyStatus,
+    Login,
+    RetiredReason,
+)
+from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded
+from fleetkey.registry.model.tokens import Role, Token, TokenVerifier
+from fleetkey.registry.model.webhooks import WebhookState
+
+__all__ = [
+    "MAX_EXPIRED_AT_ONCE",
+    "NO_POLICY",
+    "AccessKey",
+    "Actor",
+    "ApplicationScope",
+    "AuditEntry",
+    "AuditFilter",
+    "AuditPage",
+    "AuditRecord",
+    "Change",
+    "ChangeKind",
+    "DeniedReason",
+    "Device",
+    "DevicePolicy",
+    "DeviceScan",
+    "DeviceState",
+    "IssueDenied",
+    "IssuePending",
+    "IssueRequest",
+    "KeyIssued",
+    "KeyKind",
+    "KeyStatus",
+    "KeysEnding",
+    "ListedSerial",
+    "Login",
+    "Presence",
+    "Reregistration",
+    "RetiredReason",
+    "Role",
+    "SerialConflict",
+    "SerialsAdded",
+    "Token",
+    "TokenVerifier",
+    "WebhookState",
+]

@@ -1,0 +1,88 @@
+"""Devices, what their profiles said, and their presence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+__all__ = ["NO_POLICY", "Device", "DevicePolicy", "DeviceScan", "DeviceState", "Presence", "Reregistration"]
+
+
+class DeviceState(StrEnum):
+    """Whether a device may connect."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    REJECTED = "rejected"
+
+
+class Reregistration(StrEnum):
+    """What a device that is known already gets when it registers."""
+
+    ROTATE = "rotate"
+    ADD = "add"
+    DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DevicePolicy:
+    """What a profile said when the device was created; None and empty follow the settings."""
+
+    reregistration: Reregistration | None = None
+    grace_seconds: int | None = None
+    max_keys: int | None = None
+    key_lifetime_seconds: int | None = None
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+NO_POLICY = DevicePolicy()
+"""Of a device that follows the settings in everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presence:
+    """Whether a device is connected to the broker, and what is known of its last connection; times in milliseconds."""
+
+    is_online: bool = False
+    connected_at: int | None = None
+    disconnected_at: int | None = None
+    last_seen_at: int | None = None
+    address: str = ""
+    """Where it connected from."""
+    reason: str = ""
+    """Why its last connection ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device of the fleet."""
+
+    device_id: str
+    serial: str
+    state: DeviceState
+    name: str = ""
+    tags: Mapping[str, str]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    profile: str | None = None
+    policy: DevicePolicy = NO_POLICY
+    presence: Presence = Presence()
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceScan:
+    """Devices that a bounded look through the registry found, in order of id.
+
+    `reached` is the last id that was looked at; None: there is nothing behind it.
+    """
+
+    devices: tuple[Device, ...]
+    reached: str | None

@@ -1,0 +1,77 @@
+"""A registration that was accepted, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fleetkey.registry.model.devices import NO_POLICY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fleetkey.registry.model.devices import Device, DevicePolicy, Reregistration
+
+__all__ = ["DeniedReason", "IssueDenied", "IssuePending", "IssueRequest", "KeyIssued"]
+
+
+class DeniedReason(StrEnum):
+    """Why a device that proved its serial gets no key."""
+
+    DEVICE_DISABLED = "device_disabled"
+    DEVICE_REJECTED = "device_rejected"
+    ALREADY_REGISTERED = "already_registered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueRequest:
+    """One accepted registration: the serial that was proven, the credential made for it, and the fleet's policy.
+
+    What the device's own policy says goes before the fleet's. `name` (with `{serial}` and `{device_id}` to be filled
+    in), `profile`, `tags`, `attributes`, `policy` and `require_approval` are for a device that this creates.
+    """
+
+    serial: str
+    key: str
+    secret_hash: str = field(repr=False)
+    reregistration: Reregistration
+    grace_seconds: int
+    max_keys: int
+    require_approval: bool
+    key_lifetime_seconds: int = 0
+    """0 = no end."""
+    address: str = ""
+    name: str = ""
+    profile: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    policy: DevicePolicy = NO_POLICY
+    publish: tuple[str, ...] = ()
+    """The fleet's topic patterns: the audit names the tags that the device lacks for its topics."""
+    subscribe: tuple[str, ...] = ()
+    audit_denial: bool = True
+    """Whether a denial, which changes nothing, is audited; the caller does it otherwise."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIssued:
+    """The key is stored and committed; its secret may be answered now."""
+
+    device: Device
+    created: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuePending:
+    """The device waits for approval; no key was stored."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssueDenied:
+    """No key was stored."""
+
+    device: Device
+    reason: DeniedReason

@@ -1,0 +1,110 @@
+"""Access keys, and what they reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from fleetkey.registry.model.devices import NO_POLICY
+
+if TYPE_CHECKING:
+    from fleetkey.registry.model.devices import DevicePolicy, DeviceState
+
+__all__ = [
+    "MAX_EXPIRED_AT_ONCE",
+    "AccessKey",
+    "ApplicationScope",
+    "KeyKind",
+    "KeyStatus",
+    "KeysEnding",
+    "Login",
+    "RetiredReason",
+]
+
+MAX_EXPIRED_AT_ONCE = 1000
+"""Keys that are retired in one transaction because their time is over."""
+
+
+class KeyKind(StrEnum):
+    """Whose credential it is."""
+
+    DEVICE = "device"
+    APPLICATION = "application"
+
+
+class KeyStatus(StrEnum):
+    """Keys are retired, never deleted and never reused."""
+
+    ACTIVE = "active"
+    RETIRED = "retired"
+
+
+class RetiredReason(StrEnum):
+    """Why a key was retired."""
+
+    REPLACED = "replaced"
+    EXPIRED = "expired"
+    TOO_MANY_KEYS = "too_many_keys"
+    REVOKED = "revoked"
+    DEVICE_DELETED = "device_deleted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationScope:
+    """What an application key reaches: devices by id, by tags (all of them must match), or all; extra topic lists."""
+
+    all_devices: bool = False
+    device_ids: tuple[str, ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """A credential as an operator sees it: everything but the secret's hash."""
+
+    key: str
+    kind: KeyKind
+    status: KeyStatus
+    device_id: str | None
+    name: str | None
+    description: str = ""
+    scope: ApplicationScope | None
+    sources: tuple[str, ...] = ()
+    """Addresses and networks from which it may connect; empty = from anywhere."""
+    created_at: int
+    first_connected_at: int | None
+    expires_at: int | None
+    retired_at: int | None
+    retired_reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Everything that decides whether a key may connect, read in one go."""
+
+    key: str
+    kind: KeyKind
+    status: KeyStatus
+    secret_hash: str = field(repr=False)
+    expires_at: int | None
+    first_connected_at: int | None
+    device_id: str | None
+    serial: str | None
+    device_state: DeviceState | None
+    name: str | None
+    scope: ApplicationScope | None
+    sources: tuple[str, ...] = ()
+    policy: DevicePolicy = NO_POLICY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysEnding:
+    """How an operator's rotation began, counted in keys that work."""
+
+    keys: int
+    """That end after the grace period and would have gone on."""
+    ending_sooner: int
+    """That end before that by themselves; they keep their end."""
