@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fleetkey.access import Authenticator, ConnectAttempt, Granted, build_authenticator, build_hash_pool
+from fleetkey.access import Authenticator, ConnectAttempt, Granted, build_authenticator, build_worker_pool
 from fleetkey.config import load_settings
 from fleetkey.registry import open_store
 
@@ -27,7 +27,7 @@ def opened_authenticator(
     """Open a registry as `fleetkey serve` does, with its defaults but for the cache."""
     settings = load_settings(None, {"data_dir": data_dir, "access.cache_seconds": cache_seconds})
     store = open_store(settings)
-    pool = build_hash_pool(settings)
+    pool = build_worker_pool(settings)
     authenticator = build_authenticator(settings, store, pool)
     try:
         yield authenticator

@@ -1,52 +1,53 @@
 """Who may connect, and which topics: pure decisions, no framework."""
 
-from fleetkey.access.authenticator import Authenticator
-from fleetkey.access.beat import RefusalBeat
-from fleetkey.access.errors import AccessError, HashPoolFullError, SharedSecretError, TemplateError, UnsafeValueError
-from fleetkey.access.hashing import HashPool, hash_secret, new_secret, verify_secret
-from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
-from fleetkey.access.outcome import ConnectAttempt, Granted, Refusal, Refused
-from fleetkey.access.principal import Principal
-from fleetkey.access.proofs import GroupSecrets, read_shared_secret
-from fleetkey.access.scope import Action, TopicScope, decide
-from fleetkey.access.secret import Secret
-from fleetkey.access.sources import SourceError, SourceList, parse_sources
-from fleetkey.access.templates import TopicTemplates
-from fleetkey.access.topics import is_topic_filter, is_topic_name
-from fleetkey.access.wiring import build_authenticator, build_hash_pool
+from fleetkey.access.decisions.principal import Principal
+from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.decisions.templates import TopicTemplates
+from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
+from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretError, TemplateError, UnsafeValueError
+from fleetkey.access.factory import build_authenticator, build_worker_pool
+from fleetkey.access.login.authenticator import Authenticator
+from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refusal, Refused
+from fleetkey.access.protection.allowed_networks import AllowedNetworkError, AllowedNetworks, parse_networks
+from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
+from fleetkey.access.protection.refusal_timing import RefusalTiming
+from fleetkey.access.secrets.hashing import hash_secret, new_secret, verify_secret
+from fleetkey.access.secrets.hmac_proofs import GroupSecrets, read_shared_secret
+from fleetkey.access.secrets.secret import Secret
+from fleetkey.access.worker_pool import WorkerPool
 
 __all__ = [
     "AccessError",
     "Action",
-    "AttemptLimiter",
+    "AllowedNetworkError",
+    "AllowedNetworks",
     "Authenticator",
     "ConnectAttempt",
+    "ExponentialBackoff",
     "Granted",
     "GroupSecrets",
-    "GrowingDelays",
-    "HashPool",
-    "HashPoolFullError",
+    "OverloadedError",
     "Principal",
+    "RateLimiter",
     "Refusal",
-    "RefusalBeat",
+    "RefusalTiming",
     "Refused",
     "Secret",
     "SharedSecretError",
-    "SourceError",
-    "SourceList",
     "TemplateError",
     "TopicScope",
     "TopicTemplates",
     "UnsafeValueError",
+    "WorkerPool",
     "address_bucket",
     "build_authenticator",
-    "build_hash_pool",
+    "build_worker_pool",
     "decide",
     "hash_secret",
     "is_topic_filter",
     "is_topic_name",
     "new_secret",
-    "parse_sources",
+    "parse_networks",
     "read_shared_secret",
     "verify_secret",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["AccessError", "HashPoolFullError", "SharedSecretError", "TemplateError", "UnsafeValueError"]
+__all__ = ["AccessError", "OverloadedError", "SharedSecretError", "TemplateError", "UnsafeValueError"]
 
 
 class AccessError(Exception):
     """Something is wrong with an access decision."""
 
 
-class HashPoolFullError(AccessError):
+class OverloadedError(AccessError):
     """Too many secrets wait to be hashed; answer CONNACK 3 or 503 at once."""
 
 

@@ -23,11 +23,11 @@ from fleetkey.access import (
     Authenticator,
     ConnectAttempt,
     Granted,
-    HashPool,
     Refusal,
     Refused,
+    WorkerPool,
     build_authenticator,
-    build_hash_pool,
+    build_worker_pool,
 )
 from fleetkey.auth_plugin.session_principal import principal_of, remember_outcome
 from fleetkey.config import load_settings
@@ -126,7 +126,7 @@ class _OwnRegistry:
     def __init__(self, config_file: str | None, data_dir: str | None, loop: asyncio.AbstractEventLoop) -> None:
         settings = load_settings(Path(config_file) if config_file else None, {"data_dir": data_dir})
         self._store: Store = open_store(settings, clock=SteadyClock())
-        self._pool: HashPool = build_hash_pool(settings)
+        self._pool: WorkerPool = build_worker_pool(settings)
         self.authenticator = build_authenticator(settings, self._store, self._pool)
 
         def tell(changes: Sequence[Change]) -> None:

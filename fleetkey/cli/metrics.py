@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from fleetkey.access import Authenticator, HashPool
+    from fleetkey.access import Authenticator, WorkerPool
     from fleetkey.broker import BrokerEngine, EngineCounters
     from fleetkey.operations import Descriptors
     from fleetkey.registration import HttpServer, Registrar
@@ -37,7 +37,7 @@ class Metrics:
         *,
         registrar: Registrar,
         authenticator: Authenticator,
-        pool: HashPool,
+        pool: WorkerPool,
         engine: BrokerEngine,
         webhooks: Webhooks,
         follower: ChangeFollower,
@@ -67,7 +67,7 @@ class Metrics:
 
 class _Fleet(Collector):
     def __init__(
-        self, registrar: Registrar, authenticator: Authenticator, pool: HashPool, descriptors: Descriptors
+        self, registrar: Registrar, authenticator: Authenticator, pool: WorkerPool, descriptors: Descriptors
     ) -> None:
         self._registrar = registrar
         self._authenticator = authenticator

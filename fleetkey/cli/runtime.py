@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access import build_authenticator, build_hash_pool
+from fleetkey.access import build_authenticator, build_worker_pool
 from fleetkey.broker import BrokerEngine, BundledEngine, EngineError, ListenerError, ListenerName, PresenceRecorder
 from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
@@ -72,7 +72,7 @@ class Runtime:
         self._clock_keeper = ClockKeeper(self.store, self._clock)
         self._broker_file = settings.data_dir / "broker.db"
         self._lock = ServeLock([store_path(settings), self._broker_file])
-        self._pool = build_hash_pool(settings)
+        self._pool = build_worker_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._api_pools = build_api_pools()
         self._api_watch = self.store.watch(waits=False)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.access import (
-    SourceError,
+    AllowedNetworkError,
     TemplateError,
     TopicScope,
     hash_secret,
     new_secret,
-    parse_sources,
+    parse_networks,
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
@@ -238,6 +238,6 @@ def _check_topics(scope: ApplicationScope) -> None:
 
 def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:
     try:
-        return parse_sources(texts)
-    except SourceError as error:
+        return parse_networks(texts)
+    except AllowedNetworkError as error:
         raise InvalidRequestError("sources", str(error)) from None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from litestar import Router
     from litestar.handlers import HTTPRouteHandler
 
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
     from fleetkey.config import Settings
     from fleetkey.registration.endpoint import MqttEndpoint
     from fleetkey.registration.outcomes import Outcome
@@ -52,7 +52,7 @@ def build_app(
     registrar: Registrar,
     endpoint: MqttEndpoint,
     store: Availability,
-    pool: HashPool,
+    pool: WorkerPool,
     broker_listens: Callable[[], Awaitable[bool]] | None = None,
     render_metrics: Callable[[], Awaitable[bytes]] | None = None,
     api: Router | None = None,

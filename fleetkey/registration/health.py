@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from litestar.handlers import HTTPRouteHandler
 
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
     from fleetkey.registry.store import Availability
 
 __all__ = ["Readiness", "health_handlers"]
@@ -35,7 +35,7 @@ class Readiness:
     """Looks at what a registration and a connection need: the registry, the broker's listeners, the hash pool."""
 
     def __init__(
-        self, store: Availability, pool: HashPool, broker_listens: Callable[[], Awaitable[bool]] | None
+        self, store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
     ) -> None:
         self._store = store
         self._pool = pool
@@ -76,7 +76,7 @@ class Readiness:
 
 
 def health_handlers(
-    store: Availability, pool: HashPool, broker_listens: Callable[[], Awaitable[bool]] | None
+    store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
 ) -> list[HTTPRouteHandler]:
     """Return `GET /health`, `GET /health/live` and `GET /health/ready`."""
     readiness = Readiness(store, pool, broker_listens)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access import AttemptLimiter, HashPool, HashPoolFullError, address_bucket
+from fleetkey.access import OverloadedError, RateLimiter, WorkerPool, address_bucket
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
@@ -54,14 +54,14 @@ class RefusalAudit:
         self, record: Callable[[Sequence[AuditEntry]], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._record = record
-        self._pool = HashPool(workers=1, max_pending=MAX_WAITING_ENTRIES)
+        self._pool = WorkerPool(workers=1, max_pending=MAX_WAITING_ENTRIES)
         self._is_closed = False
         self._lock = threading.Lock()
         self._waiting: list[AuditEntry] = []
         self._next_write: asyncio.Task[None] | None = None
         """Writes what waits; None once it has begun. Guarded by the lock, as what waits is."""
         self._writes: set[asyncio.Task[None]] = set()
-        self._budget = AttemptLimiter(limit=MAX_STRANGER_ENTRIES, window_seconds=60, max_tracked=1, clock=clock)
+        self._budget = RateLimiter(limit=MAX_STRANGER_ENTRIES, window_seconds=60, max_tracked=1, clock=clock)
         self._summaries: dict[tuple[str, str, str, bool], _Summary] = {}
         self._summing: asyncio.Task[None] | None = None
         self.bounds: Counter[str] = Counter()
@@ -148,7 +148,7 @@ class RefusalAudit:
     async def _write(self) -> None:
         try:
             await self._pool.run(self._write_waiting)
-        except (HashPoolFullError, StoreError) as error:
+        except (OverloadedError, StoreError) as error:
             log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
 
     def _write_waiting(self) -> None:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import (
-    AttemptLimiter,
     GroupSecrets,
-    HashPool,
-    HashPoolFullError,
-    RefusalBeat,
+    OverloadedError,
+    RateLimiter,
+    RefusalTiming,
     TopicTemplates,
     UnsafeValueError,
+    WorkerPool,
     address_bucket,
     hash_secret,
     new_secret,
@@ -77,7 +77,7 @@ class Registrar:
         self,
         *,
         store: RegistrarStore,
-        pool: HashPool,
+        pool: WorkerPool,
         verifiers: Sequence[Verifier],
         templates: TopicTemplates,
         settings: RegistrationSettings,
@@ -91,23 +91,23 @@ class Registrar:
         self._settings = settings
         self._bcrypt_rounds = bcrypt_rounds
         self._profiles = Profiles(profiles or {})
-        self._addresses = AttemptLimiter(
+        self._addresses = RateLimiter(
             limit=settings.max_per_address_per_minute, window_seconds=60, max_tracked=settings.max_tracked
         )
-        self._serials = AttemptLimiter(
+        self._serials = RateLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
-        self._proven = AttemptLimiter(
+        self._proven = RateLimiter(
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
         self.refusals = RefusalAudit(store.record_all)
         """Writes refusals into the audit; `close` ends it."""
-        self._beat = RefusalBeat()
+        self._beat = RefusalTiming()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
         # A refused flood is audited once a minute and source, so that it can't fill the disk.
-        self._limit_notes = AttemptLimiter(limit=1, window_seconds=60, max_tracked=settings.max_tracked)
-        self._device_refusals = AttemptLimiter(
+        self._limit_notes = RateLimiter(limit=1, window_seconds=60, max_tracked=settings.max_tracked)
+        self._device_refusals = RateLimiter(
             limit=MAX_DEVICE_REFUSALS, window_seconds=3600, max_tracked=settings.max_tracked
         )
 
@@ -161,7 +161,7 @@ class Registrar:
                 await self.note_refusal(granted.reason, address=address, serial=serial)
                 return NotAllowed()
             return await self._issue_limited(serial, address, granted)
-        except HashPoolFullError:
+        except OverloadedError:
             self.counts["overloaded"] += 1
             log.warning("registration_overloaded", pending=self._pool.pending)
             return Unavailable()
@@ -335,7 +335,7 @@ class Registrar:
                 return result
 
 
-def build_registrar(settings: Settings, store: Store, pool: HashPool) -> Registrar:
+def build_registrar(settings: Settings, store: Store, pool: WorkerPool) -> Registrar:
     """Return a registrar with the verifiers that the settings name.
 
     Raises:

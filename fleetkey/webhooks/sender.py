@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey import __version__
-from fleetkey.access.outgoing import AnswerTooLargeError, AskingError, Outgoing
+from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
 from fleetkey.webhooks.signing import HookSecrets
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class HookSender:
         self._timeout_seconds = settings.timeout_seconds
         self._clock = clock
         self._secrets = HookSecrets.from_settings(name, settings)
-        self._outgoing = Outgoing(
+        self._outgoing = HttpClient(
             settings.url, ca_file=settings.ca_file, setting=f"webhooks.{name}.ca_file", max_connections=1
         )
 

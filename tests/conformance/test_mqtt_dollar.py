@@ -6,7 +6,7 @@ import asyncio
 from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fleetkey.access import build_authenticator, build_hash_pool, hash_secret, new_secret
+from fleetkey.access import build_authenticator, build_worker_pool, hash_secret, new_secret
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, broker_config
 from fleetkey.config import Settings
 from fleetkey.registry import ApplicationScope, new_access_key, open_store
@@ -28,7 +28,7 @@ BEGIN_WITH_A_WILDCARD = ["#", "+", "+/#", "+/+", "+/broker/#", "+/broker/+", "+/
 async def _broker(folder: Path) -> AsyncIterator[tuple[FleetkeyBroker, int, bytes]]:
     """Run a broker on this loop; yields it, its port, and a CONNECT that reaches `#` and every `$` topic."""
     settings = Settings.model_validate({"data_dir": folder, "mqtt": {"bind": "127.0.0.1:0"}})
-    store, pool = open_store(settings), build_hash_pool(settings)
+    store, pool = open_store(settings), build_worker_pool(settings)
     authenticator = build_authenticator(settings, store, pool)
     key, secret = new_access_key(), new_secret()
     dollar = tuple(dict.fromkeys(topic.partition("/")[0] + "/#" for topic in TOPICS))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access import Action, Authenticator, Principal, Refusal, authenticator, verification
+from fleetkey.access import Action, Authenticator, Principal, Refusal
+from fleetkey.access.login import authenticator, verification
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.store import BrokerStore
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from fleetkey.access import ConnectAttempt, SourceList, TopicScope
+    from fleetkey.access import AllowedNetworks, ConnectAttempt, TopicScope
 
 __all__ = ["MUTATIONS"]
 
@@ -56,7 +57,7 @@ def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
     check_claims = verification.check_claims
 
     def check(
-        attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: SourceList
+        attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: AllowedNetworks
     ) -> Refusal | None:
         refusal = check_claims(attempt, device_id=device_id, scope=scope, sources=sources)
         return None if refusal is Refusal.FOREIGN_WILL else refusal

@@ -16,7 +16,7 @@ from litestar.exceptions import (
     TooManyRequestsException,
 )
 
-from fleetkey.access import AttemptLimiter, address_bucket
+from fleetkey.access import RateLimiter, address_bucket
 from fleetkey.management import TokenRefused
 from fleetkey.registration.api.parts import Answer
 from fleetkey.registry import Actor, AuditEntry, Role
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
     from fleetkey.management import Management
     from fleetkey.registration.api.remembered import Remembered, Target
     from fleetkey.registration.refusal_audit import RefusalAudit
@@ -87,7 +87,7 @@ class Gate:
     def __init__(
         self,
         management: Management,
-        pool: HashPool,
+        pool: WorkerPool,
         remembered: Remembered,
         refusals: RefusalAudit,
         *,
@@ -98,13 +98,13 @@ class Gate:
         self._pool = pool
         self._remembered = remembered
         self._refusals = refusals
-        self._failures = AttemptLimiter(
+        self._failures = RateLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
         # One for each operation, so it doesn't grow.
         self._parameters: dict[object, dict[str, _Parameter]] = {}
         # Refusals are audited once a minute and source, so that a flood can't fill the disk.
-        self._notes = AttemptLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
+        self._notes = RateLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
 
     async def before(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Answer | None:
         """Refuse a request without a token, or with a query that the operation doesn't have, before it is parsed.
@@ -169,7 +169,7 @@ class Gate:
         connection: ASGIConnection[Any, Any, Any, Any],
         work: Callable[[Management, Caller], T],
         *,
-        pool: HashPool | None = None,
+        pool: WorkerPool | None = None,
     ) -> T:
         """Run work with the services in a thread, if the request may have it; in one of `pool` if it takes long.
 
@@ -177,7 +177,7 @@ class Gate:
             NotAuthorizedException: the token isn't good.
             PermissionDeniedException: it hasn't the role.
             TooManyRequestsException: too many bad ones from this address.
-            HashPoolFullError: too much is waiting.
+            OverloadedError: too much is waiting.
         """
         caller: Caller | None = connection.scope.get(CALLER)  # type: ignore[assignment]
         if caller is not None and connection.scope.get("method") in READS:

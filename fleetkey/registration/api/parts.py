@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from litestar.types import Receive, Scope, Send
 
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
     from fleetkey.management import Page
     from fleetkey.registration.api.gate import Gate
     from fleetkey.registration.endpoint import MqttEndpoint
@@ -66,7 +66,7 @@ class ApiParts:
     """
 
     gate: Gate
-    import_pool: HashPool
+    import_pool: WorkerPool
     endpoint: MqttEndpoint
     body_timeout_seconds: float
     now: Callable[[], datetime]

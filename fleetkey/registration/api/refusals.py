@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from litestar.exceptions import ValidationException
 
-from fleetkey.access import HashPoolFullError, SharedSecretError
+from fleetkey.access import OverloadedError, SharedSecretError
 from fleetkey.management import ConflictError, InvalidRequestError, SerialFileError
 from fleetkey.registration.body import BodyError
 from fleetkey.registration.problems import problem
@@ -94,6 +94,6 @@ REFUSALS: ExceptionHandlersMap = {
     ConflictError: _conflict,
     TooManyLabelsError: _conflict,
     StoreError: _unavailable,
-    HashPoolFullError: _unavailable,
+    OverloadedError: _unavailable,
     SharedSecretError: _unavailable,
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from litestar import Router, get
 
 from fleetkey import __version__
-from fleetkey.access import HashPool
+from fleetkey.access import WorkerPool
 from fleetkey.management import token_fields
 from fleetkey.registration.api.answers import AboutAnswer
 from fleetkey.registration.api.audit import audit_handlers
@@ -47,8 +47,8 @@ MAX_PENDING_REQUESTS = 200
 class ApiPools:
     """The threads that the API works in; imports, which may take minutes, have some of their own."""
 
-    requests: HashPool
-    imports: HashPool
+    requests: WorkerPool
+    imports: WorkerPool
 
     def close(self) -> None:
         """Let what runs end; call after the server has stopped."""
@@ -59,8 +59,8 @@ class ApiPools:
 def build_api_pools() -> ApiPools:
     """Return the threads that the API works in; close them after the server has stopped."""
     return ApiPools(
-        requests=HashPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS),
-        imports=HashPool(workers=MAX_IMPORTS, max_pending=MAX_IMPORTS),
+        requests=WorkerPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS),
+        imports=WorkerPool(workers=MAX_IMPORTS, max_pending=MAX_IMPORTS),
     )
 
 

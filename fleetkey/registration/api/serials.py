@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import delete, get, post
 from litestar.params import QueryParameter
 
-from fleetkey.access import HashPoolFullError
+from fleetkey.access import OverloadedError
 from fleetkey.management import SerialFormat, serial_fields
 from fleetkey.registration.api.answers import AddedAnswer, SerialPage
 from fleetkey.registration.api.bodies import SerialEntry, SerialsBody
@@ -80,7 +80,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         """Add the serials of a file, one a line or as CSV: all of them or none."""
         if imports.locked():
             msg = "other imports run"
-            raise HashPoolFullError(msg)
+            raise OverloadedError(msg)
         async with imports:
             with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
                 chunks = body_chunks(

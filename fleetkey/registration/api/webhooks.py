@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from litestar import get, post
 from litestar.params import FromPath
 
-from fleetkey.access import HashPoolFullError
+from fleetkey.access import OverloadedError
 from fleetkey.management import find_webhook, webhook_fields
 from fleetkey.registration.api.answers import TrialAnswer, WebhookPage
 from fleetkey.registration.api.description import answers
@@ -52,7 +52,7 @@ def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -
         hook = await gate.run(request, lambda _fleet, _caller: find_webhook(webhooks, name))
         if trials.locked():
             msg = "other trials of webhooks run"
-            raise HashPoolFullError(msg)
+            raise OverloadedError(msg)
         async with trials:
             return as_json(asdict(await try_webhook(name, hook)))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
 
 if TYPE_CHECKING:
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
     from fleetkey.registry.store import SerialLookup
 
 __all__ = ["AllowlistVerifier"]
@@ -18,7 +18,7 @@ class AllowlistVerifier:
 
     name = "allowlist"
 
-    def __init__(self, store: SerialLookup, pool: HashPool) -> None:
+    def __init__(self, store: SerialLookup, pool: WorkerPool) -> None:
         self._store = store
         self._pool = pool
 

@@ -12,8 +12,8 @@ import msgspec
 import structlog
 
 from fleetkey.access import read_shared_secret
-from fleetkey.access.outgoing import AnswerTooLargeError, AskingError, Outgoing
 from fleetkey.config.labels import LabelError, check_labels, check_name
+from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
 from fleetkey.registration.body import refuse_repeated
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
 
@@ -66,7 +66,7 @@ class HttpVerifier:
         )
         self._turns = asyncio.Semaphore(settings.max_concurrent)
         self._taken = 0
-        self._outgoing = Outgoing(
+        self._outgoing = HttpClient(
             settings.url,
             ca_file=settings.ca_file,
             setting="registration.http.ca_file",

@@ -10,7 +10,7 @@ from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fleetkey.access import HashPool
+    from fleetkey.access import WorkerPool
 
 __all__ = ["PatternVerifier"]
 
@@ -20,7 +20,7 @@ class PatternVerifier:
 
     name = "pattern"
 
-    def __init__(self, patterns: Iterable[str], pool: HashPool) -> None:
+    def __init__(self, patterns: Iterable[str], pool: WorkerPool) -> None:
         """Compile the patterns. Raises `PatternError`."""
         self._patterns = [SerialPattern(pattern) for pattern in patterns]
         self._pool = pool

@@ -50,5 +50,5 @@ class Verifier(Protocol):
     name: str
 
     async def verify(self, claim: Claim) -> Accepted | Rejected | Undecided:
-        """Decide a claim. Raises `StoreError` or `HashPoolFullError` when it can't; the caller answers 503."""
+        """Decide a claim. Raises `StoreError` or `OverloadedError` when it can't; the caller answers 503."""
         ...

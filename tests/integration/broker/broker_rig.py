@@ -7,7 +7,7 @@ import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.access import build_authenticator, build_hash_pool
+from fleetkey.access import build_authenticator, build_worker_pool
 from fleetkey.broker import FleetkeyBroker, Limits, broker_config
 from fleetkey.config import load_settings
 from fleetkey.registry import open_store
@@ -52,7 +52,7 @@ def running(
     def run(coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(START_SECONDS)
 
-    with closing(open_store(settings)) as store, closing(build_hash_pool(settings)) as pool:
+    with closing(open_store(settings)) as store, closing(build_worker_pool(settings)) as pool:
 
         async def start() -> FleetkeyBroker:
             authenticator = build_authenticator(settings, store, pool)

@@ -12,7 +12,7 @@ import pytest
 from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
-from fleetkey.access import HashPool
+from fleetkey.access import WorkerPool
 from fleetkey.registration import health
 from fleetkey.registration.health import health_handlers
 from fleetkey.registry import SqliteStore, StoreError
@@ -29,7 +29,7 @@ class _Rig:
 
     def __init__(self, folder: Path) -> None:
         self.store = SqliteStore(folder / "fleetkey.db")
-        self.pool = HashPool(workers=1, max_pending=2)
+        self.pool = WorkerPool(workers=1, max_pending=2)
         self.is_listening = True
         handlers = health_handlers(self.store, self.pool, self.listens)
         self.client = AsyncTestClient(Litestar(handlers, logging_config=None))

@@ -8,19 +8,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.access import (
-    AttemptLimiter,
     Authenticator,
     ConnectAttempt,
+    ExponentialBackoff,
     Granted,
-    GrowingDelays,
-    HashPool,
     Principal,
+    RateLimiter,
     TopicTemplates,
+    WorkerPool,
     hash_secret,
     new_secret,
 )
-from fleetkey.access.verification import Verification
-from fleetkey.access.verified import VerifiedSecrets
+from fleetkey.access.login.credential_cache import CredentialCache
+from fleetkey.access.login.verification import Verification
 from fleetkey.registry import ApplicationScope, ChangeFollower, SqliteStore, new_access_key
 from tests.unit.registry.store_rig import FakeClock, issue
 
@@ -90,9 +90,9 @@ class World:
 
     store: SqliteStore
     clock: FakeClock
-    pool: HashPool
+    pool: WorkerPool
     authenticator: Authenticator
-    failures: AttemptLimiter
+    failures: RateLimiter
     revoked: list[Principal] = field(default_factory=list)
     _position: int = 0
     _follower: ChangeFollower | None = None
@@ -114,8 +114,8 @@ class World:
         """Open a store and wire an authenticator to it."""
         clock = FakeClock()
         store = SqliteStore(path, clock=clock)
-        pool = HashPool(workers=2, max_pending=max_pending)
-        failures = AttemptLimiter(limit=max_failures, window_seconds=60, max_tracked=max_tracked, clock=clock)
+        pool = WorkerPool(workers=2, max_pending=max_pending)
+        failures = RateLimiter(limit=max_failures, window_seconds=60, max_tracked=max_tracked, clock=clock)
         authenticator = Authenticator(
             Verification(
                 store,
@@ -125,11 +125,11 @@ class World:
                 clock=clock,
             ),
             pool,
-            VerifiedSecrets(seconds=cache_seconds, max_entries=1_000, clock=clock),
+            CredentialCache(seconds=cache_seconds, max_entries=1_000, clock=clock),
             failures,
-            AttemptLimiter(limit=max_key_failures, window_seconds=60, max_tracked=max_tracked, clock=clock),
+            RateLimiter(limit=max_key_failures, window_seconds=60, max_tracked=max_tracked, clock=clock),
         )
-        authenticator._delays = GrowingDelays(
+        authenticator._delays = ExponentialBackoff(
             first_seconds=first_delay_seconds, most_seconds=10 * first_delay_seconds, max_tracked=max_tracked
         )
         world = cls(store=store, clock=clock, pool=pool, authenticator=authenticator, failures=failures)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fleetkey.access import AccessError, HashPool, HashPoolFullError, Secret, hash_secret, new_secret, verify_secret
+from fleetkey.access import AccessError, OverloadedError, Secret, WorkerPool, hash_secret, new_secret, verify_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,7 +129,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 async def test_hash_pool_runs_off_the_loop() -> None:
     """Work runs in another thread, with its arguments, and its result or its error comes back."""
-    with closing(HashPool(workers=1, max_pending=2)) as pool:
+    with closing(WorkerPool(workers=1, max_pending=2)) as pool:
         assert await pool.run(threading.get_ident) != threading.get_ident()
         assert await pool.run(int, "ff", base=16) == 255
         with pytest.raises(ValueError, match="invalid literal"):
@@ -140,11 +140,11 @@ async def test_hash_pool_runs_off_the_loop() -> None:
 async def test_hash_pool_full() -> None:
     """Above its bound a call fails at once instead of waiting; when one ends there is room again."""
     gate = _Gate()
-    with closing(HashPool(workers=1, max_pending=3)) as pool:
+    with closing(WorkerPool(workers=1, max_pending=3)) as pool:
         running = [asyncio.create_task(pool.run(gate.work)) for _ in range(3)]
         await _until(lambda: pool.pending == 3)
         for _ in range(5):
-            with pytest.raises(HashPoolFullError):
+            with pytest.raises(OverloadedError):
                 await asyncio.wait_for(pool.run(gate.work), timeout=0.5)
         assert pool.pending == 3
         gate.open()
@@ -156,13 +156,13 @@ async def test_hash_pool_full() -> None:
 async def test_hash_pool_cancelled() -> None:
     """A caller that gives up frees its place when its work ends, not before: until then a thread is busy with it."""
     gate = _Gate()
-    with closing(HashPool(workers=1, max_pending=1)) as pool:
+    with closing(WorkerPool(workers=1, max_pending=1)) as pool:
         given_up = asyncio.create_task(pool.run(gate.work))
         await asyncio.to_thread(gate.begun.acquire)
         given_up.cancel()
         with pytest.raises(asyncio.CancelledError):
             await given_up
-        with pytest.raises(HashPoolFullError):
+        with pytest.raises(OverloadedError):
             await pool.run(gate.work)
         gate.open()
         await _until(lambda: pool.pending == 0)
@@ -172,7 +172,7 @@ async def test_hash_pool_cancelled() -> None:
 async def test_hash_pool_cancelled_while_waiting() -> None:
     """Callers that give up before their work began are counted down, too."""
     gate = _Gate()
-    with closing(HashPool(workers=1, max_pending=10)) as pool:
+    with closing(WorkerPool(workers=1, max_pending=10)) as pool:
         tasks = [asyncio.create_task(pool.run(gate.work)) for _ in range(10)]
         await asyncio.to_thread(gate.begun.acquire)
         for task in tasks:
@@ -186,7 +186,7 @@ async def test_hash_pool_cancelled_while_waiting() -> None:
 async def test_hash_pool_close() -> None:
     """Closing lets what runs end and drops what waits; whoever comes later is told, and doesn't wait for ever."""
     gate = _Gate()
-    pool = HashPool(workers=1, max_pending=10)
+    pool = WorkerPool(workers=1, max_pending=10)
     tasks = [asyncio.create_task(pool.run(gate.work)) for _ in range(4)]
     await asyncio.to_thread(gate.begun.acquire)
     closed = asyncio.create_task(asyncio.to_thread(pool.close))

@@ -14,9 +14,9 @@ from fleetkey.access import (
     Refused,
     TemplateError,
     build_authenticator,
-    build_hash_pool,
+    build_worker_pool,
 )
-from fleetkey.access.turns import Turns
+from fleetkey.access.protection.fair_queue import FairQueue
 from fleetkey.config import Settings
 from tests.unit.access.access_rig import SECONDS, until
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WRONG = b"f" * 64
 FLOODED = "192.0.2.66"
 LIMIT = 3
-MAX_TURNS_WAITING = 100
+MAX_QUEUED_PER_SOURCE = 100
 UNAVAILABLE = 3
 
 
@@ -125,7 +125,7 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
     addresses = (FLOODED, "2001:db8::2")
     flood = [
         asyncio.create_task(world.authenticator.authenticate(_wrong(addresses[number % 2])))
-        for number in range(2 * (MAX_TURNS_WAITING + 25) + 1)
+        for number in range(2 * (MAX_QUEUED_PER_SOURCE + 25) + 1)
     ]
     await until(lambda: sum(task.done() for task in flood) == 50)
     assert {task.result() for task in flood if task.done()} == {Refused(Refusal.OVERLOADED)}
@@ -134,7 +134,7 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
     assert isinstance(await world.authenticator.authenticate(credentials.attempt(address=FLOODED)), Granted)
     bcrypt.release()
     outcomes = await asyncio.gather(*flood)
-    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == 2 * MAX_TURNS_WAITING + 1
+    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == 2 * MAX_QUEUED_PER_SOURCE + 1
 
 
 async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
@@ -151,7 +151,7 @@ async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcr
     failing += [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(LIMIT)]
     await until(lambda: world.authenticator._limited(FLOODED, "") is not None)
     bcrypt.hold(WRONG)
-    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_TURNS_WAITING)]
+    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_QUEUED_PER_SOURCE)]
     await asyncio.to_thread(bcrypt.begun.acquire)
     device = asyncio.create_task(world.authenticator.authenticate(credentials.attempt(address="192.0.2.200")))
     await asyncio.sleep(0)
@@ -180,7 +180,7 @@ async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcr
     credentials = world.device()
     await _fail(world, LIMIT)
     bcrypt.hold(WRONG)
-    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_TURNS_WAITING)]
+    flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_QUEUED_PER_SOURCE)]
     await asyncio.to_thread(bcrypt.begun.acquire)
     for task in flood:
         task.cancel()
@@ -266,7 +266,7 @@ async def test_build_authenticator(world: World, bcrypt: Bcrypt) -> None:
             "access": {"cache_seconds": 0, "max_failures_per_address_per_minute": LIMIT, "hash_workers": 1},
         }
     )
-    pool = build_hash_pool(settings)
+    pool = build_worker_pool(settings)
     authenticator = build_authenticator(settings, world.store, pool)
     credentials = world.device()
     for _ in range(2):
@@ -289,7 +289,7 @@ async def test_turn_that_takes_too_long(
     make_world: WorldFactory, bcrypt: Bcrypt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits too long for a turn is told to try later, in time; whose turn it is has all the time it takes."""
-    monkeypatch.setattr("fleetkey.access.authenticator.MAX_TURN_SECONDS", 0.1)
+    monkeypatch.setattr("fleetkey.access.login.authenticator.MAX_TURN_SECONDS", 0.1)
     world = make_world(max_failures=LIMIT)
     await _fail(world, LIMIT)
     bcrypt.hold(WRONG)
@@ -303,7 +303,7 @@ async def test_turn_that_takes_too_long(
 
 async def test_turn_given_up_as_it_comes() -> None:
     """Whoever leaves in the very step in which their turn comes passes it on, and breaks nothing."""
-    turns = Turns()
+    turns = FairQueue()
 
     async def wait() -> None:
         async with turns.of("a"):

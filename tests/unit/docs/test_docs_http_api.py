@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import build_hash_pool
+from fleetkey.access import build_worker_pool
 from fleetkey.config import load_settings
 from fleetkey.management import MAX_GRACE_SECONDS, build_management
 from fleetkey.registration import MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
@@ -34,7 +34,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     file = tmp_path / "fleetkey.toml"
     file.touch()
     settings = load_settings(file, {"data_dir": tmp_path / "data"})
-    store, pool, api_pools = open_store(settings), build_hash_pool(settings), build_api_pools()
+    store, pool, api_pools = open_store(settings), build_worker_pool(settings), build_api_pools()
     watch = store.watch(waits=False)
     endpoint = MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)
     registrar = build_registrar(settings, store, pool)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from fleetkey.access import Authenticator, ConnectAttempt, Granted, HashPool, build_authenticator, build_hash_pool
+from fleetkey.access import Authenticator, ConnectAttempt, Granted, WorkerPool, build_authenticator, build_worker_pool
 from fleetkey.config import Settings, load_settings
 from fleetkey.management import Management, build_management
 from fleetkey.registration import MqttEndpoint, Registrar, build_app, build_registrar
@@ -35,7 +35,7 @@ class Registration:
     management: Management
     authenticator: Authenticator
     registrar: Registrar
-    pool: HashPool
+    pool: WorkerPool
     client: httpx.AsyncClient
 
     async def post(self, serial: str, proof: str | None = None) -> httpx.Response:
@@ -85,7 +85,7 @@ async def registration(folder: Path, toml: str = "", **flags: Any) -> AsyncItera
     clock = FakeClock()
     settings.data_dir.mkdir(exist_ok=True)
     store = SqliteStore(settings.data_dir / "fleetkey.db", clock=clock)
-    pool = build_hash_pool(settings)
+    pool = build_worker_pool(settings)
     registrar = build_registrar(settings, store, pool)
     authenticator = build_authenticator(settings, store, pool)
     authenticator._verification._clock = clock

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from fleetkey.access import Action, TemplateError, TopicTemplates, decide
-from fleetkey.access.verification import Verified
+from fleetkey.access.login.verification import Verified
 from fleetkey.config import SettingsError, load_settings
 from fleetkey.registration.grant import Grant, Profiles, merge
 from fleetkey.registration.verifiers import Accepted

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from fleetkey.access import GroupSecrets, Secret, SharedSecretError, beat
+from fleetkey.access import GroupSecrets, Secret, SharedSecretError
+from fleetkey.access.protection import refusal_timing
 from fleetkey.config import SettingsError, load_settings
 from tests.unit.registration.app_rig import registration
 
@@ -146,7 +147,7 @@ async def test_short_group_secret(tmp_path: Path) -> None:
 
 async def test_refusal_leaves_with_a_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a verifier refused, or the device is disabled: both leave with a beat, with the same words."""
-    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 0.3)
     async with registration(tmp_path) as served:
         served.store.add_serials(["SN-1"], actor="test")
         served.management.devices.disable((await served.register("SN-1"))["deviceId"], actor="test")

@@ -15,8 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetkey.access import Secret, SharedSecretError
-from fleetkey.access.outgoing import _why
 from fleetkey.config import WebhookSettings
+from fleetkey.http_client import _why
 from fleetkey.registry import ApplicationScope, DeviceState, SqliteStore, Store, new_access_key
 from fleetkey.webhooks import Event, EventReader, Failed, HookSecrets, HookWorker, Sent
 from fleetkey.webhooks.delivery import MAX_DELAY_SECONDS, MIN_ATTEMPTS

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access.scope import Action, TopicScope, decide
-from fleetkey.access.sources import SourceList
+from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.protection.allowed_networks import AllowedNetworks
 
 if TYPE_CHECKING:
-    from fleetkey.access.verification import Reach
+    from fleetkey.access.decisions.scope import Reach
     from fleetkey.registry import ChangeKind, KeyKind
 
 __all__ = ["Principal"]
 
-ANYWHERE = SourceList(())
+ANYWHERE = AllowedNetworks(())
 
 
 class Principal:
@@ -46,7 +46,7 @@ class Principal:
         device_id: str | None,
         name: str | None,
         scope: TopicScope,
-        sources: SourceList = ANYWHERE,
+        sources: AllowedNetworks = ANYWHERE,
         follows_devices: bool = True,
     ) -> None:
         self.key = key

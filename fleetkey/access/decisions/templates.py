@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fleetkey.access.decisions.scope import TopicScope
+from fleetkey.access.decisions.topics import is_topic_filter
 from fleetkey.access.errors import TemplateError, UnsafeValueError
-from fleetkey.access.scope import TopicScope
-from fleetkey.access.topics import is_topic_filter
 from fleetkey.config.topic_tags import PLACEHOLDER, is_safe_in_topics, missing_tags, tag_names
 
 if TYPE_CHECKING:

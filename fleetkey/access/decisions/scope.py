@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
 from fleetkey.access.errors import TemplateError
-from fleetkey.access.topics import is_topic_filter, is_topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Action", "TopicScope", "decide"]
+    from fleetkey.registry import ApplicationScope
+
+__all__ = ["Action", "Reach", "TopicScope", "decide"]
 
 
 MAX_PATTERN_LEVELS = 128
@@ -58,6 +61,16 @@ class TopicScope:
     def __repr__(self) -> str:
         """Return the patterns."""
         return f"TopicScope(publish={self.publish!r}, subscribe={self.subscribe!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """Which devices an application's scope was compiled of."""
+
+    scope: ApplicationScope
+    device_ids: frozenset[str]
+    has_tags_in_topics: bool
+    """Whether the devices' topics may have tags in them."""
 
 
 def decide(scope: TopicScope, action: Action, topic: str) -> bool:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import Granted, Refusal, Refused, SourceList, hash_secret, new_secret
+from fleetkey.access import AllowedNetworks, Granted, Refusal, Refused, hash_secret, new_secret
 from fleetkey.registry import ApplicationScope, new_access_key
 from tests.unit.access.access_rig import Credentials
 
 if TYPE_CHECKING:
     from tests.unit.access.access_rig import World
 
-LIST = SourceList(("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"))
+LIST = AllowedNetworks(("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"))
 
 
 @pytest.mark.parametrize("address", ["10.255.0.1", "192.0.2.7", "2001:db8::1", "::ffff:10.0.0.1"])
@@ -32,7 +32,7 @@ def test_admits_not(address: str) -> None:
 
 def test_admits_without_a_list() -> None:
     """No list, no bound."""
-    assert SourceList(()).admits("")
+    assert AllowedNetworks(()).admits("")
 
 
 def _application(world: World, *, sources: tuple[str, ...] = (), expires_in: float | None = None) -> Credentials:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["AnswerTooLargeError", "AskingError", "Outgoing"]
+__all__ = ["AnswerTooLargeError", "AskingError", "HttpClient"]
 
 MAX_REASON_CHARACTERS = 200
 """Of why nobody could be asked; it is logged, and kept with a webhook's position."""
@@ -34,7 +34,7 @@ class AnswerTooLargeError(Exception):
         self.status = status
 
 
-class Outgoing:
+class HttpClient:
     """Posts to one address, over connections that are used again.
 
     httpx's transport alone, not its client: that would keep cookies, and look where a redirect leads, neither of which

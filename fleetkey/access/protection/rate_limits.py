@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AttemptLimiter", "GrowingDelays", "address_bucket"]
+__all__ = ["ExponentialBackoff", "RateLimiter", "address_bucket"]
 
 IPV6_PREFIX = 64
 MAX_REMEMBERED_BUCKETS = 10_000
 """Addresses whose bucket is remembered."""
 
 
-class AttemptLimiter:
+class RateLimiter:
     """At most `limit` attempts in any `window_seconds`, for each of up to `max_tracked` names.
 
     The name that was seen least recently is forgotten first. A limit of 0 is no limit.
@@ -79,7 +79,7 @@ class AttemptLimiter:
         return wait
 
 
-class GrowingDelays:
+class ExponentialBackoff:
     """Delays that double with every attempt of a name, for each of up to `max_tracked` names.
 
     The name that was seen least recently is forgotten first.

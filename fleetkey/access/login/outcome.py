@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fleetkey.access.principal import Principal
+    from fleetkey.access.decisions.principal import Principal
 
 __all__ = ["ConnectAttempt", "Granted", "Refusal", "Refused"]
 

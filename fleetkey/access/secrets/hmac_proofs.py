@@ -7,7 +7,7 @@ import hmac
 from typing import TYPE_CHECKING
 
 from fleetkey.access.errors import SharedSecretError
-from fleetkey.access.secret import Secret
+from fleetkey.access.secrets.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

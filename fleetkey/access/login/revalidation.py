@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access.outcome import Refusal
+from fleetkey.access.login.outcome import Refusal
 from fleetkey.registry import KeyKind, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fleetkey.access.principal import Principal
-    from fleetkey.access.verification import Verification, Verified
+    from fleetkey.access.decisions.principal import Principal
+    from fleetkey.access.login.verification import Verification, Verified
 
-__all__ = ["Rechecks"]
+__all__ = ["Revalidation"]
 
 log = structlog.get_logger(__name__)
 
 MAX_MOVED = 10_000
 """Devices whose tags changed that are held against the applications one by one; beyond it all of these are decided."""
-RECHECK_BATCH = 500
+REVALIDATION_BATCH = 500
 """Devices' keys that are decided again in one call of a thread; an application's key has a call of its own."""
 
 
-class Rechecks:
+class Revalidation:
     """Keys that wait to be decided again, each once: never more than there are principals in use.
 
     Application keys come first, each time: what many devices' changes mean for one of them is decided once, and it
@@ -85,7 +85,7 @@ class Rechecks:
                 followers = self._followers()
                 has_moved = await asyncio.to_thread(self._have_moved, followers, device_ids)
                 self.ask(one for one, moved in zip(followers, has_moved, strict=True) if moved)
-            keys = _take(self._applications, 1) or _take(self._devices, RECHECK_BATCH)
+            keys = _take(self._applications, 1) or _take(self._devices, REVALIDATION_BATCH)
             for key, found in await asyncio.to_thread(self._decide, keys) if keys else ():
                 try:
                     self._on_decided(key, found)

@@ -6,19 +6,19 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide
 from fleetkey.access.errors import TemplateError, UnsafeValueError
-from fleetkey.access.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
-from fleetkey.access.outcome import Refusal
-from fleetkey.access.scope import Action, TopicScope, decide
-from fleetkey.access.sources import SourceList
+from fleetkey.access.login.outcome import Refusal
+from fleetkey.access.protection.allowed_networks import AllowedNetworks
+from fleetkey.access.secrets.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
 from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus, is_device_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
-    from fleetkey.access.outcome import ConnectAttempt
-    from fleetkey.access.templates import TopicTemplates
+    from fleetkey.access.decisions.templates import TopicTemplates
+    from fleetkey.access.login.outcome import ConnectAttempt
     from fleetkey.registry import Device, Login
     from fleetkey.registry.store import Logins, StoreTime
 
@@ -26,20 +26,10 @@ if TYPE_CHECKING:
         """What verification reads, and where it notes a first connection."""
 
 
-__all__ = ["Reach", "Verification", "Verified", "check_claims"]
+__all__ = ["Verification", "Verified", "check_claims"]
 
 STAND_IN_PASSWORD = b"-"
 KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
-    """Which devices an application's scope was compiled of."""
-
-    scope: ApplicationScope
-    device_ids: frozenset[str]
-    has_tags_in_topics: bool
-    """Whether the devices' topics may have tags in them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +38,7 @@ class Verified:
 
     login: Login
     scope: TopicScope
-    sources: SourceList
+    sources: AllowedNetworks
     follows_devices: bool
     """Whether the scope may change when tags do: the device's own, or for an application any device's."""
     reach: Reach | None = None
@@ -147,7 +137,7 @@ class Verification:
 
     def _compile(self, login: Login) -> Verified | Refusal:
         try:
-            sources = SourceList(login.sources)
+            sources = AllowedNetworks(login.sources)
         except ValueError:
             # Fail closed: a list that can't be read admits nobody.
             return Refusal.WRONG_ADDRESS
@@ -188,7 +178,7 @@ def _moved(reach: Reach, device_id: str, device: Device | None) -> bool:
 
 
 def check_claims(
-    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: SourceList
+    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: AllowedNetworks
 ) -> Refusal | None:
     """Hold what a CONNECT claims beside its credentials, and where it comes from, against who it is."""
     if not sources.admits(attempt.address):

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from fleetkey.access import Action, Principal, TopicScope
-from fleetkey.access.principals import PrincipalIndex
+from fleetkey.access.login.principal_index import PrincipalIndex
 from fleetkey.registry import KeyKind
 
 

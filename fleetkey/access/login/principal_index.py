@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleetkey.registry import KeyKind
 
 if TYPE_CHECKING:
-    from fleetkey.access.principal import Principal
+    from fleetkey.access.decisions.principal import Principal
 
 __all__ = ["PrincipalIndex"]
 

@@ -1,10 +1,9 @@
-"""Secrets: made, hashed and verified, off the event loop and in bounded numbers."""
+"""Threads for work that blocks, in bounded numbers: hashing, and reading the registry."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -12,83 +11,18 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-import bcrypt
-
-from fleetkey.access.errors import HashPoolFullError
-from fleetkey.access.secret import Secret
+from fleetkey.access.errors import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = [
-    "MAX_ROUNDS",
-    "MAX_SECRET_BYTES",
-    "HashPool",
-    "hash_secret",
-    "is_hash_affordable",
-    "is_secret_shape",
-    "new_secret",
-    "verify_secret",
-]
-
-MAX_SECRET_BYTES = 72
-"""bcrypt looks at no more; a longer password is refused, never cut."""
-MAX_ROUNDS = 14
-"""A stored cost above this would let one login hold a thread for seconds."""
-MIN_ROUNDS = 4
-HASH_CHARACTERS = 60
+__all__ = ["WorkerPool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def new_secret() -> Secret:
-    """Return 256 random bits as 64 hex digits."""
-    return Secret(secrets.token_hex(32))
-
-
-def hash_secret(secret: Secret, rounds: int) -> str:
-    """Return the bcrypt hash, with the `2a` prefix that other brokers' plugins read as well.
-
-    Takes 2**rounds units of work, about 1 ms at 4. Blocks; releases the GIL while it works.
-    """
-    return bcrypt.hashpw(secret.reveal().encode(), bcrypt.gensalt(rounds, prefix=b"2a")).decode()
-
-
-def is_secret_shape(password: bytes) -> bool:
-    """Whether a password can be a secret at all: 1 to 72 bytes of UTF-8 without NUL."""
-    if not 0 < len(password) <= MAX_SECRET_BYTES or 0 in password:
-        return False
-    try:
-        password.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def verify_secret(password: bytes, stored: str) -> bool:
-    """Whether the password has the stored hash; False for a hash that can't be one or costs over `MAX_ROUNDS`."""
-    if not is_secret_shape(password) or not is_hash_affordable(stored):
-        return False
-    try:
-        return bcrypt.checkpw(password, stored.encode())
-    except ValueError:
-        return False
-
-
-def is_hash_affordable(stored: str) -> bool:
-    """Whether a stored hash is one of bcrypt's and costs at most `MAX_ROUNDS`; looks at `$2a$04$…`, does no work."""
-    rounds = stored[4:6]
-    return (
-        len(stored) == HASH_CHARACTERS
-        and stored[:4] in {"$2a$", "$2b$", "$2y$"}
-        and rounds.isascii()
-        and rounds.isdigit()
-        and MIN_ROUNDS <= int(rounds) <= MAX_ROUNDS
-    )
-
-
-class HashPool:
+class WorkerPool:
     """A few threads for work that blocks, with a bound on how much may wait for them.
 
     Its own rather than the standard executor: what ends in several threads at once reaches the event loop in one
@@ -127,11 +61,11 @@ class HashPool:
         """Run blocking work in a thread.
 
         Raises:
-            HashPoolFullError: too much is waiting; refuse the client for now.
+            OverloadedError: too much is waiting; refuse the client for now.
         """
         if self.is_full:
             msg = "the pool is closed" if self._is_closed else f"{self._pending} calls are waiting"
-            raise HashPoolFullError(msg)
+            raise OverloadedError(msg)
         # The count goes down when the work ends, not when its caller gives up: a cancelled login still costs a thread.
         self._pending += 1
         loop = asyncio.get_running_loop()

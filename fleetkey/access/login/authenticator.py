@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access.beat import RefusalBeat
-from fleetkey.access.errors import HashPoolFullError
-from fleetkey.access.limits import AttemptLimiter, GrowingDelays, address_bucket
-from fleetkey.access.outcome import Granted, Refusal, Refused
-from fleetkey.access.principal import Principal
-from fleetkey.access.principals import PrincipalIndex
-from fleetkey.access.rechecks import Rechecks
-from fleetkey.access.turns import Turns
-from fleetkey.access.verification import KEY_SHAPE, Verified, check_claims
+from fleetkey.access.decisions.principal import Principal
+from fleetkey.access.errors import OverloadedError
+from fleetkey.access.login.outcome import Granted, Refusal, Refused
+from fleetkey.access.login.principal_index import PrincipalIndex
+from fleetkey.access.login.revalidation import Revalidation
+from fleetkey.access.login.verification import KEY_SHAPE, Verified, check_claims
+from fleetkey.access.protection.fair_queue import FairQueue
+from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
+from fleetkey.access.protection.refusal_timing import RefusalTiming
 from fleetkey.registry import ChangeKind, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fleetkey.access.hashing import HashPool
-    from fleetkey.access.outcome import ConnectAttempt
-    from fleetkey.access.verification import Verification
-    from fleetkey.access.verified import VerifiedSecrets
+    from fleetkey.access.login.credential_cache import CredentialCache
+    from fleetkey.access.login.outcome import ConnectAttempt
+    from fleetkey.access.login.verification import Verification
+    from fleetkey.access.worker_pool import WorkerPool
     from fleetkey.registry import Change
 
 __all__ = ["Authenticator"]
@@ -75,33 +75,33 @@ class Authenticator:
     def __init__(
         self,
         verification: Verification,
-        pool: HashPool,
-        verified: VerifiedSecrets,
-        failures: AttemptLimiter,
-        key_failures: AttemptLimiter | None = None,
+        pool: WorkerPool,
+        verified: CredentialCache,
+        failures: RateLimiter,
+        key_failures: RateLimiter | None = None,
     ) -> None:
         self._verification = verification
         self._pool = pool
         self._verified = verified
         self._failures = failures
         self._key_failures = (
-            key_failures if key_failures is not None else AttemptLimiter(limit=0, window_seconds=60, max_tracked=1)
+            key_failures if key_failures is not None else RateLimiter(limit=0, window_seconds=60, max_tracked=1)
         )
-        self._delays = GrowingDelays(
+        self._delays = ExponentialBackoff(
             first_seconds=FIRST_DELAY_SECONDS, most_seconds=MAX_DELAY_SECONDS, max_tracked=failures.max_tracked
         )
         self._delayed = 0
-        self._beat = RefusalBeat()
+        self._timing = RefusalTiming()
         self._index = PrincipalIndex()
         self.counts: Counter[str] = Counter()
         """Decided CONNECTs by outcome: `remembered`, `verified`, or the reason of the refusal."""
         self._in_flight: set[_InFlight] = set()
-        self._turns = Turns()
+        self._queue = FairQueue()
         self._listeners: list[Callable[[Principal], None]] = []
         self._rescope_listeners: list[Callable[[], None]] = []
         self._ending_listeners: list[Callable[[str], None]] = []
         self._reset_listeners: list[Callable[[], None]] = []
-        self._rechecks = Rechecks(verification, self._followers, self._on_rechecked)
+        self._revalidation = Revalidation(verification, self._followers, self._on_rechecked)
 
     async def authenticate(self, attempt: ConnectAttempt) -> Granted | Refused:
         """Decide one CONNECT: `recall`, and if that says nothing, `verify`."""
@@ -112,7 +112,7 @@ class Authenticator:
 
         Every refusal costs the same and leaves at a time that its reason has no part in.
         """
-        came_at = self._beat.now()
+        came_at = self._timing.now()
         bucket, key = address_bucket(attempt.address), attempt.username or ""
         limited = self._limited(bucket, key)
         outcome = await (self._check(attempt) if limited is None else self._in_turn(attempt, limited))
@@ -121,7 +121,7 @@ class Authenticator:
             self._note_refusal(attempt, outcome, bucket, is_limited=limited is not None)
             await self._delay(outcome, bucket, key)
             if outcome.reason not in NOT_THE_CLIENTS_FAULT:
-                await self._beat.wait(came_at)
+                await self._timing.wait(came_at)
         else:
             self.counts["verified"] += 1
         return outcome
@@ -215,25 +215,25 @@ class Authenticator:
                         moved[change.device_id] = None
                 case ChangeKind.KEY_EXPIRING if change.key is not None:
                     self._verified.forget(change.key)
-                    self._rechecks.ask(filter(None, [self._index.by_key(change.key)]))
+                    self._revalidation.ask(filter(None, [self._index.by_key(change.key)]))
                 case ChangeKind.DEVICE_TAGGED if change.device_id is not None:
                     tagged = self._index.of_device(change.device_id)
-                    self._rechecks.ask(principal for principal in tagged if principal.follows_devices)
+                    self._revalidation.ask(principal for principal in tagged if principal.follows_devices)
                     moved[change.device_id] = None
                 case ChangeKind.RESET:
                     self._verified.clear()
-                    self._rechecks.ask(self._index.all())
+                    self._revalidation.ask(self._index.all())
                     for listener in self._reset_listeners:
                         listener()
                 case _:
                     pass
         if moved:
-            self._rechecks.ask_about(moved)
+            self._revalidation.ask_about(moved)
 
     async def close(self) -> None:
         """Stop looking again; the pool and the store belong to whoever made them."""
-        self._beat.close()
-        await self._rechecks.close()
+        self._timing.close()
+        await self._revalidation.close()
 
     async def _in_turn(self, attempt: ConnectAttempt, limited: str) -> Granted | Refused:
         """Check an attempt that is over a limit: one of them at a time, so they can't keep the pool busy.
@@ -241,10 +241,10 @@ class Authenticator:
         A good key gets in from there, too, only later; what an address sends keeps no other waiting.
         """
         try:
-            async with asyncio.timeout(MAX_TURN_SECONDS) as patience, self._turns.of(limited):
+            async with asyncio.timeout(MAX_TURN_SECONDS) as patience, self._queue.of(limited):
                 patience.reschedule(None)
                 return await self._check(attempt)
-        except (HashPoolFullError, TimeoutError):
+        except (OverloadedError, TimeoutError):
             return Refused(Refusal.OVERLOADED)
 
     async def _check(self, attempt: ConnectAttempt) -> Granted | Refused:
@@ -261,7 +261,7 @@ class Authenticator:
                 flight.is_stale = False
                 found = await self._pool.run(self._verification.recheck, found.login.key)
             return Refused(Refusal.OVERLOADED)
-        except HashPoolFullError:
+        except OverloadedError:
             return Refused(Refusal.OVERLOADED)
         except StoreError as error:
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import Granted, RefusalBeat, Refused, beat
+from fleetkey.access import Granted, RefusalTiming, Refused
+from fleetkey.access.protection import refusal_timing
 
 if TYPE_CHECKING:
     from tests.unit.access.access_rig import World
@@ -18,8 +19,8 @@ LONG_BEAT = 0.3
 
 async def test_leaves_with_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Never before the beat that follows, whenever in between it was decided; one after the other in order."""
-    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.05)
-    beats = RefusalBeat()
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 0.05)
+    beats = RefusalTiming()
     left: list[float] = []
 
     async def leave(came_at: float, decided_after: float) -> float:
@@ -41,9 +42,9 @@ async def test_leaves_with_a_beat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_bounded_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Over the bound nobody waits; what waits leaves when it is closed, and nothing waits after."""
-    monkeypatch.setattr(beat, "BEAT_SECONDS", 60)
-    monkeypatch.setattr(beat, "MAX_WAITING", 1)
-    beats = RefusalBeat()
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 60)
+    monkeypatch.setattr(refusal_timing, "MAX_WAITING", 1)
+    beats = RefusalTiming()
     waiting = asyncio.create_task(beats.wait(beats.now()))
     await asyncio.sleep(0.01)
     await asyncio.wait_for(beats.wait(beats.now()), 5)
@@ -55,8 +56,8 @@ async def test_bounded_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_caller_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that went away keeps nobody else waiting."""
-    monkeypatch.setattr(beat, "BEAT_SECONDS", 0.05)
-    beats = RefusalBeat()
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 0.05)
+    beats = RefusalTiming()
     try:
         gone = asyncio.create_task(beats.wait(beats.now()))
         await asyncio.sleep(0.01)
@@ -69,10 +70,10 @@ async def test_caller_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("claims", [{"username": "0" * 32}, {"password": b"0" * 64}, {"client_id": "other"}])
 async def test_refused_login_waits(claims: dict[str, object], world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every refused CONNECT leaves with a beat; a good one waits for nothing."""
-    monkeypatch.setattr(beat, "BEAT_SECONDS", LONG_BEAT)
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", LONG_BEAT)
     device = world.device()
     start = time.monotonic()
     assert isinstance(await world.authenticator.authenticate(device.attempt(**claims)), Refused)
     assert time.monotonic() - start >= LONG_BEAT
-    monkeypatch.setattr(beat, "BEAT_SECONDS", 3600)
+    monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 3600)
     assert isinstance(await asyncio.wait_for(world.authenticator.authenticate(device.attempt()), 60), Granted)

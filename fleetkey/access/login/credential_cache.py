@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fleetkey.access.principal import Principal
+    from fleetkey.access.decisions.principal import Principal
 
-__all__ = ["VerifiedSecrets"]
+__all__ = ["CredentialCache"]
 
 
-class VerifiedSecrets:
+class CredentialCache:
     """Key to (HMAC-SHA256 of the secret under a random key of this process, principal, deadline).
 
     At most `max_entries`; the least recently used is forgotten first.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access.outgoing import AnswerTooLargeError, AskingError, Outgoing
+from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,11 +39,11 @@ class Server:
 
 
 @asynccontextmanager
-async def _asking(answer: bytes) -> AsyncIterator[tuple[Outgoing, Server]]:
+async def _asking(answer: bytes) -> AsyncIterator[tuple[HttpClient, Server]]:
     server = Server(answer)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    outgoing = Outgoing(f"http://127.0.0.1:{port}/x", ca_file=None, setting="x", max_connections=1)
+    outgoing = HttpClient(f"http://127.0.0.1:{port}/x", ca_file=None, setting="x", max_connections=1)
     try:
         yield outgoing, server
     finally:
@@ -52,7 +52,7 @@ async def _asking(answer: bytes) -> AsyncIterator[tuple[Outgoing, Server]]:
         await listening.wait_closed()
 
 
-async def _post(outgoing: Outgoing) -> tuple[int, bytes]:
+async def _post(outgoing: HttpClient) -> tuple[int, bytes]:
     return await outgoing.post(b"body", {"X-Signed": "yes"}, timeout_seconds=5, max_bytes=MAX_BYTES)
 
 

@@ -9,15 +9,15 @@ import math
 import threading
 import time
 
-__all__ = ["RefusalBeat"]
+__all__ = ["RefusalTiming"]
 
-BEAT_SECONDS = 0.01
+INTERVAL_SECONDS = 0.01
 """Between two moments at which a refusal may leave, counted from when its request came."""
 MAX_WAITING = 10_000
 """Refusals that wait at once; further ones leave at once."""
 
 
-class RefusalBeat:
+class RefusalTiming:
     """Lets each refusal leave a whole number of beats after its request came.
 
     A key or a serial that exists is looked up, compared and written about a little differently from one that doesn't:
@@ -41,11 +41,11 @@ class RefusalBeat:
         """Wait for the next beat of a request that came at that time."""
         if self._is_closed or len(self._due) >= MAX_WAITING:
             return
-        beats = math.ceil((time.monotonic() - came_at) / BEAT_SECONDS)
+        beats = math.ceil((time.monotonic() - came_at) / INTERVAL_SECONDS)
         loop = asyncio.get_running_loop()
         left = loop.create_future()
         with self._changed:
-            heapq.heappush(self._due, (came_at + beats * BEAT_SECONDS, next(self._numbers), loop, left))
+            heapq.heappush(self._due, (came_at + beats * INTERVAL_SECONDS, next(self._numbers), loop, left))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="fleetkey-beat", daemon=True)
                 self._thread.start()

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetkey.access import AttemptLimiter, GrowingDelays, address_bucket
+from fleetkey.access import ExponentialBackoff, RateLimiter, address_bucket
 from tests.unit.registry.store_rig import FakeClock
 
 WINDOW = 60.0
 
 
-def _limiter(clock: FakeClock, limit: int = 3, max_tracked: int = 100) -> AttemptLimiter:
-    return AttemptLimiter(limit=limit, window_seconds=WINDOW, max_tracked=max_tracked, clock=clock)
+def _limiter(clock: FakeClock, limit: int = 3, max_tracked: int = 100) -> RateLimiter:
+    return RateLimiter(limit=limit, window_seconds=WINDOW, max_tracked=max_tracked, clock=clock)
 
 
 def test_admit_up_to_the_limit() -> None:
@@ -144,7 +144,7 @@ def test_address_bucket_any_text(text: str) -> None:
 
 def test_growing_delays() -> None:
     """Each is twice the one before up to the most, for each name on its own; a reset begins anew."""
-    delays = GrowingDelays(first_seconds=0.5, most_seconds=3, max_tracked=10)
+    delays = ExponentialBackoff(first_seconds=0.5, most_seconds=3, max_tracked=10)
     assert [delays.next_seconds("a") for _ in range(5)] == [0.5, 1, 2, 3, 3]
     assert delays.next_seconds("b") == 0.5
     delays.reset("a")
@@ -154,7 +154,7 @@ def test_growing_delays() -> None:
 
 def test_growing_delays_memory() -> None:
     """So many names are tracked at most; the least recent is forgotten first."""
-    delays = GrowingDelays(first_seconds=1, most_seconds=100, max_tracked=3)
+    delays = ExponentialBackoff(first_seconds=1, most_seconds=100, max_tracked=3)
     for name in "abcab":
         delays.next_seconds(name)
     for name in "de":

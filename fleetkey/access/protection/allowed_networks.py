@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_SOURCES", "SourceError", "SourceList", "parse_sources"]
+__all__ = ["MAX_SOURCES", "AllowedNetworkError", "AllowedNetworks", "parse_networks"]
 
 MAX_SOURCES = 100
 """Addresses and networks of one key; each login is held against all of them."""
 
 
-class SourceError(ValueError):
+class AllowedNetworkError(ValueError):
     """A text that is neither an address nor a network; the message says which."""
 
 
-class SourceList:
+class AllowedNetworks:
     """Addresses and networks; an empty list lets everyone in, and what isn't understood nobody."""
 
     __slots__ = ("_networks", "_texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Take stored texts, which `parse_sources` wrote.
+        """Take stored texts, which `parse_networks` wrote.
 
         Raises:
             ValueError: one of them can't be read.
@@ -46,24 +46,24 @@ class SourceList:
 
     def __repr__(self) -> str:
         """Return the texts."""
-        return f"SourceList({self._texts!r})"
+        return f"AllowedNetworks({self._texts!r})"
 
 
-def parse_sources(texts: Iterable[str]) -> tuple[str, ...]:
+def parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
     """Return addresses and networks in one spelling, each once.
 
     Raises:
-        SourceError: one of them is neither, has bits set behind its prefix, or there are over `MAX_SOURCES`.
+        AllowedNetworkError: one of them is neither, has bits set behind its prefix, or there are over `MAX_SOURCES`.
     """
     found: dict[str, None] = {}
     for text in texts:
         try:
             found[str(ipaddress.ip_network(text.strip()))] = None
         except ValueError:
-            raise SourceError(_reason(text)) from None
+            raise AllowedNetworkError(_reason(text)) from None
     if len(found) > MAX_SOURCES:
         msg = f"{len(found)} addresses and networks; at most {MAX_SOURCES} are allowed"
-        raise SourceError(msg)
+        raise AllowedNetworkError(msg)
     return tuple(found)
 
 

@@ -7,20 +7,20 @@ from collections import OrderedDict, deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fleetkey.access.errors import HashPoolFullError
+from fleetkey.access.errors import OverloadedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["Turns"]
+__all__ = ["FairQueue"]
 
-MAX_TURNS_WAITING = 100
+MAX_QUEUED_PER_SOURCE = 100
 """Attempts over a limit from one source, an address or a key, that wait for their turn at once."""
-MAX_SOURCES_WAITING = 1_000
+MAX_QUEUED_SOURCES = 1_000
 """Sources with attempts that wait at once."""
 
 
-class Turns:
+class FairQueue:
     """Lets one in at a time; who comes next is from the source that has waited longest since its last turn.
 
     So a source that sends many keeps only its own waiting. Lives on one event loop.
@@ -35,7 +35,7 @@ class Turns:
         """Wait for a turn of a source, and have it until the end of the block.
 
         Raises:
-            HashPoolFullError: too much is waiting.
+            OverloadedError: too much is waiting.
         """
         if self._is_taken:
             await self._wait(source)
@@ -48,13 +48,13 @@ class Turns:
     async def _wait(self, source: str) -> None:
         line = self._waiting.get(source)
         if line is None:
-            if len(self._waiting) >= MAX_SOURCES_WAITING:
+            if len(self._waiting) >= MAX_QUEUED_SOURCES:
                 msg = f"{len(self._waiting)} sources are waiting"
-                raise HashPoolFullError(msg)
+                raise OverloadedError(msg)
             line = self._waiting[source] = deque()
-        if len(line) >= MAX_TURNS_WAITING:
+        if len(line) >= MAX_QUEUED_PER_SOURCE:
             msg = f"{len(line)} of one source are waiting"
-            raise HashPoolFullError(msg)
+            raise OverloadedError(msg)
         turn = asyncio.get_running_loop().create_future()
         line.append(turn)
         try:

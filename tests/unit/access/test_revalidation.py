@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import Action, Refusal, rechecks
+from fleetkey.access import Action, Refusal
+from fleetkey.access.login import revalidation
 from fleetkey.registry import ApplicationScope, Change, ChangeKind
 from tests.unit.access.access_rig import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fleetkey.access.verification import Verified
+    from fleetkey.access.login.verification import Verified
     from tests.unit.access.access_rig import Credentials, World
     from tests.unit.access.conftest import WorldFactory
 
@@ -24,7 +25,7 @@ RESET = Change(seq=0, at=0, kind=ChangeKind.RESET)
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note the keys that are decided again."""
-    from fleetkey.access.verification import Verification  # noqa: PLC0415 - patched here alone
+    from fleetkey.access.login.verification import Verification  # noqa: PLC0415 - patched here alone
 
     keys: list[str] = []
     recheck: Callable[[Any, str], Verified | Refusal] = Verification.recheck
@@ -49,7 +50,7 @@ async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
 
 async def _until_idle(world: World) -> None:
     """Wait until nothing is decided again any more."""
-    await until(lambda: world.authenticator._rechecks._task is None or world.authenticator._rechecks._task.done(), 10)
+    await until(lambda: world.authenticator._revalidation._task is None or world.authenticator._revalidation._task.done(), 10)
 
 
 def _move_all(world: World, devices: list[Credentials]) -> None:
@@ -117,7 +118,7 @@ async def test_ask_about_tags_in_topics(make_world: WorldFactory) -> None:
 
 async def test_ask_about_too_many(make_world: WorldFactory, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """More devices than are looked at one by one: every application is decided again."""
-    monkeypatch.setattr(rechecks, "MAX_MOVED", 3)
+    monkeypatch.setattr(revalidation, "MAX_MOVED", 3)
     world = make_world(max_scope_devices=MANY)
     devices = [world.device(f"S{number}", tags={"site": "south"}) for number in range(5)]
     application = world.application(ApplicationScope(tags=(("site", "north"),)))

@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from fleetkey.access import Principal, TopicScope
-from fleetkey.access.verified import VerifiedSecrets
+from fleetkey.access.login.credential_cache import CredentialCache
 from fleetkey.registry import KeyKind
 from tests.unit.registry.store_rig import FakeClock
 
@@ -20,8 +20,8 @@ def _principal(key: str = "k1") -> Principal:
     return Principal(key=key, kind=KeyKind.DEVICE, device_id="d", name=None, scope=scope)
 
 
-def _verified(clock: FakeClock, seconds: float = SECONDS, max_entries: int = 100) -> VerifiedSecrets:
-    return VerifiedSecrets(seconds=seconds, max_entries=max_entries, clock=clock)
+def _verified(clock: FakeClock, seconds: float = SECONDS, max_entries: int = 100) -> CredentialCache:
+    return CredentialCache(seconds=seconds, max_entries=max_entries, clock=clock)
 
 
 def test_find_within_its_time() -> None:

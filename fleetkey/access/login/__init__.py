@@ -1,0 +1,1 @@
+"""From a CONNECT to a principal, and when a principal stops being one."""

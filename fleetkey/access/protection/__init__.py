@@ -1,0 +1,1 @@
+"""What keeps guessing and floods from mattering."""

@@ -1,0 +1,1 @@
+"""Secrets: made, hashed, verified, and proofs made with them."""
