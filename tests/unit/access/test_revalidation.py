@@ -50,7 +50,9 @@ async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
 
 async def _until_idle(world: World) -> None:
     """Wait until nothing is decided again any more."""
-    await until(lambda: world.authenticator._revalidation._task is None or world.authenticator._revalidation._task.done(), 10)
+    await until(
+        lambda: world.authenticator._revalidation._task is None or world.authenticator._revalidation._task.done(), 10
+    )
 
 
 def _move_all(world: World, devices: list[Credentials]) -> None:
