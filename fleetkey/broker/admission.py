@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
@@ -23,16 +22,14 @@ __all__ = ["Admission", "Admitted", "Rejected"]
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """The client is who it says, and may have the session of this client id."""
 
     principal: Principal
     client_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(NamedTuple):
     """The client stays out."""
 
     reason: Reason
@@ -51,6 +48,7 @@ class Admission:
         self._limits = limits
         self._authenticator = authenticator
         self._connect_authorizer = connect_authorizer
+        self._must_ask = bool(connect_authorizer)
         self._sessions = sessions
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
@@ -58,7 +56,7 @@ class Admission:
         # Wrong whoever it is: before anything is asked or noted about who it is.
         if self._is_will_too_long(connect):
             return Rejected(Reason.NOT_AUTHORIZED)
-        if self._connect_authorizer:
+        if self._must_ask:
             return None
         granted = self._authenticator.recall(_attempt_of(connect, address))
         return self._decided(connect, granted, address) if granted is not None else None
@@ -67,7 +65,7 @@ class Admission:
         """Decide what `decide_at_once` could not. Act on it before anything else happens on the event loop."""
         attempt = _attempt_of(connect, address)
         try:
-            if self._connect_authorizer:
+            if self._must_ask:
                 outcome = await self._authenticator.authenticate(attempt)
                 if isinstance(outcome, Granted) and not await self._connect_authorizer.agree(
                     connect, outcome, address=address, transport=transport

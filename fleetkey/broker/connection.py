@@ -39,13 +39,17 @@ MAX_REMEMBERED_TOPICS = 256
 """Decisions on topics that one connection remembers."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """What a client may send behind its CONNECT before that is answered."""
+SHORT_JOB_BYTES = 128
+"""A packet with filters that is no longer is handled at once: it can't have more than a few."""
 QOS_0_PUBLISH = 0x30
+PINGREQ, SUBSCRIBE, UNSUBSCRIBE = int(Kind.PINGREQ), int(Kind.SUBSCRIBE), int(Kind.UNSUBSCRIBE)
+"""As plain numbers, which compare faster than members of an enumeration."""
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
 SHORT_PACKET_BYTES = ONE_BYTE_LENGTH + 2
 """The longest packet whose remaining length is one byte (2.2.3)."""
-BODILESS = frozenset({Kind.PINGREQ, Kind.DISCONNECT})
-FLAGS_OF_TWO = frozenset({Kind.PUBREL, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE})
-WITH_FILTERS = frozenset({Kind.SUBSCRIBE << 4 | 2, Kind.UNSUBSCRIBE << 4 | 2})
+BODILESS = frozenset({PINGREQ, int(Kind.DISCONNECT)})
+FLAGS_OF_TWO = frozenset({int(Kind.PUBREL), SUBSCRIBE, UNSUBSCRIBE})
+WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
 
 
 class Connection(ConnectionLifecycle):
@@ -221,21 +225,28 @@ class Connection(ConnectionLifecycle):
             if start != end:
                 msg = "a body where there is none"
                 raise MalformedPacketError(msg)
-            if kind == Kind.PINGREQ:
+            if kind == PINGREQ:
                 self._on_ping()
             else:
                 self._leave()
         elif session is None:
             return
-        elif kind == Kind.SUBSCRIBE:
-            self._do(self._parts.on_subscribe.subscribe(self, session, data, start, end))
-        elif kind == Kind.UNSUBSCRIBE:
-            self._do(self._parts.on_subscribe.unsubscribe(self, session, data, start, end))
+        elif kind == SUBSCRIBE:
+            self._do(self._parts.on_subscribe.subscribe(self, session, data, start, end), end - start)
+        elif kind == UNSUBSCRIBE:
+            self._do(self._parts.on_subscribe.unsubscribe(self, session, data, start, end), end - start)
         else:
             self._parts.on_acknowledge.handle(self, session, kind, data, start, end)
 
-    def _do(self, job: Generator[int]) -> None:
-        """Do what a packet asks for; what of it takes long goes on in the next turns, and until then nothing else."""
+    def _do(self, job: Generator[int], size: int) -> None:
+        """Do what a packet of so many bytes asks for.
+
+        What of it takes long goes on in the next turns, and until then nothing else is handled.
+        """
+        if size <= SHORT_JOB_BYTES:
+            for _ in job:
+                pass
+            return
         if not self._parts.scheduler.work.do(self._own(job)) and self.state is not State.CLOSED:
             self._is_working = True
             self.suspend()
@@ -278,9 +289,9 @@ class Connection(ConnectionLifecycle):
         qos, packet_id, payload_at = self.codec.read_publish(first, data, topic_end, end)
         topic = route.topic if route is not None else ""
         message = Message(topic, topic_bytes, data[payload_at:end], qos)
-        before = self._parts.store.position
         self._publisher.take(self, session, route, message, packet_id, is_retained=bool(first & 0x01))
-        if self._parts.store.position != before:
+        if not qos:
+            # Nothing was acknowledged, which would have looked.
             self._wait_if_behind()
 
     def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:

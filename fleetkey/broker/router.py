@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.ports import TopicAuthorizer
     from fleetkey.broker.route_cache import Route, RouteCache
-    from fleetkey.broker.session import Session
+    from fleetkey.broker.session import ClientSink, Session
 
 __all__ = ["Router"]
 
@@ -27,24 +27,26 @@ class Router:
         self._routes = routes
         self._delivery = delivery
         self._topic_authorizer = topic_authorizer
+        self._must_ask = bool(topic_authorizer)
         self._counters = counters
 
     def resolve(self, topic_bytes: bytes, topic: str) -> Route:
         """Return who receives a topic, until its branch is over."""
         return self._routes.find(topic_bytes, topic)
 
-    def forward(self, codec: Codec, route: Route, packet: bytes, payload_at: int) -> None:
-        """Pass a QoS 0 message on, as the packet that came in, by a route that holds.
+    def forward(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
+        """Take a QoS 0 message and pass it on, as the packet that came in, by a route that holds.
 
         Args:
-            codec: that of the packet.
+            sender: where it came from.
             route: where its topic leads.
             packet: the whole PUBLISH.
             payload_at: where in it the payload begins.
         """
-        targets = route.targets
-        self._counters.messages_delivered += len(targets)
-        if self._topic_authorizer:
+        targets, counters, codec = route.targets, self._counters, sender.codec
+        counters.messages_received += 1
+        counters.messages_delivered += len(targets)
+        if self._must_ask:
             targets = self._allowed(targets, route.topic)
         for session, _ in targets:
             receiver = session.connection
@@ -67,7 +69,7 @@ class Router:
         """
         targets = (route or self.resolve(message.topic_bytes, message.topic)).targets
         self._counters.messages_delivered += len(targets)
-        if self._topic_authorizer:
+        if self._must_ask:
             targets = self._allowed(targets, message.topic)
         packets: dict[Codec, bytes] = {}
         for session, options in targets:

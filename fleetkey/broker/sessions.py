@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -35,8 +34,7 @@ MAX_EXPIRED_PER_TICK = 50
 """Sessions that are dropped in one tick because their time is over; the others follow in the next ones."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedSession:
+class OpenedSession(NamedTuple):
     """A connection's session."""
 
     session: Session
@@ -145,7 +143,8 @@ class Sessions:
         session.is_over = True
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
-        self._work.do(self._take_out(session, filters))
+        if filters:
+            self._work.do(self._take_out(session, filters))
         for waiting in (session.queue, session.inflight, session.unsent, session.replays, session.resending):
             waiting.clear()
         if self._by_client_id.get(session.client_id) is session:

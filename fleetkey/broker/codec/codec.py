@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fleetkey.broker.codec.reasons import Reason
-    from fleetkey.broker.codec.values import Kind, SubscriptionOptions
+    from fleetkey.broker.codec.values import SubscriptionOptions
 
 __all__ = ["Codec"]
 
@@ -52,7 +52,7 @@ class Codec(Protocol):
         """Return an UNSUBACK."""
         ...
 
-    def acknowledgement(self, kind: Kind, packet_id: int) -> bytes:
+    def acknowledgement(self, kind: int, packet_id: int) -> bytes:
         """Return a PUBACK, PUBREC, PUBREL or PUBCOMP."""
         ...
 

@@ -13,6 +13,9 @@ class Reason(StrEnum):
     MQTT 5.0 has a code for each; 3.1.1 has five for CONNACK, one for SUBACK, and closes for everything else.
     """
 
+    __hash__ = str.__hash__
+    """An enumeration's own is Python code, and reasons are counted for each connection."""
+
     SUCCESS = "success"
     UNSUPPORTED_PROTOCOL = "protocol"
     INVALID_CLIENT_ID = "identifier_rejected"

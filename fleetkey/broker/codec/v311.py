@@ -27,6 +27,8 @@ RETURN_CODES = {
 """Of CONNACK (3.2.2.3)."""
 SUBSCRIPTION_REFUSED = 0x80
 PACKET_ID_BYTES = 2
+PUBREL = int(Kind.PUBREL)
+"""As a plain number: comparing with a member of an enumeration takes longer than the rest of an acknowledgement."""
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
 """There are only these, so each is made once."""
 
@@ -87,9 +89,9 @@ class _Codec311:
         """Return an UNSUBACK (3.11)."""
         return self.acknowledgement(Kind.UNSUBACK, packet_id)
 
-    def acknowledgement(self, kind: Kind, packet_id: int) -> bytes:
+    def acknowledgement(self, kind: int, packet_id: int) -> bytes:
         """Return a packet that is nothing but its packet identifier."""
-        flags = 2 if kind == Kind.PUBREL else 0
+        flags = 2 if kind == PUBREL else 0
         return bytes((kind << 4 | flags, 2, packet_id >> 8, packet_id & 0xFF))
 
     def publish(
@@ -118,25 +120,35 @@ class _Codec311:
 
 
 def _pairs(reader: Reader, most: int) -> Iterator[tuple[str, SubscriptionOptions]]:
-    for topic_filter in _filters(reader, most):
-        qos = reader.byte()
+    """Read filters with their QoS one at a time; there is at least one (3.8.3-3)."""
+    while True:
+        topic_filter, qos = _next_filter(reader, most), reader.byte()
         if qos > EXACTLY_ONCE:
             msg = "a requested QoS over 2"
             raise MalformedPacketError(msg)
+        most -= 1
         yield topic_filter, OPTIONS[qos]
+        if reader.is_at_end:
+            return
 
 
 def _filters(reader: Reader, most: int) -> Iterator[str]:
-    """Read filters one at a time; there is at least one (3.8.3-3, 3.10.3-2)."""
+    """Read filters one at a time; there is at least one (3.10.3-2)."""
+    while True:
+        yield _next_filter(reader, most)
+        most -= 1
+        if reader.is_at_end:
+            return
+
+
+def _next_filter(reader: Reader, most: int) -> str:
     if reader.is_at_end:
         msg = "no topic filter"
         raise MalformedPacketError(msg)
-    while not reader.is_at_end:
-        if not most:
-            msg = "more topic filters than one packet may have"
-            raise TooManyFiltersError(msg)
-        most -= 1
-        yield reader.text()
+    if not most:
+        msg = "more topic filters than one packet may have"
+        raise TooManyFiltersError(msg)
+    return reader.text()
 
 
 MQTT_3_1_1: Codec = _Codec311()

@@ -10,6 +10,8 @@ from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.session import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import ClientSink, Session
     from fleetkey.broker.store import BrokerStore
 
+    Forward = Callable[[ClientSink, Route, bytes, int], None]
+
 __all__ = ["PublishHandler"]
+
+PUBACK, PUBREC = int(Kind.PUBACK), int(Kind.PUBREC)
 
 
 class PublishHandler:
@@ -43,14 +49,14 @@ class PublishHandler:
         self._observer = observer
         self._counters = counters
         self._bounds = bounds
+        # Most of a fleet's messages: nothing stands between the connection and the router unless somebody listens.
+        self.forward: Forward = self._forward_and_tell if observer.hears_messages else router.forward
 
-    def forward(self, connection: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
-        """Take a QoS 0 message and pass its packet on, by a route that holds."""
-        self._counters.messages_received += 1
-        if self._observer.hears_messages and connection.session is not None:
+    def _forward_and_tell(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
+        if sender.session is not None:
             message = Message(route.topic, route.topic_bytes, packet[payload_at:], 0)
-            self._observer.published(connection.session.client_id, message)
-        self._router.forward(connection.codec, route, packet, payload_at)
+            self._observer.published(sender.session.client_id, message)
+        self._router.forward(sender, route, packet, payload_at)
 
     def take(
         self,
@@ -86,7 +92,7 @@ class PublishHandler:
                 session.inbound[packet_id] = position
         if message.qos:
             # 3.3.5-2: what may not be published is acknowledged and goes nowhere.
-            kind = Kind.PUBACK if message.qos == AT_LEAST_ONCE else Kind.PUBREC
+            kind = PUBACK if message.qos == AT_LEAST_ONCE else PUBREC
             connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
 
     def publish(

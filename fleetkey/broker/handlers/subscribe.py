@@ -58,24 +58,26 @@ class SubscribeHandler:
     def subscribe(self, connection: ClientSink, session: Session, data: bytes, start: int, end: int) -> Generator[int]:
         """Handle a SUBSCRIBE; nothing is granted before the whole packet is found well formed (3.8.4, 3.9)."""
         packet_id, read = connection.codec.read_subscribe(data, start, end, self.max_filters)
-        wanted: list[tuple[str, SubscriptionOptions]] = []
+        wanted: list[tuple[str, SubscriptionOptions, int]] = []
         for topic_filter, options in read:
             _check_filter(topic_filter)
-            wanted.append((topic_filter, options))
-            yield filter_cost(topic_filter)
+            cost = filter_cost(topic_filter)
+            wanted.append((topic_filter, options, cost))
+            yield cost
         before = self._store.position
         answers: list[SubscriptionOptions | Reason] = []
-        for topic_filter, options in wanted:
+        granted: deque[tuple[str, SubscriptionOptions]] = deque()
+        for topic_filter, options, cost in wanted:
             if self._may_subscribe(session, connection.principal, topic_filter):
                 self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)
                 answers.append(options)
+                granted.append((topic_filter, options))
             else:
                 connection.log_refusal("subscribe", topic_filter.encode())
                 answers.append(Reason.NOT_AUTHORIZED)
-            yield 2 * filter_cost(topic_filter)
+            yield 2 * cost
         connection.acknowledge(connection.codec.suback(packet_id, answers), self._store.since(before))
-        granted = deque(pair for pair, answer in zip(wanted, answers, strict=True) if not isinstance(answer, Reason))
         try:
             while granted:
                 self._delivery.schedule_replay(session, *granted.popleft())
