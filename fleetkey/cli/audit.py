@@ -20,12 +20,11 @@ from fleetkey.cli.options import (
     UrlOption,
     opened_fleet,
 )
-from fleetkey.cli.output import print_json, print_list, say
+from fleetkey.cli.output import as_fields, print_json, print_list, say
 from fleetkey.management import (
     AuditAction,
     InvalidRequestError,
     PositionList,
-    audit_fields,
     parse_moment,
     position_cursor,
 )
@@ -33,7 +32,7 @@ from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
     from fleetkey.cli.options import Fleet
-    from fleetkey.registry import AuditRecord
+    from fleetkey.management.schemas import AuditAnswer
 
 __all__ = ["app"]
 
@@ -147,7 +146,7 @@ def audit(
         last = fleet.audit.newest(limit=1).items if follow else ()
         newest = _newest(fleet, wanted, limit)
         if not follow:
-            print_list((audit_fields(record) for record in newest), COLUMNS, as_json=as_json)
+            print_list(newest, COLUMNS, as_json=as_json)
             return
         position = max((record.seq for record in (*last, *newest[-1:])), default=0)
         for record in newest:
@@ -214,9 +213,9 @@ def _moment(text: str | None, field: str) -> int | None:
     return None if text is None else parse_moment(text, now=datetime.now(UTC), field=field)
 
 
-def _newest(fleet: Fleet, wanted: AuditFilter, limit: int) -> list[AuditRecord]:
+def _newest(fleet: Fleet, wanted: AuditFilter, limit: int) -> list[AuditAnswer]:
     """Return the newest entries that match, oldest first."""
-    found: list[AuditRecord] = []
+    found: list[AuditAnswer] = []
     cursor: str | None = None
     while len(found) < limit:
         page = fleet.audit.newest(wanted, cursor=cursor, limit=min(PAGE, limit - len(found)))
@@ -238,8 +237,8 @@ def _follow(fleet: Fleet, wanted: AuditFilter, cursor: str, *, as_json: bool) ->
             time.sleep(POLL_SECONDS)
 
 
-def _print_record(record: AuditRecord, *, as_json: bool) -> None:
-    fields = audit_fields(record)
+def _print_record(record: AuditAnswer, *, as_json: bool) -> None:
+    fields = as_fields(record)
     if as_json:
         print_json(fields)
         return

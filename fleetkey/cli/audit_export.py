@@ -10,18 +10,19 @@ import os
 import re
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from fleetkey.cli.errors import CommandError
+from fleetkey.cli.output import as_fields
 from fleetkey.cli.progress import counting
-from fleetkey.management import audit_fields
+from fleetkey.management.schemas import AuditAnswer
 from fleetkey.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from fleetkey.registry import AuditFilter, AuditRecord
+    from fleetkey.registry import AuditFilter
 
 __all__ = ["ExportFormat", "export_audit"]
 
@@ -41,7 +42,7 @@ class AuditSource(Protocol):
 
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
-    ) -> Iterator[AuditRecord]:
+    ) -> Iterator[AuditAnswer]:
         """Yield all entries that match, oldest first."""
         ...
 
@@ -61,32 +62,20 @@ def export_audit(service: AuditSource, wanted: AuditFilter, file: Path, export_f
         return count
 
 
-def _json_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
+def _json_lines(records: Iterable[AuditAnswer]) -> Iterator[tuple[int, str]]:
     for number, record in enumerate(records, 1):
-        yield number, json.dumps(audit_fields(record)) + "\n"
+        yield number, json.dumps(as_fields(record)) + "\n"
 
 
-def _csv_lines(records: Iterable[AuditRecord]) -> Iterator[tuple[int, str]]:
-    names = [
-        "seq",
-        "at",
-        "actor",
-        "action",
-        "outcome",
-        "reason",
-        "address",
-        "serial",
-        "device_id",
-        "key",
-        "by_stranger",
-    ]
+def _csv_lines(records: Iterable[AuditAnswer]) -> Iterator[tuple[int, str]]:
+    names = AuditAnswer.__struct_fields__
     yield 0, _csv_line(names)
     for number, record in enumerate(records, 1):
-        fields = audit_fields(record)
+        fields = as_fields(record)
         yield number, _csv_line([_cell(fields[name]) for name in names])
 
 
-def _csv_line(cells: list[Any]) -> str:
+def _csv_line(cells: Iterable[object]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue()

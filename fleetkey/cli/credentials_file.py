@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetkey.access import Secret
-    from fleetkey.registration import MqttEndpoint
+    from fleetkey.config import MqttEndpoint
 
 __all__ = ["application_credentials", "new_file", "write_credentials"]
 

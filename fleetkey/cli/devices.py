@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,7 +18,7 @@ from fleetkey.cli.options import (
     parse_labels,
     settings_from,
 )
-from fleetkey.cli.output import print_json, print_list, print_one, say
+from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
 from fleetkey.cli.selecting import (
     AttributeOption,
     DeviceIdsArgument,
@@ -29,11 +29,9 @@ from fleetkey.cli.selecting import (
     selected,
 )
 from fleetkey.cli.unserved import note_unserved
-from fleetkey.management import BulkAction, BulkChange, DeviceFilter, KeyFilter, Management, device_fields, key_fields
+from fleetkey.management import BulkChange, DeviceFilter, KeyFilter, Management
+from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceState
-
-if TYPE_CHECKING:
-    from fleetkey.registry import Device
 
 __all__ = ["app"]
 
@@ -96,7 +94,7 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if isinstance(fleet, Management) and not offline:
             note_unserved(fleet, settings_from(config, data_dir))
-        print_list(map(device_fields, fleet.devices.iterate(wanted)), COLUMNS, as_json=as_json)
+        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=as_json)
 
 
 @app.command("show")
@@ -113,10 +111,10 @@ def show(
     Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        fields = device_fields(fleet.devices.get(device_id))
+        fields = as_fields(fleet.devices.get(device_id))
         if isinstance(fleet, Management) and fields["online"]:
             note_unserved(fleet, settings_from(config, data_dir))
-        fields["keys"] = [key_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
+        fields["keys"] = [as_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
     if not as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
     print_one(fields, as_json=as_json)
@@ -145,7 +143,7 @@ def approve(
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
-            _print_device(fleet.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
+            print_one(fleet.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.APPROVE, selection, actor=actor())
     print_bulk("approved", result, as_json=as_json)
@@ -172,7 +170,7 @@ def reject(
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
-            _print_device(fleet.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
+            print_one(fleet.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.REJECT, selection, actor=actor())
     print_bulk("rejected", result, as_json=as_json)
@@ -201,7 +199,7 @@ def disable(
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
-            _print_device(fleet.devices.disable(selection.device_ids[0], actor=actor()), as_json=as_json)
+            print_one(fleet.devices.disable(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.DISABLE, selection, actor=actor())
     print_bulk("disabled", result, as_json=as_json)
@@ -228,7 +226,7 @@ def enable(
     selection = selected(device_ids, tag, attribute, serial_pattern)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
-            _print_device(fleet.devices.enable(selection.device_ids[0], actor=actor()), as_json=as_json)
+            print_one(fleet.devices.enable(selection.device_ids[0], actor=actor()), as_json=as_json)
             return
         result = fleet.devices.change_many(BulkAction.ENABLE, selection, actor=actor())
     print_bulk("enabled", result, as_json=as_json)
@@ -301,7 +299,7 @@ def tag(
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if names_one(selection):
-            _print_device(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=as_json)
+            print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=as_json)
             return
         change = BulkChange(action=BulkAction.TAG, set_tags=changes)
         result = fleet.devices.change_many(change, selection, actor=actor())
@@ -332,8 +330,4 @@ def describe(
         raise UsageError(msg)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())
-    _print_device(device, as_json=as_json)
-
-
-def _print_device(device: Device, *, as_json: bool) -> None:
-    print_one(device_fields(device), as_json=as_json)
+    print_one(device, as_json=as_json)

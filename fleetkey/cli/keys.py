@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ from fleetkey.cli.options import (
     parse_labels,
     settings_from,
 )
-from fleetkey.cli.output import note, print_json, print_list, print_one, say
+from fleetkey.cli.output import as_fields, note, print_json, print_list, print_one, say
 from fleetkey.cli.selecting import (
     AttributeOption,
     DeviceIdsArgument,
@@ -36,25 +36,23 @@ from fleetkey.cli.selecting import (
     print_bulk,
     selected,
 )
-from fleetkey.config import parse_address
+from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.management import (
     ApplicationKeyRequest,
-    BulkAction,
     BulkChange,
     KeyFilter,
     LosantKey,
     Management,
-    key_fields,
     losant_answer,
     parse_expiry,
     parse_losant_key,
 )
+from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
     from fleetkey.access import Secret
-    from fleetkey.management import Rotation
-    from fleetkey.registration import MqttEndpoint
+    from fleetkey.management.schemas import RotationAnswer
 
 __all__ = ["app"]
 
@@ -96,7 +94,7 @@ def list_keys(
     kind = KeyKind.APPLICATION if applications else None
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(map(key_fields, fleet.keys.iterate(wanted)), COLUMNS, as_json=as_json)
+        print_list(fleet.keys.iterate(wanted), COLUMNS, as_json=as_json)
 
 
 @app.command("create")
@@ -192,13 +190,13 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             if not endpoint.port:
                 remark = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
                 note(remark)
-            print_one({**key_fields(created.key), "saved": str(save)}, as_json=as_json)
+            print_one({**as_fields(created.key), "saved": str(save)}, as_json=as_json)
             return
         created = fleet.keys.create_application(request, actor=actor())
     if document is not None:
         print_one(losant_answer(document, created), as_json=as_json)
     else:
-        fields = {"key": created.key.key, "secret": created.secret.reveal(), **key_fields(created.key)}
+        fields = {"key": created.key.key, "secret": created.secret.reveal(), **as_fields(created.key)}
         print_one(fields, as_json=as_json)
 
 
@@ -216,7 +214,7 @@ def show(
     Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(key_fields(fleet.keys.get(key)), as_json=as_json)
+        print_one(fleet.keys.get(key), as_json=as_json)
 
 
 @app.command("revoke")
@@ -233,7 +231,7 @@ def revoke(
     Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(key_fields(fleet.keys.revoke(key, actor=actor())), as_json=as_json)
+        print_one(fleet.keys.revoke(key, actor=actor()), as_json=as_json)
 
 
 @app.command("rotate")
@@ -275,12 +273,12 @@ def rotate(
             return
         rotation = fleet.keys.rotate(selection.device_ids[0], grace_seconds=grace_seconds, actor=actor())
     if as_json:
-        print_json(asdict(rotation))
+        print_json(as_fields(rotation))
     else:
         say(_rotated(rotation))
 
 
-def _rotated(rotation: Rotation) -> str:
+def _rotated(rotation: RotationAnswer) -> str:
     said = f"{rotation.keys} key(s) of {rotation.device_id} end in {rotation.grace_seconds} s"
     sooner = f"{rotation.ending_sooner} key(s) of {rotation.device_id} end sooner already"
     if rotation.keys:
@@ -299,8 +297,6 @@ def _read(file: Path) -> bytes:
 
 
 def _endpoint(config: Path | None, data_dir: Path | None) -> MqttEndpoint:
-    from fleetkey.registration import MqttEndpoint  # noqa: PLC0415 - heavy; other commands do without
-
     mqtt = settings_from(config, data_dir).mqtt
     address = parse_address(mqtt.tls_bind or mqtt.bind or mqtt.ws_bind)
     host = mqtt.advertise_host or (None if address.is_wildcard else address.host)

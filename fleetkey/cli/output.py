@@ -11,12 +11,15 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TextIO
 
+import msgspec
+
 from fleetkey.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "as_fields",
     "note",
     "print_broken",
     "print_failure",
@@ -73,8 +76,15 @@ def print_json(value: object) -> None:
     _put(json.dumps(value), flush=True)
 
 
-def print_one(fields: dict[str, Any], *, as_json: bool) -> None:
-    """Print one thing: JSON, or a line a field."""
+def as_fields(shown: object) -> dict[str, Any]:
+    """Return the fields of what a schema shows."""
+    fields: dict[str, Any] = msgspec.to_builtins(shown)
+    return fields
+
+
+def print_one(shown: object, *, as_json: bool) -> None:
+    """Print one thing, a schema's value or a dictionary: JSON, or a line a field."""
+    fields = as_fields(shown)
     if as_json:
         print_json(fields)
         return
@@ -89,18 +99,18 @@ def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, as_js
     The first `MAX_MEASURED_ROWS` say how wide a column is; what is longer behind them shifts its line.
 
     Args:
-        rows: what to print, dictionaries; JSON shows every field, and takes any value for a row.
+        rows: what to print, values of a schema; JSON shows every field, and takes any value for a row.
         columns: field names and least widths for people.
         as_json: one JSON array.
     """
     if as_json:
         separator = "["
         for row in rows:
-            _put(separator + json.dumps(row))
+            _put(separator + json.dumps(as_fields(row)))
             separator = ","
         _put("]" if separator == "," else "[]")
         return
-    lines = ([_text(row[name]) for name, _ in columns] for row in rows)
+    lines = ([_text(row[name]) for name, _ in columns] for row in map(as_fields, rows))
     first = list(itertools.islice(lines, MAX_MEASURED_ROWS))
     if not first:
         _put("(none)")

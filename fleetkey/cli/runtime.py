@@ -16,7 +16,7 @@ from fleetkey.cli.metrics import Metrics
 from fleetkey.cli.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.supervision import kept_running
 from fleetkey.cli.sweep import Sweep
-from fleetkey.config import parse_address
+from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.management import build_management
 from fleetkey.operations import (
     CertificateError,
@@ -26,7 +26,7 @@ from fleetkey.operations import (
     ServeLock,
     watch_certificates,
 )
-from fleetkey.registration import HttpServer, MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
+from fleetkey.registration import HttpServer, build_api, build_api_pools, build_app, build_registrar
 from fleetkey.registry import (
     ChangeFollower,
     SteadyClock,

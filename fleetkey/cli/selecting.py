@@ -13,7 +13,7 @@ from fleetkey.management import DeviceSelection
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fleetkey.management import BulkResult
+    from fleetkey.management.schemas import BulkAnswer
 
 __all__ = [
     "AttributeOption",
@@ -59,7 +59,7 @@ def names_one(selection: DeviceSelection) -> bool:
     return len(selection.device_ids) == 1 and not has_more
 
 
-def print_bulk(verb: str, result: BulkResult, *, as_json: bool) -> None:
+def print_bulk(verb: str, result: BulkAnswer, *, as_json: bool) -> None:
     """Print how a change to many went."""
     if as_json:
         print_json({verb: result.changed, "unchanged": result.unchanged})

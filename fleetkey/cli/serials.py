@@ -20,14 +20,14 @@ from fleetkey.cli.options import (
     opened_fleet,
     settings_from,
 )
-from fleetkey.cli.output import note, print_json, print_list, say
+from fleetkey.cli.output import as_fields, note, print_json, print_list, say
 from fleetkey.cli.progress import reading
-from fleetkey.management import SerialFileError, SerialFormat, prove_serial, serial_fields
+from fleetkey.management import SerialFileError, SerialFormat, prove_serial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fleetkey.registry import SerialsAdded
+    from fleetkey.management.schemas import AddedAnswer
 
 __all__ = ["app"]
 
@@ -117,7 +117,7 @@ def list_serials(
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
         if details:
-            print_list(map(serial_fields, fleet.serials.iterate()), COLUMNS, as_json=as_json)
+            print_list(fleet.serials.iterate(), COLUMNS, as_json=as_json)
             return
         if not as_json:
             for listed in fleet.serials.iterate():
@@ -170,9 +170,9 @@ def remove(
         say(f"removed {serial}")
 
 
-def _print_added(result: SerialsAdded, *, as_json: bool) -> None:
+def _print_added(result: AddedAnswer, *, as_json: bool) -> None:
     if as_json:
-        print_json({"added": result.added, "known": result.known, "replaced": result.replaced})
+        print_json(as_fields(result))
     else:
         others = f", {result.replaced} got other details" if result.replaced else ""
         say(f"added {result.added}, {result.known} were listed already{others}")

@@ -19,8 +19,8 @@ from fleetkey.cli.options import (
     expiry_from,
     opened_fleet,
 )
-from fleetkey.cli.output import print_list, print_one
-from fleetkey.management import parse_expiry, token_fields
+from fleetkey.cli.output import as_fields, print_list, print_one
+from fleetkey.management import parse_expiry
 from fleetkey.registry import Role
 
 __all__ = ["app"]
@@ -68,7 +68,7 @@ def create(
         expires_at = expiry_from(expires, fleet)
         if save is None:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
-            print_one({"token": created.text.reveal(), **token_fields(created.token)}, as_json=as_json)
+            print_one({"token": created.text.reveal(), **as_fields(created.token)}, as_json=as_json)
             return
         with new_file(save) as write:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
@@ -77,7 +77,7 @@ def create(
             except BaseException:
                 fleet.tokens.revoke(created.token.token_id, actor=actor())
                 raise
-    print_one({**token_fields(created.token), "saved": str(save)}, as_json=as_json)
+    print_one({**as_fields(created.token), "saved": str(save)}, as_json=as_json)
 
 
 @app.command("list")
@@ -94,7 +94,7 @@ def list_tokens(
     Example: fleetkey tokens list --json
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(map(token_fields, fleet.tokens.iterate(include_ended=everything)), COLUMNS, as_json=as_json)
+        print_list(fleet.tokens.iterate(include_ended=everything), COLUMNS, as_json=as_json)
 
 
 @app.command("revoke")
@@ -111,4 +111,4 @@ def revoke(
     Example: fleetkey tokens revoke 3f9a1c0b7d2e
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(token_fields(fleet.tokens.revoke(token_id, actor=actor())), as_json=as_json)
+        print_one(fleet.tokens.revoke(token_id, actor=actor()), as_json=as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,11 @@ from fleetkey.cli.options import (
     settings_from,
 )
 from fleetkey.cli.output import print_json, print_list, say
-from fleetkey.management import find_webhook, webhook_fields
+from fleetkey.management import find_webhook
+
+if TYPE_CHECKING:
+    from fleetkey.management.schemas import TrialAnswer
+    from fleetkey.webhooks import Trial
 
 __all__ = ["app"]
 
@@ -56,7 +60,7 @@ def list_webhooks(
     Example: fleetkey webhooks list --json
     """
     with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(map(webhook_fields, fleet.webhooks.statuses()), COLUMNS, as_json=as_json)
+        print_list(fleet.webhooks.statuses(), COLUMNS, as_json=as_json)
 
 
 @app.command("test")
@@ -74,6 +78,7 @@ def try_out(
 
     Example: fleetkey webhooks test backend
     """
+    trial: Trial | TrialAnswer
     if url is not None:
         with opened_remote(config, data_dir, url, token_file) as fleet:
             trial = fleet.webhooks.trial(name)

@@ -1,6 +1,7 @@
 """Settings: one frozen object from `fleetkey.toml`, `FLEETKEY_*` variables and flags."""
 
 from fleetkey.config.address import Address, AddressError, parse_address
+from fleetkey.config.endpoint import MqttEndpoint
 from fleetkey.config.loader import SettingsError, load_settings
 from fleetkey.config.profile_settings import ProfileSettings
 from fleetkey.config.serial_pattern import PatternError, SerialPattern
@@ -25,6 +26,7 @@ __all__ = [
     "HttpSettings",
     "HttpVerifierSettings",
     "LogSettings",
+    "MqttEndpoint",
     "MqttSettings",
     "PatternError",
     "PatternSettings",

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
+from fleetkey.management.schemas import AuditAnswer
 from fleetkey.registry import AuditEntry, AuditFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
-    from fleetkey.registry import AuditRecord
     from fleetkey.registry.store import AuditReader, AuditWriter
 
     class AuditStore(AuditReader, AuditWriter, Protocol):
@@ -76,28 +76,30 @@ class AuditService:
 
     def newest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
-    ) -> Page[AuditRecord]:
+    ) -> Page[AuditAnswer]:
         """Return a page of entries, newest first, going on before a cursor that an earlier page gave."""
         check_limit(limit)
         wanted = _checked(wanted)
         before = None if cursor is None else parse_position(PositionList.AUDIT, cursor)
         found, reached = self._store.scan_audit(wanted, before=before, limit=limit, max_scanned=MAX_SCANNED)
         following = None if reached is None else position_cursor(PositionList.AUDIT, reached)
-        return Page(items=tuple(found), next_cursor=following)
+        return Page(items=tuple(map(AuditAnswer.of, found)), next_cursor=following)
 
     def oldest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
-    ) -> Page[AuditRecord]:
+    ) -> Page[AuditAnswer]:
         """Return a page of entries, oldest first, after a cursor; there always is a next one, since more may come."""
         check_limit(limit)
         wanted = _checked(wanted)
         after = parse_position(PositionList.AUDIT, cursor)
         found, reached = self._store.scan_audit(wanted, after=after, limit=limit, max_scanned=MAX_SCANNED)
-        return Page(items=tuple(found), next_cursor=position_cursor(PositionList.AUDIT, reached or 0))
+        return Page(
+            items=tuple(map(AuditAnswer.of, found)), next_cursor=position_cursor(PositionList.AUDIT, reached or 0)
+        )
 
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
-    ) -> Iterator[AuditRecord]:
+    ) -> Iterator[AuditAnswer]:
         """Yield all entries that match, oldest first, in bounded memory.
 
         What is added meanwhile isn't waited for: it ends at the entry that was the newest at the beginning.
@@ -111,7 +113,7 @@ class AuditService:
             for record in found.records:
                 if record.seq > newest:
                     return
-                yield record
+                yield AuditAnswer.of(record)
             position = found.position
             if on_progress is not None:
                 on_progress(min(position, newest) - oldest + 1, newest - oldest + 1)

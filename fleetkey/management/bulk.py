@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import ConflictError, InvalidRequestError
-from fleetkey.management.grace import grace_of
+from fleetkey.management.filters import DeviceFilter
+from fleetkey.management.keys import grace_of
 from fleetkey.management.labels import check_label_changes
-from fleetkey.management.pages import BulkResult
-from fleetkey.management.selection import DeviceFilter
+from fleetkey.management.schemas import BulkAction, BulkAnswer
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
+    from fleetkey.management.filters import DeviceSelection
     from fleetkey.management.pages import Page
-    from fleetkey.management.selection import DeviceSelection
     from fleetkey.registry import Device
     from fleetkey.registry.store import DeviceBatches, DeviceLookup, KeyBatches
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["BulkAction", "BulkChange", "BulkChanges"]
+__all__ = ["BulkChange", "BulkChanges"]
 
 BULK_CHUNK = 200
 """Devices that are changed in one transaction: a bulk change must not keep registrations waiting."""
@@ -42,18 +41,6 @@ MAX_SELECTED_IDS = 10_000
 EVERY_STATE = frozenset(DeviceState)
 WAITING = frozenset({DeviceState.PENDING})
 NOT_IN_YET = frozenset({DeviceState.PENDING, DeviceState.REJECTED})
-
-
-class BulkAction(StrEnum):
-    """What can be done with many devices at once."""
-
-    APPROVE = "approve"
-    REJECT = "reject"
-    DISABLE = "disable"
-    ENABLE = "enable"
-    TAG = "tag"
-    ROTATE = "rotate"
-    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +149,7 @@ class BulkChanges:
         actor: str,
         cursor: str | None = None,
         max_pages: int | None = None,
-    ) -> BulkResult:
+    ) -> BulkAnswer:
         """Do it; see `DeviceService.change_many`."""
         matching = bool(selection.tags or selection.attributes or selection.serial_pattern)
         if matching == bool(selection.device_ids):
@@ -211,7 +198,7 @@ class BulkChanges:
             ),
         )
 
-    def _change_named(self, plan: _Plan, ids: Sequence[str]) -> BulkResult:
+    def _change_named(self, plan: _Plan, ids: Sequence[str]) -> BulkAnswer:
         if len(ids) > MAX_SELECTED_IDS:
             raise InvalidRequestError("device_ids", f"{len(ids)} ids; at most {MAX_SELECTED_IDS} at once")
         # All of them are looked at before the first is changed.
@@ -225,11 +212,11 @@ class BulkChanges:
             plan.apply(devices[start : start + BULK_CHUNK], plan.expected_of_named)
             for start in range(0, len(devices), BULK_CHUNK)
         )
-        return BulkResult(changed=changed, unchanged=len(devices) - changed)
+        return BulkAnswer(changed=changed, unchanged=len(devices) - changed, next_cursor=None)
 
     def _change_matching(
         self, plan: _Plan, selection: DeviceSelection, cursor: str | None, max_pages: int | None
-    ) -> BulkResult:
+    ) -> BulkAnswer:
         wanted = DeviceFilter(
             state=plan.matching,
             tags=selection.tags,
@@ -247,7 +234,7 @@ class BulkChanges:
                 changed += plan.apply(devices, plan.expected)
             cursor = page.next_cursor
             if cursor is None or pages == max_pages:
-                return BulkResult(changed=changed, unchanged=seen - changed, next_cursor=cursor)
+                return BulkAnswer(changed=changed, unchanged=seen - changed, next_cursor=cursor)
 
 
 def _ids(devices: Sequence[Device]) -> list[str]:

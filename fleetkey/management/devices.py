@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING
 
 from fleetkey.config import PatternError, SerialPattern
 from fleetkey.config.labels import LabelError, check_name
-from fleetkey.management.bulk import NOT_IN_YET, WAITING, BulkAction, BulkChange, BulkChanges
+from fleetkey.management.bulk import NOT_IN_YET, WAITING, BulkChange, BulkChanges
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
 from fleetkey.management.pages import Page, check_limit, parse_device_cursor
-from fleetkey.management.selection import DeviceFilter
+from fleetkey.management.schemas import BulkAction, DeviceAnswer
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Protocol
 
-    from fleetkey.management.pages import BulkResult
-    from fleetkey.management.selection import DeviceSelection
-    from fleetkey.management.topics import TopicTags
+    from fleetkey.management.filters import DeviceFilter, DeviceSelection
+    from fleetkey.management.schemas import BulkAnswer
+    from fleetkey.management.tag_rules import TagRules
     from fleetkey.registry import Device
     from fleetkey.registry.store import DeviceBatches, DeviceChanges, DeviceLookup, DeviceSearch, KeyBatches
 
@@ -43,17 +43,21 @@ class DeviceService:
     be one, `ConflictError` for a device in another state, and `StoreError`.
     """
 
-    def __init__(self, store: DeviceStore, *, topic_tags: TopicTags, grace_seconds: int) -> None:
+    def __init__(self, store: DeviceStore, *, tag_rules: TagRules, grace_seconds: int) -> None:
         self._store = store
-        self._topic_tags = topic_tags
-        self._bulk = BulkChanges(store, self.page, check_tags=topic_tags.check, grace_seconds=grace_seconds)
+        self._tag_rules = tag_rules
+        self._bulk = BulkChanges(store, self._find, check_tags=tag_rules.check, grace_seconds=grace_seconds)
 
-    def get(self, device_id: str) -> Device:
+    def get(self, device_id: str) -> DeviceAnswer:
         """Return one device."""
-        return self._store.get_device(device_id)
+        return DeviceAnswer.of(self._store.get_device(device_id))
 
-    def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[Device]:
+    def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[DeviceAnswer]:
         """Return a page of devices in order of id, beginning after a cursor that an earlier page gave."""
+        found = self._find(wanted, cursor=cursor, limit=limit)
+        return Page(items=tuple(map(DeviceAnswer.of, found.items)), next_cursor=found.next_cursor)
+
+    def _find(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
         check_limit(limit)
         after = parse_device_cursor(cursor)
         pattern = _pattern(wanted.serial_pattern)
@@ -97,7 +101,7 @@ class DeviceService:
         )
         return Page(items=(device,) if device is not None and is_wanted else (), next_cursor=None)
 
-    def iterate(self, wanted: DeviceFilter) -> Iterator[Device]:
+    def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
         """Yield all devices that match, in order of id, in bounded memory."""
         cursor: str | None = None
         while True:
@@ -107,7 +111,7 @@ class DeviceService:
             if cursor is None:
                 return
 
-    def approve(self, device_id: str, *, actor: str) -> Device:
+    def approve(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Let a pending or rejected device have credentials the next time it registers; an active one stays."""
         device = self._store.get_device(device_id)
         if device.state is DeviceState.DISABLED:
@@ -115,7 +119,7 @@ class DeviceService:
             raise ConflictError(msg)
         return self._decide(device_id, DeviceState.ACTIVE, NOT_IN_YET, actor)
 
-    def reject(self, device_id: str, *, actor: str) -> Device:
+    def reject(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Refuse a pending device; its serial can't register until it is approved after all, or deleted."""
         device = self._store.get_device(device_id)
         if device.state not in NOT_IN_YET:
@@ -131,7 +135,7 @@ class DeviceService:
         actor: str,
         cursor: str | None = None,
         max_pages: int | None = None,
-    ) -> BulkResult:
+    ) -> BulkAnswer:
         """Change devices: those named, or those that match.
 
         Named devices are all looked at before the first is changed. Of those that match, approving and rejecting take
@@ -149,11 +153,11 @@ class DeviceService:
             change = BulkChange(action=change)
         return self._bulk.run(change, selection, actor=actor, cursor=cursor, max_pages=max_pages)
 
-    def disable(self, device_id: str, *, actor: str) -> Device:
+    def disable(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Disconnect a device within a second and keep it out; it can't register its way back."""
-        return self._store.set_device_state(device_id, DeviceState.DISABLED, actor=actor)
+        return DeviceAnswer.of(self._store.set_device_state(device_id, DeviceState.DISABLED, actor=actor))
 
-    def enable(self, device_id: str, *, actor: str) -> Device:
+    def enable(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Let a disabled device in again, with the keys it had; one that never had any waits for approval again."""
         device = self._store.get_device(device_id)
         if device.state in NOT_IN_YET:
@@ -165,15 +169,15 @@ class DeviceService:
         """Forget a device and retire its keys; its serial may register as a new device."""
         self._store.delete_device(device_id, actor=actor)
 
-    def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
+    def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> DeviceAnswer:
         """Set tags; None takes one away.
 
         Raises:
             ConflictError: the device's topics could not be built with them.
         """
         check_label_changes(tags, "tag", field="tags")
-        self._topic_tags.check(self._store.get_device(device_id), tags)
-        return self._store.tag_device(device_id, tags, actor=actor)
+        self._tag_rules.check(self._store.get_device(device_id), tags)
+        return DeviceAnswer.of(self._store.tag_device(device_id, tags, actor=actor))
 
     def describe(
         self,
@@ -182,16 +186,16 @@ class DeviceService:
         name: str | None = None,
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
-    ) -> Device:
+    ) -> DeviceAnswer:
         """Set a device's name (empty = none) and attributes; None as an attribute's value takes it away."""
         try:
             check_name(name or "")
         except LabelError as error:
             raise InvalidRequestError("name", str(error)) from None
         check_label_changes(attributes or {}, "attribute", field="attributes")
-        return self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor)
+        return DeviceAnswer.of(self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor))
 
-    def _decide(self, device_id: str, state: DeviceState, expected: frozenset[DeviceState], actor: str) -> Device:
+    def _decide(self, device_id: str, state: DeviceState, expected: frozenset[DeviceState], actor: str) -> DeviceAnswer:
         """Change a state that was looked at; someone else's decision in between must not be undone by it."""
         self._store.set_device_states([device_id], state, expected=expected, actor=actor)
         device = self._store.get_device(device_id)
@@ -199,7 +203,7 @@ class DeviceService:
         if device.state is not state and not (waits_again and DeviceState.DISABLED in expected):
             msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
             raise ConflictError(msg)
-        return device
+        return DeviceAnswer.of(device)
 
 
 def _pattern(text: str | None) -> SerialPattern | None:

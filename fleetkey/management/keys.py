@@ -15,23 +15,24 @@ from fleetkey.access import (
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.grace import grace_of
 from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
-from fleetkey.registry import KeyKind, new_access_key
+from fleetkey.management.schemas import MAX_GRACE_SECONDS, KeyAnswer, RotationAnswer
+from fleetkey.registry import new_access_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
     from fleetkey.access import Secret
-    from fleetkey.registry import AccessKey, ApplicationScope
+    from fleetkey.management.filters import KeyFilter
+    from fleetkey.registry import AccessKey, ApplicationScope, Device
     from fleetkey.registry.store import DeviceLookup, KeyChanges, KeyLookup
 
     class KeyStore(KeyLookup, KeyChanges, DeviceLookup, Protocol):
         """What the service reads and changes."""
 
 
-__all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyFilter", "KeyService", "Rotation"]
+__all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyService", "grace_of"]
 
 MAX_KEY_NAME_CHARACTERS = 128
 MAX_KEY_DESCRIPTION_CHARACTERS = 1024
@@ -44,15 +45,6 @@ MAX_PAGE_NAMED = 20_000
 KEYS_AT_ONCE = 20
 """Keys that are read at once for a page."""
 PAGE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyFilter:
-    """Which keys; everything that is given must match."""
-
-    device_id: str | None = None
-    kind: KeyKind | None = None
-    include_retired: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,18 +70,8 @@ class ApplicationKeyRequest:
 class CreatedKey:
     """A new key; the only moment at which its secret exists in clear."""
 
-    key: AccessKey
+    key: KeyAnswer
     secret: Secret
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rotation:
-    """How a rotation began: so many keys of the device end after the grace period, others sooner by themselves."""
-
-    device_id: str
-    keys: int
-    ending_sooner: int
-    grace_seconds: int
 
 
 class KeyService:
@@ -103,14 +85,14 @@ class KeyService:
         self._bcrypt_rounds = bcrypt_rounds
         self._grace_seconds = grace_seconds
 
-    def get(self, key: str) -> AccessKey:
+    def get(self, key: str) -> KeyAnswer:
         """Return one key."""
-        return self._store.get_key(key)
+        return KeyAnswer.of(self._store.get_key(key))
 
-    def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[AccessKey]:
+    def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[KeyAnswer]:
         """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
-        found: list[AccessKey] = []
+        found: list[KeyAnswer] = []
         position, named = parse_position(PositionList.KEYS, cursor), 0
         while True:
             wanted_now = min(limit - len(found), KEYS_AT_ONCE)
@@ -121,7 +103,7 @@ class KeyService:
                 kind=wanted.kind,
                 include_retired=wanted.include_retired,
             )
-            found += [key for _, key in part]
+            found += [KeyAnswer.of(key) for _, key in part]
             named += sum(_named(key) for _, key in part)
             position = part[-1][0] if part else position
             if len(part) < wanted_now:
@@ -129,7 +111,7 @@ class KeyService:
             if len(found) == limit or named >= MAX_PAGE_NAMED:
                 return Page(items=tuple(found), next_cursor=position_cursor(PositionList.KEYS, position))
 
-    def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
+    def iterate(self, wanted: KeyFilter) -> Iterator[KeyAnswer]:
         """Yield all keys that match, in order of issue, in bounded memory."""
         cursor: str | None = None
         while True:
@@ -166,20 +148,34 @@ class KeyService:
             sources=sources,
             expires_at=request.expires_at,
         )
-        return CreatedKey(key=made, secret=secret)
+        return CreatedKey(key=KeyAnswer.of(made), secret=secret)
 
-    def revoke(self, key: str, *, actor: str) -> AccessKey:
+    def revoke(self, key: str, *, actor: str) -> KeyAnswer:
         """Retire a key for good and disconnect whoever uses it, within a second."""
-        return self._store.revoke_key(key, actor=actor)
+        return KeyAnswer.of(self._store.revoke_key(key, actor=actor))
 
-    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> Rotation:
+    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> RotationAnswer:
         """Let a device's keys end after a grace period; it is refused then and registers again, also under `deny`.
 
         Without `grace_seconds`: what the device's profile said, or else the settings.
         """
         grace = grace_of(grace_seconds, self._store.get_device(device_id), self._grace_seconds)
         ending = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
-        return Rotation(device_id=device_id, keys=ending.keys, ending_sooner=ending.ending_sooner, grace_seconds=grace)
+        return RotationAnswer(
+            device_id=device_id, keys=ending.keys, ending_sooner=ending.ending_sooner, grace_seconds=grace
+        )
+
+
+def grace_of(asked: int | None, device: Device, of_settings: int) -> int:
+    """Return what is asked for, or what the device's profile said, or what the settings say.
+
+    Raises:
+        InvalidRequestError: it is negative, or over `MAX_GRACE_SECONDS`.
+    """
+    grace = next(seconds for seconds in (asked, device.policy.grace_seconds, of_settings) if seconds is not None)
+    if not 0 <= grace <= MAX_GRACE_SECONDS:
+        raise InvalidRequestError("grace_seconds", f"a grace period has 0 to {MAX_GRACE_SECONDS} seconds")
+    return grace
 
 
 def _named(key: AccessKey) -> int:

@@ -13,12 +13,13 @@ import msgspec
 
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.keys import ApplicationKeyRequest
-from fleetkey.registry import ApplicationScope
+from fleetkey.management.schemas.values import Key, KeySecret
+from fleetkey.registry import ApplicationScope, KeyStatus
 
 if TYPE_CHECKING:
     from fleetkey.management.keys import CreatedKey
 
-__all__ = ["LosantKey", "losant_answer", "parse_losant_key"]
+__all__ = ["LosantKey", "LosantKeyAnswer", "losant_answer", "parse_losant_key"]
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 FILTERS = ("none", "all", "whitelist", "blacklist")
@@ -34,6 +35,25 @@ class LosantKey(msgspec.Struct, forbid_unknown_fields=True):
     filterType: str | None = None  # noqa: N815 - the wire's spelling
     pubTopics: list[str] = []  # noqa: N815 - the wire's spelling
     subTopics: list[str] = []  # noqa: N815 - the wire's spelling
+
+
+class LosantKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A new application key as Losant answers it; the secret is shown here and never again."""
+
+    name: str
+    description: str
+    deviceIds: list[str]  # noqa: N815 - the wire's spelling
+    deviceTags: list[dict[str, str]]  # noqa: N815 - the wire's spelling
+    filterType: str  # noqa: N815 - the wire's spelling
+    pubTopics: list[str]  # noqa: N815 - the wire's spelling
+    subTopics: list[str]  # noqa: N815 - the wire's spelling
+    key: Key
+    secret: KeySecret
+    status: KeyStatus
+
+    def __repr__(self) -> str:
+        """Name the key, and not its secret."""
+        return f"LosantKeyAnswer(key={self.key!r})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +95,11 @@ def parse_losant_key(
     return document, request
 
 
-def losant_answer(document: LosantKey, created: CreatedKey) -> dict[str, Any]:
+def losant_answer(document: LosantKey, created: CreatedKey) -> LosantKeyAnswer:
     """Return what Losant answers: the same document with key, secret and status."""
-    fields: dict[str, Any] = msgspec.to_builtins(document)
+    fields: dict[str, Any] = msgspec.structs.asdict(document)
     fields["filterType"] = document.filterType or ("whitelist" if document.pubTopics or document.subTopics else "none")
-    return {**fields, "key": created.key.key, "secret": created.secret.reveal(), "status": created.key.status.value}
+    return LosantKeyAnswer(**fields, key=created.key.key, secret=created.secret.reveal(), status=created.key.status)
 
 
 def _tag(position: int, tag: dict[str, str]) -> tuple[str, str]:

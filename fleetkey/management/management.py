@@ -10,8 +10,8 @@ from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.keys import KeyService
 from fleetkey.management.serials import SerialService
+from fleetkey.management.tag_rules import TagRules
 from fleetkey.management.tokens import TokenService
-from fleetkey.management.topics import TopicTags
 from fleetkey.management.webhooks import WebhookService
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Management:
 def build_management(settings: Settings, store: Store) -> Management:
     """Return the services over a store."""
     return Management(
-        devices=DeviceService(store, topic_tags=TopicTags(settings), grace_seconds=settings.registration.grace_seconds),
+        devices=DeviceService(store, tag_rules=TagRules(settings), grace_seconds=settings.registration.grace_seconds),
         keys=KeyService(
             store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
         ),

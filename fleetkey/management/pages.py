@@ -1,4 +1,4 @@
-"""Bounded answers: pages with a cursor, and how a change to many ended."""
+"""Bounded lists: pages with a cursor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from fleetkey.registry import InvalidSerialError, parse_serial
 
 __all__ = [
     "MAX_PAGE",
-    "BulkResult",
     "Page",
     "PositionList",
     "check_limit",
@@ -56,18 +55,6 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next_cursor: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkResult:
-    """How a change to many went; what is unchanged was as asked for already.
-
-    `next_cursor`: where to go on, if only so many were to be changed at once; None: that was all.
-    """
-
-    changed: int
-    unchanged: int
-    next_cursor: str | None = None
 
 
 def check_limit(limit: int) -> int:

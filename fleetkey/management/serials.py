@@ -8,6 +8,7 @@ from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError, SerialFileError
 from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
+from fleetkey.management.schemas import AddedAnswer, SerialAnswer
 from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
 from fleetkey.registry import InvalidSerialError, parse_serial
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Secret
     from fleetkey.config import HmacSettings
-    from fleetkey.registry import ListedSerial, SerialConflict, SerialsAdded
+    from fleetkey.registry import ListedSerial, SerialConflict
     from fleetkey.registry.store import Serials
 
 __all__ = ["SerialService", "prove_serial"]
@@ -37,14 +38,14 @@ class SerialService:
         self._store = store
         self._profiles = frozenset(profiles)
 
-    def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> SerialsAdded:
+    def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> AddedAnswer:
         """Let serials register: all of them or none.
 
         Raises:
             InvalidRequestError: says which of them can't be one, and why.
             ConflictingSerialError: two entries say different things of one serial.
         """
-        return self._store.add_serials(map(self._checked, enumerate(serials)), actor=actor)
+        return AddedAnswer.of(self._store.add_serials(map(self._checked, enumerate(serials)), actor=actor))
 
     def import_file(
         self,
@@ -53,7 +54,7 @@ class SerialService:
         *,
         actor: str,
         on_progress: Callable[[int], None] | None = None,
-    ) -> SerialsAdded:
+    ) -> AddedAnswer:
         """Add the serials of a file, all of them or none, in bounded memory; `on_progress` is told how many were read.
 
         Raises:
@@ -78,7 +79,7 @@ class SerialService:
                 has_more = len(errors) > MAX_SHOWN_ERRORS or any(error.has_more for error in wrong)
                 raise SerialFileError(errors[:MAX_SHOWN_ERRORS], has_more=has_more)
 
-        return self._store.add_serials(entries(), actor=actor, on_progress=on_progress, check=check)
+        return AddedAnswer.of(self._store.add_serials(entries(), actor=actor, on_progress=on_progress, check=check))
 
     def _checked(self, numbered: tuple[int, str | ListedSerial]) -> str | ListedSerial:
         number, entry = numbered
@@ -101,14 +102,14 @@ class SerialService:
             msg = f"there is no profile {profile[:64]!r} in the settings"
             raise LabelError(msg)
 
-    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[ListedSerial]:
+    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[SerialAnswer]:
         """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         found = self._store.list_serials(after=parse_serial_cursor(cursor), limit=limit)
         following = serial_cursor(found[-1].serial) if len(found) == limit else None
-        return Page(items=tuple(found), next_cursor=following)
+        return Page(items=tuple(map(SerialAnswer.of, found)), next_cursor=following)
 
-    def iterate(self) -> Iterator[ListedSerial]:
+    def iterate(self) -> Iterator[SerialAnswer]:
         """Yield all listed serials, in order, in bounded memory."""
         cursor: str | None = None
         while True:

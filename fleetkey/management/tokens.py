@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import Secret
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
+from fleetkey.management.schemas import TokenAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +42,7 @@ PAGE = 500
 class CreatedToken:
     """A new token; the only moment at which its text exists in clear."""
 
-    token: Token
+    token: TokenAnswer
     text: Secret
 
 
@@ -77,17 +78,17 @@ class TokenService:
         token = self._store.create_token(
             token_id=token_id, token_hash=_hash(secret), name=name, role=role, expires_at=expires_at, actor=actor
         )
-        return CreatedToken(token=token, text=Secret(f"fkt_{token_id}_{secret}"))
+        return CreatedToken(token=TokenAnswer.of(token), text=Secret(f"fkt_{token_id}_{secret}"))
 
-    def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[Token]:
+    def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[TokenAnswer]:
         """Return a page of tokens in order of making, beginning after a cursor that an earlier page gave."""
         check_limit(limit)
         after = parse_position(PositionList.TOKENS, cursor)
         found = self._store.list_tokens(after=after, limit=limit, include_ended=include_ended)
         following = position_cursor(PositionList.TOKENS, found[-1][0]) if len(found) == limit else None
-        return Page(items=tuple(token for _, token in found), next_cursor=following)
+        return Page(items=tuple(TokenAnswer.of(token) for _, token in found), next_cursor=following)
 
-    def iterate(self, *, include_ended: bool = False) -> Iterator[Token]:
+    def iterate(self, *, include_ended: bool = False) -> Iterator[TokenAnswer]:
         """Yield all tokens, in order of making, in bounded memory."""
         cursor: str | None = None
         while True:
@@ -97,9 +98,9 @@ class TokenService:
             if cursor is None:
                 return
 
-    def revoke(self, token_id: str, *, actor: str) -> Token:
+    def revoke(self, token_id: str, *, actor: str) -> TokenAnswer:
         """End a token for good; the next request with it is refused."""
-        return self._store.revoke_token(token_id, actor=actor)
+        return TokenAnswer.of(self._store.revoke_token(token_id, actor=actor))
 
     def check(self, text: str) -> Token | TokenRefused:
         """Return the token of a text, or why it is none.

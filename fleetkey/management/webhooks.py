@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from fleetkey.management.schemas import WebhookAnswer, when
 from fleetkey.registry import NotFoundError
 
 if TYPE_CHECKING:
@@ -19,24 +19,7 @@ if TYPE_CHECKING:
         """What the service reads."""
 
 
-__all__ = ["WebhookService", "WebhookStatus", "find_webhook"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookStatus:
-    """A webhook of the settings, and what became of what it was to be told; no secret is in it."""
-
-    name: str
-    to: str
-    """Where it posts to, without path and query."""
-    events: tuple[str, ...]
-    behind: int
-    """Changes that it hasn't come to."""
-    delivered: int
-    given_up: int
-    missed: int
-    delivered_at: int | None
-    last_error: str
+__all__ = ["WebhookService", "find_webhook"]
 
 
 class WebhookService:
@@ -46,7 +29,7 @@ class WebhookService:
         self._store = store
         self._settings = settings
 
-    def statuses(self) -> list[WebhookStatus]:
+    def statuses(self) -> list[WebhookAnswer]:
         """Return all webhooks, in the order of the settings."""
         states = {state.name: state for state in self._store.webhook_states()}
         newest = self._store.change_bounds()[1]
@@ -54,16 +37,16 @@ class WebhookService:
         for name, hook in self._settings.items():
             state = states.get(name)
             found.append(
-                WebhookStatus(
+                WebhookAnswer(
                     name=name,
                     to=_origin(hook.url),
-                    events=tuple(hook.events),
+                    events=list(hook.events),
                     # A webhook that no server has begun yet has nothing to be behind of.
                     behind=max(newest - state.position, 0) if state else 0,
                     delivered=state.delivered if state else 0,
                     given_up=state.given_up if state else 0,
                     missed=state.missed if state else 0,
-                    delivered_at=state.delivered_at if state else None,
+                    delivered_at=when(state.delivered_at) if state else None,
                     last_error=state.last_error if state else "",
                 )
             )

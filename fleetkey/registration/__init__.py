@@ -2,8 +2,7 @@
 
 from fleetkey.registration.api import build_api, build_api_pools
 from fleetkey.registration.app import build_app
-from fleetkey.registration.endpoint import MqttEndpoint
 from fleetkey.registration.registrar import Registrar, build_registrar
 from fleetkey.registration.server import HttpServer
 
-__all__ = ["HttpServer", "MqttEndpoint", "Registrar", "build_api", "build_api_pools", "build_app", "build_registrar"]
+__all__ = ["HttpServer", "Registrar", "build_api", "build_api_pools", "build_app", "build_registrar"]

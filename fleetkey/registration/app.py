@@ -19,6 +19,7 @@ from fleetkey.registration.openapi import (
     DESCRIPTION,
     REGISTER_RESPONSES,
     TAGS,
+    TimeSchemas,
     operation_id,
     summarize,
 )
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
     from litestar.handlers import HTTPRouteHandler
 
     from fleetkey.access import WorkerPool
-    from fleetkey.config import Settings
-    from fleetkey.registration.endpoint import MqttEndpoint
+    from fleetkey.config import MqttEndpoint, Settings
     from fleetkey.registration.outcomes import Outcome
     from fleetkey.registration.registrar import Registrar
     from fleetkey.registry.store import Availability
@@ -97,6 +97,7 @@ def build_app(
             ),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
+        plugins=[TimeSchemas()],
         logging_config=None,
         request_max_body_size=None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -19,6 +19,10 @@ from litestar.openapi.spec import (
     Schema,
     Tag,
 )
+from litestar.openapi.spec.enums import OpenAPIFormat
+from litestar.plugins import OpenAPISchemaPlugin
+
+from fleetkey.management.schemas.times import TIME
 
 __all__ = [
     "BEARER_DESCRIPTION",
@@ -30,6 +34,7 @@ __all__ = [
     "REGISTER_RESPONSES",
     "TAGS",
     "DescribedOperation",
+    "TimeSchemas",
     "operation_id",
     "summarize",
 ]
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from litestar.types import ControllerRouterHandler, Method
+    from litestar.typing import FieldDefinition
 
 CLAUSE = re.compile(r"(.+?)(?:[;:.] |[;:.]?$)", re.MULTILINE)
 """The beginning of a docstring, up to where more is said."""
@@ -155,6 +161,19 @@ METRICS_RESPONSES = {
     200: ResponseSpec(data_container=str, description="Metrics", media_type="text/plain", generate_examples=False),
     403: _problem("Metrics are for this machine, by the settings"),
 }
+
+
+class TimeSchemas(OpenAPISchemaPlugin):
+    """Describes the times of our schemas, which are texts with a mark that Litestar doesn't look for."""
+
+    def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
+        """Whether it is one."""
+        return TIME in field_definition.metadata
+
+    def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
+        """Describe it."""
+        del field_definition, schema_creator
+        return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 
 
 @dataclass

@@ -14,7 +14,6 @@ import pytest
 from fleetkey.config import load_settings
 from fleetkey.management import (
     ApplicationKeyRequest,
-    BulkAction,
     DeviceFilter,
     DeviceSelection,
     Management,
@@ -22,6 +21,7 @@ from fleetkey.management import (
     parse_expiry,
     prove_serial,
 )
+from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import ApplicationScope, DeviceState
 from tests.support.fleet import Credentials, Fleet
 from tests.support.ledger import the_ledger

@@ -24,7 +24,7 @@ from fleetkey.cli import audit_export, output
 from fleetkey.cli.logs import log_renderers
 from fleetkey.device.outbox import Message
 from fleetkey.device.printer import Printer
-from fleetkey.management import audit_fields
+from fleetkey.management.schemas import AuditAnswer
 from fleetkey.printable import PrintableFormatter, guard_tracebacks, printable, printable_json, printable_lines
 from fleetkey.registry import AuditRecord
 
@@ -110,13 +110,13 @@ def _device(text: str) -> str:
 
 def _csv(text: str) -> str:
     record = AuditRecord(seq=1, at=1, actor=text, action="a", outcome="ok", reason=text, serial=text)
-    return "".join(line for _, line in audit_export._csv_lines([record]))
+    return "".join(line for _, line in audit_export._csv_lines([AuditAnswer.of(record)]))
 
 
 def _json_lines(text: str) -> str:
     record = AuditRecord(seq=1, at=1, actor=text, action="a", outcome="ok", reason=text, serial=text)
-    line = "".join(line for _, line in audit_export._json_lines([record]))
-    assert json.loads(line) == audit_fields(record)
+    line = "".join(line for _, line in audit_export._json_lines([AuditAnswer.of(record)]))
+    assert json.loads(line) == output.as_fields(AuditAnswer.of(record))
     return line
 
 

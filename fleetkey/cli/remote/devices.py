@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.cli.remote import values
 from fleetkey.cli.remote.client import segment
-from fleetkey.management import MAX_PAGE, BulkAction, BulkChange, BulkResult
-from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage
+from fleetkey.management import MAX_PAGE, BulkChange
+from fleetkey.management.schemas import BulkAction, BulkAnswer, BulkBody, DeviceAnswer, DeviceBody, DevicePage, TagsBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fleetkey.cli.remote.client import RemoteClient
     from fleetkey.management import DeviceFilter, DeviceSelection
-    from fleetkey.registry import Device
 
 __all__ = ["RemoteDevices"]
 
@@ -25,11 +23,11 @@ class RemoteDevices:
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
-    def get(self, device_id: str) -> Device:
+    def get(self, device_id: str) -> DeviceAnswer:
         """Return one device."""
-        return values.device(self._client.ask("GET", _path(device_id), DeviceAnswer))
+        return self._client.ask("GET", _path(device_id), DeviceAnswer)
 
-    def iterate(self, wanted: DeviceFilter) -> Iterator[Device]:
+    def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
         """Yield all devices that match, in order of id, a page at a time."""
         query: dict[str, Any] = {
             "state": wanted.state,
@@ -42,60 +40,58 @@ class RemoteDevices:
         }
         while True:
             page = self._client.ask("GET", "devices", DevicePage, query=query)
-            yield from map(values.device, page.items)
+            yield from page.items
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
 
-    def approve(self, device_id: str, *, actor: str) -> Device:
+    def approve(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Approve one device."""
         return self._decide(device_id, "approve", actor)
 
-    def reject(self, device_id: str, *, actor: str) -> Device:
+    def reject(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Reject one device."""
         return self._decide(device_id, "reject", actor)
 
-    def disable(self, device_id: str, *, actor: str) -> Device:
+    def disable(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Disable one device."""
         return self._decide(device_id, "disable", actor)
 
-    def enable(self, device_id: str, *, actor: str) -> Device:
+    def enable(self, device_id: str, *, actor: str) -> DeviceAnswer:
         """Enable one device."""
         return self._decide(device_id, "enable", actor)
 
-    def change_many(self, change: BulkAction | BulkChange, selection: DeviceSelection, *, actor: str) -> BulkResult:
+    def change_many(self, change: BulkAction | BulkChange, selection: DeviceSelection, *, actor: str) -> BulkAnswer:
         """Change devices that are named, or that match; as many requests as it takes."""
         del actor
         if isinstance(change, BulkAction):
             change = BulkChange(action=change)
-        body: dict[str, Any] = {
-            "action": change.action,
-            "set_tags": dict(change.set_tags),
-            "grace_seconds": change.grace_seconds,
-            "device_ids": list(selection.device_ids),
-            "tags": dict(selection.tags),
-            "attributes": dict(selection.attributes),
-            "serial_pattern": selection.serial_pattern,
-        }
+        body = BulkBody(
+            action=change.action,
+            set_tags=dict(change.set_tags),
+            grace_seconds=change.grace_seconds,
+            device_ids=list(selection.device_ids),
+            tags=dict(selection.tags),
+            attributes=dict(selection.attributes),
+            serial_pattern=selection.serial_pattern,
+        )
         changed = unchanged = 0
         while True:
             answer = self._client.ask("POST", "devices/bulk", BulkAnswer, body=body)
             changed, unchanged = changed + answer.changed, unchanged + answer.unchanged
             if answer.next_cursor is None:
-                return BulkResult(changed=changed, unchanged=unchanged)
-            body["cursor"] = answer.next_cursor
+                return BulkAnswer(changed=changed, unchanged=unchanged, next_cursor=None)
+            body.cursor = answer.next_cursor
 
     def delete(self, device_id: str, *, actor: str) -> None:
         """Forget a device."""
         del actor
         self._client.ask("DELETE", _path(device_id), type(None))
 
-    def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
+    def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> DeviceAnswer:
         """Set tags; None takes one away."""
         del actor
-        return values.device(
-            self._client.ask("PATCH", f"{_path(device_id)}/tags", DeviceAnswer, body={"tags": dict(tags)})
-        )
+        return self._client.ask("PATCH", f"{_path(device_id)}/tags", DeviceAnswer, body=TagsBody(tags=dict(tags)))
 
     def describe(
         self,
@@ -104,15 +100,15 @@ class RemoteDevices:
         name: str | None = None,
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
-    ) -> Device:
+    ) -> DeviceAnswer:
         """Set a device's name and attributes."""
         del actor
-        body = {"name": name, "attributes": dict(attributes or {})}
-        return values.device(self._client.ask("PATCH", _path(device_id), DeviceAnswer, body=body))
+        body = DeviceBody(name=name, attributes=dict(attributes or {}))
+        return self._client.ask("PATCH", _path(device_id), DeviceAnswer, body=body)
 
-    def _decide(self, device_id: str, action: str, actor: str) -> Device:
+    def _decide(self, device_id: str, action: str, actor: str) -> DeviceAnswer:
         del actor
-        return values.device(self._client.ask("POST", f"{_path(device_id)}/{action}", DeviceAnswer))
+        return self._client.ask("POST", f"{_path(device_id)}/{action}", DeviceAnswer)
 
 
 def _path(device_id: str) -> str:

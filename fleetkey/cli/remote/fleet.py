@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from fleetkey.cli.remote.audit import RemoteAudit
 from fleetkey.cli.remote.devices import RemoteDevices
 from fleetkey.cli.remote.keys import RemoteKeys
-from fleetkey.cli.remote.others import RemoteAudit, RemoteTokens
 from fleetkey.cli.remote.serials import RemoteSerials
+from fleetkey.cli.remote.tokens import RemoteTokens
 from fleetkey.cli.remote.webhooks import RemoteWebhooks
-from fleetkey.registration import MqttEndpoint
-from fleetkey.registration.api.answers import AboutAnswer
+from fleetkey.config import MqttEndpoint
+from fleetkey.management.schemas import AboutAnswer
 
 if TYPE_CHECKING:
     from fleetkey.cli.remote.client import RemoteClient

@@ -6,17 +6,23 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.access import Secret
-from fleetkey.cli.remote import values
 from fleetkey.cli.remote.client import segment
-from fleetkey.management import MAX_PAGE, CreatedKey, Rotation, check_application_key
-from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, RotationAnswer
+from fleetkey.management import MAX_PAGE, CreatedKey, check_application_key
+from fleetkey.management.schemas import (
+    CreatedKeyAnswer,
+    KeyAnswer,
+    KeyBody,
+    KeyPage,
+    RotationAnswer,
+    RotationBody,
+    ScopeBody,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fleetkey.cli.remote.client import RemoteClient
     from fleetkey.management import ApplicationKeyRequest, KeyFilter
-    from fleetkey.registry import AccessKey
 
 __all__ = ["RemoteKeys"]
 
@@ -27,11 +33,11 @@ class RemoteKeys:
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
-    def get(self, key: str) -> AccessKey:
+    def get(self, key: str) -> KeyAnswer:
         """Return one key."""
-        return values.key(self._client.ask("GET", _path(key), KeyAnswer))
+        return self._client.ask("GET", _path(key), KeyAnswer)
 
-    def iterate(self, wanted: KeyFilter) -> Iterator[AccessKey]:
+    def iterate(self, wanted: KeyFilter) -> Iterator[KeyAnswer]:
         """Yield all keys that match, in order of issue, a page at a time."""
         query: dict[str, Any] = {
             "device_id": wanted.device_id,
@@ -41,7 +47,7 @@ class RemoteKeys:
         }
         while True:
             page = self._client.ask("GET", "keys", KeyPage, query=query)
-            yield from map(values.key, page.items)
+            yield from page.items
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
@@ -61,19 +67,19 @@ class RemoteKeys:
             "POST",
             "keys",
             CreatedKeyAnswer,
-            body={
-                "name": request.name,
-                "description": request.description,
-                "scope": {
-                    "all_devices": scope.all_devices,
-                    "device_ids": scope.device_ids,
-                    "tags": dict(scope.tags),
-                    "publish": scope.publish,
-                    "subscribe": scope.subscribe,
-                },
-                "sources": request.sources,
-                "expires": expires.isoformat() if expires else None,
-            },
+            body=KeyBody(
+                name=request.name,
+                description=request.description,
+                scope=ScopeBody(
+                    all_devices=scope.all_devices,
+                    device_ids=list(scope.device_ids),
+                    tags=dict(scope.tags),
+                    publish=list(scope.publish),
+                    subscribe=list(scope.subscribe),
+                ),
+                sources=list(request.sources),
+                expires=expires.isoformat() if expires else None,
+            ),
         )
         secret = Secret(answer.secret)
         if hand_over is not None:
@@ -82,27 +88,21 @@ class RemoteKeys:
             except BaseException:
                 self.revoke(answer.key, actor=actor)
                 raise
-        return CreatedKey(key=values.key(answer), secret=secret)
+        return CreatedKey(key=answer.without_secret(), secret=secret)
 
-    def revoke(self, key: str, *, actor: str) -> AccessKey:
+    def revoke(self, key: str, *, actor: str) -> KeyAnswer:
         """Retire a key for good."""
         del actor
-        return values.key(self._client.ask("POST", f"{_path(key)}/revoke", KeyAnswer))
+        return self._client.ask("POST", f"{_path(key)}/revoke", KeyAnswer)
 
-    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> Rotation:
+    def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> RotationAnswer:
         """Let a device's keys end after a grace period."""
         del actor
-        answer = self._client.ask(
+        return self._client.ask(
             "POST",
             f"devices/{segment('device', device_id)}/rotate-keys",
             RotationAnswer,
-            body={"grace_seconds": grace_seconds},
-        )
-        return Rotation(
-            device_id=answer.device_id,
-            keys=answer.keys,
-            ending_sooner=answer.ending_sooner,
-            grace_seconds=answer.grace_seconds,
+            body=RotationBody(grace_seconds=grace_seconds),
         )
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fleetkey.cli.remote import values
 from fleetkey.management import MAX_PAGE, SerialFormat
-from fleetkey.registration.api.answers import AddedAnswer, SerialPage
-from fleetkey.registry import SerialsAdded
+from fleetkey.management.schemas import AddedAnswer, SerialPage, SerialsBody
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fleetkey.cli.remote.client import RemoteClient
-    from fleetkey.registry import ListedSerial
+    from fleetkey.management.schemas import SerialAnswer
 
 __all__ = ["RemoteSerials"]
 
@@ -27,11 +25,10 @@ class RemoteSerials:
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
-    def add(self, serials: Iterable[str], *, actor: str) -> SerialsAdded:
+    def add(self, serials: Iterable[str], *, actor: str) -> AddedAnswer:
         """Let serials register: all of them or none."""
         del actor
-        answer = self._client.ask("POST", "serials", AddedAnswer, body={"serials": list(serials)})
-        return SerialsAdded(added=answer.added, known=answer.known, replaced=answer.replaced)
+        return self._client.ask("POST", "serials", AddedAnswer, body=SerialsBody(serials=list(serials)))
 
     def import_file(
         self,
@@ -40,7 +37,7 @@ class RemoteSerials:
         *,
         actor: str,
         on_progress: Callable[[int], None] | None = None,
-    ) -> SerialsAdded:
+    ) -> AddedAnswer:
         """Add the serials of a file, all of them or none; `on_progress` is told how many lines were sent."""
         del actor
 
@@ -52,17 +49,16 @@ class RemoteSerials:
                 if on_progress is not None:
                     on_progress(lines)
 
-        answer = self._client.ask(
+        return self._client.ask(
             "POST", "serials/import", AddedAnswer, content=chunks(), media_type=MEDIA_TYPES[serial_format]
         )
-        return SerialsAdded(added=answer.added, known=answer.known, replaced=answer.replaced)
 
-    def iterate(self) -> Iterator[ListedSerial]:
+    def iterate(self) -> Iterator[SerialAnswer]:
         """Yield all listed serials, in order, a page at a time."""
         query: dict[str, Any] = {"limit": MAX_PAGE}
         while True:
             page = self._client.ask("GET", "serials", SerialPage, query=query)
-            yield from map(values.listed_serial, page.items)
+            yield from page.items
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor

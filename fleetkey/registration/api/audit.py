@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
-from fleetkey.management import AuditAction, AuditOutcome, audit_fields, parse_moment
-from fleetkey.registration.api.answers import AuditPage
+from fleetkey.management import AuditAction, AuditOutcome, parse_moment
+from fleetkey.management.schemas import AuditPage
 from fleetkey.registration.api.description import AuditCursor, Limit, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registry import AuditFilter, Role
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def audit_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
                 wanted, cursor=cursor, limit=limit
             ),
         )
-        return as_json(page_fields(page, audit_fields))
+        return as_json(page)
 
     return [list_audit]
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
 
-from fleetkey.management import BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError, device_fields
-from fleetkey.registration.api.answers import BulkAnswer, DeviceAnswer, DevicePage, RotationAnswer
-from fleetkey.registration.api.bodies import BulkBody, DeviceBody, RotationBody, TagsBody
+from fleetkey.management import BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
+from fleetkey.management.schemas import (
+    BulkAnswer,
+    BulkBody,
+    DeviceAnswer,
+    DeviceBody,
+    DevicePage,
+    RotationAnswer,
+    RotationBody,
+    TagsBody,
+)
 from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, labels_from, page_fields
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, labels_from
 from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import DeviceState, Role
 
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
 
     from fleetkey.management import Management
     from fleetkey.registration.api.gate import Caller
-    from fleetkey.registry import Device
 
 __all__ = ["device_handlers"]
 
@@ -71,13 +77,13 @@ def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
             online=online,
         )
         page = await gate.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
-        return gate.keep(request, as_json(page_fields(page, device_fields)))
+        return gate.keep(request, as_json(page))
 
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Show one device; its keys are at `/api/v1/keys?device_id=…`."""
         device = await gate.run(request, lambda fleet, _: fleet.devices.get(device_id))
-        return gate.keep(request, as_json(device_fields(device)))
+        return gate.keep(request, as_json(device))
 
     return [list_devices, show_device]
 
@@ -90,25 +96,25 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def approve_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Let a pending or rejected device have credentials the next time it registers."""
         device = await gate.run(request, lambda fleet, caller: fleet.devices.approve(device_id, actor=caller.actor))
-        return as_json(device_fields(device))
+        return as_json(device)
 
     @post("/devices/{device_id:str}/reject", status_code=200, opt=OPERATOR, responses=answered)
     async def reject_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Refuse a pending device; its serial can't register until it is approved or deleted."""
         device = await gate.run(request, lambda fleet, caller: fleet.devices.reject(device_id, actor=caller.actor))
-        return as_json(device_fields(device))
+        return as_json(device)
 
     @post("/devices/{device_id:str}/disable", status_code=200, opt=OPERATOR, responses=answered)
     async def disable_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Disconnect a device within a second and keep it out."""
         device = await gate.run(request, lambda fleet, caller: fleet.devices.disable(device_id, actor=caller.actor))
-        return as_json(device_fields(device))
+        return as_json(device)
 
     @post("/devices/{device_id:str}/enable", status_code=200, opt=OPERATOR, responses=answered)
     async def enable_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Let a disabled device in again, with the keys it had."""
         device = await gate.run(request, lambda fleet, caller: fleet.devices.enable(device_id, actor=caller.actor))
-        return as_json(device_fields(device))
+        return as_json(device)
 
     @post(
         "/devices/bulk",
@@ -145,7 +151,7 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
                 change, selection, actor=caller.actor, cursor=body.cursor, max_pages=BULK_PAGES
             ),
         )
-        return as_json({"changed": result.changed, "unchanged": result.unchanged, "next_cursor": result.next_cursor})
+        return as_json(result)
 
     return [approve_device, reject_device, disable_device, enable_device, change_devices]
 
@@ -170,10 +176,10 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
         if body.name is None and not body.attributes:
             raise InvalidRequestError("name", "say what to set: a name, or attributes")
 
-        def work(fleet: Management, caller: Caller) -> Device:
+        def work(fleet: Management, caller: Caller) -> DeviceAnswer:
             return fleet.devices.describe(device_id, name=body.name, attributes=body.attributes, actor=caller.actor)
 
-        return as_json(device_fields(await gate.run(request, work)))
+        return as_json(await gate.run(request, work))
 
     @patch(
         "/devices/{device_id:str}/tags",
@@ -187,7 +193,7 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
         device = await gate.run(
             request, lambda fleet, caller: fleet.devices.tag(device_id, body.tags, actor=caller.actor)
         )
-        return as_json(device_fields(device))
+        return as_json(device)
 
     @post(
         "/devices/{device_id:str}/rotate-keys",
@@ -203,6 +209,6 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
             request,
             lambda fleet, caller: fleet.keys.rotate(device_id, grace_seconds=body.grace_seconds, actor=caller.actor),
         )
-        return as_json(asdict(rotation))
+        return as_json(rotation)
 
     return [delete_device, describe_device, tag_device, rotate_keys]

@@ -11,17 +11,16 @@ from fleetkey.management import (
     ApplicationKeyRequest,
     InvalidRequestError,
     KeyFilter,
-    key_fields,
+    LosantKey,
+    LosantKeyAnswer,
     losant_answer,
     parse_expiry,
     parse_losant_key,
 )
-from fleetkey.management.losant_keys import LosantKey
-from fleetkey.registration.api.answers import CreatedKeyAnswer, KeyAnswer, KeyPage, LosantKeyAnswer
-from fleetkey.registration.api.bodies import KeyBody, ScopeBody
+from fleetkey.management.schemas import CreatedKeyAnswer, KeyAnswer, KeyBody, KeyPage, ScopeBody
 from fleetkey.registration.api.description import KeyCursor, Limit, answers
 from fleetkey.registration.api.gate import Caller
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import ApplicationScope, KeyKind, Role
 
@@ -61,13 +60,13 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         # Made in the thread, too: a key may name thousands of devices.
         return await gate.run(
             request,
-            lambda fleet, _: as_json(page_fields(fleet.keys.page(wanted, cursor=cursor, limit=limit), key_fields)),
+            lambda fleet, _: as_json(fleet.keys.page(wanted, cursor=cursor, limit=limit)),
         )
 
     @get("/keys/{key:str}", opt=VIEWER, responses=answers(200, KeyAnswer, "The key", 404))
     async def show_key(request: Asked, key: FromPath[str]) -> Answer:
         """Show one key."""
-        return as_json(key_fields(await gate.run(request, lambda fleet, _: fleet.keys.get(key))))
+        return as_json(await gate.run(request, lambda fleet, _: fleet.keys.get(key)))
 
     @post(
         "/keys",
@@ -88,7 +87,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
             expires_at=expires_at,
         )
         created = await _create(parts, request, wanted)
-        return as_json({**key_fields(created.key), "secret": created.secret.reveal()}, status=201)
+        return as_json(CreatedKeyAnswer.with_secret(created.key, created.secret), status=201)
 
     @post(
         "/keys/losant",
@@ -118,7 +117,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def revoke_key(request: Asked, key: FromPath[str]) -> Answer:
         """Retire a key for good and disconnect whoever uses it, within a second."""
         revoked = await gate.run(request, lambda fleet, caller: fleet.keys.revoke(key, actor=caller.actor))
-        return as_json(key_fields(revoked))
+        return as_json(revoked)
 
     return [list_keys, show_key, create_key, create_losant_key, revoke_key]
 

@@ -10,7 +10,6 @@ from litestar import Request
 from litestar.response.base import ASGIResponse
 
 from fleetkey.management import InvalidRequestError
-from fleetkey.registration.api.bodies import MAX_BODY_BYTES
 from fleetkey.registration.body import decode_json, read_json
 
 if TYPE_CHECKING:
@@ -20,11 +19,13 @@ if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
 
     from fleetkey.access import WorkerPool
-    from fleetkey.management import Page
+    from fleetkey.config import MqttEndpoint
     from fleetkey.registration.api.gate import Gate
-    from fleetkey.registration.endpoint import MqttEndpoint
 
-__all__ = ["Answer", "ApiParts", "Asked", "as_json", "labels_from", "page_fields"]
+__all__ = ["MAX_BODY_BYTES", "Answer", "ApiParts", "Asked", "as_json", "labels_from"]
+
+MAX_BODY_BYTES = 1024 * 1024
+"""Of every body but an import."""
 
 Asked = Request[Any, Any, Any]
 
@@ -86,14 +87,9 @@ class ApiParts:
         return await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=self.body_timeout_seconds)
 
 
-def as_json(fields: Any, *, status: int = 200) -> Answer:
-    """Return an answer."""
-    return Answer(msgspec.json.encode(fields), status)
-
-
-def page_fields(page: Page[T], view: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
-    """Return a page as it is answered."""
-    return {"items": [view(item) for item in page.items], "next_cursor": page.next_cursor}
+def as_json(shown: Any, *, status: int = 200) -> Answer:
+    """Return what a schema shows as an answer."""
+    return Answer(msgspec.json.encode(shown), status)
 
 
 def labels_from(texts: Iterable[str] | None, what: str) -> Mapping[str, str]:

@@ -9,8 +9,7 @@ from litestar import Router, get
 
 from fleetkey import __version__
 from fleetkey.access import WorkerPool
-from fleetkey.management import token_fields
-from fleetkey.registration.api.answers import AboutAnswer
+from fleetkey.management.schemas import AboutAnswer, MqttAnswer, TokenAnswer
 from fleetkey.registration.api.audit import audit_handlers
 from fleetkey.registration.api.description import answers
 from fleetkey.registration.api.devices import device_handlers
@@ -28,9 +27,8 @@ from fleetkey.registry import Role
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
-    from fleetkey.config import Settings
+    from fleetkey.config import MqttEndpoint, Settings
     from fleetkey.management import Management
-    from fleetkey.registration.endpoint import MqttEndpoint
     from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import ChangeWatch
 
@@ -103,8 +101,8 @@ def build_api(
     async def about(request: Asked) -> Answer:
         """Say which version serves, whose token this is, and where the broker is."""
         token = await gate.run(request, lambda _, caller: caller.token)
-        mqtt = {"host": endpoint.host, "port": endpoint.port, "tls": endpoint.is_tls}
-        return as_json({"version": __version__, "token": token_fields(token), "mqtt": mqtt})
+        mqtt = MqttAnswer(host=endpoint.host, port=endpoint.port, tls=endpoint.is_tls)
+        return as_json(AboutAnswer(version=__version__, token=TokenAnswer.of(token), mqtt=mqtt))
 
     # A function: Litestar copies what it is given, and a copied gate would count and know by itself. No guard of
     # Litestar's, which costs a copy of the handler for each request; `Gate.run` refuses what didn't come this way.

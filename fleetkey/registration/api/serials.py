@@ -6,15 +6,15 @@ import asyncio
 import tempfile
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from litestar import delete, get, post
 from litestar.params import QueryParameter
 
 from fleetkey.access import OverloadedError
-from fleetkey.management import SerialFormat, serial_fields
-from fleetkey.registration.api.answers import AddedAnswer, SerialPage
-from fleetkey.registration.api.bodies import SerialEntry, SerialsBody
+from fleetkey.management import SerialFormat
+from fleetkey.management.schemas import AddedAnswer, SerialEntry, SerialPage, SerialsBody
 from fleetkey.registration.api.description import Cursor, Limit, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registration.body import body_chunks
 from fleetkey.registration.openapi_bodies import described, described_text
 from fleetkey.registry import ListedSerial, Role
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from fleetkey.management import Management
     from fleetkey.registration.api.gate import Caller
-    from fleetkey.registry import SerialsAdded
 
 __all__ = ["MAX_IMPORTS", "serial_handlers"]
 
@@ -53,7 +52,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> Answer:
         """List the serials that may register, with what their devices get."""
         page = await gate.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
-        return as_json(page_fields(page, serial_fields))
+        return as_json(page)
 
     @post(
         "/serials",
@@ -67,7 +66,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         body = await parts.body(request, SerialsBody)
         entries = [_entry(entry) for entry in body.serials]
         added = await gate.run(request, lambda fleet, caller: fleet.serials.add(entries, actor=caller.actor))
-        return as_json(_added(added))
+        return as_json(added)
 
     @post(
         "/serials/import",
@@ -94,13 +93,13 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
                     await asyncio.to_thread(file.write, chunk)
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
-                def work(fleet: Management, caller: Caller) -> SerialsAdded:
+                def work(fleet: Management, caller: Caller) -> AddedAnswer:
                     file.seek(0)
                     stream: BinaryIO = file  # type: ignore[assignment] # it has all that is read
                     return fleet.serials.import_file(stream, FORMATS[media_type], actor=caller.actor)
 
                 added = await gate.run(request, work, pool=parts.import_pool)
-        return as_json(_added(added))
+        return as_json(added)
 
     @delete(
         "/serials",
@@ -120,10 +119,4 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
 def _entry(entry: str | SerialEntry) -> str | ListedSerial:
     if isinstance(entry, str):
         return entry
-    return ListedSerial(
-        serial=entry.serial, name=entry.name, profile=entry.profile, tags=entry.tags, attributes=entry.attributes
-    )
-
-
-def _added(result: SerialsAdded) -> dict[str, int]:
-    return {"added": result.added, "known": result.known, "replaced": result.replaced}
+    return ListedSerial(**msgspec.structs.asdict(entry))

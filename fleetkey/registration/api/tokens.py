@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 
-from fleetkey.management import parse_expiry, token_fields
-from fleetkey.registration.api.answers import CreatedTokenAnswer, TokenAnswer, TokenPage
-from fleetkey.registration.api.bodies import TokenBody
+from fleetkey.management import parse_expiry
+from fleetkey.management.schemas import CreatedTokenAnswer, TokenAnswer, TokenBody, TokenPage
 from fleetkey.registration.api.description import Limit, TokenCursor, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, page_fields
+from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import Role
 
@@ -40,7 +39,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
             request,
             lambda fleet, _: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
         )
-        return as_json(page_fields(page, token_fields))
+        return as_json(page)
 
     @post(
         "/tokens",
@@ -59,7 +58,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
                 body.name, Role(body.role), expires_at=expires_at, actor=caller.actor
             ),
         )
-        return as_json({**token_fields(created.token), "token": created.text.reveal()}, status=201)
+        return as_json(CreatedTokenAnswer.with_text(created.token, created.text), status=201)
 
     @post(
         "/tokens/{token_id:str}/revoke",
@@ -70,6 +69,6 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     async def revoke_token(request: Asked, token_id: FromPath[str]) -> Answer:
         """End a token for good; the next request with it is refused."""
         revoked = await gate.run(request, lambda fleet, caller: fleet.tokens.revoke(token_id, actor=caller.actor))
-        return as_json(token_fields(revoked))
+        return as_json(revoked)
 
     return [list_tokens, create_token, revoke_token]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from litestar import get, post
 from litestar.params import FromPath
 
 from fleetkey.access import OverloadedError
-from fleetkey.management import find_webhook, webhook_fields
-from fleetkey.registration.api.answers import TrialAnswer, WebhookPage
+from fleetkey.management import find_webhook
+from fleetkey.management.schemas import TrialAnswer, WebhookPage
 from fleetkey.registration.api.description import answers
 from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registry import Role
@@ -39,7 +38,7 @@ def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -
     async def list_webhooks(request: Asked) -> Answer:
         """List the webhooks of the settings: where each posts to, how far it is, what it delivered and missed."""
         found = await gate.run(request, lambda fleet, _: fleet.webhooks.statuses())
-        return as_json({"items": [webhook_fields(status) for status in found], "next_cursor": None})
+        return as_json(WebhookPage(items=found, next_cursor=None))
 
     @post(
         "/webhooks/{name:str}/test",
@@ -54,6 +53,6 @@ def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -
             msg = "other trials of webhooks run"
             raise OverloadedError(msg)
         async with trials:
-            return as_json(asdict(await try_webhook(name, hook)))
+            return as_json(await try_webhook(name, hook))
 
     return [list_webhooks, try_out_webhook]

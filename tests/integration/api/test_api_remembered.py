@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fleetkey.management import TokenService
 from fleetkey.registration.api import remembered
 from fleetkey.registration.api.remembered import Remembered
-from fleetkey.registry import DeviceState, Role, SqliteStore
+from fleetkey.registry import DeviceState, Role, SqliteStore, Token
 from tests.support.problems import assert_problem
 
 if TYPE_CHECKING:
@@ -64,6 +64,14 @@ def test_wrong_query_is_never_remembered(api: Api) -> None:
         assert_problem(api.ask("GET", "/devices", params={"nothing": "x"}), 400)
 
 
+def _token(store: SqliteStore) -> Token:
+    """Return a token as the registry knows it."""
+    tokens = TokenService(store)
+    token = tokens.check(tokens.create("t", Role.VIEWER, actor="test").text.reveal())
+    assert isinstance(token, Token)
+    return token
+
+
 def test_commit_while_reading(tmp_path: Path) -> None:
     """What was read before a commit isn't kept after it."""
     store = SqliteStore(tmp_path / "fleetkey.db")
@@ -73,7 +81,7 @@ def test_commit_while_reading(tmp_path: Path) -> None:
         since = answers.moment()
         store.add_serials(["SN-1"], actor="test")
         answers.keep_answer(("/a", b""), b"old", since=since)
-        answers.keep_token("text", TokenService(store).create("t", Role.VIEWER, actor="test").token, since=since)
+        answers.keep_token("text", _token(store), since=since)
         answers.moment()
         assert answers.answer(("/a", b"")) is None
         assert answers.token("text") is None
@@ -89,7 +97,7 @@ def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "MAX_REMEMBERED_BYTES", 100)
     monkeypatch.setattr(remembered, "MAX_REMEMBERED_TOKENS", 2)
     store = SqliteStore(tmp_path / "fleetkey.db")
-    token = TokenService(store).create("t", Role.VIEWER, actor="test").token
+    token = _token(store)
     watch = store.watch(waits=False)
     try:
         answers = Remembered(watch)

@@ -14,7 +14,7 @@ from fleetkey.broker.session import Message
 from fleetkey.cli.background import BackgroundServer
 from fleetkey.config import load_settings
 from fleetkey.management import TokenRefused, TokenService
-from fleetkey.registry import KeyStatus, Role, clock
+from fleetkey.registry import KeyStatus, Role, Token, clock
 from tests.integration.broker.broker_rig import running
 from tests.integration.cli.cli_rig import CommandLine
 from tests.support.http import NOBODY_TRUSTED
@@ -130,7 +130,9 @@ def test_jump_ends_nothing(settings: Settings, wall: Wall, days: int) -> None:
         device = Device(server)
         tokens = TokenService(server.store)
         ends = int((time.time() + DAY) * 1000)
-        token = tokens.create("t", Role.VIEWER, expires_at=ends, actor="test").token
+        created = tokens.create("t", Role.VIEWER, expires_at=ends, actor="test")
+        token = tokens.check(created.text.reveal())
+        assert isinstance(token, Token)
         wall.ahead_seconds = days * DAY
         came_meanwhile = Device(server, "S2")
         time.sleep(JUMP_SECONDS)

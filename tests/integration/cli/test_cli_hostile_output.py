@@ -220,7 +220,7 @@ def test_crash(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(HOSTILE)
 
-    monkeypatch.setattr("fleetkey.cli.devices.device_fields", broken)
+    monkeypatch.setattr("fleetkey.cli.devices.as_fields", broken)
     device_id, _ = fleetkey.device()
     finished = fleetkey("devices", "show", device_id, "--data-dir", fleetkey.data_dir, status=1)
     assert "Traceback" in finished.err

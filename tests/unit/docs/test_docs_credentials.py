@@ -9,8 +9,8 @@ import pytest
 
 from fleetkey.access import Secret
 from fleetkey.cli.credentials_file import application_credentials, write_credentials
+from fleetkey.config import MqttEndpoint
 from fleetkey.device import Credentials
-from fleetkey.registration import MqttEndpoint
 from tests.unit.docs.docs_pages import DOCS, blocks, section
 
 if TYPE_CHECKING:

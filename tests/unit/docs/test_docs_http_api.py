@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleetkey.access import build_worker_pool
-from fleetkey.config import load_settings
-from fleetkey.management import MAX_GRACE_SECONDS, build_management
-from fleetkey.registration import MqttEndpoint, build_api, build_api_pools, build_app, build_registrar
+from fleetkey.config import MqttEndpoint, load_settings
+from fleetkey.management import build_management
+from fleetkey.management.schemas import MAX_GRACE_SECONDS
+from fleetkey.registration import build_api, build_api_pools, build_app, build_registrar
 from fleetkey.registration.body import RegisterBody
 from fleetkey.registry import open_store
 from tests.unit.docs.docs_pages import DOCS, rows, section

@@ -8,9 +8,7 @@ import pytest
 
 from fleetkey.config import Settings, TopicSettings
 from fleetkey.management import (
-    BulkAction,
     BulkChange,
-    BulkResult,
     ConflictError,
     DeviceFilter,
     DeviceSelection,
@@ -20,6 +18,7 @@ from fleetkey.management import (
     bulk,
     devices,
 )
+from fleetkey.management.schemas import BulkAction, BulkAnswer, DeviceAnswer
 from fleetkey.registry import DevicePolicy, DeviceState, NotFoundError, SqliteStore
 from tests.unit.registry.store_rig import FakeClock, JournalReader, issue, new_request
 
@@ -40,8 +39,8 @@ def _states(store: SqliteStore) -> dict[str, str]:
     return {device.serial: device.state.value for device in store.list_devices(limit=1_000)}
 
 
-def _pages(management: Management, wanted: DeviceFilter, limit: int) -> list[Device]:
-    found: list[Device] = []
+def _pages(management: Management, wanted: DeviceFilter, limit: int) -> list[DeviceAnswer]:
+    found: list[DeviceAnswer] = []
     cursor: str | None = None
     while True:
         page = management.devices.page(wanted, cursor=cursor, limit=limit)
@@ -57,7 +56,7 @@ def test_page(management: Management, store: SqliteStore, limit: int) -> None:
     """Pages of any size give each device once, in order, with or without a pattern."""
     for number in range(7):
         issue(store, f"SN-{number}")
-    every = store.list_devices()
+    every = list(map(DeviceAnswer.of, store.list_devices()))
     assert _pages(management, DeviceFilter(), limit) == every
     even = [device for device in every if int(device.serial[-1]) % 2 == 0]
     assert _pages(management, DeviceFilter(serial_pattern="SN-[02468]"), limit) == even
@@ -154,7 +153,7 @@ def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
     result = management.devices.change_many(
         BulkAction.APPROVE, DeviceSelection(device_ids=[*ids, ids[0]]), actor="test"
     )
-    assert result == BulkResult(changed=2, unchanged=1)
+    assert result == BulkAnswer(changed=2, unchanged=1, next_cursor=None)
     assert set(_states(store).values()) == {"active"}
 
 
@@ -188,8 +187,8 @@ def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> 
     rejected = _pending(store, "SN-8", site="north")
     management.devices.reject(rejected, actor="test")
     selection = DeviceSelection(tags={"site": "north"}, serial_pattern="SN-[0-2]")
-    assert management.devices.change_many(BulkAction.APPROVE, selection, actor="test") == BulkResult(
-        changed=3, unchanged=0
+    assert management.devices.change_many(BulkAction.APPROVE, selection, actor="test") == BulkAnswer(
+        changed=3, unchanged=0, next_cursor=None
     )
     assert (
         management.devices.change_many(BulkAction.REJECT, DeviceSelection(tags={"site": "north"}), actor="test").changed
@@ -239,8 +238,8 @@ def test_many_of_any_state(
     store.on_committed(lambda: commits.append(1))
     changed, unchanged = {BulkAction.TAG: (4, 1), BulkAction.ROTATE: (3, 2), BulkAction.DELETE: (5, 0)}[action]
     selection = DeviceSelection(tags={"site": "north"})
-    assert management.devices.change_many(change, selection, actor="test") == BulkResult(
-        changed=changed, unchanged=unchanged
+    assert management.devices.change_many(change, selection, actor="test") == BulkAnswer(
+        changed=changed, unchanged=unchanged, next_cursor=None
     )
     assert len(commits) == 3
     names = {BulkAction.TAG: "device_tagged", BulkAction.ROTATE: "keys_rotated", BulkAction.DELETE: "device_deleted"}

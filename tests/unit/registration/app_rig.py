@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from fleetkey.access import Authenticator, ConnectAttempt, Granted, WorkerPool, build_authenticator, build_worker_pool
-from fleetkey.config import Settings, load_settings
+from fleetkey.config import MqttEndpoint, Settings, load_settings
 from fleetkey.management import Management, build_management
-from fleetkey.registration import MqttEndpoint, Registrar, build_app, build_registrar
+from fleetkey.registration import Registrar, build_app, build_registrar
 from fleetkey.registry import SqliteStore
 from tests.support.ledger import the_ledger
 from tests.unit.registry.store_rig import FakeClock

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.config import Settings
-from fleetkey.management import BulkAction, DeviceFilter, DeviceSelection, build_management
+from fleetkey.management import DeviceFilter, DeviceSelection, build_management
 from fleetkey.management.bulk import BULK_CHUNK
+from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceState, Presence
 from tests.unit.registry.store_rig import StoreFactory, issue
 
@@ -108,7 +109,7 @@ def test_pages_by_presence(
     expected = [device_id for device_id in chosen if (device_id in ids[:connected]) is online]
     service = build_management(Settings.model_construct(), store).devices
     assert [device.device_id for device in service.iterate(wanted)] == expected
-    assert all(device.presence.is_online is online for device in service.page(wanted).items)
+    assert all(device.online is online for device in service.page(wanted).items)
 
 
 def test_change_many_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""When something ends: `30d`, or a date."""
+"""Times as operators write them: `30d` from now or `24h` ago, a date, or a date and time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from fleetkey.management.errors import InvalidRequestError
 
-__all__ = ["parse_expiry"]
+__all__ = ["parse_expiry", "parse_moment"]
 
 MAX_EXPIRY_DAYS = 36_500
 MAX_EXPIRY_DIGITS = 9
@@ -43,3 +43,30 @@ def parse_expiry(text: str, *, now: datetime) -> int:
     if ends > now + timedelta(days=MAX_EXPIRY_DAYS):
         raise InvalidRequestError("expires", f"{text[:40]!r} is over {MAX_EXPIRY_DAYS} days away; leave it out instead")
     return int(ends.timestamp() * 1000)
+
+
+def parse_moment(text: str, *, now: datetime, field: str) -> int:
+    """Return a moment, in milliseconds since 1970.
+
+    Args:
+        text: how long ago (`90s`, `15m`, `12h`, `30d`, `4w`), a date (its first moment, UTC), or a date and time in
+            ISO 8601 (UTC unless it says otherwise).
+        now: the present, with its time zone.
+        field: what it is for, for the message.
+
+    Raises:
+        InvalidRequestError: it is none of these.
+    """
+    duration = DURATION.match(text)
+    try:
+        if duration:
+            seconds = min(int(duration[1]) * SECONDS[duration[2]], MAX_EXPIRY_DAYS * 86_400)
+            moment = now - timedelta(seconds=seconds)
+        else:
+            moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return round(moment.timestamp() * 1000)
+    except (ValueError, OverflowError):
+        reason = f"{text[:40]!r} is no time; write how long ago, such as 24h or 7d, or a date such as 2027-01-31"
+        raise InvalidRequestError(field, reason) from None

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
     from fleetkey.registry import Device
 
-__all__ = ["TopicTags"]
+__all__ = ["TagRules"]
 
 
-class TopicTags:
+class TagRules:
     """Keeps tags from being changed so that a device's topics can't be built any more, which would keep it out."""
 
     def __init__(self, settings: Settings) -> None:

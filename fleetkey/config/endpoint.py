@@ -1,4 +1,4 @@
-"""Where the registration answer sends a device for MQTT."""
+"""Where devices and back ends find the broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which devices are meant."""
+"""Which devices and keys are meant."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.registry import DeviceState
+    from fleetkey.registry import DeviceState, KeyKind
 
-__all__ = ["DeviceFilter", "DeviceSelection"]
+__all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,3 +42,12 @@ class DeviceSelection:
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
     serial_pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFilter:
+    """Which keys; everything that is given must match."""
+
+    device_id: str | None = None
+    kind: KeyKind | None = None
+    include_retired: bool = False

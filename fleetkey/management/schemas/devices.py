@@ -1,0 +1,179 @@
+"""What is shown of a device, and what is taken to change devices."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Self
+
+import msgspec
+
+from fleetkey.config.labels import MAX_LABELS
+from fleetkey.management.schemas.times import Time, shown_time, when
+from fleetkey.management.schemas.values import MAX_GRACE_SECONDS, DeviceId, Ids, Label, LabelChanges, Labels
+from fleetkey.registry import NO_POLICY, DevicePolicy, DeviceState, Reregistration
+
+if TYPE_CHECKING:
+    from fleetkey.registry import Device
+
+__all__ = [
+    "BulkAction",
+    "BulkAnswer",
+    "BulkBody",
+    "DeviceAnswer",
+    "DeviceBody",
+    "DevicePage",
+    "PolicyAnswer",
+    "RotationAnswer",
+    "RotationBody",
+    "TagsBody",
+]
+
+GraceSeconds = Annotated[
+    int,
+    msgspec.Meta(
+        ge=0,
+        le=MAX_GRACE_SECONDS,
+        description="How long keys go on working; null or left out: as the device's profile or the settings say.",
+    ),
+]
+
+
+class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a profile said when the device was created; what it didn't say is left out, and follows the settings."""
+
+    reregistration: Reregistration | msgspec.UnsetType = msgspec.UNSET
+    grace_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    max_keys: int | msgspec.UnsetType = msgspec.UNSET
+    key_lifetime_seconds: int | msgspec.UnsetType = msgspec.UNSET
+    publish: list[str] | msgspec.UnsetType = msgspec.UNSET
+    subscribe: list[str] | msgspec.UnsetType = msgspec.UNSET
+
+
+class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A device."""
+
+    device_id: DeviceId
+    serial: str
+    state: DeviceState
+    name: str
+    tags: dict[str, str]
+    attributes: dict[str, str]
+    profile: str | None
+    policy: PolicyAnswer
+    online: bool
+    last_seen_at: Time | None
+    connected_at: Time | None
+    disconnected_at: Time | None
+    address: str
+    disconnect_reason: str
+    created_at: Time
+    updated_at: Time
+
+    @classmethod
+    def of(cls, device: Device) -> Self:
+        """Return what is shown of a device of the registry."""
+        presence = device.presence
+        return cls(
+            device_id=device.device_id,
+            serial=device.serial,
+            state=device.state,
+            name=device.name,
+            tags=dict(device.tags),
+            attributes=dict(device.attributes),
+            profile=device.profile,
+            policy=_policy(device.policy),
+            online=presence.is_online,
+            last_seen_at=when(presence.last_seen_at),
+            connected_at=when(presence.connected_at),
+            disconnected_at=when(presence.disconnected_at),
+            address=presence.address,
+            disconnect_reason=presence.reason,
+            created_at=shown_time(device.created_at),
+            updated_at=shown_time(device.updated_at),
+        )
+
+
+NO_POLICY_SHOWN = PolicyAnswer()
+
+
+def _policy(policy: DevicePolicy) -> PolicyAnswer:
+    if policy == NO_POLICY:
+        return NO_POLICY_SHOWN
+    said = {name: value for name, value in asdict(policy).items() if value not in (None, ())}
+    return msgspec.convert(said, PolicyAnswer)
+
+
+class DevicePage(msgspec.Struct):
+    """Devices in order of id. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+
+    items: list[DeviceAnswer]
+    next_cursor: str | None
+
+
+class DeviceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to set of a device; a name of null leaves it, an empty one takes it away."""
+
+    name: str | None = None
+    attributes: LabelChanges = {}
+
+
+class TagsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Tags to set."""
+
+    tags: Annotated[dict[Label, Label | None], msgspec.Meta(min_length=1, max_length=MAX_LABELS)]
+
+
+class BulkAction(StrEnum):
+    """What can be done with many devices at once."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    TAG = "tag"
+    ROTATE = "rotate"
+    DELETE = "delete"
+
+
+class BulkBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What to do with which devices: those named, or those that match everything that is given.
+
+    `set_tags` goes with the action `tag`, `grace_seconds` with `rotate`.
+    """
+
+    action: Annotated[BulkAction, msgspec.Meta(description="What to do with each of them.")]
+    device_ids: Annotated[
+        Ids, msgspec.Meta(description="Just these; without `tags`, `attributes`, `serial_pattern`.")
+    ] = []
+    tags: Annotated[Labels, msgspec.Meta(description="Only devices with all of these.")] = {}
+    attributes: Annotated[Labels, msgspec.Meta(description="Only devices with all of these.")] = {}
+    serial_pattern: Annotated[str | None, msgspec.Meta(description="A pattern for the whole serial.")] = None
+    set_tags: Annotated[LabelChanges, msgspec.Meta(description="For `tag`; null takes one away.")] = {}
+    grace_seconds: GraceSeconds | None = None
+    cursor: Annotated[
+        str | None, msgspec.Meta(description="`next_cursor` of an earlier answer; not with `device_ids`.")
+    ] = None
+
+
+class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a change to many went; with a `next_cursor`, send the same again with it."""
+
+    changed: int
+    unchanged: int
+    next_cursor: str | None
+
+
+class RotationBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How long a device's keys go on working; null: as its profile or the settings say."""
+
+    grace_seconds: GraceSeconds | None = None
+
+
+class RotationAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a rotation began: so many keys end after the grace period, others sooner by themselves."""
+
+    device_id: DeviceId
+    keys: int
+    ending_sooner: int
+    grace_seconds: int

@@ -1,0 +1,124 @@
+"""What is shown of an access key, and what is taken to make one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Self
+
+import msgspec
+
+from fleetkey.management.schemas.times import Time, shown_time, when
+from fleetkey.management.schemas.values import Expires, Ids, Key, KeySecret, Labels
+from fleetkey.registry import KeyKind, KeyStatus
+
+if TYPE_CHECKING:
+    from fleetkey.access import Secret
+    from fleetkey.registry import AccessKey, ApplicationScope
+
+__all__ = ["CreatedKeyAnswer", "KeyAnswer", "KeyBody", "KeyPage", "ScopeAnswer", "ScopeBody"]
+
+
+class ScopeAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an application key reaches."""
+
+    all_devices: bool
+    device_ids: list[str]
+    tags: dict[str, str]
+    publish: list[str]
+    subscribe: list[str]
+
+    @classmethod
+    def of(cls, scope: ApplicationScope) -> Self:
+        """Return what is shown of a scope of the registry."""
+        return cls(
+            all_devices=scope.all_devices,
+            device_ids=list(scope.device_ids),
+            tags=dict(scope.tags),
+            publish=list(scope.publish),
+            subscribe=list(scope.subscribe),
+        )
+
+
+class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """An access key; its secret is not stored and can't be shown."""
+
+    key: Key
+    kind: KeyKind
+    status: KeyStatus
+    device_id: str | None
+    name: str | None
+    description: str
+    scope: ScopeAnswer | None
+    sources: list[str]
+    created_at: Time
+    first_connected_at: Time | None
+    expires_at: Time | None
+    retired_at: Time | None
+    retired_reason: str | None
+
+    @classmethod
+    def of(cls, key: AccessKey) -> Self:
+        """Return what is shown of a key of the registry."""
+        return cls(
+            key=key.key,
+            kind=key.kind,
+            status=key.status,
+            device_id=key.device_id,
+            name=key.name,
+            description=key.description,
+            scope=ScopeAnswer.of(key.scope) if key.scope else None,
+            sources=list(key.sources),
+            created_at=shown_time(key.created_at),
+            first_connected_at=when(key.first_connected_at),
+            expires_at=when(key.expires_at),
+            retired_at=when(key.retired_at),
+            retired_reason=key.retired_reason,
+        )
+
+
+class CreatedKeyAnswer(KeyAnswer, frozen=True, kw_only=True):
+    """A new application key; the secret is shown here and never again."""
+
+    secret: KeySecret
+
+    def __repr__(self) -> str:
+        """Name the key, and not its secret."""
+        return f"CreatedKeyAnswer(key={self.key!r})"
+
+    @classmethod
+    def with_secret(cls, key: KeyAnswer, secret: Secret) -> Self:
+        """Return a new key with its secret in clear."""
+        return cls(**msgspec.structs.asdict(key), secret=secret.reveal())
+
+    def without_secret(self) -> KeyAnswer:
+        """Return the key as it is shown from now on."""
+        return KeyAnswer(**{name: getattr(self, name) for name in KeyAnswer.__struct_fields__})
+
+
+class KeyPage(msgspec.Struct):
+    """Keys in order of issue. `next_cursor` null: that was all."""
+
+    items: list[KeyAnswer]
+    next_cursor: str | None
+
+
+class ScopeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What an application key reaches."""
+
+    all_devices: bool = False
+    device_ids: Ids = []
+    tags: Labels = {}
+    publish: list[str] = []
+    subscribe: list[str] = []
+
+
+class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A key for a back end."""
+
+    name: str
+    scope: Annotated[
+        ScopeBody,
+        msgspec.Meta(description="What it reaches: devices by id or tag, or all of them; and topics of its own."),
+    ]
+    description: str = ""
+    sources: list[str] = []
+    expires: Expires = None
