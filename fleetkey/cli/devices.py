@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,9 +29,14 @@ from fleetkey.cli.selecting import (
     selected,
 )
 from fleetkey.cli.unserved import note_unserved
-from fleetkey.management import BulkChange, DeviceFilter, KeyFilter, Management
+from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.management import Decision
 
 __all__ = ["app"]
 
@@ -120,116 +125,33 @@ def show(
     print_one(fields, as_json=as_json)
 
 
-@app.command("approve")
-def approve(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let pending devices have credentials the next time they register: those named, or all that match.
+def _deciding(decision: Decision) -> Callable[..., None]:
+    """Return the command with which an operator takes a decision."""
 
-    A rejected device that is named is approved as well.
+    def decide(
+        device_ids: DeviceIdsArgument = None,
+        tag: TagOption = None,
+        attribute: AttributeOption = None,
+        serial_pattern: SerialPatternOption = None,
+        config: ConfigOption = None,
+        data_dir: DataDirOption = None,
+        url: UrlOption = None,
+        token_file: TokenFileOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        selection = selected(device_ids, tag, attribute, serial_pattern)
+        with opened_fleet(config, data_dir, url, token_file) as fleet:
+            if names_one(selection):
+                print_one(fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=as_json)
+                return
+            result = fleet.devices.change_many(decision.action, selection, actor=actor())
+        print_bulk(decision.done, result, as_json=as_json)
 
-    Examples:
-    - `fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c`
-    - `fleetkey devices approve --tag site=north --serial-pattern 'SN-2026-[0-9]+'`
-    """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if names_one(selection):
-            print_one(fleet.devices.approve(selection.device_ids[0], actor=actor()), as_json=as_json)
-            return
-        result = fleet.devices.change_many(BulkAction.APPROVE, selection, actor=actor())
-    print_bulk("approved", result, as_json=as_json)
+    return decide
 
 
-@app.command("reject")
-def reject(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Refuse pending devices: those named, or all that match. Their serials can't register until you approve them.
-
-    Examples:
-    - `fleetkey devices reject 5f0c1d2e3a4b5c6d7e8f9a0c`
-    - `fleetkey devices reject --serial-pattern 'TEST-.*'`
-    """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if names_one(selection):
-            print_one(fleet.devices.reject(selection.device_ids[0], actor=actor()), as_json=as_json)
-            return
-        result = fleet.devices.change_many(BulkAction.REJECT, selection, actor=actor())
-    print_bulk("rejected", result, as_json=as_json)
-
-
-@app.command("disable")
-def disable(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Disconnect devices within a second and keep them out: those named, or all that match.
-
-    They can't register their way back; a pending one that matches is disabled as well.
-
-    Examples:
-    - `fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c`
-    - `fleetkey devices disable --tag site=north`
-    """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if names_one(selection):
-            print_one(fleet.devices.disable(selection.device_ids[0], actor=actor()), as_json=as_json)
-            return
-        result = fleet.devices.change_many(BulkAction.DISABLE, selection, actor=actor())
-    print_bulk("disabled", result, as_json=as_json)
-
-
-@app.command("enable")
-def enable(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let disabled devices in again, with the keys they had: those named, or all that match.
-
-    Examples:
-    - `fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c`
-    - `fleetkey devices enable --tag site=north`
-    """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        if names_one(selection):
-            print_one(fleet.devices.enable(selection.device_ids[0], actor=actor()), as_json=as_json)
-            return
-        result = fleet.devices.change_many(BulkAction.ENABLE, selection, actor=actor())
-    print_bulk("enabled", result, as_json=as_json)
+for _decision in DECISIONS.values():
+    app.command(_decision.action.value, help=_decision.help)(_deciding(_decision))
 
 
 @app.command("delete")

@@ -2,6 +2,7 @@
 
 from fleetkey.management.audit import AuditAction, AuditOutcome, AuditService
 from fleetkey.management.bulk import BulkChange
+from fleetkey.management.decisions import APPROVE, DECISIONS, DISABLE, ENABLE, REJECT, Decision
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
 from fleetkey.management.filters import DeviceFilter, DeviceSelection, KeyFilter
@@ -16,7 +17,12 @@ from fleetkey.management.tokens import CreatedToken, TokenRefused, TokenService
 from fleetkey.management.webhooks import WebhookService, find_webhook
 
 __all__ = [
+    "APPROVE",
+    "DECISIONS",
+    "DISABLE",
+    "ENABLE",
     "MAX_PAGE",
+    "REJECT",
     "ApplicationKeyRequest",
     "AuditAction",
     "AuditOutcome",
@@ -25,6 +31,7 @@ __all__ = [
     "ConflictError",
     "CreatedKey",
     "CreatedToken",
+    "Decision",
     "DeviceFilter",
     "DeviceSelection",
     "DeviceService",

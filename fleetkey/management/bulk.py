@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleetkey.management.decisions import DECISIONS
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.filters import DeviceFilter
 from fleetkey.management.keys import grace_of
@@ -39,8 +40,6 @@ BULK_CHUNK = 200
 MAX_SELECTED_IDS = 10_000
 """Ids in one selection."""
 EVERY_STATE = frozenset(DeviceState)
-WAITING = frozenset({DeviceState.PENDING})
-NOT_IN_YET = frozenset({DeviceState.PENDING, DeviceState.REJECTED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,46 +55,6 @@ class BulkChange:
     action: BulkAction
     set_tags: Mapping[str, str | None] = field(default_factory=dict)
     grace_seconds: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Deciding:
-    state: DeviceState
-    """That devices get."""
-    refused: frozenset[DeviceState]
-    """States of named devices that it doesn't go with."""
-    matching: DeviceState | None
-    """State that is looked for, when a filter says which devices."""
-    expected: frozenset[DeviceState]
-    """States of devices that match which are changed."""
-
-
-_DECIDING = {
-    BulkAction.APPROVE: _Deciding(
-        state=DeviceState.ACTIVE,
-        refused=frozenset({DeviceState.DISABLED}),
-        matching=DeviceState.PENDING,
-        expected=WAITING,
-    ),
-    BulkAction.REJECT: _Deciding(
-        state=DeviceState.REJECTED,
-        refused=frozenset({DeviceState.ACTIVE, DeviceState.DISABLED}),
-        matching=DeviceState.PENDING,
-        expected=WAITING,
-    ),
-    BulkAction.DISABLE: _Deciding(
-        state=DeviceState.DISABLED,
-        refused=frozenset(),
-        matching=None,
-        expected=frozenset({DeviceState.ACTIVE, DeviceState.PENDING}),
-    ),
-    BulkAction.ENABLE: _Deciding(
-        state=DeviceState.ACTIVE,
-        refused=NOT_IN_YET,
-        matching=DeviceState.DISABLED,
-        expected=frozenset({DeviceState.DISABLED}),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,16 +146,17 @@ class BulkChanges:
                 )
             case BulkAction.DELETE:
                 return _Plan(apply=lambda devices, _: self._store.delete_devices(_ids(devices), actor=actor))
-        deciding = _DECIDING[action]
-        return _Plan(
-            matching=deciding.matching,
-            expected=deciding.expected,
-            refused=deciding.refused,
-            expected_of_named=EVERY_STATE - deciding.refused - {deciding.state},
-            apply=lambda devices, expected: self._store.set_device_states(
-                _ids(devices), deciding.state, expected=expected, actor=actor
-            ),
-        )
+            case BulkAction.APPROVE | BulkAction.REJECT | BulkAction.DISABLE | BulkAction.ENABLE:
+                decision = DECISIONS[action]
+                return _Plan(
+                    matching=decision.matching,
+                    expected=decision.expected,
+                    refused=decision.refused,
+                    expected_of_named=decision.expected_of_named,
+                    apply=lambda devices, expected: self._store.set_device_states(
+                        _ids(devices), decision.state, expected=expected, actor=actor
+                    ),
+                )
 
     def _change_named(self, plan: _Plan, ids: Sequence[str]) -> BulkAnswer:
         if len(ids) > MAX_SELECTED_IDS:

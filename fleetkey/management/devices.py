@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.config import PatternError, SerialPattern
 from fleetkey.config.labels import LabelError, check_name
-from fleetkey.management.bulk import NOT_IN_YET, WAITING, BulkChange, BulkChanges
+from fleetkey.management.bulk import BulkChange, BulkChanges
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
 from fleetkey.management.pages import Page, check_limit, parse_device_cursor
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Protocol
 
+    from fleetkey.management.decisions import Decision
     from fleetkey.management.filters import DeviceFilter, DeviceSelection
     from fleetkey.management.schemas import BulkAnswer
     from fleetkey.management.tag_rules import TagRules
@@ -111,21 +112,23 @@ class DeviceService:
             if cursor is None:
                 return
 
-    def approve(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Let a pending or rejected device have credentials the next time it registers; an active one stays."""
+    def decide(self, decision: Decision, device_id: str, *, actor: str) -> DeviceAnswer:
+        """Approve, reject, disable or enable a device; one that is so already stays."""
+        if not decision.refused:
+            return DeviceAnswer.of(self._store.set_device_state(device_id, decision.state, actor=actor))
         device = self._store.get_device(device_id)
-        if device.state is DeviceState.DISABLED:
-            msg = f"device {device_id} is disabled, not pending; see: fleetkey devices enable {device_id}"
-            raise ConflictError(msg)
-        return self._decide(device_id, DeviceState.ACTIVE, NOT_IN_YET, actor)
-
-    def reject(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Refuse a pending device; its serial can't register until it is approved after all, or deleted."""
+        if device.state in decision.refused:
+            raise ConflictError(decision.instead.format(device_id=device_id, state=device.state))
+        # Someone else's decision in between must not be undone by this one.
+        expected = decision.expected_of_named
+        self._store.set_device_states([device_id], decision.state, expected=expected, actor=actor)
         device = self._store.get_device(device_id)
-        if device.state not in NOT_IN_YET:
-            msg = f"device {device_id} is {device.state}, not pending; see: fleetkey devices disable {device_id}"
+        # One that never had a key waits for approval again.
+        waits_again = decision.action is BulkAction.ENABLE and device.state is DeviceState.PENDING
+        if device.state is not decision.state and not waits_again:
+            msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
             raise ConflictError(msg)
-        return self._decide(device_id, DeviceState.REJECTED, WAITING, actor)
+        return DeviceAnswer.of(device)
 
     def change_many(
         self,
@@ -152,18 +155,6 @@ class DeviceService:
         if isinstance(change, BulkAction):
             change = BulkChange(action=change)
         return self._bulk.run(change, selection, actor=actor, cursor=cursor, max_pages=max_pages)
-
-    def disable(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Disconnect a device within a second and keep it out; it can't register its way back."""
-        return DeviceAnswer.of(self._store.set_device_state(device_id, DeviceState.DISABLED, actor=actor))
-
-    def enable(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Let a disabled device in again, with the keys it had; one that never had any waits for approval again."""
-        device = self._store.get_device(device_id)
-        if device.state in NOT_IN_YET:
-            msg = f"device {device_id} is {device.state}; see: fleetkey devices approve {device_id}"
-            raise ConflictError(msg)
-        return self._decide(device_id, DeviceState.ACTIVE, frozenset({DeviceState.DISABLED}), actor)
 
     def delete(self, device_id: str, *, actor: str) -> None:
         """Forget a device and retire its keys; its serial may register as a new device."""
@@ -194,16 +185,6 @@ class DeviceService:
             raise InvalidRequestError("name", str(error)) from None
         check_label_changes(attributes or {}, "attribute", field="attributes")
         return DeviceAnswer.of(self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor))
-
-    def _decide(self, device_id: str, state: DeviceState, expected: frozenset[DeviceState], actor: str) -> DeviceAnswer:
-        """Change a state that was looked at; someone else's decision in between must not be undone by it."""
-        self._store.set_device_states([device_id], state, expected=expected, actor=actor)
-        device = self._store.get_device(device_id)
-        waits_again = state is DeviceState.ACTIVE and device.state is DeviceState.PENDING
-        if device.state is not state and not (waits_again and DeviceState.DISABLED in expected):
-            msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
-            raise ConflictError(msg)
-        return DeviceAnswer.of(device)
 
 
 def _pattern(text: str | None) -> SerialPattern | None:

@@ -13,6 +13,7 @@ import pytest
 
 from fleetkey.config import load_settings
 from fleetkey.management import (
+    APPROVE,
     ApplicationKeyRequest,
     DeviceFilter,
     DeviceSelection,
@@ -118,7 +119,7 @@ def test_approval(fleet: Fleet) -> None:
         assert fleet.can_connect(_register(fleet, serial))
     with _operator(fleet) as operator:
         (left,) = operator.devices.iterate(DeviceFilter(state=DeviceState.REJECTED))
-        operator.devices.approve(left.device_id, actor="test")
+        operator.devices.decide(APPROVE, left.device_id, actor="test")
     assert fleet.can_connect(_register(fleet, "WAIT-0"))
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fleetkey.cli.remote.client import RemoteClient
-    from fleetkey.management import DeviceFilter, DeviceSelection
+    from fleetkey.management import Decision, DeviceFilter, DeviceSelection
 
 __all__ = ["RemoteDevices"]
 
@@ -45,25 +45,12 @@ class RemoteDevices:
                 return
             query["cursor"] = page.next_cursor
 
-    def approve(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Approve one device."""
-        return self._decide(device_id, "approve", actor)
-
-    def reject(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Reject one device."""
-        return self._decide(device_id, "reject", actor)
-
-    def disable(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Disable one device."""
-        return self._decide(device_id, "disable", actor)
-
-    def enable(self, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Enable one device."""
-        return self._decide(device_id, "enable", actor)
+    def decide(self, decision: Decision, device_id: str, *, actor: str) -> DeviceAnswer:
+        """Approve, reject, disable or enable one device."""
+        return self._client.ask("POST", f"{_path(device_id)}/{decision.path}", DeviceAnswer)
 
     def change_many(self, change: BulkAction | BulkChange, selection: DeviceSelection, *, actor: str) -> BulkAnswer:
         """Change devices that are named, or that match; as many requests as it takes."""
-        del actor
         if isinstance(change, BulkAction):
             change = BulkChange(action=change)
         body = BulkBody(
@@ -85,12 +72,10 @@ class RemoteDevices:
 
     def delete(self, device_id: str, *, actor: str) -> None:
         """Forget a device."""
-        del actor
         self._client.ask("DELETE", _path(device_id), type(None))
 
     def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> DeviceAnswer:
         """Set tags; None takes one away."""
-        del actor
         return self._client.ask("PATCH", f"{_path(device_id)}/tags", DeviceAnswer, body=TagsBody(tags=dict(tags)))
 
     def describe(
@@ -102,13 +87,8 @@ class RemoteDevices:
         actor: str,
     ) -> DeviceAnswer:
         """Set a device's name and attributes."""
-        del actor
         body = DeviceBody(name=name, attributes=dict(attributes or {}))
         return self._client.ask("PATCH", _path(device_id), DeviceAnswer, body=body)
-
-    def _decide(self, device_id: str, action: str, actor: str) -> DeviceAnswer:
-        del actor
-        return self._client.ask("POST", f"{_path(device_id)}/{action}", DeviceAnswer)
 
 
 def _path(device_id: str) -> str:

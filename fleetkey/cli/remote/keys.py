@@ -92,12 +92,10 @@ class RemoteKeys:
 
     def revoke(self, key: str, *, actor: str) -> KeyAnswer:
         """Retire a key for good."""
-        del actor
         return self._client.ask("POST", f"{_path(key)}/revoke", KeyAnswer)
 
     def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> RotationAnswer:
         """Let a device's keys end after a grace period."""
-        del actor
         return self._client.ask(
             "POST",
             f"devices/{segment('device', device_id)}/rotate-keys",

@@ -27,7 +27,6 @@ class RemoteSerials:
 
     def add(self, serials: Iterable[str], *, actor: str) -> AddedAnswer:
         """Let serials register: all of them or none."""
-        del actor
         return self._client.ask("POST", "serials", AddedAnswer, body=SerialsBody(serials=list(serials)))
 
     def import_file(
@@ -39,7 +38,6 @@ class RemoteSerials:
         on_progress: Callable[[int], None] | None = None,
     ) -> AddedAnswer:
         """Add the serials of a file, all of them or none; `on_progress` is told how many lines were sent."""
-        del actor
 
         def chunks() -> Iterator[bytes]:
             lines = 0
@@ -65,5 +63,4 @@ class RemoteSerials:
 
     def remove(self, serial: str, *, actor: str) -> None:
         """Take a serial off the list."""
-        del actor
         self._client.ask("DELETE", "serials", type(None), query={"serial": serial})

@@ -27,7 +27,6 @@ class RemoteTokens:
 
     def create(self, name: str, role: Role, *, expires_at: int | None = None, actor: str) -> CreatedToken:
         """Make a token."""
-        del actor
         expires = None if expires_at is None else datetime.fromtimestamp(expires_at / 1000, UTC).isoformat()
         answer = self._client.ask(
             "POST", "tokens", CreatedTokenAnswer, body=TokenBody(name=name, role=role, expires=expires)
@@ -46,5 +45,4 @@ class RemoteTokens:
 
     def revoke(self, token_id: str, *, actor: str) -> TokenAnswer:
         """End a token for good."""
-        del actor
         return self._client.ask("POST", f"tokens/{segment('token', token_id)}/revoke", TokenAnswer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
 
-from fleetkey.management import BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
+from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
 from fleetkey.management.schemas import (
     BulkAnswer,
     BulkBody,
@@ -26,8 +26,8 @@ from fleetkey.registry import DeviceState, Role
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
-    from fleetkey.management import Management
-    from fleetkey.registration.api.gate import Caller
+    from fleetkey.management import Decision, Management
+    from fleetkey.registration.api.gate import Caller, Gate
 
 __all__ = ["device_handlers"]
 
@@ -90,31 +90,6 @@ def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
 
 def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
     gate = parts.gate
-    answered = answers(200, DeviceAnswer, "The device", 404, 409)
-
-    @post("/devices/{device_id:str}/approve", status_code=200, opt=OPERATOR, responses=answered)
-    async def approve_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Let a pending or rejected device have credentials the next time it registers."""
-        device = await gate.run(request, lambda fleet, caller: fleet.devices.approve(device_id, actor=caller.actor))
-        return as_json(device)
-
-    @post("/devices/{device_id:str}/reject", status_code=200, opt=OPERATOR, responses=answered)
-    async def reject_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Refuse a pending device; its serial can't register until it is approved or deleted."""
-        device = await gate.run(request, lambda fleet, caller: fleet.devices.reject(device_id, actor=caller.actor))
-        return as_json(device)
-
-    @post("/devices/{device_id:str}/disable", status_code=200, opt=OPERATOR, responses=answered)
-    async def disable_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Disconnect a device within a second and keep it out."""
-        device = await gate.run(request, lambda fleet, caller: fleet.devices.disable(device_id, actor=caller.actor))
-        return as_json(device)
-
-    @post("/devices/{device_id:str}/enable", status_code=200, opt=OPERATOR, responses=answered)
-    async def enable_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Let a disabled device in again, with the keys it had."""
-        device = await gate.run(request, lambda fleet, caller: fleet.devices.enable(device_id, actor=caller.actor))
-        return as_json(device)
 
     @post(
         "/devices/bulk",
@@ -153,7 +128,24 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
         )
         return as_json(result)
 
-    return [approve_device, reject_device, disable_device, enable_device, change_devices]
+    return [*(_decision(gate, decision) for decision in DECISIONS.values()), change_devices]
+
+
+def _decision(gate: Gate, decision: Decision) -> ControllerRouterHandler:
+    async def decide(request: Asked, device_id: FromPath[str]) -> Answer:
+        device = await gate.run(
+            request, lambda fleet, caller: fleet.devices.decide(decision, device_id, actor=caller.actor)
+        )
+        return as_json(device)
+
+    # What the description calls the operation, and says of it.
+    decide.__name__, decide.__doc__ = f"{decision.action}_device", decision.description
+    return post(
+        f"/devices/{{device_id:str}}/{decision.path}",
+        status_code=200,
+        opt={"role": decision.role},
+        responses=answers(200, DeviceAnswer, "The device", 404, 409),
+    )(decide)
 
 
 def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:

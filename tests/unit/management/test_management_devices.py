@@ -8,6 +8,11 @@ import pytest
 
 from fleetkey.config import Settings, TopicSettings
 from fleetkey.management import (
+    APPROVE,
+    DECISIONS,
+    DISABLE,
+    ENABLE,
+    REJECT,
     BulkChange,
     ConflictError,
     DeviceFilter,
@@ -114,16 +119,16 @@ def test_one_device(management: Management, store: SqliteStore, action: str, bef
     """Each change leads from some states to one; from others it is a conflict, and nothing is changed."""
     device_id = _pending(store, "S")
     store.set_device_state(device_id, DeviceState(before), actor="test")
-    change = getattr(management.devices, action)
+    decision = DECISIONS[BulkAction(action)]
     if after is None:
         journal = JournalReader(store)
         with pytest.raises(ConflictError, match=before):
-            change(device_id, actor="test")
+            management.devices.decide(decision, device_id, actor="test")
         assert journal.read() == ([], [])
     else:
-        assert change(device_id, actor="test").state.value == after
+        assert management.devices.decide(decision, device_id, actor="test").state.value == after
     with pytest.raises(NotFoundError):
-        change(UNKNOWN, actor="test")
+        management.devices.decide(decision, UNKNOWN, actor="test")
 
 
 @pytest.mark.parametrize("action", ["approve", "reject"])
@@ -141,15 +146,15 @@ def test_one_device_decided_meanwhile(
 
     monkeypatch.setattr(store, "get_device", look_and_disable)
     with pytest.raises(ConflictError, match="disabled in the meantime"):
-        getattr(management.devices, action)(device_id, actor="test")
+        management.devices.decide(DECISIONS[BulkAction(action)], device_id, actor="test")
     assert look(device_id).state is DeviceState.DISABLED
 
 
 def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
     """Pending and rejected devices that are named are approved; an active one counts as unchanged."""
     ids = [_pending(store, f"S{number}") for number in range(3)]
-    management.devices.reject(ids[1], actor="test")
-    management.devices.approve(ids[2], actor="test")
+    management.devices.decide(REJECT, ids[1], actor="test")
+    management.devices.decide(APPROVE, ids[2], actor="test")
     result = management.devices.change_many(
         BulkAction.APPROVE, DeviceSelection(device_ids=[*ids, ids[0]]), actor="test"
     )
@@ -185,7 +190,7 @@ def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> 
         _pending(store, f"SN-{number}", site="north" if number < 4 else "south")
     issue(store, "SN-9", tags={"site": "north"})
     rejected = _pending(store, "SN-8", site="north")
-    management.devices.reject(rejected, actor="test")
+    management.devices.decide(REJECT, rejected, actor="test")
     selection = DeviceSelection(tags={"site": "north"}, serial_pattern="SN-[0-2]")
     assert management.devices.change_many(BulkAction.APPROVE, selection, actor="test") == BulkAnswer(
         changed=3, unchanged=0, next_cursor=None
@@ -331,11 +336,11 @@ def test_enable_is_no_approval(management: Management, store: SqliteStore, *, is
     _, active = issue(store, "S3", tags={"site": "north"})
     if is_rejected:
         for device_id in waiting:
-            management.devices.reject(device_id, actor="test")
+            management.devices.decide(REJECT, device_id, actor="test")
     for device_id in (*waiting, active):
-        management.devices.disable(device_id, actor="test")
-    assert management.devices.enable(waiting[0], actor="test").state is DeviceState.PENDING
+        management.devices.decide(DISABLE, device_id, actor="test")
+    assert management.devices.decide(ENABLE, waiting[0], actor="test").state is DeviceState.PENDING
     management.devices.change_many(BulkAction.ENABLE, DeviceSelection(tags={"site": "north"}), actor="test")
     assert _states(store) == {"S1": "pending", "S2": "pending", "S3": "active"}
-    management.devices.approve(waiting[0], actor="test")
+    management.devices.decide(APPROVE, waiting[0], actor="test")
     assert _states(store)["S1"] == "active"

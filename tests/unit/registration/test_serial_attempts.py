@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleetkey.management import APPROVE, DISABLE, ENABLE
 from fleetkey.registration.outcomes import Issued, Limited, NotAllowed
 from tests.unit.registration.app_rig import registration
 
@@ -23,7 +24,7 @@ async def test_waiting_for_approval_costs_no_attempts(tmp_path: Path) -> None:
         served.store.add_serials(["SN-1"], actor="test")
         assert [(await served.post("SN-1")).status_code for _ in range(6)] == [202] * 6
         (device,) = served.store.list_devices()
-        served.management.devices.approve(device.device_id, actor="test")
+        served.management.devices.decide(APPROVE, device.device_id, actor="test")
         assert [(await served.post("SN-1")).status_code for _ in range(3)] == [200, 200, 429]
 
 
@@ -46,11 +47,11 @@ async def test_refusals_of_others_cost_no_attempts(tmp_path: Path, why: str) -> 
         served.store.add_serials(["SN-1"], actor="test")
         device_id = (await served.register("SN-1"))["deviceId"]
         if why == "disabled":
-            served.management.devices.disable(device_id, actor="test")
+            served.management.devices.decide(DISABLE, device_id, actor="test")
         others = [await served.registrar.register("SN-1", None, f"192.0.2.{number}") for number in range(9)]
         assert all(isinstance(outcome, NotAllowed) for outcome in others)
         if why == "disabled":
-            served.management.devices.enable(device_id, actor="test")
+            served.management.devices.decide(ENABLE, device_id, actor="test")
         served.management.keys.rotate(device_id, grace_seconds=0, actor="test")
         assert (await served.post("SN-1")).status_code == 200
 

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from fleetkey.access import GroupSecrets, Secret, SharedSecretError
 from fleetkey.access.protection import refusal_timing
 from fleetkey.config import SettingsError, load_settings
+from fleetkey.management import DISABLE
 from tests.unit.registration.app_rig import registration
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ async def test_disabled_device_stays_out(tmp_path: Path, toml: str, proof: str |
     """Whoever accepts the serial, a device that an operator disabled can't register its way back."""
     async with registration(tmp_path, toml) as served:
         device_id = (await served.register("SN-123", proof))["deviceId"]
-        served.management.devices.disable(device_id, actor="test")
+        served.management.devices.decide(DISABLE, device_id, actor="test")
         assert (await served.post("SN-123", proof)).status_code == 400
         assert served.reasons() == ["device_disabled"]
 
@@ -150,7 +151,7 @@ async def test_refusal_leaves_with_a_beat(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(refusal_timing, "INTERVAL_SECONDS", 0.3)
     async with registration(tmp_path) as served:
         served.store.add_serials(["SN-1"], actor="test")
-        served.management.devices.disable((await served.register("SN-1"))["deviceId"], actor="test")
+        served.management.devices.decide(DISABLE, (await served.register("SN-1"))["deviceId"], actor="test")
         answers = []
         for serial in ("SN-1", "SN-2"):
             start = time.monotonic()
