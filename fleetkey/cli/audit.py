@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,13 +13,9 @@ import typer
 
 from fleetkey.cli.audit_export import ExportFormat, export_audit
 from fleetkey.cli.errors import UsageError
+from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
-    opened_fleet,
+    FleetOptions,
 )
 from fleetkey.cli.output import as_fields, print_json, print_list, say
 from fleetkey.management import (
@@ -91,7 +88,37 @@ UntilOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterOptions:
+    """Which audit entries a command is about."""
+
+    actor: ActorOption = None
+    action: ActionOption = None
+    outcome: OutcomeOption = None
+    address: AddressOption = None
+    serial: SerialOption = None
+    device: DeviceOption = None
+    key: KeyOption = None
+    since: SinceOption = None
+    until: UntilOption = None
+
+    def wanted(self) -> AuditFilter:
+        """Return what is said. Raises `InvalidRequestError`."""
+        return AuditFilter(
+            actor=self.actor,
+            action=self.action,
+            outcome=self.outcome,
+            address=self.address,
+            serial=self.serial,
+            device_id=self.device,
+            key=self.key,
+            since=_moment(self.since, "since"),
+            until=_moment(self.until, "until"),
+        )
+
+
 @app.callback()
+@with_option_groups
 def audit(
     context: typer.Context,
     *,
@@ -101,20 +128,8 @@ def audit(
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="N", min=0, max=1_000_000, help="How many of the newest to print.")
     ] = 100,
-    actor: ActorOption = None,
-    action: ActionOption = None,
-    outcome: OutcomeOption = None,
-    address: AddressOption = None,
-    serial: SerialOption = None,
-    device: DeviceOption = None,
-    key: KeyOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    filters: FilterOptions,
+    options: FleetOptions,
 ) -> None:
     """Print the newest audit entries that match, oldest first.
 
@@ -125,37 +140,28 @@ def audit(
     - `fleetkey audit --action register --outcome refused --since 24h`
     """
     if context.invoked_subcommand is not None:
-        if url is not None or token_file is not None:
+        if options.url is not None or options.token_file is not None:
             msg = f"write --url and --token-file behind {context.invoked_subcommand}"
             raise UsageError(msg)
         return
-    wanted = AuditFilter(
-        actor=actor,
-        action=action,
-        outcome=outcome,
-        address=address,
-        serial=serial,
-        device_id=device,
-        key=key,
-        since=_moment(since, "since"),
-        until=_moment(until, "until"),
-    )
-    if follow and until is not None:
+    wanted = filters.wanted()
+    if follow and filters.until is not None:
         raise InvalidRequestError("until", "--follow has no end; leave --until out")
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         last = fleet.audit.newest(limit=1).items if follow else ()
         newest = _newest(fleet, wanted, limit)
         if not follow:
-            print_list(newest, COLUMNS, as_json=as_json)
+            print_list(newest, COLUMNS, as_json=options.as_json)
             return
         position = max((record.seq for record in (*last, *newest[-1:])), default=0)
         for record in newest:
-            _print_record(record, as_json=as_json)
+            _print_record(record, as_json=options.as_json)
         with contextlib.suppress(KeyboardInterrupt):
-            _follow(fleet, wanted, position_cursor(PositionList.AUDIT, position), as_json=as_json)
+            _follow(fleet, wanted, position_cursor(PositionList.AUDIT, position), as_json=options.as_json)
 
 
 @app.command("export")
+@with_option_groups
 def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, or - for standard output.")],
     *,
@@ -163,20 +169,8 @@ def export(
         ExportFormat | None,
         typer.Option("--format", help="JSON lines or CSV; without it, by the file's name: .csv is CSV."),
     ] = None,
-    actor: ActorOption = None,
-    action: ActionOption = None,
-    outcome: OutcomeOption = None,
-    address: AddressOption = None,
-    serial: SerialOption = None,
-    device: DeviceOption = None,
-    key: KeyOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    filters: FilterOptions,
+    options: FleetOptions,
 ) -> None:
     """Write audit entries to a new file, oldest first; all of them, or those that match.
 
@@ -187,23 +181,13 @@ def export(
     - `fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01`
     - `fleetkey audit export - --format csv --actor cli`
     """
-    wanted = AuditFilter(
-        actor=actor,
-        action=action,
-        outcome=outcome,
-        address=address,
-        serial=serial,
-        device_id=device,
-        key=key,
-        since=_moment(since, "since"),
-        until=_moment(until, "until"),
-    )
+    wanted = filters.wanted()
     chosen = export_format or (ExportFormat.CSV if file.suffix.lower() == ".csv" else ExportFormat.JSONL)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         count = export_audit(fleet.audit, wanted, file, chosen)
     if str(file) == "-":
         return
-    if as_json:
+    if options.as_json:
         print_json({"exported": count, "file": str(file), "format": chosen.value})
     else:
         say(f"exported {count} entries to {file}")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, actor, settings_from
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import LocalOptions, actor
 from fleetkey.cli.output import note, print_json, say
 from fleetkey.cli.progress import counting
 from fleetkey.operations import BackupError, FleetFiles, make_backup, restore_backup
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["backup", "restore"]
 
 
+@with_option_groups
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: LocalOptions,
 ) -> None:
     """Write the whole fleet into one file, while the server runs: registry, sessions, retained messages.
 
@@ -36,7 +37,7 @@ def backup(
 
     Example: fleetkey backup fleet-2026-11-23.tar
     """
-    settings = settings_from(config, data_dir)
+    settings = options.settings()
     files = _files(settings)
     try:
         with counting("copying", "pages") as on_progress:
@@ -49,20 +50,20 @@ def backup(
     except StoreError as error:
         # The backup is whole, and on a full disk it may be what is needed most.
         note(f"the backup is written, but not noted in the audit: {error}")
-    if as_json:
+    if options.as_json:
         print_json({"file": str(file), "bytes": made.size, "made_at": made.made_at, "has_broker": made.has_broker})
     else:
         say(f"wrote {file}, {made.size:,} bytes")
 
 
+@with_option_groups
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `fleetkey backup` wrote.")],
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the fleet that is there. Its own state is gone then.")
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: LocalOptions,
 ) -> None:
     """Put a backup in place of the fleet. The server must not run.
 
@@ -74,14 +75,14 @@ def restore(
     """
     from fleetkey.broker import check_broker_database  # noqa: PLC0415 - heavy; other commands do without
 
-    settings = settings_from(config, data_dir)
+    settings = options.settings()
     try:
         restored = restore_backup(
             _files(settings), file, check_broker=check_broker_database, overwrite=overwrite, actor=actor()
         )
     except BackupError as error:
         raise CommandError(str(error)) from None
-    if as_json:
+    if options.as_json:
         print_json(
             {
                 "file": str(file),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.logs import configure_logs
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import LocalOptions
 from fleetkey.cli.output import print_json, print_step, say
 from fleetkey.config import LogSettings
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 
-def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+@with_option_groups
+def demo(options: LocalOptions) -> None:
     """Register two devices, let them talk, let one try the other's topics, throw one out.
 
     Runs a real server on a temporary registry, on loopback and free ports; the settings and the registry of this
@@ -29,20 +31,19 @@ def demo(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: J
     """
     from fleetkey.cli.demo_story import story  # noqa: PLC0415 - heavy; other commands do without
 
-    del config, data_dir
     configure_logs(LogSettings(level="error"))
     started = time.monotonic()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="fleetkey-demo-") as folder:
         for step in story(Path(folder)):
             failed += not step.is_shown
-            if as_json:
+            if options.as_json:
                 print_json({"step": step.title, "ok": step.is_shown, "detail": step.detail})
             else:
                 print_step(step.title, step.detail, is_good=step.is_shown)
     if failed:
         msg = f"{failed} step(s) of the demo did not go as promised"
         raise CommandError(msg)
-    if not as_json:
+    if not options.as_json:
         say("")
         say(f"That took {time.monotonic() - started:.1f} s. To run your own: fleetkey serve")

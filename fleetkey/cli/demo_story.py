@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.access import hash_secret, new_secret
-from fleetkey.cli.background import BackgroundServer
 from fleetkey.cli.demo_client import DemoClient
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import Settings, load_settings
 from fleetkey.device import Credentials, Registrar, RegistrationRefused
 from fleetkey.registry import ApplicationScope, DeviceState, new_access_key
@@ -43,7 +43,7 @@ def story(folder: Path) -> Iterator[Step]:
     defaults.touch()
     # No webhook either, which a variable may name: nobody is to be told of devices that are none.
     settings: Settings = load_settings(defaults, flags).model_copy(update={"webhooks": {}})
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         url, port = server.http_url, server.mqtt_port()
         yield Step("Registration and broker are up", is_shown=True, detail=f"{url}, MQTT on 127.0.0.1:{port}")
 
@@ -114,7 +114,7 @@ def _trespass(thief: DemoClient, victim: DemoClient, backend: DemoClient, target
     )
 
 
-def _expulsion(server: BackgroundServer, client: DemoClient, credentials: Credentials, url: str, serial: str) -> Step:
+def _expulsion(server: EmbeddedServer, client: DemoClient, credentials: Credentials, url: str, serial: str) -> Step:
     title = "The operator disables it: thrown out at once, and it can't come back"
     began = time.monotonic()
     server.store.set_device_state(credentials.device_id or "", DeviceState.DISABLED, actor=ACTOR)
@@ -134,7 +134,7 @@ def _expulsion(server: BackgroundServer, client: DemoClient, credentials: Creden
     )
 
 
-def _application(server: BackgroundServer, port: int) -> DemoClient:
+def _application(server: EmbeddedServer, port: int) -> DemoClient:
     key, secret = new_access_key(), new_secret()
     server.store.create_application_key(
         key=key,

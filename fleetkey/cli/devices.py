@@ -6,29 +6,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.errors import UsageError
-from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
-    actor,
-    opened_fleet,
-    parse_labels,
-    settings_from,
-)
-from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
-from fleetkey.cli.selecting import (
+from fleetkey.cli.device_options import (
     AttributeOption,
-    DeviceIdsArgument,
+    DeviceOptions,
+    MatchOptions,
     SerialPatternOption,
     TagOption,
     names_one,
     print_bulk,
-    selected,
 )
-from fleetkey.cli.unserved import note_unserved
+from fleetkey.cli.errors import UsageError
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import (
+    FleetOptions,
+    actor,
+    parse_labels,
+)
+from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
+from fleetkey.cli.stale_presence import note_stale_presence
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceState
@@ -62,7 +57,8 @@ DeviceIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Device id, 
 
 
 @app.command("list")
-def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
+@with_option_groups
+def list_devices(
     state: Annotated[DeviceState | None, typer.Option("--state", help="Only devices in this state.")] = None,
     tag: TagOption = None,
     attribute: AttributeOption = None,
@@ -72,11 +68,8 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
     serial_pattern: SerialPatternOption = None,
     online: Annotated[bool, typer.Option("--online", help="Only devices that are connected.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Only devices that aren't connected.")] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """List the devices, in order of id.
 
@@ -96,56 +89,51 @@ def list_devices(  # noqa: PLR0917 - options, which Typer hands over by name
         serial_pattern=serial_pattern,
         online=online if online or offline else None,
     )
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         if isinstance(fleet, Management) and not offline:
-            note_unserved(fleet, settings_from(config, data_dir))
-        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=as_json)
+            note_stale_presence(fleet, options.settings())
+        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=options.as_json)
 
 
 @app.command("show")
+@with_option_groups
 def show(
     device_id: DeviceIdArgument,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Show one device and its active keys.
 
     Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         fields = as_fields(fleet.devices.get(device_id))
         if isinstance(fleet, Management) and fields["online"]:
-            note_unserved(fleet, settings_from(config, data_dir))
+            note_stale_presence(fleet, options.settings())
         fields["keys"] = [as_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
-    if not as_json:
+    if not options.as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
-    print_one(fields, as_json=as_json)
+    print_one(fields, as_json=options.as_json)
 
 
 def _deciding(decision: Decision) -> Callable[..., None]:
     """Return the command with which an operator takes a decision."""
 
+    @with_option_groups
     def decide(
-        device_ids: DeviceIdsArgument = None,
-        tag: TagOption = None,
-        attribute: AttributeOption = None,
-        serial_pattern: SerialPatternOption = None,
-        config: ConfigOption = None,
-        data_dir: DataDirOption = None,
-        url: UrlOption = None,
-        token_file: TokenFileOption = None,
-        as_json: JsonOption = False,
+        devices: DeviceOptions,
+        *,
+        options: FleetOptions,
     ) -> None:
-        selection = selected(device_ids, tag, attribute, serial_pattern)
-        with opened_fleet(config, data_dir, url, token_file) as fleet:
+        selection = devices.selected()
+        with options.fleet() as fleet:
             if names_one(selection):
-                print_one(fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=as_json)
+                print_one(
+                    fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=options.as_json
+                )
                 return
             result = fleet.devices.change_many(decision.action, selection, actor=actor())
-        print_bulk(decision.done, result, as_json=as_json)
+        print_bulk(decision.done, result, as_json=options.as_json)
 
     return decide
 
@@ -155,17 +143,12 @@ for _decision in DECISIONS.values():
 
 
 @app.command("delete")
+@with_option_groups
 def delete(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
+    devices: DeviceOptions,
     yes: Annotated[bool, typer.Option("--yes", help="Really delete more than one device, or all that match.")] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Forget devices and retire their keys: those named, or all that match.
 
@@ -175,37 +158,33 @@ def delete(
     - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
     - `fleetkey devices delete --tag site=closed --yes`
     """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
+    selection = devices.selected()
     if not yes and not names_one(selection):
         msg = "this forgets many devices for good: look at them with `fleetkey devices list`, then say --yes"
         raise UsageError(msg)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         if not names_one(selection):
             result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
-            print_bulk("deleted", result, as_json=as_json)
+            print_bulk("deleted", result, as_json=options.as_json)
             return
         device_id = selection.device_ids[0]
         fleet.devices.delete(device_id, actor=actor())
-    if as_json:
+    if options.as_json:
         print_json({"deleted": device_id})
     else:
         say(f"deleted {device_id}")
 
 
 @app.command("tag")
+@with_option_groups
 def tag(
     words: Annotated[
         list[str],
         typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` takes one away."),
     ],
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    match: MatchOptions,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Set or take away tags of devices: those named, or all that match.
 
@@ -213,22 +192,23 @@ def tag(
     - `fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3`
     - `fleetkey devices tag --tag site=north --serial-pattern 'SN-2026-.*' site=south`
     """
-    selection = selected([word for word in words if "=" not in word], tag, attribute, serial_pattern)
+    selection = match.selection([word for word in words if "=" not in word])
     texts = [word for word in words if "=" in word]
     if not texts:
         msg = "say which tags to set, as NAME=VALUE"
         raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         if names_one(selection):
-            print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=as_json)
+            print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=options.as_json)
             return
         change = BulkChange(action=BulkAction.TAG, set_tags=changes)
         result = fleet.devices.change_many(change, selection, actor=actor())
-    print_bulk("tagged", result, as_json=as_json)
+    print_bulk("tagged", result, as_json=options.as_json)
 
 
 @app.command("describe")
+@with_option_groups
 def describe(
     device_id: DeviceIdArgument,
     attributes: Annotated[
@@ -236,11 +216,8 @@ def describe(
         typer.Argument(metavar="[NAME=VALUE…]", help="Attributes to set; `NAME=` takes one away.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty = none.")] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Set a device's name, and set or take away attributes. No topic depends on them.
 
@@ -250,6 +227,6 @@ def describe(
     if name is None and not changes:
         msg = "say what to set: --name TEXT or NAME=VALUE"
         raise UsageError(msg)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())
-    print_one(device, as_json=as_json)
+    print_one(device, as_json=options.as_json)

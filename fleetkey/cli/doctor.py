@@ -23,7 +23,8 @@ from fleetkey.cli.doctor_operations import (
 )
 from fleetkey.cli.doctor_ports import ports
 from fleetkey.cli.findings import Finding, Verdict
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import LocalOptions
 from fleetkey.cli.output import print_json, say
 from fleetkey.config import SettingsError, parse_address
 from fleetkey.registry import DevicePolicy, StoreError, SystemTime, open_store, store_path
@@ -41,7 +42,8 @@ CLOCK_SLACK_SECONDS = 300
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json: JsonOption = False) -> None:
+@with_option_groups
+def doctor(options: LocalOptions) -> None:
     """Check settings, store, disk, open files, ports, clock, TLS, your API, webhooks and backups, and say what to do.
 
     Exit status 1 if a check failed; warnings don't count.
@@ -51,14 +53,14 @@ def doctor(config: ConfigOption = None, data_dir: DataDirOption = None, as_json:
     Example: fleetkey doctor --config /etc/fleetkey.toml
     """
     try:
-        settings = settings_from(config, data_dir)
+        settings = options.settings()
     except SettingsError as error:
         findings = [
             Finding("settings", Verdict.FAILED, str(error), "Correct it; docs/reference/settings.md has all names.")
         ]
     else:
         findings = [Finding("settings", Verdict.OK, "understood"), *_examine(settings)]
-    if as_json:
+    if options.as_json:
         print_json([asdict(finding) for finding in findings])
     else:
         for finding in findings:

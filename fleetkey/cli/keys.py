@@ -13,29 +13,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.credentials_file import application_credentials, new_file
-from fleetkey.cli.errors import CommandError, UsageError
-from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
-    actor,
-    expiry_from,
-    opened_fleet,
-    parse_labels,
-    settings_from,
-)
-from fleetkey.cli.output import as_fields, note, print_json, print_list, print_one, say
-from fleetkey.cli.selecting import (
-    AttributeOption,
-    DeviceIdsArgument,
-    SerialPatternOption,
-    TagOption,
+from fleetkey.cli.device_options import (
+    DeviceOptions,
     names_one,
     print_bulk,
-    selected,
 )
+from fleetkey.cli.errors import CommandError, UsageError
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import (
+    FleetOptions,
+    actor,
+    expiry_from,
+    parse_labels,
+)
+from fleetkey.cli.output import as_fields, note, print_json, print_list, print_one, say
 from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.management import (
     ApplicationKeyRequest,
@@ -77,15 +68,13 @@ COLUMNS = (
 
 
 @app.command("list")
+@with_option_groups
 def list_keys(
     device: Annotated[str | None, typer.Option("--device", metavar="ID", help="Only this device's keys.")] = None,
     applications: Annotated[bool, typer.Option("--applications", help="Only application keys.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Retired keys as well.")] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """List keys, in order of issue; secrets are not stored and can't be shown.
 
@@ -93,11 +82,12 @@ def list_keys(
     """
     kind = KeyKind.APPLICATION if applications else None
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(fleet.keys.iterate(wanted), COLUMNS, as_json=as_json)
+    with options.fleet() as fleet:
+        print_list(fleet.keys.iterate(wanted), COLUMNS, as_json=options.as_json)
 
 
 @app.command("create")
+@with_option_groups
 def create(  # noqa: PLR0917 - options, which Typer hands over by name
     application: Annotated[
         str | None, typer.Option("--application", metavar="NAME", help="What the key is for.")
@@ -136,11 +126,8 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             "--save", metavar="FILE", help="Write the credentials to a new file, mode 0600, instead of printing them."
         ),
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Make a key for a back end. The secret is shown once and stored only as a hash.
 
@@ -177,10 +164,10 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             sources=sources,
             expires_at=expires_at,
         )
-    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
+    with options.fleet(makes_registry=True) as fleet:
         request = replace(request, expires_at=expiry_from(expires, fleet))
         if save is not None:
-            endpoint = _endpoint(config, data_dir) if isinstance(fleet, Management) else fleet.mqtt_endpoint()
+            endpoint = _endpoint(options) if isinstance(fleet, Management) else fleet.mqtt_endpoint()
             with new_file(save) as write:
 
                 def write_down(key: str, secret: Secret) -> None:
@@ -190,56 +177,50 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
             if not endpoint.port:
                 remark = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
                 note(remark)
-            print_one({**as_fields(created.key), "saved": str(save)}, as_json=as_json)
+            print_one({**as_fields(created.key), "saved": str(save)}, as_json=options.as_json)
             return
         created = fleet.keys.create_application(request, actor=actor())
     if document is not None:
-        print_one(losant_answer(document, created), as_json=as_json)
+        print_one(losant_answer(document, created), as_json=options.as_json)
     else:
         fields = {"key": created.key.key, "secret": created.secret.reveal(), **as_fields(created.key)}
-        print_one(fields, as_json=as_json)
+        print_one(fields, as_json=options.as_json)
 
 
 @app.command("show")
+@with_option_groups
 def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Show one key, also a retired one; its secret is not stored and can't be shown.
 
     Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(fleet.keys.get(key), as_json=as_json)
+    with options.fleet() as fleet:
+        print_one(fleet.keys.get(key), as_json=options.as_json)
 
 
 @app.command("revoke")
+@with_option_groups
 def revoke(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Retire a key for good and disconnect whoever uses it, within a second.
 
     Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(fleet.keys.revoke(key, actor=actor()), as_json=as_json)
+    with options.fleet() as fleet:
+        print_one(fleet.keys.revoke(key, actor=actor()), as_json=options.as_json)
 
 
 @app.command("rotate")
+@with_option_groups
 def rotate(
-    device_ids: DeviceIdsArgument = None,
-    tag: TagOption = None,
-    attribute: AttributeOption = None,
-    serial_pattern: SerialPatternOption = None,
+    devices: DeviceOptions,
     grace_seconds: Annotated[
         int | None,
         typer.Option(
@@ -250,11 +231,8 @@ def rotate(
             help="Default: its profile's, or [registration] grace_seconds.",
         ),
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Let the keys of devices end after a grace period; they are refused then and register again.
 
@@ -264,15 +242,15 @@ def rotate(
     - `fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600`
     - `fleetkey keys rotate --tag site=north`
     """
-    selection = selected(device_ids, tag, attribute, serial_pattern)
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    selection = devices.selected()
+    with options.fleet() as fleet:
         if not names_one(selection):
             change = BulkChange(action=BulkAction.ROTATE, grace_seconds=grace_seconds)
             result = fleet.devices.change_many(change, selection, actor=actor())
-            print_bulk("rotated", result, as_json=as_json)
+            print_bulk("rotated", result, as_json=options.as_json)
             return
         rotation = fleet.keys.rotate(selection.device_ids[0], grace_seconds=grace_seconds, actor=actor())
-    if as_json:
+    if options.as_json:
         print_json(as_fields(rotation))
     else:
         say(_rotated(rotation))
@@ -296,8 +274,8 @@ def _read(file: Path) -> bytes:
         raise CommandError(msg) from None
 
 
-def _endpoint(config: Path | None, data_dir: Path | None) -> MqttEndpoint:
-    mqtt = settings_from(config, data_dir).mqtt
+def _endpoint(options: FleetOptions) -> MqttEndpoint:
+    mqtt = options.settings().mqtt
     address = parse_address(mqtt.tls_bind or mqtt.bind or mqtt.ws_bind)
     host = mqtt.advertise_host or (None if address.is_wildcard else address.host)
     return MqttEndpoint(host=host, port=mqtt.advertise_port or address.port, is_tls=bool(mqtt.tls_bind))

@@ -1,9 +1,10 @@
-"""What every command takes, and how it gets from there to settings and store."""
+"""What every command takes, and how it gets from there to settings and fleet."""
 
 from __future__ import annotations
 
 import getpass
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,21 +25,7 @@ if TYPE_CHECKING:
     Fleet = Management | RemoteFleet
     """The services of this machine's registry, or of another machine's."""
 
-__all__ = [
-    "ConfigOption",
-    "DataDirOption",
-    "JsonOption",
-    "TokenFileOption",
-    "UrlOption",
-    "actor",
-    "expiry_from",
-    "opened_fleet",
-    "opened_management",
-    "opened_remote",
-    "parse_label",
-    "parse_labels",
-    "settings_from",
-]
+__all__ = ["FleetOptions", "LocalOptions", "actor", "expiry_from", "parse_label", "parse_labels"]
 
 ConfigOption = Annotated[
     Path | None,
@@ -71,83 +58,91 @@ TokenFileOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.", rich_help_panel="Common")]
 
 
-def settings_from(config: Path | None, data_dir: Path | None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Load the settings with the common flags. Raises `SettingsError`."""
-    return load_settings(config, {**(flags or {}), "data_dir": data_dir})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalOptions:
+    """What a command takes that works on this machine alone."""
+
+    config: ConfigOption = None
+    data_dir: DataDirOption = None
+    as_json: JsonOption = False
+
+    def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
+        """Load the settings, with what flags say instead. Raises `SettingsError`."""
+        return load_settings(self.config, {**(flags or {}), "data_dir": self.data_dir})
 
 
-@contextmanager
-def opened_management(
-    config: Path | None, data_dir: Path | None, *, makes_registry: bool = False
-) -> Iterator[Management]:
-    """Open the registry for one command and put the services over it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetOptions:
+    """What a command takes that works on this machine's fleet, or through the admin API on another's."""
 
-    One that isn't there is made by what puts something into it alone: whoever is in the wrong folder must not take an
-    empty fleet for theirs.
+    config: ConfigOption = None
+    data_dir: DataDirOption = None
+    url: UrlOption = None
+    token_file: TokenFileOption = None
+    as_json: JsonOption = False
 
-    Raises:
-        CommandError: there is none.
-        SettingsError: of the settings.
-        StoreError: it can't be opened.
-    """
-    settings = settings_from(config, data_dir)
-    path = store_path(settings)
-    is_new = not path.exists()
-    if is_new and not makes_registry:
-        msg = f"there is no registry at {path}; say where it is with --config or --data-dir, or see: fleetkey serve"
-        raise CommandError(msg)
-    store = open_store(settings)
-    try:
-        yield build_management(settings, store)
-    finally:
-        store.close()
-    if is_new:
-        note(f"made a new registry, {path}")
+    def settings(self) -> Settings:
+        """Load the settings of this machine. Raises `SettingsError`."""
+        return LocalOptions(config=self.config, data_dir=self.data_dir).settings()
 
+    @contextmanager
+    def fleet(self, *, makes_registry: bool = False) -> Iterator[Fleet]:
+        """Open the registry of this machine, or with a URL the admin API there, for one command.
 
-@contextmanager
-def opened_fleet(
-    config: Path | None,
-    data_dir: Path | None,
-    url: str | None,
-    token_file: Path | None,
-    *,
-    makes_registry: bool = False,
-) -> Iterator[Fleet]:
-    """Open the registry of this machine, or with a URL the admin API there, for one command.
+        Raises:
+            CommandError: there is no registry, and the command makes none.
+            SettingsError: of this machine's settings.
+            StoreError: of this machine's registry.
+            UsageError: the URL can't be used, there is no token, or the options don't go together.
+        """
+        if self.is_remote():
+            with self.remote() as remote:
+                yield remote
+            return
+        with self._management(makes_registry=makes_registry) as management:
+            yield management
 
-    Raises:
-        CommandError: there is no registry, and the command makes none.
-        SettingsError: of this machine's settings.
-        StoreError: of this machine's registry.
-        UsageError: the URL can't be used, there is no token, or the options don't go together.
-    """
-    if url is None:
-        if token_file is not None:
+    def is_remote(self) -> bool:
+        """Whether the command works on another machine's fleet. Raises `UsageError`: a token without a URL."""
+        if self.url is None and self.token_file is not None:
             msg = "--token-file goes with --url"
             raise UsageError(msg)
-        with opened_management(config, data_dir, makes_registry=makes_registry) as management:
-            yield management
-        return
-    with opened_remote(config, data_dir, url, token_file) as fleet:
-        yield fleet
+        return self.url is not None
 
+    @contextmanager
+    def remote(self) -> Iterator[RemoteFleet]:
+        """Open the admin API at the URL for one command. Raises `CommandError` as `fleet` does."""
+        if self.config is not None or self.data_dir is not None:
+            msg = "--url works on another machine's registry; leave out --config and --data-dir"
+            raise UsageError(msg)
+        from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token  # noqa: PLC0415 - heavy; other commands do without
 
-@contextmanager
-def opened_remote(
-    config: Path | None, data_dir: Path | None, url: str, token_file: Path | None
-) -> Iterator[RemoteFleet]:
-    """Open the admin API at a URL for one command. Raises `CommandError` as `opened_fleet` does."""
-    if config is not None or data_dir is not None:
-        msg = "--url works on another machine's registry; leave out --config and --data-dir"
-        raise UsageError(msg)
-    from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token  # noqa: PLC0415 - heavy; other commands do without
+        client = RemoteClient(self.url or "", read_token(self.token_file))
+        try:
+            yield RemoteFleet(client)
+        finally:
+            client.close()
 
-    client = RemoteClient(url, read_token(token_file))
-    try:
-        yield RemoteFleet(client)
-    finally:
-        client.close()
+    @contextmanager
+    def _management(self, *, makes_registry: bool) -> Iterator[Management]:
+        """Open the registry and put the services over it.
+
+        One that isn't there is made by what puts something into it alone: whoever is in the wrong folder must not take
+        an empty fleet for theirs.
+        """
+        settings = self.settings()
+        path = store_path(settings)
+        is_new = not path.exists()
+        if is_new and not makes_registry:
+            msg = f"there is no registry at {path}; say where it is with --config or --data-dir, or see: fleetkey serve"
+            raise CommandError(msg)
+        store = open_store(settings)
+        try:
+            yield build_management(settings, store)
+        finally:
+            store.close()
+        if is_new:
+            note(f"made a new registry, {path}")
 
 
 def parse_label(text: str, what: str = "tag") -> tuple[str, str]:

@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from fleetkey.cli.errors import CommandError, RefusedError
+from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
+    FleetOptions,
+    LocalOptions,
     actor,
-    opened_fleet,
-    settings_from,
 )
 from fleetkey.cli.output import as_fields, note, print_json, print_list, say
 from fleetkey.cli.progress import reading
@@ -44,34 +40,30 @@ COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attrib
 
 
 @app.command("add")
+@with_option_groups
 def add(
     serials: Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serials to add; all of them or none.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Let serials register.
 
     Example: fleetkey serials add SN-0001 SN-0002
     """
-    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
-        _print_added(fleet.serials.add(serials, actor=actor()), as_json=as_json)
+    with options.fleet(makes_registry=True) as fleet:
+        _print_added(fleet.serials.add(serials, actor=actor()), as_json=options.as_json)
 
 
 @app.command("import")
+@with_option_groups
 def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A list of serials, UTF-8; `-` reads standard input.")],
     serial_format: Annotated[
         SerialFormat | None,
         typer.Option("--format", help="Default: `csv` for a file whose name ends in .csv, `text` for others."),
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Add the serials of a file, all of them or none.
 
@@ -85,7 +77,7 @@ def import_file(
     """
     name = "standard input" if str(file) == "-" else str(file)
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
-    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet, _opened(file) as stream:
+    with options.fleet(makes_registry=True) as fleet, _opened(file) as stream:
         try:
             with reading(file, stream) as on_progress:
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
@@ -96,30 +88,28 @@ def import_file(
             msg = f"{name}{', ' if said.startswith('line ') else ': '}{said}"
             raise CommandError(msg) from None
     if not added.added + added.known:
-        note(f"there is no serial in {name}", as_json=as_json)
-    _print_added(added, as_json=as_json)
+        note(f"there is no serial in {name}", as_json=options.as_json)
+    _print_added(added, as_json=options.as_json)
 
 
 @app.command("list")
+@with_option_groups
 def list_serials(
     details: Annotated[
         bool, typer.Option("--details", help="With what their devices get; JSON: an array of objects.")
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Print the serials, in order. JSON: an array of strings.
 
     Example: fleetkey serials list --json
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         if details:
-            print_list(fleet.serials.iterate(), COLUMNS, as_json=as_json)
+            print_list(fleet.serials.iterate(), COLUMNS, as_json=options.as_json)
             return
-        if not as_json:
+        if not options.as_json:
             for listed in fleet.serials.iterate():
                 say(listed.serial)
             return
@@ -127,14 +117,14 @@ def list_serials(
 
 
 @app.command("prove")
+@with_option_groups
 def prove(
     serial: Annotated[str, typer.Argument(metavar="SERIAL")],
     group: Annotated[
         str | None, typer.Option("--group", metavar="NAME", help="The group secret; needed if there are several.")
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: LocalOptions,
 ) -> None:
     """Print the proof with which a serial registers under the `hmac` verifier, for the factory to write into a device.
 
@@ -142,29 +132,27 @@ def prove(
 
     Example: fleetkey serials prove SN-0001 --group factory-2026
     """
-    chosen, proof = prove_serial(settings_from(config, data_dir).registration.hmac, serial, group=group)
-    if as_json:
+    chosen, proof = prove_serial(options.settings().registration.hmac, serial, group=group)
+    if options.as_json:
         print_json({"serial": serial, "group": chosen, "proof": proof.reveal()})
     else:
         say(proof.reveal())
 
 
 @app.command("remove")
+@with_option_groups
 def remove(
     serial: Annotated[str, typer.Argument(metavar="SERIAL")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Take a serial off the list. A device that registered with it stays; see `fleetkey devices disable`.
 
     Example: fleetkey serials remove SN-0001
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
+    with options.fleet() as fleet:
         fleet.serials.remove(serial, actor=actor())
-    if as_json:
+    if options.as_json:
         print_json({"removed": serial})
     else:
         say(f"removed {serial}")

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from fleetkey.cli.logs import configure_logs
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import LocalOptions
 
 __all__ = ["serve"]
 
 
+@with_option_groups
 def serve(
     http: Annotated[
         str | None, typer.Option("--http", metavar="HOST:PORT", help="Registration's address; port 0 = any free one.")
@@ -26,9 +28,8 @@ def serve(
             help="On an empty registry, make one sample serial and one application key and print what to paste next.",
         ),
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: LocalOptions,
 ) -> None:
     """Run registration and the MQTT broker until Ctrl-C or SIGTERM; SIGHUP reads the certificates again.
 
@@ -39,8 +40,8 @@ def serve(
     - `fleetkey serve --http 0.0.0.0:8080 --mqtt 0.0.0.0:1883 --data-dir /var/lib/fleetkey`
     - `fleetkey serve --http 127.0.0.1:0 --mqtt 127.0.0.1:0 --json`
     """
-    settings = settings_from(config, data_dir, {"http.bind": http, "mqtt.bind": mqtt})
+    settings = options.settings({"http.bind": http, "mqtt.bind": mqtt})
     configure_logs(settings.log)
     from fleetkey.cli.serving import run_server  # noqa: PLC0415 - heavy; other commands do without
 
-    run_server(settings, sample=sample, as_json=as_json)
+    run_server(settings, sample=sample, as_json=options.as_json)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.options import ConfigOption, DataDirOption, JsonOption, settings_from
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import LocalOptions
 from fleetkey.cli.output import print_json, say_lines
 from fleetkey.config import Address
 from fleetkey.operations import CertificateError, certificate_end, make_self_signed, write_pair
@@ -30,11 +31,13 @@ app = typer.Typer(help=HELP, no_args_is_help=True)
 
 
 @app.callback()
+@with_option_groups
 def _group() -> None:
     """Certificates."""
 
 
 @app.command("self-signed")
+@with_option_groups
 def self_signed(
     hosts: Annotated[
         list[str] | None,
@@ -47,9 +50,8 @@ def self_signed(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there; a running server takes it within seconds.")
     ] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: LocalOptions,
 ) -> None:
     """Make a certificate and a key, and say how to use them.
 
@@ -60,7 +62,7 @@ def self_signed(
 
     Example: fleetkey tls self-signed --host fleet.example.com
     """
-    settings = settings_from(config, data_dir)
+    settings = options.settings()
     named = [*(hosts or []), *filter(None, [settings.mqtt.advertise_host]), *HERE]
     try:
         certificate, key = make_self_signed(named, days=days)
@@ -69,7 +71,7 @@ def self_signed(
     except CertificateError as error:
         raise CommandError(str(error)) from None
     shown = [str(path.resolve()) for path in paths]
-    if as_json:
+    if options.as_json:
         print_json(
             {
                 "certificate": shown[0],

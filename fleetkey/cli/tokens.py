@@ -9,15 +9,11 @@ from typing import Annotated
 import typer
 
 from fleetkey.cli.credentials_file import new_file
+from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
+    FleetOptions,
     actor,
     expiry_from,
-    opened_fleet,
 )
 from fleetkey.cli.output import as_fields, print_list, print_one
 from fleetkey.management import parse_expiry
@@ -37,6 +33,7 @@ COLUMNS = (("token_id", 12), ("name", 24), ("role", 8), ("created_at", 24), ("ex
 
 
 @app.command("create")
+@with_option_groups
 def create(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Whose it is, or what for; the audit shows it.")],
     role: Annotated[
@@ -49,11 +46,8 @@ def create(
         Path | None,
         typer.Option("--save", metavar="FILE", help="Write the token to a new file, mode 0600; don't print it."),
     ] = None,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Make a token for the admin API. It is shown once and stored only as a hash.
 
@@ -64,11 +58,11 @@ def create(
     if expires:
         # Before a registry is made; it counts from the fleet's time.
         parse_expiry(expires, now=datetime.now(UTC))
-    with opened_fleet(config, data_dir, url, token_file, makes_registry=True) as fleet:
+    with options.fleet(makes_registry=True) as fleet:
         expires_at = expiry_from(expires, fleet)
         if save is None:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
-            print_one({"token": created.text.reveal(), **as_fields(created.token)}, as_json=as_json)
+            print_one({"token": created.text.reveal(), **as_fields(created.token)}, as_json=options.as_json)
             return
         with new_file(save) as write:
             created = fleet.tokens.create(name, role, expires_at=expires_at, actor=actor())
@@ -77,38 +71,34 @@ def create(
             except BaseException:
                 fleet.tokens.revoke(created.token.token_id, actor=actor())
                 raise
-    print_one({**as_fields(created.token), "saved": str(save)}, as_json=as_json)
+    print_one({**as_fields(created.token), "saved": str(save)}, as_json=options.as_json)
 
 
 @app.command("list")
+@with_option_groups
 def list_tokens(
     everything: Annotated[bool, typer.Option("--all", help="Revoked and expired ones as well.")] = False,
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """List the tokens, in order of making; they are not stored in clear and can't be shown.
 
     Example: fleetkey tokens list --json
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(fleet.tokens.iterate(include_ended=everything), COLUMNS, as_json=as_json)
+    with options.fleet() as fleet:
+        print_list(fleet.tokens.iterate(include_ended=everything), COLUMNS, as_json=options.as_json)
 
 
 @app.command("revoke")
+@with_option_groups
 def revoke(
     token_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the token, 12 hex digits.")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """End a token for good; the next request with it is refused.
 
     Example: fleetkey tokens revoke 3f9a1c0b7d2e
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_one(fleet.tokens.revoke(token_id, actor=actor()), as_json=as_json)
+    with options.fleet() as fleet:
+        print_one(fleet.tokens.revoke(token_id, actor=actor()), as_json=options.as_json)

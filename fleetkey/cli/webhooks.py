@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.errors import CommandError, UsageError
+from fleetkey.cli.errors import CommandError
+from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
-    ConfigOption,
-    DataDirOption,
-    JsonOption,
-    TokenFileOption,
-    UrlOption,
-    opened_fleet,
-    opened_remote,
-    settings_from,
+    FleetOptions,
 )
 from fleetkey.cli.output import print_json, print_list, say
 from fleetkey.management import find_webhook
@@ -48,29 +42,25 @@ COLUMNS = (
 
 
 @app.command("list")
+@with_option_groups
 def list_webhooks(
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Print the webhooks of the settings, how far each is behind, and what it delivered, gave up and missed.
 
     Example: fleetkey webhooks list --json
     """
-    with opened_fleet(config, data_dir, url, token_file) as fleet:
-        print_list(fleet.webhooks.statuses(), COLUMNS, as_json=as_json)
+    with options.fleet() as fleet:
+        print_list(fleet.webhooks.statuses(), COLUMNS, as_json=options.as_json)
 
 
 @app.command("test")
+@with_option_groups
 def try_out(
     name: Annotated[str, typer.Argument(metavar="NAME")],
-    config: ConfigOption = None,
-    data_dir: DataDirOption = None,
-    url: UrlOption = None,
-    token_file: TokenFileOption = None,
-    as_json: JsonOption = False,
+    *,
+    options: FleetOptions,
 ) -> None:
     """Post the event `webhook.test` to a webhook, once, and say how it was answered. Exit status 1 if it wasn't taken.
 
@@ -79,21 +69,18 @@ def try_out(
     Example: fleetkey webhooks test backend
     """
     trial: Trial | TrialAnswer
-    if url is not None:
-        with opened_remote(config, data_dir, url, token_file) as fleet:
+    if options.is_remote():
+        with options.remote() as fleet:
             trial = fleet.webhooks.trial(name)
-    elif token_file is not None:
-        msg = "--token-file goes with --url"
-        raise UsageError(msg)
     else:
         from fleetkey.webhooks import try_webhook  # noqa: PLC0415 - heavy; other commands do without
 
-        hook = find_webhook(settings_from(config, data_dir).webhooks, name)
+        hook = find_webhook(options.settings().webhooks, name)
         trial = asyncio.run(try_webhook(name, hook))
     if not trial.taken:
         msg = f"the webhook {name} did not take it: {trial.reason}"
         raise CommandError(msg)
-    if as_json:
+    if options.as_json:
         print_json({"webhook": name, "status": trial.status, "milliseconds": trial.milliseconds})
     else:
         say(f"{name} took it: {trial.status} after {trial.milliseconds} ms")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import hash_secret, new_secret
 from fleetkey.broker import ListenerName
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import Settings
 from fleetkey.registry import (
     ApplicationScope,
@@ -91,7 +91,7 @@ class BrokerDriver:
         self._starts = 0
         self._data_dir = self._folder / "0"
         self._wires: list[Wire] = []
-        self._server: BackgroundServer | None = None
+        self._server: EmbeddedServer | None = None
         self._start()
         self._canary_id, self._canary_key = self.register("canary")
         self.tag(self._canary_id, "nowhere")
@@ -208,7 +208,7 @@ class BrokerDriver:
             topics={"publish": TEMPLATES, "subscribe": TEMPLATES},
             access={"max_failures_per_address_per_minute": 0, "max_failures_per_key_per_minute": 0},
         )
-        self._server = BackgroundServer(settings).__enter__()
+        self._server = EmbeddedServer(settings).__enter__()
 
     def _stop_later(self, folder: Path) -> None:
         """Stop the server meanwhile, which takes it a fifth of a second, and remove a folder."""

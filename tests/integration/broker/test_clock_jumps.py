@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.broker import BundledEngine, sessions
 from fleetkey.broker.session import Message
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.management import TokenRefused, TokenService
 from fleetkey.registry import KeyStatus, Role, Token, clock
@@ -76,7 +76,7 @@ def settings(tmp_path: Path) -> Settings:
 class Device:
     """A device that has left a session with one message that was acknowledged to its sender."""
 
-    def __init__(self, server: BackgroundServer, serial: str = "S1") -> None:
+    def __init__(self, server: EmbeddedServer, serial: str = "S1") -> None:
         server.store.add_serials([serial], actor="test")
         answer = httpx.post(f"{server.http_url}/register", json={"serial": serial}, verify=NOBODY_TRUSTED).json()
         the_ledger().note_secret(answer["secret"])
@@ -88,7 +88,7 @@ class Device:
         server.runtime._loop.call_soon_threadsafe(_publish, server, topic)
         assert eventually(lambda: bool(_sessions(server).of_owner(self.device_id)[0].queue))
 
-    def client(self, server: BackgroundServer) -> MqttClient:
+    def client(self, server: EmbeddedServer) -> MqttClient:
         """Return a client of its, not yet connected."""
         answer = self._answer
         return MqttClient(
@@ -99,7 +99,7 @@ class Device:
             clean=False,
         )
 
-    def has_all(self, server: BackgroundServer) -> bool:
+    def has_all(self, server: EmbeddedServer) -> bool:
         """Whether the key works, and the session is there with its message."""
         with self.client(server) as client:
             return (
@@ -109,15 +109,15 @@ class Device:
             )
 
 
-def _publish(server: BackgroundServer, topic: str) -> None:
+def _publish(server: EmbeddedServer, topic: str) -> None:
     _core(server).router.publish(Message(topic, topic.encode(), b"open", 1))
 
 
-def _sessions(server: BackgroundServer) -> Sessions:
+def _sessions(server: EmbeddedServer) -> Sessions:
     return _core(server).sessions
 
 
-def _core(server: BackgroundServer) -> BrokerCore:
+def _core(server: EmbeddedServer) -> BrokerCore:
     engine = server.runtime._engine
     assert isinstance(engine, BundledEngine)
     return engine._core
@@ -126,7 +126,7 @@ def _core(server: BackgroundServer) -> BrokerCore:
 @pytest.mark.parametrize("days", [8, -8])
 def test_jump_ends_nothing(settings: Settings, wall: Wall, days: int) -> None:
     """The clock is wrong by 8 days for 2.5 s: session, message, key and token are still there; said once in the log."""
-    with capture_logs() as lines, BackgroundServer(settings) as server:
+    with capture_logs() as lines, EmbeddedServer(settings) as server:
         device = Device(server)
         tokens = TokenService(server.store)
         ends = int((time.time() + DAY) * 1000)
@@ -153,11 +153,11 @@ def test_jump_ends_nothing(settings: Settings, wall: Wall, days: int) -> None:
 )
 def test_restart_with_a_wrong_clock(settings: Settings, wall: Wall, boot: str, days: int) -> None:
     """The clock isn't where it can be when the server starts again: nothing ends, and it is said once."""
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         device = Device(server)
     wall.ahead_seconds = days * DAY
     wall.boot(boot)
-    with capture_logs() as lines, BackgroundServer(settings) as server:
+    with capture_logs() as lines, EmbeddedServer(settings) as server:
         time.sleep(JUMP_SECONDS)
         assert device.has_all(server)
     assert [line["found"] for line in lines if line["event"] == "clock_jumped"] == ["at start"]
@@ -165,11 +165,11 @@ def test_restart_with_a_wrong_clock(settings: Settings, wall: Wall, boot: str, d
 
 def test_restart_after_long(settings: Settings, wall: Wall) -> None:
     """The computer was off for 8 days, by a clock that may be right: session and key are over."""
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         device = Device(server)
     wall.ahead_seconds = 8 * DAY
     wall.boot("second")
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         assert eventually(lambda: _sessions(server).get(device.device_id) is None)
         assert eventually(lambda: server.store.get_key(device.key).status is KeyStatus.RETIRED)
 
@@ -177,12 +177,12 @@ def test_restart_after_long(settings: Settings, wall: Wall) -> None:
 def test_restart_with_a_shorter_expiry(settings: Settings, tmp_path: Path, wall: Wall) -> None:
     """A session that was stored to stay for a week stays no longer than the settings say now."""
     del wall
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         device = Device(server)
     shorter = load_settings(
         tmp_path / "fleetkey.toml", {"data_dir": settings.data_dir, "mqtt.session_expiry_seconds": 1}
     )
-    with BackgroundServer(shorter) as server:
+    with EmbeddedServer(shorter) as server:
         assert eventually(lambda: _sessions(server).get(device.device_id) is None)
         assert server.store.get_key(device.key).status is KeyStatus.ACTIVE
 
@@ -190,7 +190,7 @@ def test_restart_with_a_shorter_expiry(settings: Settings, tmp_path: Path, wall:
 def test_steady_clock_followed(settings: Settings, wall: Wall, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that stays where it was set ends keys by it, but no session that wasn't away for so long."""
     monkeypatch.setattr(clock, "STEADY_SECONDS", 1.0)
-    with BackgroundServer(settings) as server:
+    with EmbeddedServer(settings) as server:
         device = Device(server)
         wall.ahead_seconds = 8 * DAY
         assert eventually(lambda: server.store.get_key(device.key).status is KeyStatus.RETIRED)
@@ -209,7 +209,7 @@ def test_command_while_the_clock_is_wrong(
 ) -> None:
     """A command counts from the server's time: a grace period and a key's end are neither over before nor too late."""
     # What the server says would be among what the commands print.
-    with capture_logs(), BackgroundServer(settings) as server:
+    with capture_logs(), EmbeddedServer(settings) as server:
         device = Device(server)
         assert eventually(lambda: server.store.clock_mark() is not None)
         ends = (time.time() + 3600) * 1000
@@ -234,7 +234,7 @@ def test_doctor_says_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`fleetkey doctor` tells of a clock that isn't where the server's is."""
-    with capture_logs(), BackgroundServer(settings) as server:
+    with capture_logs(), EmbeddedServer(settings) as server:
         assert eventually(lambda: server.store.clock_mark() is not None)
         commands = CommandLine(tmp_path, monkeypatch, capsys)
         for days, verdict in ((0, "ok"), (8, "warning"), (-8, "warning")):

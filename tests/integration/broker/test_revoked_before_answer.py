@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from fleetkey.broker.store import BrokerStore
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
@@ -28,7 +28,7 @@ def test_revoked_before_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """It is refused like any other, however far it was: CONNACK 5, not a connection that is cut without a word."""
     file = tmp_path / "fleetkey.toml"
     file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n")
-    with BackgroundServer(load_settings(file, {"data_dir": tmp_path / "data"})) as server:
+    with EmbeddedServer(load_settings(file, {"data_dir": tmp_path / "data"})) as server:
         server.store.add_serials(["S1"], actor="test")
         answer = httpx.post(
             f"{server.runtime.http_url()}/register", json={"serial": "S1"}, verify=NOBODY_TRUSTED

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.operations import certificate_end, make_self_signed, write_pair
 from fleetkey.registry import AuditEntry, WebhookState
@@ -67,7 +67,7 @@ def test_beside_its_own_server(fleetkey: CommandLine) -> None:
     """The addresses of a server that runs on this fleet are well; to another fleet they are taken."""
     free = fleetkey.folder / "free.toml"
     free.write_text(FREE)
-    with BackgroundServer(load_settings(free, {"data_dir": fleetkey.data_dir})) as server:
+    with EmbeddedServer(load_settings(free, {"data_dir": fleetkey.data_dir})) as server:
         http = server.http_url.removeprefix("http://")
         settings = f"[http]\nbind = '{http}'\n[mqtt]\nbind = '127.0.0.1:{server.mqtt_port()}'\nmax_connections = 500\n"
         assert set(_examine(fleetkey, settings).values()) == {"ok"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.registry import AuditEntry
 from tests.support.waiting import eventually
@@ -23,5 +23,5 @@ def test_audit_days(fleetkey: CommandLine) -> None:
         store.record(AuditEntry(actor="test", action="young", outcome="ok"))
     file = fleetkey.folder / "fleetkey.toml"
     file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n[store]\nmax_audit_days = 2\n")
-    with BackgroundServer(load_settings(file, {"data_dir": fleetkey.data_dir})) as server:
+    with EmbeddedServer(load_settings(file, {"data_dir": fleetkey.data_dir})) as server:
         assert eventually(lambda: [entry.action for entry in server.store.last_audit(9)] == ["young"])

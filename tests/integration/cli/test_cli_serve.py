@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.cli.errors import CommandError
 from fleetkey.config import load_settings
 from fleetkey.operations import make_self_signed, write_pair
@@ -53,7 +53,7 @@ def test_serve_another_listener_in_use(tmp_path: Path, taken: str, setting: str)
     file.write_text(f"[http]\nbind = '{ANY}'\n[mqtt]\nbind = '{ANY}'\n{setting} = '{taken}'\n{tls}")
     with (
         pytest.raises(CommandError) as caught,
-        BackgroundServer(load_settings(file, {"data_dir": tmp_path / "data"})),
+        EmbeddedServer(load_settings(file, {"data_dir": tmp_path / "data"})),
     ):
         pass
     said = str(caught.value)
@@ -91,7 +91,7 @@ def _assert_is_alone(server: ServerProcess) -> None:
     """A second server on the same registry is refused whatever its data folder is, and says which process has it."""
     for data_dir, url in ((server.data_dir, ""), (server.folder / "other", f"sqlite:///{server.database}")):
         flags = {"data_dir": data_dir, "store.url": url, "http.bind": ANY, "mqtt.bind": ANY}
-        with pytest.raises(CommandError) as caught, BackgroundServer(load_settings(flags=flags)):
+        with pytest.raises(CommandError) as caught, EmbeddedServer(load_settings(flags=flags)):
             pass
         holder = f"another process (pid {server.process.pid})"
         assert str(caught.value) == f"{server.database} is served by {holder}; stop it first"

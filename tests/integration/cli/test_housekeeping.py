@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from fleetkey.cli import runtime
-from fleetkey.cli.background import BackgroundServer
+from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.registry import SqliteStore, store_path
 from tests.support.waiting import eventually
@@ -33,5 +33,5 @@ def test_many_keys_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ids = [issue(store, f"S{number}")[1] for number in range(KEYS)]
         store.expire_keys_of_devices(dict.fromkeys(ids, 0), actor="test")
         assert len(store.list_keys(limit=2 * KEYS)) == KEYS
-        with BackgroundServer(settings):
+        with EmbeddedServer(settings):
             assert eventually(lambda: not store.list_keys(limit=1), 30)

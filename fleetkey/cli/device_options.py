@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttributeOption",
-    "DeviceIdsArgument",
+    "DeviceOptions",
+    "MatchOptions",
     "SerialPatternOption",
     "TagOption",
     "names_one",
     "print_bulk",
-    "selected",
 ]
 
 DeviceIdsArgument = Annotated[
@@ -41,16 +42,33 @@ SerialPatternOption = Annotated[
 ]
 
 
-def selected(
-    device_ids: Sequence[str] | None, tag: list[str] | None, attribute: list[str] | None, serial_pattern: str | None
-) -> DeviceSelection:
-    """Return what the arguments say."""
-    return DeviceSelection(
-        device_ids=tuple(dict.fromkeys(device_ids or ())),
-        tags=parse_labels(tag),
-        attributes=parse_labels(attribute, "attribute"),
-        serial_pattern=serial_pattern,
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatchOptions:
+    """Which devices a command is about: those that match everything that is given."""
+
+    tag: TagOption = None
+    attribute: AttributeOption = None
+    serial_pattern: SerialPatternOption = None
+
+    def selection(self, device_ids: Sequence[str] = ()) -> DeviceSelection:
+        """Return these devices, or the named ones. Raises `UsageError`."""
+        return DeviceSelection(
+            device_ids=tuple(dict.fromkeys(device_ids)),
+            tags=parse_labels(self.tag),
+            attributes=parse_labels(self.attribute, "attribute"),
+            serial_pattern=self.serial_pattern,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceOptions(MatchOptions):
+    """Which devices a command is about: those named, or those that match."""
+
+    device_ids: DeviceIdsArgument = None
+
+    def selected(self) -> DeviceSelection:
+        """Return what is said. Raises `UsageError`."""
+        return self.selection(self.device_ids or ())
 
 
 def names_one(selection: DeviceSelection) -> bool:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
     from fleetkey.management import Management
 
-__all__ = ["note_unserved"]
+__all__ = ["note_stale_presence"]
 
 NOTE = "no server runs on this registry: the devices shown as online were so when the last one was killed"
 
 
-def note_unserved(fleet: Management, settings: Settings) -> None:
+def note_stale_presence(fleet: Management, settings: Settings) -> None:
     """Say on standard error that who is shown as online can't be: a killed server says of nobody that it is gone."""
     if serving_pid(store_path(settings)) is None and fleet.devices.page(DeviceFilter(online=True), limit=1).items:
         note(NOTE)

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from fleetkey.config import Settings
     from fleetkey.registry import Store
 
-__all__ = ["BackgroundServer"]
+__all__ = ["EmbeddedServer"]
 
 START_SECONDS = 30
 STOP_SECONDS = 15
 
 
-class BackgroundServer:
+class EmbeddedServer:
     """A `Runtime` on an event loop of its own; use it as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
