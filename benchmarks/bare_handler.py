@@ -16,7 +16,7 @@ import uvloop
 from litestar import Litestar, get
 
 from fleetkey.config import Settings
-from fleetkey.registration import HttpServer
+from fleetkey.http import HttpServer
 
 __all__: list[str] = []
 

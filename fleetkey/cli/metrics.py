@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Authenticator, WorkerPool
     from fleetkey.broker import BrokerEngine, EngineCounters
+    from fleetkey.http import HttpServer
     from fleetkey.operations import Descriptors
-    from fleetkey.registration import HttpServer, Registrar
+    from fleetkey.registration import Registrar
     from fleetkey.registry import ChangeFollower, SteadyClock
     from fleetkey.webhooks import Webhooks
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import build_authenticator, build_worker_pool
+from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.broker import BrokerEngine, BundledEngine, EngineError, ListenerError, ListenerName, PresenceRecorder
 from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
@@ -17,6 +18,7 @@ from fleetkey.cli.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.supervision import kept_running
 from fleetkey.cli.sweep import Sweep
 from fleetkey.config import MqttEndpoint, parse_address
+from fleetkey.http import HttpServer, build_app
 from fleetkey.management import build_management
 from fleetkey.operations import (
     CertificateError,
@@ -26,7 +28,7 @@ from fleetkey.operations import (
     ServeLock,
     watch_certificates,
 )
-from fleetkey.registration import HttpServer, build_api, build_api_pools, build_app, build_registrar
+from fleetkey.registration import build_registrar, register_route
 from fleetkey.registry import (
     ChangeFollower,
     SteadyClock,
@@ -174,8 +176,7 @@ class Runtime:
         app = build_app(
             render_metrics=metrics.render,
             settings=settings,
-            registrar=self._registrar,
-            endpoint=endpoint,
+            registration=register_route(settings, self._registrar, endpoint),
             store=self.store,
             pool=self._pool,
             broker_listens=self._broker_listens,

@@ -1,8 +1,6 @@
-"""Registration over HTTP: `POST /register`, `/health`, the admin API and the OpenAPI description."""
+"""Registration over HTTP: `POST /register`."""
 
-from fleetkey.registration.api import build_api, build_api_pools
-from fleetkey.registration.app import build_app
 from fleetkey.registration.registrar import Registrar, build_registrar
-from fleetkey.registration.server import HttpServer
+from fleetkey.registration.route import register_route
 
-__all__ = ["HttpServer", "Registrar", "build_api", "build_api_pools", "build_app", "build_registrar"]
+__all__ = ["Registrar", "build_registrar", "register_route"]

@@ -13,8 +13,8 @@ import structlog
 
 from fleetkey.access import read_shared_secret
 from fleetkey.config.labels import LabelError, check_labels, check_name
+from fleetkey.http.body import refuse_repeated
 from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
-from fleetkey.registration.body import refuse_repeated
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.registration.api.serials import MAX_IMPORTS
+from fleetkey.admin_api.serials import MAX_IMPORTS
 from tests.integration.api.api_rig import serving
 from tests.support.waiting import eventually
 

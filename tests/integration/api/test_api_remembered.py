@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from fleetkey.admin_api import cache
+from fleetkey.admin_api.cache import ApiCache
 from fleetkey.management import TokenService
-from fleetkey.registration.api import remembered
-from fleetkey.registration.api.remembered import Remembered
 from fleetkey.registry import DeviceState, Role, SqliteStore, Token
 from tests.support.problems import assert_problem
 
@@ -77,7 +77,7 @@ def test_commit_while_reading(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "fleetkey.db")
     watch = store.watch(waits=False)
     try:
-        answers = Remembered(watch)
+        answers = ApiCache(watch)
         since = answers.moment()
         store.add_serials(["SN-1"], actor="test")
         answers.keep_answer(("/a", b""), b"old", since=since)
@@ -94,13 +94,13 @@ def test_commit_while_reading(tmp_path: Path) -> None:
 
 def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest tokens and answers are forgotten for new ones; an answer over the bound isn't kept."""
-    monkeypatch.setattr(remembered, "MAX_REMEMBERED_BYTES", 100)
-    monkeypatch.setattr(remembered, "MAX_REMEMBERED_TOKENS", 2)
+    monkeypatch.setattr(cache, "MAX_REMEMBERED_BYTES", 100)
+    monkeypatch.setattr(cache, "MAX_REMEMBERED_TOKENS", 2)
     store = SqliteStore(tmp_path / "fleetkey.db")
     token = _token(store)
     watch = store.watch(waits=False)
     try:
-        answers = Remembered(watch)
+        answers = ApiCache(watch)
         since = answers.moment()
         for name in "abc":
             answers.keep_answer((name, b""), bytes(39), since=since)

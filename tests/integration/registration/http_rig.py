@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.config import Settings
-from fleetkey.registration import HttpServer
+from fleetkey.http import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from fleetkey.registration.http_protocol import BoundedHttpProtocol
+    from fleetkey.http.protocol import BoundedHttpProtocol
 
 __all__ = ["App", "Client", "Rig", "running", "soon"]
 

@@ -13,8 +13,8 @@ from litestar import Litestar
 from litestar.testing import AsyncTestClient
 
 from fleetkey.access import WorkerPool
-from fleetkey.registration import health
-from fleetkey.registration.health import health_handlers
+from fleetkey.http import health
+from fleetkey.http.health import health_handlers
 from fleetkey.registry import SqliteStore, StoreError
 from fleetkey.registry.sqlite import sqlite_store
 from tests.unit.registry.store_rig import issue

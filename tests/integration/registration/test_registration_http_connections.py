@@ -10,8 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetkey.config import Settings
-from fleetkey.registration import http_connections, server
-from fleetkey.registration.http_connections import (
+from fleetkey.http import connections as http_connections
+from fleetkey.http import server
+from fleetkey.http.connections import (
     MAX_REFUSED_CONNECTIONS,
     MAX_RESERVED_CONNECTIONS,
     QUIET_SECONDS,

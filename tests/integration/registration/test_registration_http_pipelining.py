@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from fleetkey.registration import http_connections, http_protocol
-from fleetkey.registration.http_framing import MAX_FRAMING_BYTES, MAX_HEADERS, MAX_PIECE_BYTES
-from fleetkey.registration.http_protocol import MAX_PIPELINED_REQUESTS, MAX_QUEUED_BYTES
+from fleetkey.http import connections as http_connections
+from fleetkey.http import protocol as http_protocol
+from fleetkey.http.framing import MAX_FRAMING_BYTES, MAX_HEADERS, MAX_PIECE_BYTES
+from fleetkey.http.protocol import MAX_PIPELINED_REQUESTS, MAX_QUEUED_BYTES
 from tests.integration.registration.http_rig import Client, Rig, running, soon
 
 if TYPE_CHECKING:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fleetkey.access import build_worker_pool
+from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.config import MqttEndpoint, load_settings
+from fleetkey.http import build_app
 from fleetkey.management import build_management
 from fleetkey.management.schemas import MAX_GRACE_SECONDS
-from fleetkey.registration import build_api, build_api_pools, build_app, build_registrar
-from fleetkey.registration.body import RegisterBody
+from fleetkey.registration import build_registrar, register_route
+from fleetkey.registration.schemas import RegisterBody
 from fleetkey.registry import open_store
 from tests.unit.docs.docs_pages import DOCS, rows, section
 
@@ -42,8 +44,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
     try:
         app = build_app(
             settings=settings,
-            registrar=registrar,
-            endpoint=endpoint,
+            registration=register_route(settings, registrar, endpoint),
             store=store,
             pool=pool,
             render_metrics=_no_metrics,

@@ -10,8 +10,9 @@ import httpx
 
 from fleetkey.access import Authenticator, ConnectAttempt, Granted, WorkerPool, build_authenticator, build_worker_pool
 from fleetkey.config import MqttEndpoint, Settings, load_settings
+from fleetkey.http import build_app
 from fleetkey.management import Management, build_management
-from fleetkey.registration import Registrar, build_app, build_registrar
+from fleetkey.registration import Registrar, build_registrar, register_route
 from fleetkey.registry import SqliteStore
 from tests.support.ledger import the_ledger
 from tests.unit.registry.store_rig import FakeClock
@@ -91,8 +92,7 @@ async def registration(folder: Path, toml: str = "", **flags: Any) -> AsyncItera
     authenticator._verification._clock = clock
     app = build_app(
         settings=settings,
-        registrar=registrar,
-        endpoint=MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False),
+        registration=register_route(settings, registrar, MqttEndpoint(host="127.0.0.1", port=1883, is_tls=False)),
         store=store,
         pool=pool,
     )

@@ -10,9 +10,9 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from fleetkey.registration.http_held import Flow
-from fleetkey.registration.http_protocol import BoundedHttpProtocol
-from fleetkey.registration.server import MALFORMED, _Uvicorn
+from fleetkey.http.held import Flow
+from fleetkey.http.protocol import BoundedHttpProtocol
+from fleetkey.http.server import MALFORMED, _Uvicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fleetkey.registration.request_turns import MAX_STARTED_PER_TURN, RequestTurns
+from fleetkey.http.request_turns import MAX_STARTED_PER_TURN, RequestTurns
 
 REQUESTS = 50
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import address_bucket
+from fleetkey.http.forwarded import TrustedProxies
+from fleetkey.http.local import is_loopback
+from fleetkey.http.request_turns import MAX_ENDED_PER_TURN, TurnQueue
 from fleetkey.operations import Descriptors
-from fleetkey.registration.forwarded import TrustedProxies
-from fleetkey.registration.local import is_loopback
-from fleetkey.registration.request_turns import MAX_ENDED_PER_TURN, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,7 +12,7 @@ from fleetkey.registry import StoreError
 if TYPE_CHECKING:
     from fleetkey.registry import ChangeWatch, Token
 
-__all__ = ["Remembered", "Target"]
+__all__ = ["ApiCache", "Target"]
 
 Target = tuple[str, bytes]
 """Path and query."""
@@ -22,7 +22,7 @@ MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
 """Bytes of answers that are remembered; the oldest are forgotten first."""
 
 
-class Remembered:
+class ApiCache:
     """Good tokens and answers to reads; every commit, of any process, ends all of it at once.
 
     The registry is asked each time whether there was a commit (SQLite's `data_version`, a microsecond, without

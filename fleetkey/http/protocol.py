@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from fleetkey.registration.http_connections import Place
-from fleetkey.registration.http_framing import (
+from fleetkey.http.connections import Place
+from fleetkey.http.framing import (
     MAX_FRAMING_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
     MAX_PIECE_BYTES,
     RequestFraming,
 )
-from fleetkey.registration.http_held import Flow, HeldBytes
-from fleetkey.registration.local import is_local
-from fleetkey.registration.problems import last_problem
+from fleetkey.http.held import Flow, HeldBytes
+from fleetkey.http.local import is_local
+from fleetkey.http.problems import last_problem
 
 if TYPE_CHECKING:
-    from fleetkey.registration.http_connections import HttpConnections
+    from fleetkey.http.connections import HttpConnections
 
 __all__ = [
     "DRAIN_SECONDS",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, RequestBody
 
-from fleetkey.registration.openapi import DescribedOperation
+from fleetkey.http.openapi import DescribedOperation
 
 if TYPE_CHECKING:
     from litestar.openapi.spec import Operation

@@ -1,4 +1,4 @@
-"""The OpenAPI description's parts that Litestar can't see in the handlers' types."""
+"""The OpenAPI description's context that Litestar can't see in the handlers' types."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter
 
+from fleetkey.http.openapi import PROBLEM_MEDIA_TYPE, Problem
 from fleetkey.management import MAX_PAGE, PositionList
-from fleetkey.registration.openapi import PROBLEM_MEDIA_TYPE, Problem
 
 __all__ = [
     "Attributes",

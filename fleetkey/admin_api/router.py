@@ -9,27 +9,28 @@ from litestar import Router, get
 
 from fleetkey import __version__
 from fleetkey.access import WorkerPool
+from fleetkey.admin_api.audit import audit_handlers
+from fleetkey.admin_api.auth import Authorizer
+from fleetkey.admin_api.cache import ApiCache
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import answers
+from fleetkey.admin_api.devices import device_handlers
+from fleetkey.admin_api.exception_handlers import EXCEPTION_HANDLERS
+from fleetkey.admin_api.keys import key_handlers
+from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.admin_api.serials import MAX_IMPORTS, serial_handlers
+from fleetkey.admin_api.tokens import token_handlers
+from fleetkey.admin_api.webhooks import webhook_handlers
+from fleetkey.http.openapi import summarize
 from fleetkey.management.schemas import AboutAnswer, MqttAnswer, TokenAnswer
-from fleetkey.registration.api.audit import audit_handlers
-from fleetkey.registration.api.description import answers
-from fleetkey.registration.api.devices import device_handlers
-from fleetkey.registration.api.gate import Gate
-from fleetkey.registration.api.keys import key_handlers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
-from fleetkey.registration.api.refusals import REFUSALS
-from fleetkey.registration.api.remembered import Remembered
-from fleetkey.registration.api.serials import MAX_IMPORTS, serial_handlers
-from fleetkey.registration.api.tokens import token_handlers
-from fleetkey.registration.api.webhooks import webhook_handlers
-from fleetkey.registration.openapi import summarize
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
+    from fleetkey.admin_api.auth import RefusalLog
     from fleetkey.config import MqttEndpoint, Settings
     from fleetkey.management import Management
-    from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import ChangeWatch
 
 __all__ = ["PREFIX", "ApiPools", "build_api", "build_api_pools"]
@@ -68,7 +69,7 @@ def build_api(
     management: Management,
     pools: ApiPools,
     watch: ChangeWatch,
-    refusals: RefusalAudit,
+    refusals: RefusalLog,
     endpoint: MqttEndpoint,
 ) -> Router:
     """Return the API as a part of the application.
@@ -81,16 +82,16 @@ def build_api(
         refusals: writes refusals into the audit.
         endpoint: where the broker is, for who asks.
     """
-    gate = Gate(
+    authorizer = Authorizer(
         management,
         pools.requests,
-        Remembered(watch),
+        ApiCache(watch),
         refusals,
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )
-    parts = ApiParts(
-        gate=gate,
+    context = ApiContext(
+        authorizer=authorizer,
         import_pool=pools.imports,
         endpoint=endpoint,
         body_timeout_seconds=settings.http.body_timeout_seconds,
@@ -100,23 +101,24 @@ def build_api(
     @get("/", opt={"role": Role.VIEWER}, responses=answers(200, AboutAnswer, "The server, and your token"))
     async def about(request: Asked) -> Answer:
         """Say which version serves, whose token this is, and where the broker is."""
-        token = await gate.run(request, lambda _, caller: caller.token)
+        token = await authorizer.run(request, lambda _, caller: caller.token)
         mqtt = MqttAnswer(host=endpoint.host, port=endpoint.port, tls=endpoint.is_tls)
         return as_json(AboutAnswer(version=__version__, token=TokenAnswer.of(token), mqtt=mqtt))
 
-    # A function: Litestar copies what it is given, and a copied gate would count and know by itself. No guard of
-    # Litestar's, which costs a copy of the handler for each request; `Gate.run` refuses what didn't come this way.
+    # A function: Litestar copies what it is given, and a copied authorizer would count and know by itself. No guard of
+    # Litestar's, which costs a copy of the handler for each request; what didn't come this way, `Authorizer.run`
+    # refuses.
     async def before(request: Asked) -> Answer | None:
-        return await gate.before(request)
+        return await authorizer.before(request)
 
     groups: dict[str, list[ControllerRouterHandler]] = {
         "operations": [about],
-        "serials": serial_handlers(parts),
-        "devices": device_handlers(parts),
-        "keys": key_handlers(parts),
-        "audit": audit_handlers(parts),
-        "tokens": token_handlers(parts),
-        "webhooks": webhook_handlers(parts, settings.webhooks),
+        "serials": serial_handlers(context),
+        "devices": device_handlers(context),
+        "keys": key_handlers(context),
+        "audit": audit_handlers(context),
+        "tokens": token_handlers(context),
+        "webhooks": webhook_handlers(context, settings.webhooks),
     }
     for tag, handlers in groups.items():
         summarize(handlers, tag)
@@ -124,6 +126,6 @@ def build_api(
         PREFIX,
         route_handlers=[handler for handlers in groups.values() for handler in handlers],
         before_request=before,
-        exception_handlers=REFUSALS,
+        exception_handlers=EXCEPTION_HANDLERS,
         security=[{"token": []}],
     )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import Limit, TokenCursor, answers
+from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.http.openapi_bodies import described
 from fleetkey.management import parse_expiry
 from fleetkey.management.schemas import CreatedTokenAnswer, TokenAnswer, TokenBody, TokenPage
-from fleetkey.registration.api.description import Limit, TokenCursor, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
-from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ IncludeEnded = Annotated[bool, QueryParameter(description="Those that are revoke
 ADMIN = {"role": Role.ADMIN}
 
 
-def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+def token_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on tokens."""
-    gate = parts.gate
+    authorizer = context.authorizer
 
     @get("/tokens", opt=ADMIN, responses=answers(200, TokenPage, "Tokens, in order of making"))
     async def list_tokens(
@@ -35,7 +36,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         limit: Limit = 100,
     ) -> Answer:
         """List tokens; their texts are not stored and can't be shown."""
-        page = await gate.run(
+        page = await authorizer.run(
             request,
             lambda fleet, _: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
         )
@@ -50,9 +51,9 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def create_token(request: Asked) -> Answer:
         """Make a token; its text is shown here and never again."""
-        body = await parts.body(request, TokenBody)
-        expires_at = parse_expiry(body.expires, now=parts.now()) if body.expires else None
-        created = await gate.run(
+        body = await context.body(request, TokenBody)
+        expires_at = parse_expiry(body.expires, now=context.now()) if body.expires else None
+        created = await authorizer.run(
             request,
             lambda fleet, caller: fleet.tokens.create(
                 body.name, Role(body.role), expires_at=expires_at, actor=caller.actor
@@ -68,7 +69,7 @@ def token_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def revoke_token(request: Asked, token_id: FromPath[str]) -> Answer:
         """End a token for good; the next request with it is refused."""
-        revoked = await gate.run(request, lambda fleet, caller: fleet.tokens.revoke(token_id, actor=caller.actor))
+        revoked = await authorizer.run(request, lambda fleet, caller: fleet.tokens.revoke(token_id, actor=caller.actor))
         return as_json(revoked)
 
     return [list_tokens, create_token, revoke_token]

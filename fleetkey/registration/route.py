@@ -1,63 +1,36 @@
-"""The Litestar application: a thin face of the registrar, with the admin API beside it."""
+"""`POST /register`: a thin face of the registrar."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from litestar import Litestar, Request, Response, post
-from litestar.exceptions import HTTPException
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
+from litestar import Request, Response, post
 
-from fleetkey import __version__
-from fleetkey.registration.body import BodyError, RegisterBody, read_body
-from fleetkey.registration.health import health_handlers
-from fleetkey.registration.metrics import metrics_handler
-from fleetkey.registration.openapi import (
-    BEARER_DESCRIPTION,
-    DESCRIPTION,
-    REGISTER_RESPONSES,
-    TAGS,
-    TimeSchemas,
-    operation_id,
-    summarize,
-)
-from fleetkey.registration.openapi_bodies import described
+from fleetkey.http.body import BodyError, decode_json, read_json
+from fleetkey.http.openapi import summarize
+from fleetkey.http.openapi_bodies import described
+from fleetkey.http.problems import problem
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Pending, Unavailable
-from fleetkey.registration.problems import problem, problem_from_exception
+from fleetkey.registration.schemas import REGISTER_RESPONSES, RegisterBody
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from litestar import Router
     from litestar.handlers import HTTPRouteHandler
 
-    from fleetkey.access import WorkerPool
     from fleetkey.config import MqttEndpoint, Settings
     from fleetkey.registration.outcomes import Outcome
     from fleetkey.registration.registrar import Registrar
-    from fleetkey.registry.store import Availability
 
-__all__ = ["build_app"]
+__all__ = ["MAX_BODY_BYTES", "register_route"]
 
-Answer = Response[dict[str, Any]]
+MAX_BODY_BYTES = 8 * 1024
 NO_STORE = {"Cache-Control": "no-store"}
 OVERLOAD_RETRY_SECONDS = 2
 
+Answer = Response[dict[str, Any]]
 
-def build_app(
-    *,
-    settings: Settings,
-    registrar: Registrar,
-    endpoint: MqttEndpoint,
-    store: Availability,
-    pool: WorkerPool,
-    broker_listens: Callable[[], Awaitable[bool]] | None = None,
-    render_metrics: Callable[[], Awaitable[bytes]] | None = None,
-    api: Router | None = None,
-) -> Litestar:
-    """Return the application: registration, health, metrics, `GET /schema/openapi.json`, and the admin API."""
+
+def register_route(settings: Settings, registrar: Registrar, endpoint: MqttEndpoint) -> HTTPRouteHandler:
+    """Return the handler; `endpoint` is where devices are sent for MQTT."""
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
@@ -69,38 +42,16 @@ def build_app(
         if limited is not None:
             return _answer(limited, endpoint, request, refuse_status)
         try:
-            body = await read_body(request, timeout_seconds=body_timeout_seconds)
+            content = await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=body_timeout_seconds)
+            body = decode_json(content, RegisterBody)
         except BodyError as error:
             await registrar.note_refusal(error.reason, address=address)
             return problem(error.status, error.detail)
         outcome = await registrar.register(body.serial, body.proof, address)
         return _answer(outcome, endpoint, request, refuse_status)
 
-    handlers: list[HTTPRouteHandler] = [register, *health_handlers(store, pool, broker_listens)]
-    if render_metrics is not None and settings.http.metrics != "off":
-        handlers.append(metrics_handler(render_metrics, settings.http.metrics))
     summarize([register], "registration")
-    summarize(handlers[1:], "operations")
-    return Litestar(
-        route_handlers=[*handlers, *([api] if api is not None else [])],
-        exception_handlers={HTTPException: problem_from_exception, Exception: problem_from_exception},
-        openapi_config=OpenAPIConfig(
-            title="Fleetkey",
-            version=__version__,
-            description=DESCRIPTION,
-            tags=TAGS,
-            path="/schema",
-            use_handler_docstrings=True,
-            operation_id_creator=operation_id,
-            components=Components(
-                security_schemes={"token": SecurityScheme(type="http", scheme="bearer", description=BEARER_DESCRIPTION)}
-            ),
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
-        ),
-        plugins=[TimeSchemas()],
-        logging_config=None,
-        request_max_body_size=None,
-    )
+    return register
 
 
 def _answer(outcome: Outcome, endpoint: MqttEndpoint, request: Request[Any, Any, Any], refuse_status: int) -> Answer:

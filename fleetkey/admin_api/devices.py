@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
 
+from fleetkey.admin_api.context import ApiContext, Asked, labels_from
+from fleetkey.admin_api.description import Attributes, Cursor, Limit, Tags, answers
+from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.http.openapi_bodies import described
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
 from fleetkey.management.schemas import (
     BulkAnswer,
@@ -18,16 +22,13 @@ from fleetkey.management.schemas import (
     RotationBody,
     TagsBody,
 )
-from fleetkey.registration.api.description import Attributes, Cursor, Limit, Tags, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json, labels_from
-from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import DeviceState, Role
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
+    from fleetkey.admin_api.auth import Authorizer, Caller
     from fleetkey.management import Decision, Management
-    from fleetkey.registration.api.gate import Caller, Gate
 
 __all__ = ["device_handlers"]
 
@@ -47,13 +48,13 @@ OPERATOR = {"role": Role.OPERATOR}
 VIEWER = {"role": Role.VIEWER}
 
 
-def device_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+def device_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on devices."""
-    return [*_looking(parts), *_deciding(parts), *_changing(parts)]
+    return [*_looking(context), *_deciding(context), *_changing(context)]
 
 
-def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
-    gate = parts.gate
+def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
+    authorizer = context.authorizer
 
     @get("/devices", opt=VIEWER, responses=answers(200, DevicePage, "Devices, in order of id"))
     async def list_devices(
@@ -76,20 +77,20 @@ def _looking(parts: ApiParts) -> list[ControllerRouterHandler]:
             serial_pattern=serial_pattern,
             online=online,
         )
-        page = await gate.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
-        return gate.keep(request, as_json(page))
+        page = await authorizer.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
+        return authorizer.keep(request, as_json(page))
 
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Show one device; its keys are at `/api/v1/keys?device_id=…`."""
-        device = await gate.run(request, lambda fleet, _: fleet.devices.get(device_id))
-        return gate.keep(request, as_json(device))
+        device = await authorizer.run(request, lambda fleet, _: fleet.devices.get(device_id))
+        return authorizer.keep(request, as_json(device))
 
     return [list_devices, show_device]
 
 
-def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
-    gate = parts.gate
+def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
+    authorizer = context.authorizer
 
     @post(
         "/devices/bulk",
@@ -112,7 +113,7 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
         One request changes up to a few thousand. With a `next_cursor` in the answer there are more: send the same
         again with it as `cursor`, until it is null. Devices that were changed before an error stay changed.
         """
-        body = await parts.body(request, BulkBody)
+        body = await context.body(request, BulkBody)
         selection = DeviceSelection(
             device_ids=body.device_ids,
             tags=body.tags,
@@ -120,7 +121,7 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
             serial_pattern=body.serial_pattern,
         )
         change = BulkChange(action=body.action, set_tags=body.set_tags, grace_seconds=body.grace_seconds)
-        result = await gate.run(
+        result = await authorizer.run(
             request,
             lambda fleet, caller: fleet.devices.change_many(
                 change, selection, actor=caller.actor, cursor=body.cursor, max_pages=BULK_PAGES
@@ -128,12 +129,12 @@ def _deciding(parts: ApiParts) -> list[ControllerRouterHandler]:
         )
         return as_json(result)
 
-    return [*(_decision(gate, decision) for decision in DECISIONS.values()), change_devices]
+    return [*(_decision(authorizer, decision) for decision in DECISIONS.values()), change_devices]
 
 
-def _decision(gate: Gate, decision: Decision) -> ControllerRouterHandler:
+def _decision(authorizer: Authorizer, decision: Decision) -> ControllerRouterHandler:
     async def decide(request: Asked, device_id: FromPath[str]) -> Answer:
-        device = await gate.run(
+        device = await authorizer.run(
             request, lambda fleet, caller: fleet.devices.decide(decision, device_id, actor=caller.actor)
         )
         return as_json(device)
@@ -148,13 +149,13 @@ def _decision(gate: Gate, decision: Decision) -> ControllerRouterHandler:
     )(decide)
 
 
-def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
-    gate = parts.gate
+def _changing(context: ApiContext) -> list[ControllerRouterHandler]:
+    authorizer = context.authorizer
 
     @delete("/devices/{device_id:str}", status_code=204, opt=OPERATOR, responses=answers(204, None, "Forgotten", 404))
     async def delete_device(request: Asked, device_id: FromPath[str]) -> None:
         """Forget a device and retire its keys; its serial may register as a new device."""
-        await gate.run(request, lambda fleet, caller: fleet.devices.delete(device_id, actor=caller.actor))
+        await authorizer.run(request, lambda fleet, caller: fleet.devices.delete(device_id, actor=caller.actor))
 
     @patch(
         "/devices/{device_id:str}",
@@ -164,14 +165,14 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def describe_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Set a device's name and attributes; null as an attribute's value takes it away."""
-        body = await parts.body(request, DeviceBody)
+        body = await context.body(request, DeviceBody)
         if body.name is None and not body.attributes:
             raise InvalidRequestError("name", "say what to set: a name, or attributes")
 
         def work(fleet: Management, caller: Caller) -> DeviceAnswer:
             return fleet.devices.describe(device_id, name=body.name, attributes=body.attributes, actor=caller.actor)
 
-        return as_json(await gate.run(request, work))
+        return as_json(await authorizer.run(request, work))
 
     @patch(
         "/devices/{device_id:str}/tags",
@@ -181,8 +182,8 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def tag_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Set a device's tags; null as a value takes one away."""
-        body = await parts.body(request, TagsBody)
-        device = await gate.run(
+        body = await context.body(request, TagsBody)
+        device = await authorizer.run(
             request, lambda fleet, caller: fleet.devices.tag(device_id, body.tags, actor=caller.actor)
         )
         return as_json(device)
@@ -196,8 +197,8 @@ def _changing(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def rotate_keys(request: Asked, device_id: FromPath[str]) -> Answer:
         """Let a device's keys end after a grace period; it is refused then and registers again."""
-        body = await parts.optional_body(request, RotationBody)
-        rotation = await gate.run(
+        body = await context.optional_body(request, RotationBody)
+        rotation = await authorizer.run(
             request,
             lambda fleet, caller: fleet.keys.rotate(device_id, grace_seconds=body.grace_seconds, actor=caller.actor),
         )

@@ -1,5 +1,5 @@
 """The admin API, `/api/v1`: a thin face of `fleetkey.management`, behind bearer tokens with roles."""
 
-from fleetkey.registration.api.router import build_api, build_api_pools
+from fleetkey.admin_api.router import build_api, build_api_pools
 
 __all__ = ["build_api", "build_api_pools"]

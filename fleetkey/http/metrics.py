@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from litestar import MediaType, Request, Response, get
 
-from fleetkey.registration.local import is_local
-from fleetkey.registration.openapi import METRICS_RESPONSES
-from fleetkey.registration.problems import problem
+from fleetkey.http.local import is_local
+from fleetkey.http.openapi import METRICS_RESPONSES
+from fleetkey.http.problems import problem
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
 
+from fleetkey.admin_api.auth import Caller
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import KeyCursor, Limit, answers
+from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.http.openapi_bodies import described
 from fleetkey.management import (
     ApplicationKeyRequest,
     InvalidRequestError,
@@ -18,10 +23,6 @@ from fleetkey.management import (
     parse_losant_key,
 )
 from fleetkey.management.schemas import CreatedKeyAnswer, KeyAnswer, KeyBody, KeyPage, ScopeBody
-from fleetkey.registration.api.description import KeyCursor, Limit, answers
-from fleetkey.registration.api.gate import Caller
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
-from fleetkey.registration.openapi_bodies import described
 from fleetkey.registry import ApplicationScope, KeyKind, Role
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ VIEWER = {"role": Role.VIEWER}
 OPERATOR = {"role": Role.OPERATOR}
 
 
-def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on keys."""
-    gate = parts.gate
+    authorizer = context.authorizer
 
     @get("/keys", opt=VIEWER, responses=answers(200, KeyPage, "Keys, in order of issue"))
     async def list_keys(
@@ -58,7 +59,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         """List keys; secrets are not stored and can't be shown."""
         wanted = KeyFilter(device_id=device_id, kind=kind, include_retired=include_retired)
         # Made in the thread, too: a key may name thousands of devices.
-        return await gate.run(
+        return await authorizer.run(
             request,
             lambda fleet, _: as_json(fleet.keys.page(wanted, cursor=cursor, limit=limit)),
         )
@@ -66,7 +67,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     @get("/keys/{key:str}", opt=VIEWER, responses=answers(200, KeyAnswer, "The key", 404))
     async def show_key(request: Asked, key: FromPath[str]) -> Answer:
         """Show one key."""
-        return as_json(await gate.run(request, lambda fleet, _: fleet.keys.get(key)))
+        return as_json(await authorizer.run(request, lambda fleet, _: fleet.keys.get(key)))
 
     @post(
         "/keys",
@@ -77,8 +78,8 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def create_key(request: Asked) -> Answer:
         """Make an application key. For all devices, or with topics of its own, that needs the role admin."""
-        body = await parts.body(request, KeyBody)
-        expires_at = parse_expiry(body.expires, now=parts.now()) if body.expires else None
+        body = await context.body(request, KeyBody)
+        expires_at = parse_expiry(body.expires, now=context.now()) if body.expires else None
         wanted = ApplicationKeyRequest(
             name=body.name,
             scope=_scope(body.scope),
@@ -86,7 +87,7 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
             sources=tuple(body.sources),
             expires_at=expires_at,
         )
-        created = await _create(parts, request, wanted)
+        created = await _create(context, request, wanted)
         return as_json(CreatedKeyAnswer.with_secret(created.key, created.secret), status=201)
 
     @post(
@@ -98,11 +99,11 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
         """Make an application key from the JSON that Losant takes for one."""
-        expires_at = parse_expiry(expires, now=parts.now()) if expires else None
-        content = await parts.raw_body(request)
+        expires_at = parse_expiry(expires, now=context.now()) if expires else None
+        content = await context.raw_body(request)
         document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
         try:
-            created = await _create(parts, request, wanted)
+            created = await _create(context, request, wanted)
         except InvalidRequestError as error:
             # It has another name in the query.
             raise InvalidRequestError("source" if error.field == "sources" else error.field, str(error)) from None
@@ -116,26 +117,26 @@ def key_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def revoke_key(request: Asked, key: FromPath[str]) -> Answer:
         """Retire a key for good and disconnect whoever uses it, within a second."""
-        revoked = await gate.run(request, lambda fleet, caller: fleet.keys.revoke(key, actor=caller.actor))
+        revoked = await authorizer.run(request, lambda fleet, caller: fleet.keys.revoke(key, actor=caller.actor))
         return as_json(revoked)
 
     return [list_keys, show_key, create_key, create_losant_key, revoke_key]
 
 
-async def _create(parts: ApiParts, request: Asked, wanted: ApplicationKeyRequest) -> CreatedKey:
+async def _create(context: ApiContext, request: Asked, wanted: ApplicationKeyRequest) -> CreatedKey:
     def work(fleet: Management, caller: Caller) -> CreatedKey | Caller:
         scope = wanted.scope
         if (scope.all_devices or scope.publish or scope.subscribe) and not caller.may(Role.ADMIN):
             return caller
         return fleet.keys.create_application(wanted, actor=caller.actor)
 
-    made = await parts.gate.run(request, work)
+    made = await context.authorizer.run(request, work)
     if isinstance(made, Caller):
         why = (
             "A key for all devices, or with topics of its own, needs the role admin; "
             "an operator's keys name devices or tags."
         )
-        await parts.gate.refuse_role(made, Role.ADMIN, why)
+        await context.authorizer.refuse_role(made, Role.ADMIN, why)
     return made
 
 

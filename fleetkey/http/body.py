@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from litestar.exceptions import InternalServerException
-
-from fleetkey.registry.ids import MAX_SERIAL_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,33 +16,15 @@ if TYPE_CHECKING:
     from litestar import Request
 
 __all__ = [
-    "MAX_BODY_BYTES",
     "BodyError",
-    "RegisterBody",
     "body_chunks",
     "decode_json",
-    "read_body",
     "read_json",
     "refuse_repeated",
 ]
 
-MAX_BODY_BYTES = 8 * 1024
 JSON = frozenset({"application/json"})
-SERIAL = {
-    "minLength": 1,
-    "maxLength": MAX_SERIAL_CHARACTERS,
-    "description": "Printable characters, no white space at the ends",
-}
-"""For the description alone: the registrar refuses what can't be a serial, and has that audited."""
-
 T = TypeVar("T")
-
-
-class RegisterBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a device posts."""
-
-    serial: Annotated[str, msgspec.Meta(extra_json_schema=SERIAL)]
-    proof: Annotated[str | None, msgspec.Meta(description="What a verifier asks for beside the serial")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +34,6 @@ class BodyError(Exception):
     status: int
     reason: str
     detail: str
-
-
-async def read_body(request: Request[Any, Any, Any], *, timeout_seconds: float) -> RegisterBody:
-    """Read and parse a registration's body.
-
-    Raises:
-        BodyError: 400 malformed, 408 too slow, 413 over `MAX_BODY_BYTES`, 415 not JSON.
-    """
-    content = await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=timeout_seconds)
-    return decode_json(content, RegisterBody)
 
 
 async def read_json(request: Request[Any, Any, Any], *, max_bytes: int, timeout_seconds: float) -> bytes:

@@ -9,10 +9,11 @@ from litestar import get, post
 from litestar.params import FromPath
 
 from fleetkey.access import OverloadedError
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import answers
+from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.management import find_webhook
 from fleetkey.management.schemas import TrialAnswer, WebhookPage
-from fleetkey.registration.api.description import answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registry import Role
 from fleetkey.webhooks import try_webhook
 
@@ -29,15 +30,15 @@ MAX_TRIALS = 2
 """Trials at once, each of which may take its webhook's `timeout_seconds`; the next gets 503."""
 
 
-def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -> list[ControllerRouterHandler]:
+def webhook_handlers(context: ApiContext, webhooks: Mapping[str, WebhookSettings]) -> list[ControllerRouterHandler]:
     """Return the operations on webhooks."""
-    gate = parts.gate
+    authorizer = context.authorizer
     trials = asyncio.Semaphore(MAX_TRIALS)
 
     @get("/webhooks", opt={"role": Role.VIEWER}, responses=answers(200, WebhookPage, "All webhooks"))
     async def list_webhooks(request: Asked) -> Answer:
         """List the webhooks of the settings: where each posts to, how far it is, what it delivered and missed."""
-        found = await gate.run(request, lambda fleet, _: fleet.webhooks.statuses())
+        found = await authorizer.run(request, lambda fleet, _: fleet.webhooks.statuses())
         return as_json(WebhookPage(items=found, next_cursor=None))
 
     @post(
@@ -48,7 +49,7 @@ def webhook_handlers(parts: ApiParts, webhooks: Mapping[str, WebhookSettings]) -
     )
     async def try_out_webhook(request: Asked, name: FromPath[str]) -> Answer:
         """Post the event `webhook.test` to a webhook, once, and say how it was answered."""
-        hook = await gate.run(request, lambda _fleet, _caller: find_webhook(webhooks, name))
+        hook = await authorizer.run(request, lambda _fleet, _caller: find_webhook(webhooks, name))
         if trials.locked():
             msg = "other trials of webhooks run"
             raise OverloadedError(msg)

@@ -5,24 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
 from litestar import Request
-from litestar.response.base import ASGIResponse
 
+from fleetkey.http.body import decode_json, read_json
 from fleetkey.management import InvalidRequestError
-from fleetkey.registration.body import decode_json, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from litestar.types import Receive, Scope, Send
-
     from fleetkey.access import WorkerPool
+    from fleetkey.admin_api.auth import Authorizer
     from fleetkey.config import MqttEndpoint
-    from fleetkey.registration.api.gate import Gate
 
-__all__ = ["MAX_BODY_BYTES", "Answer", "ApiParts", "Asked", "as_json", "labels_from"]
+__all__ = ["MAX_BODY_BYTES", "ApiContext", "Asked", "labels_from"]
 
 MAX_BODY_BYTES = 1024 * 1024
 """Of every body but an import."""
@@ -32,41 +28,19 @@ Asked = Request[Any, Any, Any]
 T = TypeVar("T")
 
 
-class Answer(ASGIResponse):
-    """JSON that is sent as it is; what Litestar does for a `Response` is half of what a small answer costs.
-
-    None may be kept by anything between server and client.
-    """
-
-    def __init__(self, content: bytes, status: int) -> None:
-        self.body = content
-        self.status_code = status
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        del scope, receive
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(self.body)).encode()),
-            (b"cache-control", b"no-store"),
-        ]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": False})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiParts:
-    """The gate, and what handlers know of the server.
+class ApiContext:
+    """The authorizer, and what handlers know of the server.
 
     Args:
-        gate: the only way to the services.
+        authorizer: the only way to the services.
         import_pool: threads for imports, which may take minutes.
         endpoint: where the broker is.
         body_timeout_seconds: how long a body may take.
         now: the time by which keys and tokens end.
     """
 
-    gate: Gate
+    authorizer: Authorizer
     import_pool: WorkerPool
     endpoint: MqttEndpoint
     body_timeout_seconds: float
@@ -85,11 +59,6 @@ class ApiParts:
     async def raw_body(self, request: Asked) -> bytes:
         """Return a JSON body as it is. Raises `BodyError`."""
         return await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=self.body_timeout_seconds)
-
-
-def as_json(shown: Any, *, status: int = 200) -> Answer:
-    """Return what a schema shows as an answer."""
-    return Answer(msgspec.json.encode(shown), status)
 
 
 def labels_from(texts: Iterable[str] | None, what: str) -> Mapping[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import structlog
 from litestar.exceptions import (
@@ -17,8 +17,8 @@ from litestar.exceptions import (
 )
 
 from fleetkey.access import RateLimiter, address_bucket
+from fleetkey.admin_api.responses import Answer
 from fleetkey.management import TokenRefused
-from fleetkey.registration.api.parts import Answer
 from fleetkey.registry import Actor, AuditEntry, Role
 
 if TYPE_CHECKING:
@@ -28,12 +28,11 @@ if TYPE_CHECKING:
     from litestar.handlers import BaseRouteHandler
 
     from fleetkey.access import WorkerPool
+    from fleetkey.admin_api.cache import ApiCache, Target
     from fleetkey.management import Management
-    from fleetkey.registration.api.remembered import Remembered, Target
-    from fleetkey.registration.refusal_audit import RefusalAudit
     from fleetkey.registry import Token
 
-__all__ = ["Caller", "Gate"]
+__all__ = ["Authorizer", "Caller", "RefusalLog"]
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +65,15 @@ class Caller:
         return ROLES.index(self.token.role) >= ROLES.index(role)
 
 
-class Gate:
+class RefusalLog(Protocol):
+    """Where refusals are written."""
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Write one."""
+        ...
+
+
+class Authorizer:
     """Decides about requests, and runs what they ask for in a thread.
 
     A request that changes something is decided before its body is read, and again when it is there. One that reads is
@@ -77,7 +84,7 @@ class Gate:
     Args:
         management: the services.
         pool: where they run.
-        remembered: tokens and answers of lately.
+        cache: tokens and answers of lately.
         refusals: writes refusals into the audit.
         max_failures_per_minute: bad tokens from one address before they are answered 429; 0 = no limit. A good token
             gets in all the same.
@@ -88,15 +95,15 @@ class Gate:
         self,
         management: Management,
         pool: WorkerPool,
-        remembered: Remembered,
-        refusals: RefusalAudit,
+        cache: ApiCache,
+        refusals: RefusalLog,
         *,
         max_failures_per_minute: int,
         max_tracked: int,
     ) -> None:
         self._management = management
         self._pool = pool
-        self._remembered = remembered
+        self._cache = cache
         self._refusals = refusals
         self._failures = RateLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
@@ -115,12 +122,12 @@ class Gate:
             # Another spelling of the same path, which a proxy in front may have let through for another one.
             raise NotFoundException
         bearer = _bearer(connection)
-        connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's parts add to it
+        connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's context add to it
         if connection.scope.get("method") not in READS:
             checked = await self._pool.run(self._management.tokens.check, bearer)
             await self._admit(connection, checked)
         elif self._knows(connection, bearer):
-            body = self._remembered.answer(_target(connection))
+            body = self._cache.answer(_target(connection))
             if body is not None:
                 return Answer(body, HTTPStatus.OK)
         if connection.scope["query_string"]:
@@ -130,13 +137,13 @@ class Gate:
     def keep(self, connection: ASGIConnection[Any, Any, Any, Any], answer: Answer) -> Answer:
         """Remember an answer that depends on the registry alone, not on who asks or when; returns it."""
         moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
-        self._remembered.keep_answer(_target(connection), answer.body, since=moment)
+        self._cache.keep_answer(_target(connection), answer.body, since=moment)
         return answer
 
     def _knows(self, connection: ASGIConnection[Any, Any, Any, Any], bearer: str) -> bool:
         """Whether the token was found good in the registry's present state, and is for this."""
-        connection.scope[MOMENT] = self._remembered.moment()  # type: ignore[literal-required]
-        token = self._remembered.token(bearer)
+        connection.scope[MOMENT] = self._cache.moment()  # type: ignore[literal-required]
+        token = self._cache.token(bearer)
         if token is None or self._management.tokens.refusal(token) is not None:
             return False
         caller = Caller(token=token, address=_address(connection))
@@ -198,7 +205,7 @@ class Gate:
         await self._admit(connection, checked)
         if not isinstance(checked, TokenRefused):
             moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
-            self._remembered.keep_token(bearer, checked, since=moment)
+            self._cache.keep_token(bearer, checked, since=moment)
         return result  # type: ignore[return-value] # it is None only where `_admit` has refused
 
     async def _admit(self, connection: ASGIConnection[Any, Any, Any, Any], checked: Token | TokenRefused) -> None:

@@ -10,16 +10,16 @@ import structlog
 from litestar.exceptions import ValidationException
 
 from fleetkey.access import OverloadedError, SharedSecretError
+from fleetkey.http.body import BodyError
+from fleetkey.http.problems import problem
 from fleetkey.management import ConflictError, InvalidRequestError, SerialFileError
-from fleetkey.registration.body import BodyError
-from fleetkey.registration.problems import problem
 from fleetkey.registry import InvalidSerialError, NotFoundError, StoreError, TooManyLabelsError
 
 if TYPE_CHECKING:
     from litestar import Request, Response
     from litestar.types import ExceptionHandlersMap
 
-__all__ = ["REFUSALS"]
+__all__ = ["EXCEPTION_HANDLERS"]
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ def _cut(error: Exception) -> str:
     return (first + text[1:MAX_DETAIL_CHARACTERS]).rstrip(".")
 
 
-REFUSALS: ExceptionHandlersMap = {
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     InvalidRequestError: _invalid,
     InvalidSerialError: _malformed,
     SerialFileError: _malformed,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from fleetkey.http.connections import HttpConnections
+from fleetkey.http.forwarded import ForwardedAddress, TrustedProxies
+from fleetkey.http.protocol import BoundedHttpProtocol
+from fleetkey.http.request_turns import RequestTurns
 from fleetkey.operations import Descriptors, Handshakes, TlsListener
-from fleetkey.registration.forwarded import ForwardedAddress, TrustedProxies
-from fleetkey.registration.http_connections import HttpConnections
-from fleetkey.registration.http_protocol import BoundedHttpProtocol
-from fleetkey.registration.request_turns import RequestTurns
 
 if TYPE_CHECKING:
     import ssl

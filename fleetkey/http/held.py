@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from fleetkey.registration.http_connections import HttpConnections
+    from fleetkey.http.connections import HttpConnections
 
 __all__ = ["Flow", "HeldBytes"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar.handlers import HTTPRouteHandler
@@ -31,11 +31,11 @@ __all__ = [
     "LIVE_RESPONSES",
     "METRICS_RESPONSES",
     "READY_RESPONSES",
-    "REGISTER_RESPONSES",
     "TAGS",
     "DescribedOperation",
     "TimeSchemas",
     "operation_id",
+    "problem_response",
     "summarize",
 ]
 
@@ -85,33 +85,6 @@ WWW_AUTHENTICATE = OpenAPIHeader(
 )
 
 
-class MqttAccess(msgspec.Struct):
-    """Where and how the device connects."""
-
-    host: str
-    port: int
-    tls: bool
-    clientId: str  # noqa: N815 - the wire's spelling
-    publish: list[str]
-    subscribe: list[str]
-
-
-class RegisterAnswer(msgspec.Struct):
-    """A credential; the secret is shown here and never again."""
-
-    deviceId: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]  # noqa: N815 - the wire's spelling
-    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
-    secret: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
-    mqtt: MqttAccess
-
-
-class PendingAnswer(msgspec.Struct):
-    """The device waits for an operator's approval."""
-
-    status: str
-    detail: str
-
-
 class Problem(msgspec.Struct):
     """RFC 9457."""
 
@@ -128,38 +101,25 @@ class HealthAnswer(msgspec.Struct):
     version: str
 
 
-def _problem(description: str) -> ResponseSpec:
+def problem_response(description: str) -> ResponseSpec:
+    """Describe a refusal."""
     return ResponseSpec(
         data_container=Problem, description=description, media_type=PROBLEM_MEDIA_TYPE, generate_examples=False
     )
 
 
-REGISTER_RESPONSES = {
-    200: ResponseSpec(data_container=RegisterAnswer, description="Registered", generate_examples=False),
-    202: ResponseSpec(
-        data_container=PendingAnswer, description="Waits for approval; see Retry-After", generate_examples=False
-    ),
-    400: _problem("Malformed, or the serial may not register"),
-    401: _problem("The serial may not register, if the settings say 401"),
-    408: _problem("The body came too slowly"),
-    409: _problem("Registered already, and may not again"),
-    413: _problem("The body is too large"),
-    415: _problem("The body is not JSON"),
-    429: _problem("Too many attempts; see Retry-After"),
-    503: _problem("Can't be taken now; see Retry-After"),
-}
 HEALTH_RESPONSES = {
     200: ResponseSpec(data_container=HealthAnswer, description="Healthy", generate_examples=False),
-    503: _problem("The registry can't be read"),
+    503: problem_response("The registry can't be read"),
 }
 LIVE_RESPONSES = {200: ResponseSpec(data_container=HealthAnswer, description="Runs", generate_examples=False)}
 READY_RESPONSES = {
     200: ResponseSpec(data_container=HealthAnswer, description="Devices can come", generate_examples=False),
-    503: _problem("Something is lacking that devices need; the detail names it"),
+    503: problem_response("Something is lacking that devices need; the detail names it"),
 }
 METRICS_RESPONSES = {
     200: ResponseSpec(data_container=str, description="Metrics", media_type="text/plain", generate_examples=False),
-    403: _problem("Metrics are for this machine, by the settings"),
+    403: problem_response("Metrics are for this machine, by the settings"),
 }
 
 

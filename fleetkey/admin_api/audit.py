@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import AuditCursor, Limit, answers
+from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.management import AuditAction, AuditOutcome, parse_moment
 from fleetkey.management.schemas import AuditPage
-from fleetkey.registration.api.description import AuditCursor, Limit, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
 from fleetkey.registry import AuditFilter, Role
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ First = Annotated[
 ]
 
 
-def audit_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+def audit_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operation on the audit."""
 
     @get("/audit", opt={"role": Role.VIEWER}, responses=answers(200, AuditPage, "Audit entries"))
@@ -85,7 +86,7 @@ def audit_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
             since=_moment(since, "since"),
             until=_moment(until, "until"),
         )
-        page = await parts.gate.run(
+        page = await context.authorizer.run(
             request,
             lambda fleet, _: (fleet.audit.newest if order is Order.NEWEST else fleet.audit.oldest)(
                 wanted, cursor=cursor, limit=limit

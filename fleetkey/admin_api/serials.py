@@ -11,12 +11,13 @@ from litestar import delete, get, post
 from litestar.params import QueryParameter
 
 from fleetkey.access import OverloadedError
+from fleetkey.admin_api.context import ApiContext, Asked
+from fleetkey.admin_api.description import Cursor, Limit, answers
+from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.http.body import body_chunks
+from fleetkey.http.openapi_bodies import described, described_text
 from fleetkey.management import SerialFormat
 from fleetkey.management.schemas import AddedAnswer, SerialEntry, SerialPage, SerialsBody
-from fleetkey.registration.api.description import Cursor, Limit, answers
-from fleetkey.registration.api.parts import Answer, ApiParts, Asked, as_json
-from fleetkey.registration.body import body_chunks
-from fleetkey.registration.openapi_bodies import described, described_text
 from fleetkey.registry import ListedSerial, Role
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from litestar.types import ControllerRouterHandler
 
+    from fleetkey.admin_api.auth import Caller
     from fleetkey.management import Management
-    from fleetkey.registration.api.gate import Caller
 
 __all__ = ["MAX_IMPORTS", "serial_handlers"]
 
@@ -39,9 +40,9 @@ SPOOLED_BYTES = 1024 * 1024
 FORMATS = {"text/plain": SerialFormat.TEXT, "text/csv": SerialFormat.CSV}
 
 
-def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
+def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on the allow-list."""
-    gate = parts.gate
+    authorizer = context.authorizer
     imports = asyncio.Semaphore(MAX_IMPORTS)
 
     @get(
@@ -51,7 +52,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> Answer:
         """List the serials that may register, with what their devices get."""
-        page = await gate.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
+        page = await authorizer.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
         return as_json(page)
 
     @post(
@@ -63,9 +64,9 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
     )
     async def add_serials(request: Asked) -> Answer:
         """Let serials register: all of them or, if one can't be a serial, none."""
-        body = await parts.body(request, SerialsBody)
+        body = await context.body(request, SerialsBody)
         entries = [_entry(entry) for entry in body.serials]
-        added = await gate.run(request, lambda fleet, caller: fleet.serials.add(entries, actor=caller.actor))
+        added = await authorizer.run(request, lambda fleet, caller: fleet.serials.add(entries, actor=caller.actor))
         return as_json(added)
 
     @post(
@@ -98,7 +99,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
                     stream: BinaryIO = file  # type: ignore[assignment] # it has all that is read
                     return fleet.serials.import_file(stream, FORMATS[media_type], actor=caller.actor)
 
-                added = await gate.run(request, work, pool=parts.import_pool)
+                added = await authorizer.run(request, work, pool=context.import_pool)
         return as_json(added)
 
     @delete(
@@ -111,7 +112,7 @@ def serial_handlers(parts: ApiParts) -> list[ControllerRouterHandler]:
         request: Asked, serial: Annotated[str, QueryParameter(description="The serial, as it is listed.")]
     ) -> None:
         """Take a serial off the list; a device that registered with it stays."""
-        await gate.run(request, lambda fleet, caller: fleet.serials.remove(serial, actor=caller.actor))
+        await authorizer.run(request, lambda fleet, caller: fleet.serials.remove(serial, actor=caller.actor))
 
     return [list_serials, add_serials, import_serials, remove_serial]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from litestar import Response, get
 
 from fleetkey import __version__
-from fleetkey.registration.openapi import HEALTH_RESPONSES, LIVE_RESPONSES, READY_RESPONSES
-from fleetkey.registration.problems import problem
+from fleetkey.http.openapi import HEALTH_RESPONSES, LIVE_RESPONSES, READY_RESPONSES
+from fleetkey.http.problems import problem
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:

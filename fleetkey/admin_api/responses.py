@@ -1,0 +1,40 @@
+"""What the admin API answers with: JSON, made at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from litestar.response.base import ASGIResponse
+
+if TYPE_CHECKING:
+    from litestar.types import Receive, Scope, Send
+
+__all__ = ["Answer", "as_json"]
+
+
+class Answer(ASGIResponse):
+    """JSON that is sent as it is; what Litestar does for a `Response` is half of what a small answer costs.
+
+    None may be kept by anything between server and client.
+    """
+
+    def __init__(self, content: bytes, status: int) -> None:
+        self.body = content
+        self.status_code = status
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        del scope, receive
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(self.body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+
+
+def as_json(shown: object, *, status: int = 200) -> Answer:
+    """Return what a schema shows as an answer."""
+    return Answer(msgspec.json.encode(shown), status)
