@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import uvloop
 
 from tests.support.fleet import note_answer
 from tests.support.http import NOBODY_TRUSTED
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.support.fleet import Fleet
 
@@ -34,9 +32,3 @@ def http(fleet: Fleet) -> Iterator[httpx.Client]:
         base_url=fleet.server.url, event_hooks={"response": [check]}, timeout=30, verify=NOBODY_TRUSTED
     ) as client:
         yield client
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Use the loop that `fleetkey serve` uses: how it reads and pauses is part of what is tested."""
-    return {"uvloop": uvloop.new_event_loop}

@@ -19,7 +19,7 @@ from fleetkey.http.connections import (
     HttpConnections,
     Place,
 )
-from tests.integration.registration.http_rig import Client, Rig, running
+from tests.integration.http.http_rig import Client, Rig, running
 from tests.support.certificates import make_certificate
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from fleetkey.http import connections as http_connections
 from fleetkey.http import protocol as http_protocol
 from fleetkey.http.framing import MAX_FRAMING_BYTES, MAX_HEADERS, MAX_PIECE_BYTES
 from fleetkey.http.protocol import MAX_PIPELINED_REQUESTS, MAX_QUEUED_BYTES
-from tests.integration.registration.http_rig import Client, Rig, running, soon
+from tests.integration.http.http_rig import Client, Rig, running, soon
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
