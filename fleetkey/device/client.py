@@ -1,4 +1,4 @@
-"""The device: registers once, remembers, connects, reconnects, and registers again when it has to."""
+"""The device: registers once, saves its credentials, stays connected, and registers again when it has to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fleetkey.device.backoff import Backoff
 from fleetkey.device.connection import Connection
 from fleetkey.device.enrollment import Enrollment
 from fleetkey.device.errors import BrokerRefused, CredentialsFileError, DeviceError, NoOwnTopic
-from fleetkey.device.memory import remembered
 from fleetkey.device.observer import Observer
 from fleetkey.device.outbox import Delivery, Message
 from fleetkey.device.registration import Registrar
+from fleetkey.device.saved_credentials import load_saved_credentials
 from fleetkey.device.tls import trust
 from fleetkey.device.topics import check_topic_name
 
@@ -35,34 +35,34 @@ logger = logging.getLogger("fleetkey.device")
 class Device:
     """One device of the fleet. Use it once: `start()` or `run()`, then `stop()`; or in a `with` block.
 
-    It registers when its file has no credentials, connects with what it has, and reconnects with backoff for
-    ever. When the broker refuses the credentials (return code 4 or 5) it registers again, and goes on with the
-    old ones, which stay in the file, until new ones have arrived. Nothing expected ends it but `stop()`.
+    It registers if its file has no credentials, connects with them, and reconnects with backoff for ever. If the
+    broker refuses the credentials (return code 4 or 5), it registers again, but keeps trying the old ones, which
+    stay in the file, until it has new ones. No expected error ends it, only `stop()`.
 
     Args:
         serial: the identifier in the hardware; 1 to 128 printable characters without whitespace at the ends.
         registration_url: the server's base URL, or its `/register` URL; http or https.
-        credentials_file: where to remember; its folder must exist. Readable by the owner only.
-        proof: what the server wants besides the serial, if anything.
-        on_message: called with each `Message` that comes in. Callbacks run in the device's thread, one at a
-            time; one that raises is logged and ignored.
-        on_connected: called with the `Credentials` each time a connection is ready, subscriptions and all.
-        on_error: called with each `DeviceError` the device goes on after.
+        credentials_file: where to save the credentials; its folder must exist. Readable by the owner only.
+        proof: the proof that the server requires along with the serial, if any.
+        on_message: called with each `Message` received. Callbacks run in the device's thread, one at a time; an
+            exception in one is logged and ignored.
+        on_connected: called with the `Credentials` each time a connection is ready, including its subscriptions.
+        on_error: called with each `DeviceError` that doesn't stop the device.
         subscribe: whether to subscribe to everything the credentials allow.
-        register_interval_seconds: the least time between two registrations, over 0. A `Retry-After` of the
-            server's goes before it, up to an hour.
-        register_timeout_seconds: the most one registration takes, over 0.
+        register_interval_seconds: the shortest time between two registrations, over 0. A `Retry-After` from the
+            server takes precedence, up to an hour.
+        register_timeout_seconds: the longest that one registration may take, over 0.
         backoff: waits between connections, and in a copy between registrations.
-        stable_after_seconds: a connection that stood so long makes the backoff start over.
-        connect_timeout_seconds: the most for reaching the broker, and again for its answers; over 0.
-        keepalive_seconds: the most silence before the broker is asked whether it is there, 1 to 65535.
+        stable_after_seconds: a connection that lasted this long resets the backoff.
+        connect_timeout_seconds: the longest that reaching the broker, and then its answers, may take; over 0.
+        keepalive_seconds: the longest silence before the device pings the broker, 1 to 65535.
         clean_session: False keeps the session in the broker between connections.
         max_queued_messages: how many messages may be undelivered, at least 1.
-        tls_ca_file: PEM file of the only authorities to trust, for https and MQTT; the system's if not given.
+        tls_ca_file: PEM file with the only authorities to trust, for https and MQTT; None trusts the system's.
 
     Raises:
-        ValueError: for an argument out of its range.
-        DeviceError: when `tls_ca_file` can't be used.
+        ValueError: an argument is out of range.
+        DeviceError: `tls_ca_file` can't be used.
     """
 
     def __init__(
@@ -124,17 +124,17 @@ class Device:
 
     @property
     def last_error(self) -> DeviceError | None:
-        """The last thing that went wrong, or None when nothing has since the last connection was ready."""
+        """The last error since a connection was last ready, or None."""
         return self._observer.last_error
 
     def topic(self, suffix: str) -> str:
         """Return the device's own topic with this suffix: `state` gives `devices/<id>/state`.
 
-        It comes from the first topic filter that may be published to and ends in `/#`, or is this very topic.
-        Ask again after a reconnect: a device that was deleted comes back with another id.
+        It comes from the first publish filter that ends in `/#` or is exactly this topic. Call it again after a
+        reconnect: a device that was deleted comes back with another id.
 
         Raises:
-            NoOwnTopic: before the device has registered, or when no filter is like that.
+            NoOwnTopic: the device hasn't registered yet, or has no such filter.
         """
         if self._credentials is None:
             raise NoOwnTopic("the device has no topics of its own before it has registered")
@@ -154,8 +154,8 @@ class Device:
         whether the device may publish there, and MQTT 3.1.1 has no way for it to say no (3.3.5).
 
         Raises:
-            ValueError: for a topic, QoS or payload that MQTT doesn't have.
-            OutboxFull: when `max_queued_messages` are undelivered.
+            ValueError: the topic, QoS or payload isn't valid in MQTT.
+            OutboxFull: `max_queued_messages` are undelivered.
         """
         check_topic_name(topic)
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
@@ -164,15 +164,15 @@ class Device:
         return self._connection.publish(Message(topic=topic, payload=data, qos=qos, retain=retain))
 
     def wait_connected(self, timeout_seconds: float) -> bool:
-        """Wait until a connection is ready, at most so long or until `stop()`, and return whether it is."""
+        """Wait until a connection is ready, the time is over or `stop()` is called; return whether one is ready."""
         return self._observer.wait_connected(timeout_seconds)
 
     def start(self) -> None:
-        """Load the credentials and go on in a background thread.
+        """Load the credentials, and run in a background thread.
 
         Raises:
-            CredentialsFileError: when a person has to look at the file; a damaged one is set aside instead.
-            RuntimeError: when it was started before.
+            CredentialsFileError: a person has to look at the file; a damaged one is set aside instead.
+            RuntimeError: it was started before.
         """
         with self._lock:
             self._prepare()
@@ -180,7 +180,7 @@ class Device:
             self._thread.start()
 
     def run(self) -> None:
-        """Do the same in this thread, until another one or a callback calls `stop()`.
+        """Run in this thread, until another thread or a callback calls `stop()`.
 
         Raises:
             CredentialsFileError: as `start`.
@@ -190,7 +190,7 @@ class Device:
         self._live()
 
     def stop(self) -> None:
-        """End it, within a few seconds at any moment. Calling it again does nothing."""
+        """Stop within a few seconds, whatever it is doing. Calling it again does nothing."""
         self._stopping.set()
         self._registrar.abort()
         self._connection.stop()
@@ -198,7 +198,7 @@ class Device:
         with self._lock:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
-            # A name lookup can't be interrupted. The thread is a daemon and ends by itself right after it.
+            # A name lookup can't be interrupted; the daemon thread ends by itself right after it.
             thread.join(STOP_SECONDS)
 
     def __enter__(self) -> Self:
@@ -212,7 +212,7 @@ class Device:
         with self._lock:
             if self._is_started:
                 raise RuntimeError("a Device is started once; make another one")
-            self._credentials = remembered(self._path, self._registrar.serial)
+            self._credentials = load_saved_credentials(self._path, self._registrar.serial)
             self._is_started = True
 
     def _live(self) -> None:
@@ -220,7 +220,7 @@ class Device:
             while not self._stopping.is_set():
                 try:
                     pause_seconds = self._step()
-                except Exception:  # the thread's boundary: a fault here is logged, and the device goes on trying
+                except Exception:  # the thread's boundary: an error is logged, and the device keeps trying
                     logger.exception("device.step_failed")
                     pause_seconds = self._backoff.next_seconds()
                 self._stopping.wait(pause_seconds)
@@ -228,7 +228,7 @@ class Device:
             self._connection.finish()
 
     def _step(self) -> float:
-        """Register or have one connection, and return how long to wait before the next step, in seconds."""
+        """Register, or connect until the connection ends; return how many seconds to wait before the next step."""
         if self._credentials is None:
             return 0.0 if self._enroll() else self._enrollment.due_in_seconds()
         credentials = self._credentials
@@ -259,7 +259,7 @@ class Device:
         try:
             credentials.save(self._path)
         except CredentialsFileError as error:
-            # Still good until the power goes; refusing to use them would help nobody.
+            # They work until the next restart; refusing to use them would help nobody.
             self._observer.on_error(error)
         self._credentials = credentials
         logger.info("device.registered device_id=%s", credentials.device_id)

@@ -1,7 +1,7 @@
-"""One MQTT connection at a time (MQTT 3.1.1 over paho-mqtt): from TCP connect to its end, in the calling thread.
+"""One MQTT connection at a time (MQTT 3.1.1 over paho-mqtt), from TCP connect to disconnect, in the calling thread.
 
-Only the thread inside `Connection.run` ever touches paho. Others put messages into the outbox and ring a bell,
-so no lock of paho's can meet one of ours, and nothing is written before the broker accepted us.
+Only the thread inside `Connection.run` touches paho. Others put messages into the outbox and wake that thread, so
+paho's locks can't deadlock with ours, and nothing is written before the broker has accepted the connection.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from paho.mqtt.client import Client, ConnectFlags, MQTTMessage, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
-from fleetkey.device.bell import Bell, hush
 from fleetkey.device.errors import BrokerRefused, BrokerUnreachable, ConnectionLost, DeviceError, SubscriptionRefused
 from fleetkey.device.outbox import Delivery, Message, Outbox
+from fleetkey.device.waker import Waker, clear
 
 if TYPE_CHECKING:
     import socket
@@ -44,16 +44,16 @@ logger = logging.getLogger("fleetkey.device")
 
 
 class ConnectionEvents(Protocol):
-    """Who wants to know what happens on a connection. Called in the connection's thread; must not raise."""
+    """What a connection reports. Called in the connection's thread; must not raise."""
 
     def on_connected(self, credentials: Credentials) -> None:
         """The broker accepted us and answered the subscriptions."""
 
     def on_message(self, message: Message) -> None:
-        """A message came in."""
+        """A message was received."""
 
     def on_error(self, error: DeviceError) -> None:
-        """Something expected went wrong that doesn't end the connection."""
+        """An expected error occurred that doesn't end the connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ class Ended:
     """How a connection ended.
 
     Attributes:
-        up_seconds: how long it stood after the broker accepted it; 0 if it didn't.
-        error: why, or None when we ended it ourselves.
+        up_seconds: how long it lasted after the broker accepted it; 0 if it didn't.
+        error: why it ended, or None if we ended it.
     """
 
     up_seconds: float
@@ -70,18 +70,18 @@ class Ended:
 
 
 class Connection:
-    """Connects, subscribes, delivers, and says how it ended. Reconnecting is the caller's.
+    """Connects, subscribes and delivers until the connection ends. Reconnecting is up to the caller.
 
     Args:
-        events: who is told.
+        events: gets what happens on the connection.
         tls_context: trust for brokers with TLS.
         clean_session: False keeps the broker's session between connections (MQTT 3.1.1, 3.1.2.4).
-        keepalive_seconds: the most silence before a PINGREQ, 1 to 65535 (MQTT 3.1.1, 3.1.2.10).
-        connect_timeout_seconds: the most for the TCP and TLS handshakes, then for the broker's answers.
+        keepalive_seconds: the longest silence before a PINGREQ, 1 to 65535 (MQTT 3.1.1, 3.1.2.10).
+        connect_timeout_seconds: the longest that the TCP and TLS handshakes, and then the broker's answers, may take.
         max_queued_messages: how many messages may be undelivered, at least 1.
 
     Raises:
-        ValueError: for a number outside its range.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Connection:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._outbox = Outbox(max_queued_messages)
         self._stopping = threading.Event()
-        self._bell = Bell()
+        self._waker = Waker()
         self._client: Client | None = None
         self._identity: tuple[str, bool] | None = None
         self._credentials: Credentials | None = None
@@ -116,19 +116,19 @@ class Connection:
         """Queue a message, from any thread.
 
         Raises:
-            OutboxFull: when too many are undelivered.
+            OutboxFull: too many messages are undelivered.
         """
         delivery = self._outbox.put(message)
-        self._bell.ring()
+        self._waker.wake()
         return delivery
 
     def stop(self) -> None:
-        """End the connection for good, from any thread: what is queued is sent if it can be at once."""
+        """End the connection for good, from any thread. Queued messages are sent if that is possible at once."""
         self._stopping.set()
-        self._bell.ring()
+        self._waker.wake()
 
     def run(self, credentials: Credentials, *, client_id: str, subscribe: Sequence[str] = ()) -> Ended:
-        """Make one connection and stay in it until it ends.
+        """Connect, and return when the connection has ended.
 
         Args:
             credentials: whom to connect as, and where.
@@ -138,32 +138,32 @@ class Connection:
         self._credentials, self._filters = credentials, tuple(subscribe)
         self._up_since, self._is_ready, self._refusal = None, False, None
         client = self._client_for(credentials, client_id)
-        heard = self._bell.open()
+        waking = self._waker.open()
         try:
             if self._stopping.is_set():
                 return Ended(up_seconds=0.0, error=None)
             client.connect(credentials.mqtt.host, credentials.mqtt.port, self._keepalive_seconds)
-            return self._talk(client, heard, credentials.mqtt.address)
+            return self._talk(client, waking, credentials.mqtt.address)
         except (OSError, ValueError) as error:
-            # ValueError: a host that no name can be (IDNA). Anything else broken shows up as OSError.
+            # ValueError: the host isn't a valid name (IDNA). Every other failure is an OSError.
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             return Ended(up_seconds=self._up_seconds(), error=BrokerUnreachable(credentials.mqtt.address, reason))
         finally:
-            self._bell.close(heard)
+            self._waker.close(waking)
             self._outbox.close()
             _close(client)
 
     def finish(self) -> None:
-        """Lose everything undelivered, now and later; call it outside `run`."""
+        """Drop everything undelivered, now and later; call it outside `run`."""
         self._client = None
         self._outbox.finish()
 
     def _client_for(self, credentials: Credentials, client_id: str) -> Client:
-        """Keep paho's client while we are the same, because it holds what the broker hasn't acknowledged."""
+        """Reuse paho's client for the same identity, because it holds what the broker hasn't acknowledged."""
         identity = (client_id, credentials.mqtt.tls)
         if self._client is None or self._identity != identity:
             if self._client is not None:
-                # Another identity: the topics of what is left belong to somebody we no longer are.
+                # Another identity: the remaining messages are for topics of the old one.
                 self._outbox.abandon()
             self._client, self._identity = self._new_client(client_id, tls=credentials.mqtt.tls), identity
         self._client.username_pw_set(credentials.key, credentials.secret.reveal())
@@ -185,15 +185,15 @@ class Connection:
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_publish = self._on_publish
-        # With this set, paho leaves writing to the loop below, so no callback runs inside `publish`.
+        # With this set, paho leaves writing to `_talk`, so no callback runs inside `publish`.
         client.on_socket_register_write = _leave_writing_to_the_loop
         return client
 
-    def _talk(self, client: Client, heard: socket.socket, address: str) -> Ended:
+    def _talk(self, client: Client, waking: socket.socket, address: str) -> Ended:
         is_leaving = False
         give_up_at = time.monotonic() + self._connect_timeout_seconds
         with selectors.DefaultSelector() as selector:
-            selector.register(heard, selectors.EVENT_READ)
+            selector.register(waking, selectors.EVENT_READ)
             connected = client.socket()
             if connected is not None:
                 selector.register(connected, selectors.EVENT_READ)
@@ -205,7 +205,7 @@ class Connection:
                     client.disconnect()
                 elif self._is_ready and not is_leaving:
                     give_up_at = math.inf
-                _wait(selector, client, heard, min(TICK_SECONDS, give_up_at - time.monotonic()))
+                _wait(selector, client, waking, min(TICK_SECONDS, give_up_at - time.monotonic()))
         if is_leaving:
             return Ended(up_seconds=self._up_seconds(), error=None)
         return Ended(up_seconds=self._up_seconds(), error=self._why(client, address))
@@ -269,16 +269,16 @@ class Connection:
         self._outbox.acknowledged(packet_id)
 
 
-def _wait(selector: selectors.BaseSelector, client: Client, heard: socket.socket, timeout_seconds: float) -> None:
+def _wait(selector: selectors.BaseSelector, client: Client, waking: socket.socket, timeout_seconds: float) -> None:
     """Sleep until there is something to do, then let paho do it."""
     connected: Any = client.socket()
     wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.want_write() else 0)
     selector.modify(connected, wanted)
-    # TLS may hold decrypted bytes that the system's socket doesn't know of.
+    # TLS may hold decrypted bytes that the selector can't see.
     is_pending = hasattr(connected, "pending") and connected.pending() > 0
     ready = {key.fileobj for key, _ in selector.select(0 if is_pending else max(0.0, timeout_seconds))}
-    if heard in ready:
-        hush(heard)
+    if waking in ready:
+        clear(waking)
     if is_pending or connected in ready:
         client.loop_read()
     if client.socket() is not None and client.want_write():
@@ -292,7 +292,7 @@ def _leave_writing_to_the_loop(_client: Client, _data: object, _socket: object) 
 
 
 def _close(client: Client) -> None:
-    """Close what is left of the connection without a word; a later `connect` starts clean."""
+    """Close the socket without a DISCONNECT, so that a later `connect` starts clean."""
     left = client.socket()
     if left is not None:
         left.close()

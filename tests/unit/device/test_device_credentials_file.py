@@ -14,7 +14,7 @@ from typing import NoReturn
 import pytest
 
 from fleetkey.device import Credentials, CredentialsFileError, credentials_file
-from fleetkey.device.memory import remembered
+from fleetkey.device.saved_credentials import load_saved_credentials
 
 SECRETS = ("11" * 32, "22" * 32)
 DEVICE_ID = "0" * 24
@@ -149,25 +149,25 @@ def test_load_folder(tmp_path: Path) -> None:
     assert caught.value.kind == "unusable"
 
 
-def test_remembered_own(path: Path) -> None:
-    """A device remembers its own file, and a provisioned one that names no serial."""
+def test_load_saved_own(path: Path) -> None:
+    """A device loads its own file, and a provisioned one that names no serial."""
     for own in (parsed(serial="S1"), parsed()):
         own.save(path)
-        assert remembered(path, "S1") == own
+        assert load_saved_credentials(path, "S1") == own
 
 
-def test_remembered_missing(path: Path) -> None:
-    """No file is nothing remembered."""
-    assert remembered(path, "S1") is None
+def test_load_saved_missing(path: Path) -> None:
+    """Without a file there are no saved credentials."""
+    assert load_saved_credentials(path, "S1") is None
 
 
 @pytest.mark.parametrize("torn", [0, 1, 40, 200])
-def test_remembered_corrupt(path: Path, torn: int, caplog: pytest.LogCaptureFixture) -> None:
-    """A torn file is nothing remembered, is kept aside, and is told in the log without its content."""
+def test_load_saved_corrupt(path: Path, torn: int, caplog: pytest.LogCaptureFixture) -> None:
+    """A torn file counts as missing, is set aside, and is logged without its content."""
     parsed(serial="S1").save(path)
     content = path.read_bytes()[:torn]
     path.write_bytes(content)
-    assert remembered(path, "S1") is None
+    assert load_saved_credentials(path, "S1") is None
     assert not path.exists()
     assert path.with_name("device.json.corrupt").read_bytes() == content
     assert "device.credentials_corrupt" in caplog.text
@@ -182,24 +182,24 @@ def test_remembered_corrupt(path: Path, torn: int, caplog: pytest.LogCaptureFixt
         ({name: value for name, value in document().items() if name != "deviceId"}, "application key"),
     ],
 )
-def test_remembered_not_ours(path: Path, content: dict[str, object], words: str) -> None:
-    """A file that is sound and not ours is an error, and stays as it is."""
+def test_load_saved_not_ours(path: Path, content: dict[str, object], words: str) -> None:
+    """A valid file that isn't this device's is an error, and isn't changed."""
     path.write_text(json.dumps(content))
     before = path.read_bytes()
     with pytest.raises(CredentialsFileError, match=words) as caught:
-        remembered(path, "S1")
+        load_saved_credentials(path, "S1")
     assert caught.value.kind == "unusable"
     assert SECRETS[0] not in str(caught.value)
     assert path.read_bytes() == before
 
 
-def test_remembered_no_folder(tmp_path: Path) -> None:
-    """A folder that isn't there is told before registering, not after."""
+def test_load_saved_no_folder(tmp_path: Path) -> None:
+    """A missing folder is an error before registering, not after."""
     with pytest.raises(CredentialsFileError, match="folder is not there"):
-        remembered(tmp_path / "none" / "device.json", "S1")
+        load_saved_credentials(tmp_path / "none" / "device.json", "S1")
 
 
 def test_set_aside_fails(tmp_path: Path) -> None:
-    """What can't be renamed is told."""
+    """A file that can't be renamed is an error."""
     with pytest.raises(CredentialsFileError, match="set aside"):
         credentials_file.set_aside(tmp_path / "none")

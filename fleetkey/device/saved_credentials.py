@@ -1,4 +1,4 @@
-"""What a device remembers of an earlier life."""
+"""Loads the credentials that a device saved earlier."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fleetkey.device.errors import CredentialsFileError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["remembered"]
+__all__ = ["load_saved_credentials"]
 
 logger = logging.getLogger("fleetkey.device")
 
 
-def remembered(path: Path, serial: str) -> Credentials | None:
-    """Return the device's own credentials from its file, or None when it has to register.
+def load_saved_credentials(path: Path, serial: str) -> Credentials | None:
+    """Return the device's credentials from its file, or None if it has to register.
 
-    A damaged file counts as none and is kept as `NAME.corrupt`: a power cut must never brick a device.
+    A damaged file counts as missing and is kept as `NAME.corrupt`: a power cut must never brick a device.
 
     Raises:
-        CredentialsFileError: `unusable` when a person has to look: the folder isn't there, the file can't be
-            read, is no credentials file, holds an application key, or belongs to another serial.
+        CredentialsFileError: `unusable`, which takes a person to fix: the folder doesn't exist, or the file can't be
+            read, isn't a credentials file, holds an application key, or belongs to another serial.
     """
     if not path.absolute().parent.is_dir():
         raise CredentialsFileError(path, "its folder is not there", kind="unusable")
