@@ -29,7 +29,7 @@ from fleetkey.access import (
     build_authenticator,
     build_worker_pool,
 )
-from fleetkey.auth_plugin.session_principal import principal_of, remember_outcome
+from fleetkey.auth_plugin.session_principal import principal_of, set_outcome
 from fleetkey.config import load_settings
 from fleetkey.registry import ChangeFollower, SteadyClock, Store, open_store
 
@@ -55,36 +55,36 @@ ACTIONS = {
 class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
     """Asks an `Authenticator` for every CONNECT and the connection's principal for every topic.
 
-    The bundled broker hands its authenticator in. In any other amqtt broker the plugin opens the registry itself, and
-    says at start which promises need the bundled broker.
+    The bundled broker passes its authenticator in. In any other amqtt broker the plugin opens the registry itself, and
+    logs at startup which promises need the bundled broker.
     """
 
     @dataclass
     class Config:
-        """What the plugin's section of the amqtt configuration may say."""
+        """The plugin's section of the amqtt configuration."""
 
         data_dir: str | None = None
-        """Folder of the registry; None: as the settings say."""
+        """Folder of the registry; None uses the one in the settings."""
         config_file: str | None = None
-        """A `fleetkey.toml`; None: the one in the current folder, if there is one."""
+        """Path of a `fleetkey.toml`; None uses the one in the current folder, if there is one."""
         authenticator: Any = None
-        """An `Authenticator` that is there already; then nothing is opened here."""
+        """An existing `Authenticator`; with one the plugin opens nothing itself."""
 
     def __init__(self, context: BaseContext) -> None:
-        """Take the authenticator that is given, or open the registry.
+        """Use the authenticator in the configuration, or open the registry.
 
         Raises:
             SettingsError, StoreError: amqtt refuses to start with them.
         """
         super().__init__(context)
-        self._own: _OwnRegistry | None = None
+        self._standalone: _StandaloneAccess | None = None
         if isinstance(self.config.authenticator, Authenticator):
             self._authenticator = self.config.authenticator
             return
-        self._own = _OwnRegistry(
+        self._standalone = _StandaloneAccess(
             self.config.config_file, self.config.data_dir, context.loop or asyncio.get_running_loop()
         )
-        self._authenticator = self._own.authenticator
+        self._authenticator = self._standalone.authenticator
         log.warning(
             "plain_amqtt_broker",
             kept="authentication, client id and will at CONNECT, topics of publish, subscribe and live delivery",
@@ -97,12 +97,12 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
         try:
             outcome = await self._authenticator.authenticate(_attempt_of(session))
         except Exception:
-            # amqtt would leave the client without a CONNACK.
+            # Raised, it would leave the client without a CONNACK.
             log.exception("authentication_failed")
             outcome = Refused(Refusal.STORE_UNAVAILABLE)
         finally:
             session.password = None
-        remember_outcome(session, outcome)
+        set_outcome(session, outcome)
         return isinstance(outcome, Granted)
 
     async def topic_filtering(
@@ -115,13 +115,13 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
         return principal.allows(ACTIONS[action], topic)
 
     async def close(self) -> None:
-        """Let go of what the plugin opened."""
-        if self._own is not None:
-            await self._own.close()
+        """Close what the plugin opened."""
+        if self._standalone is not None:
+            await self._standalone.close()
 
 
-class _OwnRegistry:
-    """Store, pool, authenticator and follower of a plugin that runs in somebody else's broker."""
+class _StandaloneAccess:
+    """The store, pool, authenticator and change follower of a plugin in a broker other than the bundled one."""
 
     def __init__(self, config_file: str | None, data_dir: str | None, loop: asyncio.AbstractEventLoop) -> None:
         settings = load_settings(Path(config_file) if config_file else None, {"data_dir": data_dir})

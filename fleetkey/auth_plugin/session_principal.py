@@ -1,4 +1,4 @@
-"""Where an amqtt session keeps who it is: attributes that only the plugin writes."""
+"""The outcome of a session's authentication, kept in an attribute of the amqtt session that only the plugin writes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from fleetkey.access import Granted, Principal, Refused
 if TYPE_CHECKING:
     from amqtt.session import Session
 
-__all__ = ["principal_of", "refusal_of", "remember_outcome"]
+__all__ = ["principal_of", "refusal_of", "set_outcome"]
 
 OUTCOME = "fleetkey.outcome"
 
 
-def remember_outcome(session: Session, outcome: Granted | Refused) -> None:
-    """Note on the session how its authentication ended."""
+def set_outcome(session: Session, outcome: Granted | Refused) -> None:
+    """Set the outcome of a session's authentication."""
     session.attributes[OUTCOME] = outcome
 
 
 def principal_of(session: Session | None) -> Principal | None:
-    """Return who the session is; None for anyone who was not authenticated."""
+    """Return a session's principal; None if it wasn't authenticated."""
     outcome = session.attributes.get(OUTCOME) if session is not None else None
     return outcome.principal if isinstance(outcome, Granted) else None
 
 
 def refusal_of(session: Session) -> Refused | None:
-    """Return why the session was refused."""
+    """Return why a session was refused; None if it wasn't."""
     outcome = session.attributes.get(OUTCOME)
     return outcome if isinstance(outcome, Refused) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from amqtt.broker import RetainedApplicationMessage
 from amqtt.session import Session as AmqttSession
 
-from fleetkey.auth_plugin.session_principal import remember_outcome
+from fleetkey.auth_plugin.session_principal import set_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +54,7 @@ class SessionViews:
             view.will_flag, view.will_topic, view.will_message = True, connect.will.topic, connect.will.payload
             view.will_qos, view.will_retain = connect.will.qos, connect.will.is_retained
         view.ssl_object = transport.get_extra_info("ssl_object")
-        remember_outcome(view, granted)
+        set_outcome(view, granted)
         return view
 
     def for_session(self, session: Session) -> SessionView:
