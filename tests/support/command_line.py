@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from tests.support import fork_server
 from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
@@ -57,18 +58,27 @@ def cli(
     seconds: float = 60,
 ) -> Finished:
     """Run a command to its end; what it says on standard error is searched for secrets when the run ends."""
-    command = [sys.executable, "-m", "fleetkey", *map(str, arguments)]
+    command = [*map(str, arguments)]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
-    ended = subprocess.run(
-        command,
-        input=stdin if stdin is not None else b"",
-        capture_output=True,
-        env=clean_environment(environment),
-        cwd=folder or Path.home(),
-        timeout=seconds,
-        check=False,
-    )
-    finished = Finished(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin if stdin is not None else b"")
+        given.seek(0)
+        ended = fork_server.start(
+            command,
+            stdin=given.fileno(),
+            stdout=out.fileno(),
+            stderr=err.fileno(),
+            environment=clean_environment(environment),
+            folder=folder or Path.home(),
+        )
+        try:
+            status = ended.wait(seconds)
+        except subprocess.TimeoutExpired:
+            ended.kill()
+            raise
+        out.seek(0)
+        err.seek(0)
+        finished = Finished(status, out.read().decode(), err.read().decode())
     the_ledger().note_text(finished.err)
     return finished

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.support import fork_server
 from tests.support.command_line import clean_environment
 from tests.support.ledger import the_ledger
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from tests.support.fork_server import ForkedProcess
 
 __all__ = ["NO_LIMITS", "ServerProcess", "serve_command"]
 
@@ -30,10 +34,14 @@ NO_LIMITS = {
 }
 
 
+def serve_arguments(data_dir: Path, *arguments: str) -> list[str]:
+    """Return the arguments of a server on free ports of loopback."""
+    return ["serve", "--data-dir", str(data_dir), "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", *arguments]
+
+
 def serve_command(data_dir: Path, *arguments: str) -> list[str]:
-    """Return the command that serves on free ports of loopback."""
-    program = [sys.executable, "-m", "fleetkey", "serve", "--data-dir", str(data_dir)]
-    return [*program, "--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", *arguments]
+    """Return the command that starts one in a new interpreter."""
+    return [sys.executable, "-m", "fleetkey", *serve_arguments(data_dir, *arguments)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class ServerProcess:
         self._environment = clean_environment(environment)
         self._settings = settings
         self._open_files = open_files
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: ForkedProcess | None = None
         self._ready: Ready | None = None
         self._starts = 0
 
@@ -97,17 +105,15 @@ class ServerProcess:
         for path in (self._out, self.log):
             ledger.watch_file(path)
         ledger.watch_database(self.database)
-        with self._out.open("wb") as out, self.log.open("wb") as log:
-            command = serve_command(self.data_dir, *arguments)
-            if self._open_files:
-                command = ["/bin/sh", "-c", f'ulimit -n {self._open_files} && exec "$@"', "sh", *command]
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=log,
-                env=self._environment,
-                cwd=self.folder,
+        with self._out.open("wb") as out, self.log.open("wb") as log, Path(os.devnull).open("rb") as nothing:
+            self._process = fork_server.start(
+                serve_arguments(self.data_dir, *arguments),
+                stdin=nothing.fileno(),
+                stdout=out.fileno(),
+                stderr=log.fileno(),
+                environment=self._environment,
+                folder=self.folder,
+                open_files=self._open_files,
             )
         if not eventually(lambda: self._is_ready() or self.process.poll() is not None, START_SECONDS):
             self.kill9()
@@ -120,7 +126,7 @@ class ServerProcess:
         return self
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> ForkedProcess:
         """The process that runs."""
         assert self._process is not None
         return self._process
