@@ -191,6 +191,10 @@ class ConnectionLifecycle(OutboundStream):
         self._rest.clear()
         self._backlog = b""
         self._part(reason)
+        if self.is_gone:
+            # Its socket is closed already, so nothing else would uncount it.
+            self._uncount()
+            return
         self._parts.lingering.add(self, size)
         self.transport.close()
 

@@ -359,7 +359,7 @@ class WebSocket(asyncio.Protocol):
 
     def _update_reading(self) -> None:
         should_read = self._is_done or not (self._incoming or self._must_wait())
-        if self._is_lost or should_read == self._is_reading:
+        if self._is_lost or self._socket.is_closing() or should_read == self._is_reading:
             return
         self._is_reading = should_read
         if should_read:

@@ -334,6 +334,21 @@ def test_client_that_reads_nothing(secure: Started, plain: Started, carrier: str
         assert eventually(lambda: len(hosted.core.connections) == 0)
 
 
+@CARRIERS
+def test_client_that_is_gone(secure: Started, plain: Started, carrier: str) -> None:
+    """A client that left before it was let in, or refused, counts no longer than what it sent is handled."""
+    broker, hosted = secure if carrier in {"tls", "wss"} else plain
+    counters, stranger = hosted.core.counters, connect("x", username="0" * 32, password="1" * 64)
+    ended, refused = counters.disconnections["disconnect"], counters.refusals[5]
+    for _ in range(5):
+        for hello in (_hello(broker.device()), stranger):
+            with _client(hosted, carrier, hello + PINGREQ * 50 + DISCONNECT):
+                pass
+    assert eventually(lambda: counters.disconnections["disconnect"] == ended + 5)
+    assert eventually(lambda: counters.refusals[5] == refused + 5)
+    assert eventually(lambda: len(hosted.core.connections) == 0)
+
+
 def test_clients_that_read_nothing_together(plain: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """What closed connections may have to send is bounded: beyond it, the one that was closed first is cut off."""
     broker, hosted = plain
