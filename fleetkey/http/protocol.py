@@ -38,6 +38,8 @@ HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
 DRAIN_SECONDS = 1.0
 """How long a client may go on sending a body that was answered already; then the connection is closed."""
+CUT_SECONDS = 10.0
+"""How long a closed connection may take to send what is written; then it is cut off."""
 READ_SECONDS = 10.0
 """Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
 MIN_READ_BYTES = 16 * 1024
@@ -92,6 +94,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unread_bytes = 0
         """Bytes that waited for the client at the last look."""
         self._look_timer: asyncio.TimerHandle | None = None
+        self._cut_timer: asyncio.TimerHandle | None = None
 
     @property
     def held_bytes(self) -> int:
@@ -122,8 +125,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and release the held bytes and the connection's place."""
         self._stop_timer()
-        if self._look_timer is not None:
-            self._look_timer.cancel()
+        for timer in (self._look_timer, self._cut_timer):
+            if timer is not None:
+                timer.cancel()
         self._is_ended = True
         self._let_go()
         if self._place is not Place.NONE:
@@ -221,10 +225,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._last_words:
             self.transport.write(self._last_words)
-            self.transport.close()
+            self._close()
         elif self._framing.is_in_body:
             self._stop_timer()
-            self._timer = self.loop.call_later(DRAIN_SECONDS, self.transport.close)
+            self._timer = self.loop.call_later(DRAIN_SECONDS, self._close)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse a malformed request, in the same shape as every refusal."""
@@ -306,6 +310,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self.pipeline and is_taken and not self.transport.is_closing():
             self.flow.resume_reading()
 
+    def _close(self) -> None:
+        """Close after what is written was sent; a client that doesn't take it is cut off.
+
+        Over TLS, what waits below it is in no buffer size, and nothing else ends such a connection.
+        """
+        self.transport.close()
+        if self._cut_timer is None:
+            self._cut_timer = self.loop.call_later(CUT_SECONDS, self.transport.abort)
+
     def _stop_taking(self) -> None:
         """Answer the complete requests, the last one with `Connection: close`, and close."""
         self._is_ended = True
@@ -314,7 +327,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._drop_unfinished()
         last = self.pipeline[0][0] if self.pipeline else self._running
         if last is None or last.response_complete:
-            self.transport.close()
+            self._close()
         else:
             last.keep_alive = False
 
@@ -394,4 +407,4 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._last_words = answer
                 return
         self.transport.write(answer)
-        self.transport.close()
+        self._close()

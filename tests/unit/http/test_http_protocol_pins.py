@@ -22,6 +22,7 @@ OWN = {
     "_close_slow",
     "_drop_unfinished",
     "_feed",
+    "_close",
     "_feed_held",
     "_feed_piece",
     "_has_room",
