@@ -190,6 +190,9 @@ class Connection(ConnectionLifecycle):
         if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
             msg = "too much before the answer to CONNECT"
             raise MalformedPacketError(msg)
+        if self.state is State.DECIDING and not self._parts.connections.holds(self, len(data) - position):
+            msg = "too much before the answers to all CONNECTs"
+            raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
         self._update_reading()
@@ -205,7 +208,7 @@ class Connection(ConnectionLifecycle):
             if self.session is not None:
                 self._parts.bounds.reached("max_packet_bytes", client_id=self.session.client_id)
             else:
-                self._parts.bounds.reached("max_connect_bytes", address=self.address)
+                self._parts.bounds.reached_by_stranger("max_connect_bytes", self.address)
             msg = f"a packet of {length} bytes"
             raise MalformedPacketError(msg)
 

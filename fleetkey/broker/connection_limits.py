@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import structlog
-
 from fleetkey.access import address_bucket
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.scheduler import TICK_SECONDS
 
 if TYPE_CHECKING:
-    from fleetkey.broker.counters import Counters
+    from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import WriteScheduler
     from fleetkey.operations import Descriptors
 
 __all__ = ["ConnectionLimits"]
 
-log = structlog.get_logger(__name__)
+
+MAX_PENDING_BYTES = 32 * 1024 * 1024
+"""What may be kept of all connections together that haven't proven who they are; above it, those are closed."""
 
 
 class Counted(Protocol):
@@ -42,17 +42,19 @@ class Counted(Protocol):
 class ConnectionLimits:
     """All connections; those that have not proven who they are have bounds of their own, so they keep nobody out."""
 
-    def __init__(self, limits: Limits, counters: Counters, scheduler: WriteScheduler, descriptors: Descriptors) -> None:
+    def __init__(self, limits: Limits, bounds: BoundLog, scheduler: WriteScheduler, descriptors: Descriptors) -> None:
         self._limits = limits
         self._descriptors = descriptors
-        self._counters = counters
+        self._bounds = bounds
         self._scheduler = scheduler
         self._is_closed = False
         self._connections: set[Counted] = set()
         self._pending: dict[Counted, float] = {}
+        self._held: dict[Counted, int] = {}
+        self._held_bytes = 0
+        """What is kept of connections that haven't proven who they are, of each and in total."""
         self._pending_per_address: dict[str, int] = {}
         self._per_address: dict[str, int] = {}
-        self._reached: set[str] = set()
 
     def __len__(self) -> int:
         """Return how many there are, admitted or not yet."""
@@ -83,10 +85,7 @@ class ConnectionLimits:
             ("max_connections_per_address", self._per_address.get(bucket, 0), limits.max_connections_per_address),
         ):
             if most and count >= most:
-                self._counters.bounds[bound] += 1
-                if bound not in self._reached:
-                    self._reached.add(bound)
-                    log.warning("bound_reached", bound=bound, address=connection.address)
+                self._bounds.reached_by_stranger(bound, connection.address)
                 return False
         self._connections.add(connection)
         self._pending[connection] = self._scheduler.time() + limits.connect_timeout_seconds
@@ -94,8 +93,20 @@ class ConnectionLimits:
         _count(self._per_address, bucket, 1)
         return True
 
+    def holds(self, connection: Counted, size: int) -> bool:
+        """Charge what is kept of a connection that hasn't proven who it is; False if all of them have too much."""
+        total = self._held_bytes - self._held.get(connection, 0) + size
+        if connection not in self._pending:
+            return True
+        if total > MAX_PENDING_BYTES:
+            self._bounds.reached_by_stranger("pending_bytes", connection.address)
+            return False
+        self._held[connection], self._held_bytes = size, total
+        return True
+
     def admitted(self, connection: Counted) -> None:
         """Take note that a connection has proven who it is."""
+        self._held_bytes -= self._held.pop(connection, 0)
         if self._pending.pop(connection, None) is not None:
             _count(self._pending_per_address, address_bucket(connection.address), -1)
 
@@ -105,7 +116,6 @@ class ConnectionLimits:
         if connection in self._connections:
             self._connections.discard(connection)
             _count(self._per_address, address_bucket(connection.address), -1)
-            self._reached.clear()
 
     def _silent(self, now: float) -> list[Counted]:
         """Return connections that broke their keep-alive (3.1.2-24: one and a half times)."""

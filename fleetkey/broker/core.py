@@ -78,7 +78,7 @@ class BrokerCore:
             self.counters,
             presence,
         )
-        self.connections = ConnectionLimits(limits, self.counters, self.scheduler, descriptors or Descriptors())
+        self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)
         self._delivery = delivery
         self.parts = ConnectionParts(
@@ -104,7 +104,7 @@ class BrokerCore:
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
         """Return the protocol of a socket that a listener accepted."""
         connection = Connection(self.parts, listener)
-        return WebSocket(connection, self.scheduler, self._bounds) if is_websocket else connection
+        return WebSocket(connection, self.connections, self.scheduler, self._bounds) if is_websocket else connection
 
     async def start(self) -> None:
         """Bring back what was stored, and begin to watch the time. Raises `sqlite3.Error`, `StoreError`."""

@@ -46,7 +46,7 @@ class Lingering:
         while self._bytes > MAX_LINGERING_BYTES:
             # It has had the most time, so it is the least likely to read.
             oldest = next(iter(self._waiting))
-            self._bounds.reached("lingering_bytes", address=oldest.address)
+            self._bounds.reached_by_stranger("lingering_bytes", oldest.address)
             self._cut_off(oldest)
 
     def discard(self, connection: Closed) -> None:

@@ -52,7 +52,9 @@ def last_problem(status: int, detail: str) -> bytes:
 
 
 def _members(status: int, detail: str) -> dict[str, Any]:
-    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": detail}
+    # What a client wrote may be in it, such as half of a surrogate pair, which no encoding has.
+    spelled = detail.encode(errors="backslashreplace").decode()
+    return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": spelled}
 
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:

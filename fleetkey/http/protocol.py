@@ -40,6 +40,8 @@ DRAIN_SECONDS = 1.0
 """How long a client may go on sending a body that was answered already; then the connection is closed."""
 CUT_SECONDS = 10.0
 """How long a closed connection may take to send what is written; then it is cut off."""
+MAX_UNREAD_BODY_BYTES = 16 * 1024
+"""Of a body, how much is parsed before the request reads it; the rest is held with what waits of all connections."""
 READ_SECONDS = 10.0
 """Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
 MIN_READ_BYTES = 16 * 1024
@@ -134,6 +136,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._shared.left(self._address, self._place)
         end = super().connection_lost
         if self.unanswered:
+            if self._running is not None:
+                # It must not write any more, whenever it is told.
+                self._running.disconnected = True
             self._shared.endings.do(lambda: end(exc))
         else:
             end(exc)
@@ -248,7 +253,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             if not self._has_room():
                 self._hold(data, at)
                 return
-            stop = min(len(data), at + MAX_PIECE_BYTES) if self.pipeline else len(data)
+            stop = min(len(data), at + (MAX_PIECE_BYTES if self.pipeline else MAX_UNREAD_BODY_BYTES))
             end = self._framing.piece_end(data, at, stop)
             self._feed_piece(data[at:end])
             at = end
@@ -272,15 +277,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _has_room(self) -> bool:
         """Whether more input may be parsed; always, unless it would add to the queue."""
         if not self.pipeline:
-            return True
+            return not self._is_body_unread()
         if self._framing.is_between:
             return self.unanswered < MAX_PIPELINED_REQUESTS and sum(self._queued_bytes) < MAX_QUEUED_BYTES
         # Partial headers have a bound of their own. A body that is arriving belongs to the last request of the queue.
         return not self._framing.is_in_body or sum(self._queued_bytes) < MAX_QUEUED_BYTES
 
+    def _is_body_unread(self) -> bool:
+        """Whether the running request is to read first what came of its body."""
+        return (
+            self._framing.is_in_body
+            and self._is_handed_over
+            and not self.cycle.response_complete
+            and len(self.cycle.body) >= MAX_UNREAD_BODY_BYTES
+        )
+
     def _hold(self, data: bytes, at: int) -> None:
         """Keep the rest of the input until there is room, and pause reading."""
-        if not self._held:
+        if not self._held and self.pipeline:
             is_full = self.unanswered >= MAX_PIPELINED_REQUESTS
             self._shared.reached("max_pipelined_requests" if is_full else "max_queued_bytes", self._address)
         if self._held.keep(data, at):

@@ -10,7 +10,7 @@ import pytest
 from fleetkey.broker.transport.websocket import MAX_FIRST_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, MAX_UPGRADE_BYTES
 from tests.support.attack import PINGREQ, WebSocketStream, Wire, open_socket
 from tests.support.early import CLOSE_FRAME, NORMAL, UPGRADE, EarlyTcp, frame, frames_of, read_all
-from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
+from tests.support.measure import MEBIBYTE, bound_count, log_lines, memory_bytes
 from tests.support.raw_mqtt import connect, packet, publish
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _close_code(stream: WebSocketStream) -> int:
 def test_fragments_without_end(fleet: Fleet, content: bytes, *, is_in: bool) -> None:
     """A message of too many frames is refused with 1008, however empty they are; it is logged once."""
     device, source = fleet.device(), f"127.0.0.{60 + 2 * is_in + len(content)}"
-    before = memory_bytes(fleet)
+    before, count = memory_bytes(fleet), bound_count(fleet, "websocket_fragments")
     for _ in range(2):
         with _websocket(fleet, source, device if is_in else None) as stream:
             with suppress(ConnectionError):
@@ -65,8 +65,9 @@ def test_fragments_without_end(fleet: Fleet, content: bytes, *, is_in: bool) -> 
                 stream.raw.sendall(frame(content, CONTINUATION) * FLOOD_FRAMES)
             assert _close_code(stream) == POLICY_VIOLATION
     assert memory_bytes(fleet) - before < 16 * MEBIBYTE
-    who = {"client_id": device.client_id} if is_in else {"address": source}
-    assert len(log_lines(fleet, "bound_reached", bound="websocket_fragments", **who)) == 1
+    assert bound_count(fleet, "websocket_fragments") == count + 2
+    if is_in:
+        assert len(log_lines(fleet, "bound_reached", bound="websocket_fragments", client_id=device.client_id)) == 1
 
 
 @pytest.mark.parametrize("kind", ["unknown_frame", "frame", "fragments"])
@@ -135,14 +136,16 @@ def test_upgrade(fleet: Fleet, kind: str) -> None:
 
 
 def test_upgrade_that_is_too_long_is_logged_once(fleet: Fleet) -> None:
-    """One line an address."""
+    """One line for all of them; each is counted."""
+    count = bound_count(fleet, "upgrade_bytes")
     for _ in range(3):
         with open_socket(fleet.server.ws_port, "127.0.0.80") as raw:
             with suppress(ConnectionError):
                 raw.sendall(UPGRADES["endless_line"][0])
             while raw.recv(4_096):
                 pass
-    assert len(log_lines(fleet, "bound_reached", bound="upgrade_bytes", address="127.0.0.80")) == 1
+    assert bound_count(fleet, "upgrade_bytes") == count + 3
+    assert len(log_lines(fleet, "bound_reached", bound="upgrade_bytes")) == 1
 
 
 def _rest(client: EarlyTcp) -> list[tuple[int, bytes]]:

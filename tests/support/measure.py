@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
+from tests.support.http import NOBODY_TRUSTED
 from tests.support.raw_mqtt import publish
 from tests.support.waiting import eventually
 
@@ -16,7 +20,15 @@ if TYPE_CHECKING:
     from tests.support.attack import Wire
     from tests.support.fleet import Fleet
 
-__all__ = ["MEBIBYTE", "has_closed_sockets", "log_lines", "memory_bytes", "open_sockets", "round_trip_seconds"]
+__all__ = [
+    "MEBIBYTE",
+    "bound_count",
+    "has_closed_sockets",
+    "log_lines",
+    "memory_bytes",
+    "open_sockets",
+    "round_trip_seconds",
+]
 
 MEBIBYTE = 1024 * 1024
 PAGE_BYTES = 4096
@@ -27,6 +39,13 @@ def memory_bytes(fleet: Fleet) -> int:
     """Return the server's resident memory."""
     pages = Path(f"/proc/{fleet.server.process.pid}/statm").read_text().split()[1]
     return int(pages) * PAGE_BYTES
+
+
+def bound_count(fleet: Fleet, bound: str) -> int:
+    """Return how often the server's clients reached a bound of the broker."""
+    answer = httpx.get(f"{fleet.server.url}/metrics", verify=NOBODY_TRUSTED).text
+    found = re.search(rf'^fleetkey_mqtt_bounds_reached_total{{bound="{bound}"}} ([0-9.e+]+)$', answer, re.MULTILINE)
+    return int(float(found[1])) if found is not None else 0
 
 
 def open_sockets(fleet: Fleet) -> int:

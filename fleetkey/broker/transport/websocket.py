@@ -19,6 +19,7 @@ from fleetkey.broker.transport.outbound import State, drain_tls
 if TYPE_CHECKING:
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.connection import Connection
+    from fleetkey.broker.connection_limits import ConnectionLimits
     from fleetkey.broker.ports import WriteScheduler
 
 __all__ = ["WebSocket"]
@@ -64,6 +65,7 @@ class WebSocket(asyncio.Protocol):
         "_is_reading",
         "_is_upgraded",
         "_is_waiting",
+        "_limits",
         "_protocol",
         "_scheduler",
         "_searched",
@@ -71,8 +73,11 @@ class WebSocket(asyncio.Protocol):
         "_unread_bytes",
     )
 
-    def __init__(self, connection: Connection, scheduler: WriteScheduler, bounds: BoundLog) -> None:
+    def __init__(
+        self, connection: Connection, limits: ConnectionLimits, scheduler: WriteScheduler, bounds: BoundLog
+    ) -> None:
         self._connection = connection
+        self._limits = limits
         self._scheduler = scheduler
         self._bounds = bounds
         self._protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES)
@@ -112,6 +117,9 @@ class WebSocket(asyncio.Protocol):
         if self._is_done:
             return
         self._incoming += data
+        if not self._limits.holds(self._connection, len(self._incoming)):
+            self.abort()
+            return
         if not self._is_upgraded:
             self._upgrade()
         if self._is_upgraded and not self._is_feeding:
@@ -372,4 +380,4 @@ class WebSocket(asyncio.Protocol):
         if session is not None:
             self._bounds.reached(bound, client_id=session.client_id)
         else:
-            self._bounds.reached(bound, address=self._connection.address)
+            self._bounds.reached_by_stranger(bound, self._connection.address)

@@ -27,6 +27,7 @@ OWN = {
     "_feed_piece",
     "_has_room",
     "_hold",
+    "_is_body_unread",
     "_is_for_reserve",
     "_is_idle",
     "_let_go",
