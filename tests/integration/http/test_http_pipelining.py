@@ -11,7 +11,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from fleetkey.http import connections as http_connections
 from fleetkey.http import protocol as http_protocol
 from fleetkey.http.framing import MAX_FRAMING_BYTES, MAX_HEADERS, MAX_PIECE_BYTES
-from fleetkey.http.protocol import MAX_PIPELINED_REQUESTS, MAX_QUEUED_BYTES
+from fleetkey.http.protocol import MAX_PIPELINED_REQUESTS, MAX_QUEUED_BYTES, MAX_UNREAD_BODY_BYTES
 from tests.integration.http.http_rig import Client, Rig, running, soon
 
 if TYPE_CHECKING:
@@ -103,6 +103,21 @@ async def test_pipelined_large_body_waits(rig: Rig, client: Client) -> None:
     rig.app.gate.set()
     assert (await client.answer())[0] == 200
     assert (await client.answer())[2] == body
+
+
+async def test_body_that_is_not_read(rig: Rig, client: Client) -> None:
+    """Of a body that its request doesn't read yet, little is parsed, the rest is held, and all of it arrives."""
+    body = b"x" * 1_000_000
+    client.send(b"POST / HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    protocol = await rig.protocol()
+    assert await soon(lambda: protocol.flow.read_paused)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(protocol.cycle.body) <= 2 * MAX_UNREAD_BODY_BYTES
+    assert protocol.held_bytes <= READ_BYTES
+    rig.app.gate.set()
+    assert (await client.answer())[2] == body
+    assert rig.server.bounds_reached == {}
 
 
 async def test_pipelined_chunked(rig: Rig, client: Client) -> None:

@@ -48,6 +48,12 @@ def test_register_odd_content_type(fleet: Fleet, content_type: str) -> None:
         assert_problem(post(fleet, body, **{"Content-Type": content_type}), 415)
 
 
+@pytest.mark.parametrize("body", [rb'{"\ud800": 1, "\ud800": 2}', rb'{"\ud800": 1}', rb'{"serial": "\udfff"}'])
+def test_register_half_a_surrogate_pair(fleet: Fleet, body: bytes) -> None:
+    """What no encoding has is refused like anything malformed, wherever it is, and not an error of the server."""
+    assert_problem(post(fleet, body), 400)
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
 def test_wrong_method(fleet: Fleet, method: str) -> None:
     """405 names the method that is allowed (RFC 9110, 15.5.6), and registers nobody."""
