@@ -33,7 +33,8 @@ def _snapshot(fleet: Fleet) -> tuple[Any, ...]:
 
 def test_restart_keeps_everything(tmp_path: Path) -> None:
     """Devices, keys, tags, states and the allow-list are there again, and registration goes on with them."""
-    with ServerProcess(tmp_path, environment=NO_LIMITS) as server, CommandLineWatch() as watch:
+    started = ServerProcess(tmp_path, environment=NO_LIMITS, is_new_interpreter=True)
+    with started as server, CommandLineWatch() as watch:
         fleet = Fleet(server)
         active, disabled, revoked = fleet.device(), fleet.device(), fleet.device()
         never_registered = fleet.serial()

@@ -62,6 +62,7 @@ class ServerProcess:
         environment: `FLEETKEY_*` variables.
         settings: the content of its settings file.
         open_files: the most that it may have open, soft and hard limit; 0 = as many as the tests may.
+        is_new_interpreter: starts it as a user does, so that the list of processes shows its command.
     """
 
     def __init__(
@@ -71,13 +72,15 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         settings: str = "",
         open_files: int = 0,
+        is_new_interpreter: bool = False,
     ) -> None:
         self.folder = folder
         self.data_dir = folder / "data"
         self._environment = clean_environment(environment)
         self._settings = settings
         self._open_files = open_files
-        self._process: ForkedProcess | None = None
+        self._is_new_interpreter = is_new_interpreter
+        self._process: ForkedProcess | subprocess.Popen[bytes] | None = None
         self._ready: Ready | None = None
         self._starts = 0
 
@@ -106,15 +109,25 @@ class ServerProcess:
             ledger.watch_file(path)
         ledger.watch_database(self.database)
         with self._out.open("wb") as out, self.log.open("wb") as log, Path(os.devnull).open("rb") as nothing:
-            self._process = fork_server.start(
-                serve_arguments(self.data_dir, *arguments),
-                stdin=nothing.fileno(),
-                stdout=out.fileno(),
-                stderr=log.fileno(),
-                environment=self._environment,
-                folder=self.folder,
-                open_files=self._open_files,
-            )
+            if self._is_new_interpreter:
+                self._process = subprocess.Popen(
+                    serve_command(self.data_dir, *arguments),
+                    stdin=nothing,
+                    stdout=out,
+                    stderr=log,
+                    env=self._environment,
+                    cwd=self.folder,
+                )
+            else:
+                self._process = fork_server.start(
+                    serve_arguments(self.data_dir, *arguments),
+                    stdin=nothing.fileno(),
+                    stdout=out.fileno(),
+                    stderr=log.fileno(),
+                    environment=self._environment,
+                    folder=self.folder,
+                    open_files=self._open_files,
+                )
         if not eventually(lambda: self._is_ready() or self.process.poll() is not None, START_SECONDS):
             self.kill9()
             raise AssertionError("the server was not ready in time: " + self.log.read_text())
@@ -126,7 +139,7 @@ class ServerProcess:
         return self
 
     @property
-    def process(self) -> ForkedProcess:
+    def process(self) -> ForkedProcess | subprocess.Popen[bytes]:
         """The process that runs."""
         assert self._process is not None
         return self._process

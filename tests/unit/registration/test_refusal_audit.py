@@ -94,7 +94,8 @@ async def test_flood_from_many_addresses(tmp_path: Path) -> None:
         rows = served.store.last_audit(10_000)
         assert [row.action for row in rows if not row.by_stranger] == ["serials_added", "register"]
         assert len(rows) <= refusal_audit.MAX_STRANGER_ENTRIES + 3
-        assert len(commits) <= refusal_audit.MAX_STRANGER_ENTRIES / 2
+        # How many go together depends on how fast the disk is; it is never one each.
+        assert len(commits) < refusal_audit.MAX_STRANGER_ENTRIES
         further = 2 * FLOOD - refusal_audit.MAX_STRANGER_ENTRIES
         assert rows[-1].reason.startswith(f"allowlist:not_listed further={further} addresses=")
         assert served.registrar.refusals.bounds["max_stranger_entries"] == further
