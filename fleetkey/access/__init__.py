@@ -1,4 +1,4 @@
-"""Who may connect, and which topics: pure decisions, no framework."""
+"""Who may connect, and which topics they may use; knows no framework and no broker."""
 
 from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.scope import Action, TopicScope, decide

@@ -1,4 +1,4 @@
-"""What can go wrong in access, beyond a refusal."""
+"""What can go wrong in `access`, apart from a refusal."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ __all__ = ["AccessError", "OverloadedError", "SharedSecretError", "TemplateError
 
 
 class AccessError(Exception):
-    """Something is wrong with an access decision."""
+    """Base class of the errors of this part."""
 
 
 class OverloadedError(AccessError):
-    """Too many secrets wait to be hashed; answer CONNACK 3 or 503 at once."""
+    """Too much work is waiting; answer CONNACK 3 or 503 at once."""
 
 
 class TemplateError(AccessError):
-    """A topic pattern in the settings or in a key that can't be used; the message says why."""
+    """A topic pattern, from the settings or a key, can't be used; the message says why."""
 
 
 class UnsafeValueError(AccessError):
-    """A value that must not become part of a topic; the key is refused."""
+    """A value must not become part of a topic, so the key is refused."""
 
     def __init__(self, placeholder: str) -> None:
-        super().__init__(
-            f"the value of {{{placeholder}}} is missing or has a character that means something in a topic"
-        )
+        super().__init__(f"the value of {{{placeholder}}} is missing or contains a character that is special in topics")
         self.placeholder = placeholder
 
 
 class SharedSecretError(AccessError):
-    """A secret of the settings that can't be read or used; the message says where it is, never what."""
+    """A secret from the settings can't be read or used; the message says where it is, never what it is."""

@@ -1,4 +1,4 @@
-"""An authenticator from settings and a store."""
+"""Builds an authenticator, and the worker pool it needs, from settings and a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fleetkey.access.decisions.templates import TopicTemplates
 from fleetkey.access.login.authenticator import Authenticator
 from fleetkey.access.login.credential_cache import CredentialCache
 from fleetkey.access.login.verification import Verification
+from fleetkey.access.protection.failure_throttle import FailureThrottle
 from fleetkey.access.protection.rate_limits import RateLimiter
 from fleetkey.access.worker_pool import WorkerPool
 
@@ -30,17 +31,19 @@ def build_authenticator(settings: Settings, store: LoginStore, pool: WorkerPool)
         TemplateError: a topic pattern in the settings can't be used.
     """
     access = settings.access
-    return Authenticator(
-        Verification(
-            store,
-            TopicTemplates.from_settings(settings.topics, settings.profiles),
-            bcrypt_rounds=access.bcrypt_rounds,
-            max_scope_devices=access.max_scope_devices,
-        ),
-        pool,
-        CredentialCache(seconds=access.cache_seconds, max_entries=access.max_cached),
-        RateLimiter(
+    verification = Verification(
+        store,
+        TopicTemplates.from_settings(settings.topics, settings.profiles),
+        bcrypt_rounds=access.bcrypt_rounds,
+        max_scope_devices=access.max_scope_devices,
+    )
+    throttle = FailureThrottle(
+        addresses=RateLimiter(
             limit=access.max_failures_per_address_per_minute, window_seconds=60, max_tracked=access.max_tracked
         ),
-        RateLimiter(limit=access.max_failures_per_key_per_minute, window_seconds=60, max_tracked=access.max_tracked),
+        keys=RateLimiter(
+            limit=access.max_failures_per_key_per_minute, window_seconds=60, max_tracked=access.max_tracked
+        ),
     )
+    cache = CredentialCache(seconds=access.cache_seconds, max_entries=access.max_cached)
+    return Authenticator(verification, pool, cache, throttle)

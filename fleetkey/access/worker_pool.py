@@ -1,4 +1,4 @@
-"""Threads for work that blocks, in bounded numbers: hashing, and reading the registry."""
+"""A bounded pool of threads for blocking work."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ R = TypeVar("R")
 
 
 class WorkerPool:
-    """A few threads for work that blocks, with a bound on how much may wait for them.
+    """A few threads for blocking work, with a bound on how much of it may be pending.
 
-    Its own rather than the standard executor: what ends in several threads at once reaches the event loop in one
-    wake-up, which is most of what a verification costs beside the hash.
+    Unlike the standard executor, it reports the results of several threads to the event loop in one wake-up. Besides
+    the hash, wake-ups are most of what a verification costs.
 
     Args:
         workers: threads; about one per core, since bcrypt keeps a core busy.
-        max_pending: calls that run or wait at once; above it a call fails at once.
+        max_pending: calls that may run or wait; any more fail at once.
     """
 
     def __init__(self, *, workers: int, max_pending: int) -> None:
@@ -38,10 +38,10 @@ class WorkerPool:
         self._pending = 0
         self._is_closed = False
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._ended: deque[tuple[_Job, Any, BaseException | None]] = deque()
-        self._is_loop_told = False
+        self._finished: deque[tuple[_Job, Any, BaseException | None]] = deque()
+        self._is_loop_woken = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"fleetkey-hash-{number}", daemon=True)
+            threading.Thread(target=self._work, name=f"fleetkey-worker-{number}", daemon=True)
             for number in range(workers)
         ]
         for thread in self._threads:
@@ -49,24 +49,24 @@ class WorkerPool:
 
     @property
     def pending(self) -> int:
-        """How many calls run or wait."""
+        """How many calls are running or waiting."""
         return self._pending
 
     @property
     def is_full(self) -> bool:
-        """Whether a further call would fail at once."""
+        """Whether another call would fail at once."""
         return self._is_closed or self._pending >= self._max_pending
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run blocking work in a thread.
+        """Run blocking work in a thread and return its result.
 
         Raises:
-            OverloadedError: too much is waiting; refuse the client for now.
+            OverloadedError: too many calls are pending; refuse the client for now.
         """
         if self.is_full:
             msg = "the pool is closed" if self._is_closed else f"{self._pending} calls are waiting"
             raise OverloadedError(msg)
-        # The count goes down when the work ends, not when its caller gives up: a cancelled login still costs a thread.
+        # Counted until the work ends, even if its caller is cancelled: it still occupies a thread.
         self._pending += 1
         loop = asyncio.get_running_loop()
         job = _Job(loop=loop, future=loop.create_future(), work=partial(work, *args, **kwargs))
@@ -75,11 +75,11 @@ class WorkerPool:
         return result
 
     def close(self) -> None:
-        """Let what runs end, and drop what waits."""
+        """Wait for running calls to end, and cancel those that wait."""
         self._is_closed = True
         with contextlib.suppress(Empty):
             while (job := self._jobs.get_nowait()) is not None:
-                self._tell(job, None, asyncio.CancelledError())
+                self._report(job, None, asyncio.CancelledError())
         for _ in self._threads:
             self._jobs.put(None)
         for thread in self._threads:
@@ -89,23 +89,23 @@ class WorkerPool:
         while (job := self._jobs.get()) is not None:
             try:
                 result, error = job.work(), None
-            except BaseException as caught:  # noqa: BLE001 - handed to whoever awaits it
+            except BaseException as caught:  # noqa: BLE001 - raised to the caller of `run`
                 result, error = None, caught
-            self._tell(job, result, error)
+            self._report(job, result, error)
 
-    def _tell(self, job: _Job, result: Any, error: BaseException | None) -> None:
-        self._ended.append((job, result, error))
-        if not self._is_loop_told:
-            self._is_loop_told = True
-            # A loop that is closed has nobody left who waits.
+    def _report(self, job: _Job, result: Any, error: BaseException | None) -> None:
+        self._finished.append((job, result, error))
+        if not self._is_loop_woken:
+            self._is_loop_woken = True
+            # On a closed loop nobody is left waiting.
             with contextlib.suppress(RuntimeError):
-                job.loop.call_soon_threadsafe(self._finish)
+                job.loop.call_soon_threadsafe(self._settle)
 
-    def _finish(self) -> None:
-        # First this, then the deque: whatever is added from here on tells the loop again.
-        self._is_loop_told = False
-        while self._ended:
-            job, result, error = self._ended.popleft()
+    def _settle(self) -> None:
+        # Before the deque is emptied, so that whatever is added from here on wakes the loop again.
+        self._is_loop_woken = False
+        while self._finished:
+            job, result, error = self._finished.popleft()
             self._pending -= 1
             if job.future.cancelled():
                 continue

@@ -57,9 +57,9 @@ def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
     check_claims = verification.check_claims
 
     def check(
-        attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: AllowedNetworks
+        attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
     ) -> Refusal | None:
-        refusal = check_claims(attempt, device_id=device_id, scope=scope, sources=sources)
+        refusal = check_claims(attempt, device_id=device_id, scope=scope, allowed_networks=allowed_networks)
         return None if refusal is Refusal.FOREIGN_WILL else refusal
 
     patch.setattr(authenticator, "check_claims", check)

@@ -1,1 +1,1 @@
-"""Who may do what with which topic: pure functions."""
+"""Which topics a principal may use: pure decisions, the same for every broker."""

@@ -1,14 +1,13 @@
-"""Who a connection is."""
+"""Who a connection belongs to."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 
 if TYPE_CHECKING:
-    from fleetkey.access.decisions.scope import Reach
     from fleetkey.registry import ChangeKind, KeyKind
 
 __all__ = ["Principal"]
@@ -17,14 +16,15 @@ ANYWHERE = AllowedNetworks(())
 
 
 class Principal:
-    """Who a connection is, fixed at CONNECT from its key; nothing later is decided from what the client says.
+    """Who a connection belongs to, determined at CONNECT from its key; what the client sends later never changes it.
 
-    All connections with one key share one principal. The authenticator alone changes it: `scope`, when the tags that
-    it came from change, and `is_revoked`, once, when the key or its device stops being valid.
+    All connections with the same key share one principal. Only the authenticator changes it: its scope, when the tags
+    behind it change; `expires_at`; and `is_revoked`, once, when the key or its device stops being valid.
     """
 
     __slots__ = (
         "__weakref__",
+        "allowed_networks",
         "device_id",
         "expires_at",
         "follows_devices",
@@ -35,7 +35,6 @@ class Principal:
         "reach",
         "revoked_by",
         "scope",
-        "sources",
     )
 
     def __init__(
@@ -46,7 +45,7 @@ class Principal:
         device_id: str | None,
         name: str | None,
         scope: TopicScope,
-        sources: AllowedNetworks = ANYWHERE,
+        allowed_networks: AllowedNetworks = ANYWHERE,
         follows_devices: bool = True,
     ) -> None:
         self.key = key
@@ -54,24 +53,24 @@ class Principal:
         self.device_id = device_id
         self.name = name
         self.scope = scope
-        self.sources = sources
-        """From where it may connect."""
+        self.allowed_networks = allowed_networks
+        """Where it may connect from."""
         self.follows_devices = follows_devices
-        """Whether its scope may change when some device's tags do."""
+        """Whether a change to a device's tags may change its scope."""
         self.reach: Reach | None = None
-        """Which devices an application's scope was compiled of."""
+        """What an application's scope was compiled from; None for a device."""
         self.expires_at: int | None = None
-        """When its key ends, in milliseconds since 1970."""
+        """When its key expires, in milliseconds since 1970; None for never."""
         self.is_revoked = False
         self.revoked_by: ChangeKind | None = None
 
     @property
     def owner(self) -> str:
-        """Whose sessions it may take over: the device, whichever of its keys it uses, or this application key."""
+        """The owner of its sessions: the device, whichever of its keys it uses, or the application key."""
         return self.device_id or self.key
 
     def allows(self, action: Action, topic: str) -> bool:
-        """Decide an action on a topic, at this moment; a revoked principal may do nothing."""
+        """Decide an action on a topic, as of now; a revoked principal may do nothing."""
         return not self.is_revoked and decide(self.scope, action, topic)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which topics a principal reaches: one pure function, for every action and every broker."""
+"""Decides which topics a principal may use: one pure function, for every action and every broker."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Action", "Reach", "TopicScope", "decide"]
 
-
 MAX_PATTERN_LEVELS = 128
-"""Levels of one pattern of a scope; deciding goes as deep as the patterns are."""
-SHOWN = 256
+"""Levels of a pattern in a scope, and so the depth of the recursion that decides."""
+SHOWN_CHARACTERS = 256
 
 
 class Action(StrEnum):
-    """What someone wants to do with a topic."""
+    """What a client does with a topic."""
 
     PUBLISH = "publish"
     SUBSCRIBE = "subscribe"
@@ -31,7 +30,7 @@ class Action(StrEnum):
 
 
 class _Node:
-    """One level of a set of patterns; a path from the root to a node with `is_end` or `takes_rest` is a pattern."""
+    """A node of the trie of patterns; each path from the root to a node with `is_end` or `takes_rest` is a pattern."""
 
     __slots__ = ("any_level", "is_end", "levels", "takes_rest")
 
@@ -43,7 +42,7 @@ class _Node:
 
 
 class TopicScope:
-    """Compiled patterns: MQTT topic filters for publishing, and others for subscribing and receiving."""
+    """Compiled topic filters: some for publishing, others for subscribing and receiving."""
 
     __slots__ = ("_publish", "_subscribe", "publish", "subscribe")
 
@@ -51,7 +50,7 @@ class TopicScope:
         """Compile patterns.
 
         Raises:
-            TemplateError: a pattern that is no topic filter.
+            TemplateError: a pattern isn't a valid topic filter.
         """
         self.publish = tuple(publish)
         self.subscribe = tuple(subscribe)
@@ -65,23 +64,24 @@ class TopicScope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Which devices an application's scope was compiled of."""
+    """What an application's topic scope was compiled from."""
 
     scope: ApplicationScope
     device_ids: frozenset[str]
+    """The devices that the application reaches by id or tag."""
     has_tags_in_topics: bool
-    """Whether the devices' topics may have tags in them."""
+    """Whether a device's tags may be part of its topics."""
 
 
 def decide(scope: TopicScope, action: Action, topic: str) -> bool:
     """Decide whether a scope allows an action on a topic name or, for SUBSCRIBE, a topic filter.
 
-    PUBLISH: the topic matches a publish pattern; a topic that begins with `$` never does (MQTT 3.1.1, 4.7.2).
-    SUBSCRIBE: every topic that the filter can match is within one subscribe pattern. A filter that begins with `$`,
-    shared subscriptions included, is refused unless a pattern names that first level.
-    RECEIVE: the topic matches a subscribe pattern.
+    PUBLISH: allowed if the topic matches a publish pattern; one that starts with `$` never does (MQTT 3.1.1, 4.7.2).
+    SUBSCRIBE: allowed if one subscribe pattern covers every topic that the filter can match. A filter that starts with
+    `$`, such as a shared subscription, needs a pattern that names that first level.
+    RECEIVE: allowed if the topic matches a subscribe pattern.
 
-    Anything malformed is refused.
+    Malformed topics and filters are refused.
     """
     if action is Action.PUBLISH:
         return is_topic_name(topic) and topic[0] != "$" and _matches(scope._publish, topic)  # noqa: SLF001
@@ -94,7 +94,7 @@ def _compile(patterns: tuple[str, ...]) -> _Node:
     root = _Node()
     for pattern in patterns:
         if not is_topic_filter(pattern) or pattern.count("/") >= MAX_PATTERN_LEVELS:
-            msg = f"{pattern[:SHOWN]!r} is not a topic filter of at most {MAX_PATTERN_LEVELS} levels"
+            msg = f"{pattern[:SHOWN_CHARACTERS]!r} is not a topic filter of at most {MAX_PATTERN_LEVELS} levels"
             raise TemplateError(msg)
         node = root
         for level in _levels(pattern):
@@ -112,7 +112,7 @@ def _compile(patterns: tuple[str, ...]) -> _Node:
 
 
 def _levels(topic_filter: str) -> list[str]:
-    """Split a filter; `+/#` becomes `#`, since every topic has a first level."""
+    """Split a filter into levels; a leading `+/#` becomes `#`, since every topic has a first level."""
     levels = topic_filter.split("/")
     return levels[1:] if levels[:2] == ["+", "#"] else levels
 
@@ -120,14 +120,14 @@ def _levels(topic_filter: str) -> list[str]:
 def _matches(root: _Node, topic: str) -> bool:
     levels = topic.split("/")
     if topic[0] == "$":
-        # MQTT 3.1.1, 4.7.2-1: a pattern that begins with a wildcard doesn't reach these.
+        # MQTT 3.1.1, 4.7.2-1: a pattern that starts with a wildcard doesn't match these.
         first = root.levels.get(levels[0])
         return first is not None and _matches_from(first, levels, 1)
     return _matches_from(root, levels, 0)
 
 
 def _matches_from(node: _Node, levels: list[str], position: int) -> bool:
-    """Whether a pattern below `node` matches the levels from `position` on; goes as deep as the patterns are."""
+    """Return whether a pattern below `node` matches the levels from `position` on."""
     if node.takes_rest:
         return True
     if position == len(levels):
@@ -147,7 +147,7 @@ def _contains(root: _Node, topic_filter: str) -> bool:
 
 
 def _contains_from(node: _Node, levels: list[str], position: int) -> bool:
-    """Whether one pattern below `node` contains everything that the filter's levels from `position` on can match."""
+    """Return whether one pattern below `node` covers everything that the levels from `position` on can match."""
     if node.takes_rest:
         return True
     if position == len(levels):

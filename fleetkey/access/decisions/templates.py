@@ -1,4 +1,4 @@
-"""From the settings' topic patterns to a principal's scope."""
+"""Topic patterns with placeholders, and the scopes they are filled in to."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PRESETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicTemplates:
-    """Publish and subscribe patterns with placeholders, checked when they are made."""
+    """Publish and subscribe patterns with placeholders, checked on construction."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     of_profiles: tuple[str, ...] = ()
-    """What profiles say instead; application keys for all devices reach these as well."""
+    """The patterns that profiles have instead; application keys for all devices reach these as well."""
 
     def __post_init__(self) -> None:
-        """Refuse what could never be filled in safely.
+        """Reject patterns that could never be filled in safely.
 
         Raises:
-            TemplateError: a pattern that is no filter, or has a placeholder that doesn't fill its level.
+            TemplateError: a pattern isn't a topic filter, or has a placeholder that doesn't fill a whole level.
         """
         for template in (*self.publish, *self.subscribe, *self.of_profiles):
             _check(template)
@@ -47,10 +47,10 @@ class TopicTemplates:
     def from_settings(
         cls, settings: TopicSettings, profiles: Mapping[str, ProfileSettings] | None = None
     ) -> TopicTemplates:
-        """Take the preset's patterns, or those that the settings name instead, and the profiles'.
+        """Return the patterns from the settings, or else of the preset, along with those of the profiles.
 
         Raises:
-            TemplateError: a pattern that can't be used; names the profile that it is in.
+            TemplateError: a pattern can't be used; names the profile if it is in one.
         """
         publish, subscribe = PRESETS[settings.preset]
         of_profiles: dict[str, None] = {}
@@ -69,30 +69,30 @@ class TopicTemplates:
         )
 
     def of_policy(self, policy: DevicePolicy) -> TopicTemplates:
-        """Return the patterns that hold for a device with a policy of its own. Raises `TemplateError`."""
+        """Return the patterns for devices with this policy. Raises `TemplateError`."""
         if not policy.publish and not policy.subscribe:
             return self
         return replace(self, publish=policy.publish or self.publish, subscribe=policy.subscribe or self.subscribe)
 
     @property
     def uses_tags(self) -> bool:
-        """Whether any pattern asks for a tag."""
+        """Whether any pattern has a tag in it."""
         return any("{tag:" in template for template in (*self.publish, *self.subscribe))
 
     @property
     def tag_names(self) -> frozenset[str]:
-        """The tags that the patterns ask for."""
+        """The names of the tags in the patterns."""
         return tag_names((*self.publish, *self.subscribe))
 
     def missing_tags(self, tags: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the tags that a device needs for its topics and lacks, or has with a value that no topic may have."""
+        """Return the tags that a device's topics need and that it lacks, or whose value isn't safe in a topic."""
         return missing_tags((*self.publish, *self.subscribe), tags)
 
     def for_device(self, *, device_id: str, serial: str, tags: Mapping[str, str]) -> TopicScope:
         """Return a device's own scope.
 
         Raises:
-            UnsafeValueError: a tag is missing, or a value has a character that means something in a topic.
+            UnsafeValueError: a tag is missing, or a value contains a character that is special in topics.
         """
         return TopicScope(
             publish=[_fill(template, device_id, serial, tags) for template in self.publish],
@@ -102,21 +102,21 @@ class TopicTemplates:
     def for_application(
         self, scope: ApplicationScope, devices: Iterable[Device], *, of_devices: Iterable[str] = ()
     ) -> TopicScope:
-        """Return an application's scope: both directions of every device in it, and the extra topics.
+        """Return an application's scope: all topics of the devices it reaches, in both directions, and its own.
 
-        A back end listens to what devices publish and publishes what they listen to. A device whose values can't be
-        filled in safely is left out.
+        A back end subscribes to what devices publish, and publishes what they subscribe to. A device whose values
+        can't be filled in safely is left out.
 
         Args:
             scope: what the key reaches.
-            devices: the devices that it names by id or tag.
-            of_devices: patterns that devices were given by profiles, those of today or earlier ones.
+            devices: the devices that the key reaches by id or tag.
+            of_devices: patterns that profiles, current or former, have given to devices.
         """
         patterns: list[str] = []
         if scope.all_devices:
             every = dict.fromkeys((*self.publish, *self.subscribe, *self.of_profiles, *of_devices))
             patterns += dict.fromkeys(PLACEHOLDER.sub("+", template) for template in every)
-        # Many devices share few policies, and checking one costs more than filling it in.
+        # Many devices share a few policies, and checking one costs more than filling it in.
         known: dict[DevicePolicy, TopicTemplates] = {}
         for device in devices:
             try:
@@ -156,6 +156,6 @@ def _fill(template: str, device_id: str, serial: str, tags: Mapping[str, str]) -
 
     filled = PLACEHOLDER.sub(value, template)
     if not is_topic_filter(filled):
-        # Too long, or not to be encoded.
+        # Too long, or can't be encoded.
         raise UnsafeValueError(template)
     return filled

@@ -1,20 +1,20 @@
-"""What is a topic name and what is a topic filter (MQTT 3.1.1, 4.7)."""
+"""Valid topic names and topic filters (MQTT 3.1.1, 4.7)."""
 
 from __future__ import annotations
 
 __all__ = ["MAX_TOPIC_BYTES", "is_topic_filter", "is_topic_name"]
 
 MAX_TOPIC_BYTES = 65_535
-"""The most that a length prefix of two bytes can announce (MQTT 3.1.1, 1.5.3)."""
+"""The longest string that a two-byte length prefix allows (MQTT 3.1.1, 1.5.3)."""
 
 
 def is_topic_name(text: str) -> bool:
-    """Whether a message may be published to it: not empty, no wildcard, no NUL (4.7.3, 4.7.1)."""
+    """Return whether a text is a topic name: not empty, no wildcards, no NUL (4.7.3, 4.7.1)."""
     return bool(text) and "+" not in text and "#" not in text and _is_utf8_string(text)
 
 
 def is_topic_filter(text: str) -> bool:
-    """Whether one may subscribe to it: `+` fills a level, `#` fills the last one (4.7.1-2, 4.7.1-3)."""
+    """Return whether a text is a topic filter: `+` fills a whole level, `#` the last one (4.7.1-2, 4.7.1-3)."""
     if not text or not _is_utf8_string(text):
         return False
     if "+" not in text and "#" not in text:

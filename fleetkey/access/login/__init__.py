@@ -1,1 +1,1 @@
-"""From a CONNECT to a principal, and when a principal stops being one."""
+"""From a CONNECT to a principal, and what happens to the principal when the registry changes."""

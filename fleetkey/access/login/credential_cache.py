@@ -1,4 +1,4 @@
-"""Secrets that were verified lately, remembered in a form that is useless outside this process."""
+"""A cache of recently verified credentials, in a form that is useless outside this process."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ __all__ = ["CredentialCache"]
 
 
 class CredentialCache:
-    """Key to (HMAC-SHA256 of the secret under a random key of this process, principal, deadline).
+    """Maps a key to its principal and the HMAC-SHA256 of its secret under a random key of this process.
 
-    At most `max_entries`; the least recently used is forgotten first.
+    Args:
+        seconds: how long an entry is valid; 0 caches nothing.
+        max_entries: the most entries; the least recently used is dropped first.
+        clock: monotonic seconds.
     """
 
     def __init__(self, *, seconds: float, max_entries: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -30,11 +33,11 @@ class CredentialCache:
         self._entries: OrderedDict[str, tuple[bytes, Principal, float]] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return how many entries there are."""
         return len(self._entries)
 
     def find(self, key: str, password: bytes) -> Principal | None:
-        """Return whom key and password prove, if both were verified less than `seconds` ago."""
+        """Return the principal of a key and password that were verified less than `seconds` ago, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -47,8 +50,8 @@ class CredentialCache:
         self._entries.move_to_end(key)
         return principal
 
-    def remember(self, principal: Principal, password: bytes) -> None:
-        """Remember a verified secret."""
+    def add(self, principal: Principal, password: bytes) -> None:
+        """Add verified credentials."""
         if not self._seconds:
             return
         self._entries.pop(principal.key, None)
@@ -57,10 +60,10 @@ class CredentialCache:
         mac = hmac.digest(self._mac_key, password, "sha256")
         self._entries[principal.key] = (mac, principal, self._clock() + self._seconds)
 
-    def forget(self, key: str) -> None:
-        """Forget one key's secret."""
+    def remove(self, key: str) -> None:
+        """Remove a key's credentials, if they are cached."""
         self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all credentials."""
         self._entries.clear()

@@ -1,4 +1,4 @@
-"""What an authentication ends in."""
+"""What a CONNECT claims, and how it is decided."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVER_UNAVAILABLE = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectAttempt:
-    """What a CONNECT claims; none of it is a fact yet."""
+    """What a CONNECT claims; none of it is verified yet."""
 
     client_id: str
     username: str | None
@@ -27,7 +27,7 @@ class ConnectAttempt:
 
 
 class Refusal(StrEnum):
-    """Why, exactly; for the log. The client sees the return code alone."""
+    """The exact reason, for the log; the client only sees the return code."""
 
     MALFORMED = "malformed_credentials"
     UNKNOWN_KEY = "unknown_key"
@@ -53,16 +53,16 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The client stays out and nothing that exists is touched."""
+    """The client is refused, and nothing that exists is touched."""
 
     reason: Refusal
 
     @property
     def may_pass(self) -> bool:
-        """Whether the reason is the server's, and the client may get in later with what it has."""
+        """Whether the reason lies with the server, so the same CONNECT may succeed later."""
         return self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
 
     @property
     def return_code(self) -> int:
-        """The CONNACK return code (MQTT 3.1.1, 3.2.2.3): 3 for what may pass by itself, 5 for everything else."""
+        """The CONNACK return code (MQTT 3.1.1, 3.2.2.3): 3 if `may_pass`, otherwise 5."""
         return SERVER_UNAVAILABLE if self.may_pass else NOT_AUTHORIZED

@@ -1,4 +1,4 @@
-"""The principals that are in use, found by key and by device."""
+"""An index of the principals in use, by key and by device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["PrincipalIndex"]
 
 SWEEP_SLACK = 1_000
+"""Devices indexed beyond twice the number of principals in use, before those that are gone are removed."""
 
 
 class PrincipalIndex:
-    """Holds principals weakly: one is in here as long as a connection or a remembered secret holds it."""
+    """Holds principals weakly: an entry lasts as long as a connection or the credential cache holds the principal."""
 
     def __init__(self) -> None:
         self._by_key: weakref.WeakValueDictionary[str, Principal] = weakref.WeakValueDictionary()
@@ -24,7 +25,7 @@ class PrincipalIndex:
         self._keys_of_device: dict[str, set[str]] = {}
 
     def add(self, principal: Principal) -> None:
-        """Take a principal in."""
+        """Add a principal."""
         self._by_key[principal.key] = principal
         if principal.kind is KeyKind.APPLICATION:
             self._applications.add(principal)
@@ -34,7 +35,7 @@ class PrincipalIndex:
                 self._sweep()
 
     def by_key(self, key: str) -> Principal | None:
-        """Return the principal of a key."""
+        """Return the principal of a key, or None if it isn't in use."""
         return self._by_key.get(key)
 
     def of_device(self, device_id: str) -> list[Principal]:
@@ -51,7 +52,7 @@ class PrincipalIndex:
         return list(self._by_key.values())
 
     def _sweep(self) -> None:
-        """Forget the devices whose principals are gone."""
+        """Remove the devices whose principals are gone."""
         self._keys_of_device = {}
         for principal in self.all():
             if principal.device_id is not None:

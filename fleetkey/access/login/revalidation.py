@@ -1,4 +1,4 @@
-"""Deciding again about principals in use, after something was changed that they may depend on."""
+"""Revalidate principals in use after a change that may affect them."""
 
 from __future__ import annotations
 
@@ -14,102 +14,102 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fleetkey.access.decisions.principal import Principal
-    from fleetkey.access.login.verification import Verification, Verified
+    from fleetkey.access.login.verification import Verification, VerifiedLogin
 
 __all__ = ["Revalidation"]
 
 log = structlog.get_logger(__name__)
 
-MAX_MOVED = 10_000
-"""Devices whose tags changed that are held against the applications one by one; beyond it all of these are decided."""
+MAX_CHANGED_DEVICES = 10_000
+"""Changed devices that are compared with each application's scope; beyond it, all applications are revalidated."""
 REVALIDATION_BATCH = 500
-"""Devices' keys that are decided again in one call of a thread; an application's key has a call of its own."""
+"""Device keys that are revalidated in one call of a thread; an application key gets a call of its own."""
 
 
 class Revalidation:
-    """Keys that wait to be decided again, each once: never more than there are principals in use.
+    """Keys that wait to be revalidated, each at most once, so never more than there are principals in use.
 
-    Application keys come first, each time: what many devices' changes mean for one of them is decided once, and it
-    doesn't wait behind the devices themselves. Lives on one event loop.
+    Application keys go first: one decision covers the changes of many devices, and it doesn't wait behind the devices'
+    own. Belongs to one event loop.
 
     Args:
-        verification: decides; blocks.
-        followers: returns the applications in use whose scope comes from the devices.
-        on_decided: told of each key and what was found, on the event loop. What could not be decided is a refusal.
+        verification: decides; its calls block.
+        applications: returns the applications in use whose scope depends on devices.
+        on_decided: called on the event loop with each key and the decision. A key that can't be decided is refused.
     """
 
     def __init__(
         self,
         verification: Verification,
-        followers: Callable[[], Sequence[Principal]],
-        on_decided: Callable[[str, Verified | Refusal], None],
+        applications: Callable[[], Sequence[Principal]],
+        on_decided: Callable[[str, VerifiedLogin | Refusal], None],
     ) -> None:
         self._verification = verification
-        self._followers = followers
+        self._applications = applications
         self._on_decided = on_decided
-        self._moved: dict[str, None] = {}
-        self._applications: dict[str, None] = {}
-        self._devices: dict[str, None] = {}
+        self._changed_devices: dict[str, None] = {}
+        self._application_keys: dict[str, None] = {}
+        self._device_keys: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
 
-    def ask(self, principals: Iterable[Principal]) -> None:
-        """Have principals decided again, from what is committed now or later."""
+    def schedule(self, principals: Iterable[Principal]) -> None:
+        """Schedule principals to be revalidated against what is committed by then."""
         for principal in principals:
-            waiting = self._applications if principal.kind is KeyKind.APPLICATION else self._devices
+            waiting = self._application_keys if principal.kind is KeyKind.APPLICATION else self._device_keys
             waiting[principal.key] = None
-        self._begin()
+        self._start()
 
-    def ask_about(self, device_ids: Iterable[str]) -> None:
-        """Have those applications decided again whose scope these devices may change, for their tags, or as gone."""
-        self._moved.update(dict.fromkeys(device_ids))
-        if len(self._moved) > MAX_MOVED:
-            self._moved.clear()
-            self.ask(self._followers())
-        self._begin()
+    def schedule_for_devices(self, device_ids: Iterable[str]) -> None:
+        """Schedule the applications whose scope may change because these devices were tagged or deleted."""
+        self._changed_devices.update(dict.fromkeys(device_ids))
+        if len(self._changed_devices) > MAX_CHANGED_DEVICES:
+            self._changed_devices.clear()
+            self.schedule(self._applications())
+        self._start()
 
     async def close(self) -> None:
-        """Stop; what waits is not decided any more."""
+        """Stop, and drop what waits."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         is_idle = self._task is None or self._task.done()
-        if is_idle and (self._moved or self._applications or self._devices):
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="fleetkey-rechecks")
+        if is_idle and (self._changed_devices or self._application_keys or self._device_keys):
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="fleetkey-revalidation")
 
     async def _run(self) -> None:
-        while self._moved or self._applications or self._devices:
-            if self._moved:
-                device_ids = _take(self._moved, MAX_MOVED)
-                followers = self._followers()
-                has_moved = await asyncio.to_thread(self._have_moved, followers, device_ids)
-                self.ask(one for one, moved in zip(followers, has_moved, strict=True) if moved)
-            keys = _take(self._applications, 1) or _take(self._devices, REVALIDATION_BATCH)
+        while self._changed_devices or self._application_keys or self._device_keys:
+            if self._changed_devices:
+                device_ids = _take(self._changed_devices, MAX_CHANGED_DEVICES)
+                applications = self._applications()
+                affected = await asyncio.to_thread(self._affected, applications, device_ids)
+                self.schedule(one for one, is_affected in zip(applications, affected, strict=True) if is_affected)
+            keys = _take(self._application_keys, 1) or _take(self._device_keys, REVALIDATION_BATCH)
             for key, found in await asyncio.to_thread(self._decide, keys) if keys else ():
                 try:
                     self._on_decided(key, found)
                 except Exception:
-                    # Who is told of one key must not keep the others from being decided.
+                    # A failing listener must not keep the other keys from being decided.
                     log.exception("recheck_failed", key=key)
 
-    def _have_moved(self, followers: Sequence[Principal], device_ids: Sequence[str]) -> list[bool]:
+    def _affected(self, applications: Sequence[Principal], device_ids: Sequence[str]) -> list[bool]:
         try:
-            return self._verification.moved([one.reach for one in followers], device_ids)
+            return self._verification.may_change_scopes([one.reach for one in applications], device_ids)
         except StoreError:
-            # Fail closed: all of them are decided again, and that says what is wrong.
-            return [True] * len(followers)
+            # Fail closed: revalidate all of them, which also logs what is wrong.
+            return [True] * len(applications)
         except Exception:
             log.exception("recheck_failed", devices=len(device_ids))
-            return [True] * len(followers)
+            return [True] * len(applications)
 
-    def _decide(self, keys: Sequence[str]) -> list[tuple[str, Verified | Refusal]]:
+    def _decide(self, keys: Sequence[str]) -> list[tuple[str, VerifiedLogin | Refusal]]:
         return [(key, self._decide_one(key)) for key in keys]
 
-    def _decide_one(self, key: str) -> Verified | Refusal:
-        # Fail closed: what can't be shown to be valid is not, whatever went wrong.
+    def _decide_one(self, key: str) -> VerifiedLogin | Refusal:
+        # Fail closed: a key that can't be shown to be valid isn't, whatever went wrong.
         try:
-            return self._verification.recheck(key)
+            return self._verification.revalidate(key)
         except StoreError as error:
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
         except Exception:
@@ -118,7 +118,7 @@ class Revalidation:
 
 
 def _take(waiting: dict[str, None], count: int) -> list[str]:
-    """Take out the keys that have waited longest."""
+    """Remove and return the entries that have waited longest."""
     taken = [key for key, _ in zip(waiting, range(count), strict=False)]
     for key in taken:
         del waiting[key]

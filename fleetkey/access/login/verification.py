@@ -1,4 +1,4 @@
-"""Checking one attempt against the registry: the part that blocks, run in a hash thread."""
+"""Verifies a login against the registry; the part that blocks, so it runs in a worker thread."""
 
 from __future__ import annotations
 
@@ -23,37 +23,38 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import Logins, StoreTime
 
     class LoginStore(Logins, StoreTime, Protocol):
-        """What verification reads, and where it notes a first connection."""
+        """What verification needs from a store: keys, devices, and noting a first connection."""
 
 
-__all__ = ["Verification", "Verified", "check_claims"]
+__all__ = ["Verification", "VerifiedLogin", "check_claims"]
 
 STAND_IN_PASSWORD = b"-"
-KEY_SHAPE = re.compile(r"[0-9a-f]{32}\Z")
+"""Hashed in place of a password that can't be hashed."""
+KEY_PATTERN = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class VerifiedLogin:
     """A login that passed every check, with its compiled scope."""
 
     login: Login
     scope: TopicScope
-    sources: AllowedNetworks
+    allowed_networks: AllowedNetworks
     follows_devices: bool
-    """Whether the scope may change when tags do: the device's own, or for an application any device's."""
+    """Whether the scope may change with tags: the device's own, or for an application those of any device."""
     reach: Reach | None = None
-    """What an application's scope came from; None for a device's key."""
+    """What an application's scope was compiled from; None for a device's key."""
 
 
 class Verification:
-    """Reads the registry and checks secrets. Every refusal costs one bcrypt, so none is faster than another.
+    """Reads the registry and checks secrets. Every refusal costs one bcrypt, so that none is faster than another.
 
     Args:
         store: the registry.
         templates: the fleet's topic patterns.
-        bcrypt_rounds: cost of the hash that stands in for a key that doesn't exist.
-        max_scope_devices: devices that one application key may reach by id or tag.
-        clock: seconds since 1970, for expiry; without it, the registry's.
+        bcrypt_rounds: cost of the hash that is checked in place of an unknown key's.
+        max_scope_devices: the most devices that one application key may reach by id or tag.
+        clock: seconds since 1970, for expiry; None uses the registry's.
     """
 
     def __init__(
@@ -69,48 +70,47 @@ class Verification:
         self._templates = templates
         self._max_scope_devices = max_scope_devices
         self._clock = clock or store.now
-        self._stand_in = hash_secret(new_secret(), bcrypt_rounds)
+        self._stand_in_hash = hash_secret(new_secret(), bcrypt_rounds)
 
-    def verify(self, attempt: ConnectAttempt) -> Verified | Refusal:
-        """Check an attempt from the beginning. Raises `StoreError` when the registry can't be read."""
+    def verify(self, attempt: ConnectAttempt) -> VerifiedLogin | Refusal:
+        """Verify everything about an attempt. Raises `StoreError` when the registry can't be read."""
         password = attempt.password or b""
         key = attempt.username or ""
-        login = self._store.find_login(key) if KEY_SHAPE.match(key) else None
+        login = self._store.find_login(key) if KEY_PATTERN.match(key) else None
         is_hash_usable = login is not None and is_hash_affordable(login.secret_hash)
         has_shape = is_secret_shape(password)
-        # One hash in every case; what can't be hashed is stood in for.
+        # Exactly one hash in every case, with stand-ins for what can't be hashed.
         has_matched = verify_secret(
             password if has_shape else STAND_IN_PASSWORD,
-            login.secret_hash if login is not None and is_hash_usable else self._stand_in,
+            login.secret_hash if login is not None and is_hash_usable else self._stand_in_hash,
         )
         is_secret_right = has_matched and has_shape and is_hash_usable
         if login is None:
-            return Refusal.UNKNOWN_KEY if KEY_SHAPE.match(key) else Refusal.MALFORMED
+            return Refusal.UNKNOWN_KEY if KEY_PATTERN.match(key) else Refusal.MALFORMED
         if not is_secret_right:
             return Refusal.WRONG_SECRET
         found = self.check(login)
         if isinstance(found, Refusal):
             return found
-        refusal = check_claims(attempt, device_id=login.device_id, scope=found.scope, sources=found.sources)
+        refusal = check_claims(
+            attempt, device_id=login.device_id, scope=found.scope, allowed_networks=found.allowed_networks
+        )
         if refusal is not None:
             return refusal
         if login.first_connected_at is None and not self._store.mark_connected(key, address=attempt.address):
             return Refusal.KEY_RETIRED
         return found
 
-    def waste_a_hash(self) -> None:
-        """Spend what a verification costs, for a refusal that was decided without one."""
-        verify_secret(STAND_IN_PASSWORD, self._stand_in)
+    def revalidate(self, key: str) -> VerifiedLogin | Refusal:
+        """Check a key again, without its secret, after something about it changed. Raises `StoreError`."""
+        login = self._store.find_login(key)
+        return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
 
-    def is_over(self, expires_at: int | None) -> bool:
-        """Whether a time, in milliseconds since 1970, has come; None never does."""
-        return expires_at is not None and expires_at <= self._clock() * 1000
-
-    def check(self, login: Login) -> Verified | Refusal:
-        """Decide whether a key is valid at this moment, whoever holds it, and compile its scope."""
+    def check(self, login: Login) -> VerifiedLogin | Refusal:
+        """Check that a key is valid now, whoever holds it, and compile its scope."""
         if login.status is not KeyStatus.ACTIVE:
             return Refusal.KEY_RETIRED
-        if self.is_over(login.expires_at):
+        if self.has_expired(login.expires_at):
             return Refusal.KEY_EXPIRED
         if login.kind is KeyKind.DEVICE and login.device_state is not DeviceState.ACTIVE:
             return Refusal.DEVICE_NOT_ACTIVE
@@ -119,33 +119,35 @@ class Verification:
         except (UnsafeValueError, TemplateError):
             return Refusal.UNSAFE_SCOPE
 
-    def recheck(self, key: str) -> Verified | Refusal:
-        """Decide again for a key that something was changed about. Raises `StoreError`."""
-        login = self._store.find_login(key)
-        return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
+    def has_expired(self, expires_at: int | None) -> bool:
+        """Return whether a time, in milliseconds since 1970, has come; None never expires."""
+        return expires_at is not None and expires_at <= self._clock() * 1000
 
-    def moved(self, reaches: Sequence[Reach | None], device_ids: Sequence[str]) -> list[bool]:
-        """Say of each application whether its scope may be another one, now that something about devices changed.
+    def may_change_scopes(self, reaches: Sequence[Reach | None], device_ids: Sequence[str]) -> list[bool]:
+        """Return for each application whether changes to these devices may change its scope.
 
-        Reads the devices; costs nothing for the thousands that an application reaches already. Raises `StoreError`.
+        Reads the changed devices alone, however many an application already reaches. Raises `StoreError`.
         """
         found = self._store.scope_devices(ApplicationScope(device_ids=tuple(device_ids)), limit=len(device_ids))
         devices = {device.device_id: device for device in found}
         return [
-            reach is None or any(_moved(reach, each, devices.get(each)) for each in device_ids) for reach in reaches
+            reach is None or any(_may_change(reach, each, devices.get(each)) for each in device_ids)
+            for reach in reaches
         ]
 
-    def _compile(self, login: Login) -> Verified | Refusal:
+    def _compile(self, login: Login) -> VerifiedLogin | Refusal:
         try:
-            sources = AllowedNetworks(login.sources)
+            allowed_networks = AllowedNetworks(login.sources)
         except ValueError:
-            # Fail closed: a list that can't be read admits nobody.
+            # Fail closed: a list that can't be parsed admits nobody.
             return Refusal.WRONG_ADDRESS
         if login.device_id is not None and login.serial is not None:
             templates = self._templates.of_policy(login.policy)
             tags = self._store.device_tags(login.device_id) if templates.uses_tags else {}
             scope = templates.for_device(device_id=login.device_id, serial=login.serial, tags=tags)
-            return Verified(login=login, scope=scope, sources=sources, follows_devices=templates.uses_tags)
+            return VerifiedLogin(
+                login=login, scope=scope, allowed_networks=allowed_networks, follows_devices=templates.uses_tags
+            )
         if login.scope is None:
             return Refusal.UNSAFE_SCOPE
         devices: list[Device] = []
@@ -160,15 +162,20 @@ class Verification:
         reach = Reach(
             scope=login.scope,
             device_ids=frozenset(device.device_id for device in devices),
-            # Topics of a device's own may have some: which ones have is not worth finding out.
+            # A device's own topics may use tags; finding out which ones do isn't worth the cost.
             has_tags_in_topics=self._templates.uses_tags or any(device.policy != NO_POLICY for device in devices),
         )
-        follows_devices = bool(login.scope.device_ids or login.scope.tags)
-        return Verified(login=login, scope=scope, sources=sources, follows_devices=follows_devices, reach=reach)
+        return VerifiedLogin(
+            login=login,
+            scope=scope,
+            allowed_networks=allowed_networks,
+            follows_devices=bool(login.scope.device_ids or login.scope.tags),
+            reach=reach,
+        )
 
 
-def _moved(reach: Reach, device_id: str, device: Device | None) -> bool:
-    """Whether a device, as it is now, changes an application's scope; None: it is gone."""
+def _may_change(reach: Reach, device_id: str, device: Device | None) -> bool:
+    """Return whether a device's current state may change an application's scope; None is a deleted device."""
     was_in = device_id in reach.device_ids
     is_in = device is not None and (
         device_id in reach.scope.device_ids
@@ -178,10 +185,10 @@ def _moved(reach: Reach, device_id: str, device: Device | None) -> bool:
 
 
 def check_claims(
-    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, sources: AllowedNetworks
+    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
 ) -> Refusal | None:
-    """Hold what a CONNECT claims beside its credentials, and where it comes from, against who it is."""
-    if not sources.admits(attempt.address):
+    """Check the claims of a CONNECT beside its credentials: address, client id and will topic."""
+    if not allowed_networks.admits(attempt.address):
         return Refusal.WRONG_ADDRESS
     if device_id is not None and attempt.client_id != device_id:
         return Refusal.WRONG_CLIENT_ID

@@ -1,1 +1,1 @@
-"""What keeps guessing and floods from mattering."""
+"""Protection against floods, guessing and timing: limits that know nothing of logins or brokers."""

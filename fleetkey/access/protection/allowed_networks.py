@@ -1,4 +1,4 @@
-"""From where a key may connect: addresses and networks."""
+"""The addresses and networks that a key may connect from."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_SOURCES", "AllowedNetworkError", "AllowedNetworks", "parse_networks"]
+__all__ = ["MAX_NETWORKS", "AllowedNetworkError", "AllowedNetworks", "parse_networks"]
 
-MAX_SOURCES = 100
-"""Addresses and networks of one key; each login is held against all of them."""
+MAX_NETWORKS = 100
+"""Addresses and networks per key; every login is checked against all of them."""
 
 
 class AllowedNetworkError(ValueError):
-    """A text that is neither an address nor a network; the message says which."""
+    """A text is neither an address nor a network; the message says which text."""
 
 
 class AllowedNetworks:
-    """Addresses and networks; an empty list lets everyone in, and what isn't understood nobody."""
+    """A list of addresses and networks. An empty list allows every address; no list allows one that can't be parsed."""
 
     __slots__ = ("_networks", "_texts")
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Take stored texts, which `parse_networks` wrote.
+        """Take the stored form that `parse_networks` returned.
 
         Raises:
-            ValueError: one of them can't be read.
+            ValueError: a text can't be parsed.
         """
         self._texts = tuple(texts)
         self._networks = tuple(ipaddress.ip_network(text) for text in self._texts)
 
     def admits(self, address: str) -> bool:
-        """Whether an address is in the list. An IPv4 address in IPv6 form counts as IPv4 (RFC 4291, 2.5.5.2)."""
+        """Return whether an address may connect. An IPv4-mapped IPv6 address counts as IPv4 (RFC 4291, 2.5.5.2)."""
         if not self._networks:
             return True
         try:
@@ -50,10 +50,11 @@ class AllowedNetworks:
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return addresses and networks in one spelling, each once.
+    """Return addresses and networks in canonical form, without duplicates.
 
     Raises:
-        AllowedNetworkError: one of them is neither, has bits set behind its prefix, or there are over `MAX_SOURCES`.
+        AllowedNetworkError: a text is neither an address nor a network, or has bits set after its prefix; or there are
+            more than `MAX_NETWORKS`.
     """
     found: dict[str, None] = {}
     for text in texts:
@@ -61,8 +62,8 @@ def parse_networks(texts: Iterable[str]) -> tuple[str, ...]:
             found[str(ipaddress.ip_network(text.strip()))] = None
         except ValueError:
             raise AllowedNetworkError(_reason(text)) from None
-    if len(found) > MAX_SOURCES:
-        msg = f"{len(found)} addresses and networks; at most {MAX_SOURCES} are allowed"
+    if len(found) > MAX_NETWORKS:
+        msg = f"{len(found)} addresses and networks; at most {MAX_NETWORKS} are allowed"
         raise AllowedNetworkError(msg)
     return tuple(found)
 
@@ -72,4 +73,4 @@ def _reason(text: str) -> str:
         meant = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         return f"{text[:64]!r} is neither an IP address nor a network such as 10.0.0.0/8"
-    return f"{text[:64]!r} has bits set behind its prefix; did you mean {meant}?"
+    return f"{text[:64]!r} has bits set after its prefix; did you mean {meant}?"

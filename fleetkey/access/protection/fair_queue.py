@@ -1,4 +1,4 @@
-"""One at a time, and the sources of what waits in turn."""
+"""A queue that serves one at a time, and its sources in turn."""
 
 from __future__ import annotations
 
@@ -15,67 +15,68 @@ if TYPE_CHECKING:
 __all__ = ["FairQueue"]
 
 MAX_QUEUED_PER_SOURCE = 100
-"""Attempts over a limit from one source, an address or a key, that wait for their turn at once."""
+"""Entries that one source, an address or a key, may have waiting."""
 MAX_QUEUED_SOURCES = 1_000
-"""Sources with attempts that wait at once."""
+"""Sources that may have entries waiting."""
 
 
 class FairQueue:
-    """Lets one in at a time; who comes next is from the source that has waited longest since its last turn.
+    """Serve one entry at a time, next from the source that has waited longest since it was last served.
 
-    So a source that sends many keeps only its own waiting. Lives on one event loop.
+    A source that sends a flood delays only itself. Belongs to one event loop.
     """
 
     def __init__(self) -> None:
-        self._is_taken = False
+        self._is_busy = False
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     @asynccontextmanager
-    async def of(self, source: str) -> AsyncIterator[None]:
-        """Wait for a turn of a source, and have it until the end of the block.
+    async def turn(self, source: str) -> AsyncIterator[None]:
+        """Wait until it's the source's turn, and hold the turn until the block ends.
 
         Raises:
-            OverloadedError: too much is waiting.
+            OverloadedError: the source has too many entries waiting, or too many sources have some.
         """
-        if self._is_taken:
+        if self._is_busy:
             await self._wait(source)
-        self._is_taken = True
+        self._is_busy = True
         try:
             yield
         finally:
-            self._pass_on()
+            self._serve_next()
 
     async def _wait(self, source: str) -> None:
-        line = self._waiting.get(source)
-        if line is None:
+        queue = self._waiting.get(source)
+        if queue is None:
             if len(self._waiting) >= MAX_QUEUED_SOURCES:
                 msg = f"{len(self._waiting)} sources are waiting"
                 raise OverloadedError(msg)
-            line = self._waiting[source] = deque()
-        if len(line) >= MAX_QUEUED_PER_SOURCE:
-            msg = f"{len(line)} of one source are waiting"
+            queue = self._waiting[source] = deque()
+        if len(queue) >= MAX_QUEUED_PER_SOURCE:
+            msg = f"{len(queue)} of one source are waiting"
             raise OverloadedError(msg)
         turn = asyncio.get_running_loop().create_future()
-        line.append(turn)
+        queue.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._pass_on()
-            elif turn in line:
-                line.remove(turn)
-                if not line:
+                # Cancelled with the turn already granted: pass it on, or everyone behind would wait for ever.
+                self._serve_next()
+            elif turn in queue:
+                queue.remove(turn)
+                if not queue:
                     del self._waiting[source]
             raise
 
-    def _pass_on(self) -> None:
-        """Give the turn to whoever is next, if anybody still waits."""
+    def _serve_next(self) -> None:
+        """Grant the turn to the next entry, if one is waiting."""
         while self._waiting:
-            source, line = self._waiting.popitem(last=False)
-            turn = line.popleft()
-            if line:
-                self._waiting[source] = line
+            source, queue = self._waiting.popitem(last=False)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[source] = queue
             if not turn.done():
                 turn.set_result(None)
                 return
-        self._is_taken = False
+        self._is_busy = False

@@ -1,4 +1,4 @@
-"""Counting attempts per address or serial, in bounded memory."""
+"""Rate limits and growing delays per address, serial or key, in bounded memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 __all__ = ["ExponentialBackoff", "RateLimiter", "address_bucket"]
 
 IPV6_PREFIX = 64
-MAX_REMEMBERED_BUCKETS = 10_000
-"""Addresses whose bucket is remembered."""
+"""Bits of an IPv6 address that name its bucket."""
+MAX_CACHED_BUCKETS = 10_000
+"""Addresses whose bucket is cached."""
 
 
 class RateLimiter:
-    """At most `limit` attempts in any `window_seconds`, for each of up to `max_tracked` names.
+    """Allow `limit` attempts per name in any `window_seconds`.
 
-    The name that was seen least recently is forgotten first. A limit of 0 is no limit.
+    Tracks up to `max_tracked` names and drops the least recently seen first. A limit of 0 means no limit.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class RateLimiter:
         return len(self._attempts)
 
     def wait_seconds(self, name: str) -> float:
-        """Return how long until the next attempt is within the limit; 0 = now. Counts nothing."""
+        """Return how long to wait until the next attempt is within the limit; 0 for none. Counts nothing."""
         attempts = self._attempts.get(name)
         if not self._limit or attempts is None or len(attempts) < self._limit:
             return 0.0
@@ -63,16 +64,16 @@ class RateLimiter:
         attempts.append(self._clock())
 
     def give_back(self, name: str) -> None:
-        """Take back the newest attempt that was counted, if it is still known."""
+        """Undo the last counted attempt of a name, if the name is still tracked."""
         attempts = self._attempts.get(name)
         if attempts:
             attempts.pop()
 
     def admit(self, name: str) -> float:
-        """Count an attempt if it is within the limit and return 0, or return how many seconds to wait."""
+        """Count an attempt and return 0 if it is within the limit; otherwise return how many seconds to wait."""
         wait = self.wait_seconds(name)
         if wait:
-            # Still seen: whoever keeps trying is not the one to be forgotten first.
+            # Counts as seen: a name that keeps trying must not be the first one dropped.
             self._attempts.move_to_end(name)
         else:
             self.count(name)
@@ -80,14 +81,14 @@ class RateLimiter:
 
 
 class ExponentialBackoff:
-    """Delays that double with every attempt of a name, for each of up to `max_tracked` names.
+    """Double a name's delay with each attempt, from `first_seconds` up to `max_seconds`.
 
-    The name that was seen least recently is forgotten first.
+    Tracks up to `max_tracked` names and drops the least recently seen first.
     """
 
-    def __init__(self, *, first_seconds: float, most_seconds: float, max_tracked: int) -> None:
+    def __init__(self, *, first_seconds: float, max_seconds: float, max_tracked: int) -> None:
         self._first_seconds = first_seconds
-        self._most_seconds = most_seconds
+        self._max_seconds = max_seconds
         self._max_tracked = max_tracked
         self._delays: OrderedDict[str, float] = OrderedDict()
 
@@ -96,24 +97,24 @@ class ExponentialBackoff:
         return len(self._delays)
 
     def next_seconds(self, name: str) -> float:
-        """Return the delay of one more attempt."""
+        """Return the delay for another attempt, and double the one after it."""
         delay = self._delays.pop(name, 0.0)
         if len(self._delays) >= self._max_tracked:
             self._delays.popitem(last=False)
-        delay = min(self._most_seconds, 2 * delay or self._first_seconds)
+        delay = min(self._max_seconds, 2 * delay or self._first_seconds)
         self._delays[name] = delay
         return delay
 
     def reset(self, name: str) -> None:
-        """Begin anew with the first delay."""
+        """Start over at the first delay."""
         self._delays.pop(name, None)
 
 
-@lru_cache(maxsize=MAX_REMEMBERED_BUCKETS)
+@lru_cache(maxsize=MAX_CACHED_BUCKETS)
 def address_bucket(address: str) -> str:
-    """Return what attempts are counted by: the IPv4 address, or the /64 of an IPv6 address.
+    """Return the bucket that an address's attempts are counted in: the IPv4 address itself, or an IPv6 address's /64.
 
-    Whoever has one IPv6 address usually has its whole /64 (RFC 6177), so counting single ones would count nothing.
+    A site usually gets a whole /64 (RFC 6177), so a limit per IPv6 address would limit nothing.
     """
     try:
         parsed = ipaddress.ip_address(address)

@@ -1,4 +1,4 @@
-"""When a refusal leaves: at a time that its reason has no part in."""
+"""Constant-time refusals: when one is sent says nothing about its reason."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import time
 __all__ = ["RefusalTiming"]
 
 INTERVAL_SECONDS = 0.01
-"""Between two moments at which a refusal may leave, counted from when its request came."""
+"""A refusal is sent a whole number of these after its request arrived."""
 MAX_WAITING = 10_000
-"""Refusals that wait at once; further ones leave at once."""
+"""Refusals held back at once; any more are sent immediately."""
 
 
 class RefusalTiming:
-    """Lets each refusal leave a whole number of beats after its request came.
+    """Hold each refusal back until a whole number of intervals after its request arrived.
 
-    A key or a serial that exists is looked up, compared and written about a little differently from one that doesn't:
-    microseconds, which many trials can tell from the time of the answer. A thread waits for the moment, not the event
-    loop, whose timers count in milliseconds from when it last had something to do. Used on event loops.
+    Looking up, comparing and recording a key or serial takes microseconds more or less depending on whether it exists,
+    and an attacker who measures many responses could tell. A thread does the waiting because the event loop's timers
+    have millisecond resolution, counted from when the loop last ran, which would let the difference show through. May
+    be used from several event loops.
     """
 
     def __init__(self) -> None:
@@ -34,26 +35,26 @@ class RefusalTiming:
 
     @staticmethod
     def now() -> float:
-        """Return the time that `wait` counts from; take it when a request comes."""
+        """Return the current time for `wait`; call it when a request arrives."""
         return time.monotonic()
 
-    async def wait(self, came_at: float) -> None:
-        """Wait for the next beat of a request that came at that time."""
+    async def wait(self, received_at: float) -> None:
+        """Wait until the next whole interval since a request was received."""
         if self._is_closed or len(self._due) >= MAX_WAITING:
             return
-        beats = math.ceil((time.monotonic() - came_at) / INTERVAL_SECONDS)
+        intervals = math.ceil((time.monotonic() - received_at) / INTERVAL_SECONDS)
         loop = asyncio.get_running_loop()
-        left = loop.create_future()
+        released = loop.create_future()
         with self._changed:
-            heapq.heappush(self._due, (came_at + beats * INTERVAL_SECONDS, next(self._numbers), loop, left))
+            heapq.heappush(self._due, (received_at + intervals * INTERVAL_SECONDS, next(self._numbers), loop, released))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="fleetkey-beat", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="fleetkey-refusal-timing", daemon=True)
                 self._thread.start()
             self._changed.notify()
-        await left
+        await released
 
     def close(self) -> None:
-        """Let what waits leave at once, and end the thread."""
+        """Release everything that waits, and end the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -62,14 +63,14 @@ class RefusalTiming:
         with self._changed:
             while True:
                 while self._due and (self._is_closed or self._due[0][0] <= time.monotonic()):
-                    _, _, loop, left = heapq.heappop(self._due)
+                    _, _, loop, released = heapq.heappop(self._due)
                     if not loop.is_closed():
-                        loop.call_soon_threadsafe(_leave, left)
+                        loop.call_soon_threadsafe(_release, released)
                 if self._is_closed:
                     return
                 self._changed.wait(self._due[0][0] - time.monotonic() if self._due else None)
 
 
-def _leave(left: asyncio.Future[None]) -> None:
-    if not left.done():
-        left.set_result(None)
+def _release(released: asyncio.Future[None]) -> None:
+    if not released.done():
+        released.set_result(None)

@@ -1,1 +1,1 @@
-"""Secrets: made, hashed, verified, and proofs made with them."""
+"""Secrets: generating, hashing and verifying them, and proofs made with them."""

@@ -1,4 +1,4 @@
-"""Making, hashing and verifying secrets. Hashing blocks; callers on an event loop use a `WorkerPool`."""
+"""Generates, hashes and verifies access secrets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = [
 ]
 
 MAX_SECRET_BYTES = 72
-"""bcrypt looks at no more; a longer password is refused, never cut."""
+"""bcrypt ignores anything beyond; a longer password is refused, never truncated."""
 MAX_ROUNDS = 14
-"""A stored cost above this would let one login hold a thread for seconds."""
+"""The highest cost of a stored hash that is checked; above it, one login would occupy a thread for seconds."""
 MIN_ROUNDS = 4
 HASH_CHARACTERS = 60
 
@@ -32,15 +32,15 @@ def new_secret() -> Secret:
 
 
 def hash_secret(secret: Secret, rounds: int) -> str:
-    """Return the bcrypt hash, with the `2a` prefix that other brokers' plugins read as well.
+    """Return the bcrypt hash, with the prefix `2a` that other brokers' plugins can read as well.
 
-    Takes 2**rounds units of work, about 1 ms at 4. Blocks; releases the GIL while it works.
+    Takes 2**rounds units of work, about 1 ms at 4. Blocks, but releases the GIL.
     """
     return bcrypt.hashpw(secret.reveal().encode(), bcrypt.gensalt(rounds, prefix=b"2a")).decode()
 
 
 def is_secret_shape(password: bytes) -> bool:
-    """Whether a password can be a secret at all: 1 to 72 bytes of UTF-8 without NUL."""
+    """Return whether a password could be a secret at all: 1 to 72 bytes of UTF-8 without NUL."""
     if not 0 < len(password) <= MAX_SECRET_BYTES or 0 in password:
         return False
     try:
@@ -51,7 +51,7 @@ def is_secret_shape(password: bytes) -> bool:
 
 
 def verify_secret(password: bytes, stored: str) -> bool:
-    """Whether the password has the stored hash; False for a hash that can't be one or costs over `MAX_ROUNDS`."""
+    """Return whether a password matches a stored hash; False if the hash is invalid or costs more than `MAX_ROUNDS`."""
     if not is_secret_shape(password) or not is_hash_affordable(stored):
         return False
     try:
@@ -61,7 +61,7 @@ def verify_secret(password: bytes, stored: str) -> bool:
 
 
 def is_hash_affordable(stored: str) -> bool:
-    """Whether a stored hash is one of bcrypt's and costs at most `MAX_ROUNDS`; looks at `$2a$04$…`, does no work."""
+    """Return whether a stored hash is from bcrypt and costs at most `MAX_ROUNDS`; only looks at `$2a$04$…`."""
     rounds = stored[4:6]
     return (
         len(stored) == HASH_CHARACTERS

@@ -1,4 +1,4 @@
-"""Proofs of a serial: `base64(HMAC-SHA256(group secret, serial))`."""
+"""Proofs that a serial comes from a factory, `base64(HMAC-SHA256(group secret, serial))`, and the shared secrets."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ if TYPE_CHECKING:
 
     from fleetkey.config import HmacSettings
 
-__all__ = ["MIN_SHARED_SECRET_CHARACTERS", "GroupSecrets", "read_shared_secret"]
+__all__ = ["GroupSecrets", "read_shared_secret"]
 
 MIN_SHARED_SECRET_CHARACTERS = 32
-"""Characters of a secret that a person wrote into settings or a file: 32 hex digits are 128 bits."""
+"""Characters of a secret in the settings or in a file: 32 hex digits are 128 bits."""
 MAX_SHARED_SECRET_BYTES = 4096
+"""Bytes of such a secret."""
 
 
 class GroupSecrets:
-    """The group secrets by name; several at once let one take over from another."""
+    """The group secrets by name. Several are valid at once, so that one can replace another gradually."""
 
     def __init__(self, secrets: Mapping[str, Secret]) -> None:
         self._secrets = dict(secrets)
 
     @classmethod
     def from_settings(cls, settings: HmacSettings) -> GroupSecrets:
-        """Take the secrets of the settings and read those in files.
+        """Return the secrets in the settings and in the files that they name.
 
         Raises:
-            SharedSecretError: one can't be read or is too short; names the group and the file, not the secret.
+            SharedSecretError: a secret can't be read or is too short; names the group and the file, not the secret.
         """
         found = {
             name: read_shared_secret(f"registration.hmac.secrets.{name}", secret=secret)
@@ -47,16 +48,16 @@ class GroupSecrets:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The groups."""
+        """The names of the groups."""
         return tuple(self._secrets)
 
     def prove(self, serial: str, group: str) -> Secret:
-        """Return the proof of a serial by one group. Raises `KeyError` for an unknown one."""
+        """Return a group's proof of a serial. Raises `KeyError` for an unknown group."""
         digest = hmac.digest(self._secrets[group].reveal().encode(), serial.encode(), "sha256")
         return Secret(base64.b64encode(digest).decode())
 
     def group_of(self, serial: str, proof: str) -> str | None:
-        """Return the group that made a proof, in the same time whether and whichever it is; None: no group did."""
+        """Return the group whose proof this is, or None; takes the same time whichever it is."""
         given = proof.encode(errors="replace")
         found: str | None = None
         for name in self._secrets:
@@ -66,10 +67,16 @@ class GroupSecrets:
 
 
 def read_shared_secret(setting: str, *, secret: SecretStr | None = None, path: Path | None = None) -> Secret:
-    """Return a secret that is in the settings, or alone in a file; a line end behind it doesn't count.
+    """Return a secret from the settings, or the content of a file without the line break at its end.
+
+    Args:
+        setting: name of the setting, for the error message.
+        secret: the secret itself, unless it is in a file.
+        path: the file.
 
     Raises:
-        SharedSecretError: it can't be read or is too short; names setting and file, not the secret.
+        SharedSecretError: the secret can't be read, or is too short or too long; names the setting and the file, not
+            the secret.
     """
     if path is None:
         text, where = secret.get_secret_value() if secret is not None else "", f"setting {setting}"

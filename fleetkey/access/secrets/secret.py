@@ -6,7 +6,7 @@ __all__ = ["Secret"]
 
 
 class Secret:
-    """Wraps a secret so that `repr`, `str`, format and logs show `***`; `reveal` is the only way in."""
+    """Wraps a secret so that `repr`, `str`, format and logs show `***`; only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -14,7 +14,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Return the secret itself, for the one place that answers or checks it."""
+        """Return the secret itself, for the one place that sends or checks it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -26,6 +26,6 @@ class Secret:
         return "***"
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        """Refuse to be pickled or copied into something that shows it."""
+        """Refuse to be pickled or copied, which would expose it."""
         msg = "a secret can't be pickled"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""What the tests of the authenticator need: a fleet in a real store, and bcrypt counted and held up."""
+"""For the tests of the authenticator: a fleet in a real store, and a bcrypt that counts and can be held up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from fleetkey.access import (
     Authenticator,
     ConnectAttempt,
-    ExponentialBackoff,
     Granted,
     Principal,
     RateLimiter,
@@ -21,6 +20,8 @@ from fleetkey.access import (
 )
 from fleetkey.access.login.credential_cache import CredentialCache
 from fleetkey.access.login.verification import Verification
+from fleetkey.access.protection.failure_throttle import FailureThrottle
+from fleetkey.access.protection.rate_limits import ExponentialBackoff
 from fleetkey.registry import ApplicationScope, ChangeFollower, SqliteStore, new_access_key
 from tests.unit.registry.store_rig import FakeClock, issue
 
@@ -33,19 +34,19 @@ if TYPE_CHECKING:
 ADDRESS = "192.0.2.1"
 ROUNDS = 4
 SECONDS = 1.0
-"""How long a change may take from its commit to whoever is connected."""
+"""How long a committed change may take to reach the connections."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """What a client holds."""
+    """The credentials of a client."""
 
     key: str
     secret: str
     client_id: str
 
     def attempt(self, **claims: Any) -> ConnectAttempt:
-        """Return a CONNECT with them, and with whatever else it claims."""
+        """Return a CONNECT with these credentials, and with other claims as given."""
         values: dict[str, Any] = {
             "client_id": self.client_id,
             "username": self.key,
@@ -56,7 +57,7 @@ class Credentials:
 
 
 class Bcrypt:
-    """The real `checkpw`, counted; calls for a password that was told to wait do so."""
+    """Counts calls of the real `checkpw`, and can hold up those for one password."""
 
     def __init__(self, checkpw: Callable[[bytes, bytes], bool]) -> None:
         self._checkpw = checkpw
@@ -67,7 +68,7 @@ class Bcrypt:
         self.calls = 0
 
     def __call__(self, password: bytes, stored: bytes) -> bool:
-        """Check."""
+        """Check a password."""
         self.calls += 1
         if password == self._held:
             self.begun.release()
@@ -75,18 +76,18 @@ class Bcrypt:
         return self._checkpw(password, stored)
 
     def hold(self, password: bytes) -> None:
-        """Let calls for this password wait."""
+        """Hold up calls for this password."""
         self._held = password
         self._go.clear()
 
     def release(self) -> None:
-        """Let them go on."""
+        """Let the held calls continue."""
         self._go.set()
 
 
 @dataclass(kw_only=True)
 class World:
-    """A store with an authenticator over it, on one clock that a test moves."""
+    """A store and an authenticator that share a clock under the test's control."""
 
     store: SqliteStore
     clock: FakeClock
@@ -111,7 +112,7 @@ class World:
         max_pending: int = 500,
         max_scope_devices: int = 10,
     ) -> World:
-        """Open a store and wire an authenticator to it."""
+        """Open a store and build an authenticator on it."""
         clock = FakeClock()
         store = SqliteStore(path, clock=clock)
         pool = WorkerPool(workers=2, max_pending=max_pending)
@@ -126,18 +127,20 @@ class World:
             ),
             pool,
             CredentialCache(seconds=cache_seconds, max_entries=1_000, clock=clock),
-            failures,
-            RateLimiter(limit=max_key_failures, window_seconds=60, max_tracked=max_tracked, clock=clock),
-        )
-        authenticator._delays = ExponentialBackoff(
-            first_seconds=first_delay_seconds, most_seconds=10 * first_delay_seconds, max_tracked=max_tracked
+            FailureThrottle(
+                failures,
+                RateLimiter(limit=max_key_failures, window_seconds=60, max_tracked=max_tracked, clock=clock),
+                ExponentialBackoff(
+                    first_seconds=first_delay_seconds, max_seconds=10 * first_delay_seconds, max_tracked=max_tracked
+                ),
+            ),
         )
         world = cls(store=store, clock=clock, pool=pool, authenticator=authenticator, failures=failures)
         authenticator.on_revoked(world.revoked.append)
         return world
 
     def follow(self) -> None:
-        """Hand committed changes to the authenticator as the server does."""
+        """Pass committed changes to the authenticator as the server does."""
         loop = asyncio.get_running_loop()
 
         def tell(changes: Sequence[Change]) -> None:
@@ -147,7 +150,7 @@ class World:
         self._follower.start()
 
     def apply_committed(self) -> None:
-        """Hand what was committed since the last call to the authenticator, now."""
+        """Pass everything committed since the last call to the authenticator, now."""
         changes = self.store.changes_after(self._position)
         self._position = changes[-1].seq
         self.authenticator.apply(changes)
@@ -161,14 +164,14 @@ class World:
         self.store.close()
 
     def device(self, serial: str = "S1", **request: Any) -> Credentials:
-        """Register a device; give `secret_hash` to store another hash than its secret's."""
+        """Register a device; with `secret_hash` another hash than its secret's is stored."""
         secret = new_secret()
         values = {"secret_hash": hash_secret(secret, ROUNDS), **request}
         key, device_id = issue(self.store, serial, **values)
         return Credentials(key=key, secret=secret.reveal(), client_id=device_id)
 
     def application(self, scope: ApplicationScope) -> Credentials:
-        """Make an application key."""
+        """Create an application key."""
         secret, key = new_secret(), new_access_key()
         self.store.create_application_key(
             key=key, secret_hash=hash_secret(secret, ROUNDS), name="back end", scope=scope, actor="cli"
@@ -176,14 +179,14 @@ class World:
         return Credentials(key=key, secret=secret.reveal(), client_id="back-end")
 
     async def connect(self, credentials: Credentials) -> Principal:
-        """Connect, which succeeds."""
+        """Connect, and assert that it is granted."""
         outcome = await self.authenticator.authenticate(credentials.attempt())
         assert isinstance(outcome, Granted), outcome
         return outcome.principal
 
 
 async def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    """Wait until something holds, or fail when that takes too long."""
+    """Wait until a condition holds; fail if it takes too long."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what a thread does sets no event of this loop
             await asyncio.sleep(0.005)

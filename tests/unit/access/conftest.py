@@ -1,4 +1,4 @@
-"""Worlds to connect to."""
+"""Fixtures: worlds to connect to."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class WorldFactory(Protocol):
-    """Makes worlds that end with the test."""
+    """Creates worlds that are closed after the test."""
 
     def __call__(self, **settings: Any) -> World:
-        """Make one."""
+        """Create a world."""
         ...
 
 
 @pytest.fixture
 def bcrypt(monkeypatch: pytest.MonkeyPatch) -> Bcrypt:
-    """Count, and hold up, the calls of `bcrypt.checkpw`."""
+    """Count the calls of `bcrypt.checkpw`, and hold them up on request."""
     counted = Bcrypt(bcrypt_module.checkpw)
     monkeypatch.setattr(bcrypt_module, "checkpw", counted)
     return counted
@@ -33,7 +33,7 @@ def bcrypt(monkeypatch: pytest.MonkeyPatch) -> Bcrypt:
 
 @pytest_asyncio.fixture
 async def make_world(tmp_path: Path, bcrypt: Bcrypt) -> AsyncIterator[WorldFactory]:
-    """Make worlds with settings of their own."""
+    """Create worlds with their own settings."""
     made: list[World] = []
 
     def make(**settings: Any) -> World:

@@ -1,4 +1,4 @@
-"""From where a key may connect."""
+"""Where a key may connect from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIST = AllowedNetworks(("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"))
 
 @pytest.mark.parametrize("address", ["10.255.0.1", "192.0.2.7", "2001:db8::1", "::ffff:10.0.0.1"])
 def test_admits(address: str) -> None:
-    """An address of the list, in whichever form."""
+    """An address in the list is admitted, in any notation."""
     assert LIST.admits(address)
 
 
@@ -26,12 +26,12 @@ def test_admits(address: str) -> None:
     "address", ["11.0.0.1", "192.0.2.8", "2001:db9::1", "::ffff:11.0.0.1", "", "unknown", "10.0.0.1:5", "10.0.0.1%eth0"]
 )
 def test_admits_not(address: str) -> None:
-    """Any other, and what is no address."""
+    """Any other address isn't admitted, nor is a text that isn't one."""
     assert not LIST.admits(address)
 
 
 def test_admits_without_a_list() -> None:
-    """No list, no bound."""
+    """An empty list admits every address."""
     assert AllowedNetworks(()).admits("")
 
 
@@ -51,7 +51,7 @@ def _application(world: World, *, sources: tuple[str, ...] = (), expires_in: flo
 
 @pytest.mark.parametrize("is_remembered", [False, True])
 async def test_authenticate_from_elsewhere(world: World, *, is_remembered: bool) -> None:
-    """A login from elsewhere is refused like any other, also when the secret was verified a moment ago."""
+    """A login from elsewhere is refused like any other, even with cached credentials."""
     credentials = _application(world, sources=("192.0.2.0/24",))
     if is_remembered:
         assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Granted)
@@ -62,13 +62,13 @@ async def test_authenticate_from_elsewhere(world: World, *, is_remembered: bool)
 
 
 async def test_authenticate_unreadable_list(world: World) -> None:
-    """A stored list that can't be read admits nobody."""
+    """A stored list that can't be parsed admits nobody."""
     credentials = _application(world, sources=("nonsense",))
     assert await world.authenticator.authenticate(credentials.attempt()) == Refused(Refusal.WRONG_ADDRESS)
 
 
 async def test_authenticate_expired(world: World) -> None:
-    """An application key ends at its time, remembered or not."""
+    """An application key expires on time, cached or not."""
     credentials = _application(world, expires_in=60)
     assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Granted)
     world.clock.advance(60)

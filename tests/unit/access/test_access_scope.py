@@ -1,4 +1,4 @@
-"""The decision about topics, against an oracle that tries every topic there is."""
+"""Topic decisions, against an oracle that tries every topic there is."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fleetkey.access import Action, TopicScope, decide
 
 IN_PATTERNS = ("a", "b", "", "$s", "é")
 ELSEWHERE = "other"
-"""A level that no pattern names, so that only wildcards reach it."""
+"""A level that no pattern names, so that only wildcards match it."""
 MAX_DEPTH = 4
 MAX_EXHAUSTIVE_DEPTH = 3
 EXAMPLES = 200
 
 Levels = tuple[str, ...]
 
-# One empty level is no topic (MQTT 3.1.1, 4.7.3-1), but it is the level above `/x`, which `/#` matches by 4.7.1-2: what
-# contains `/#` must contain it, too.
+# One empty level isn't a topic (MQTT 3.1.1, 4.7.3-1), but it is the parent of `/x`, which `/#` matches by 4.7.1-2:
+# a pattern that covers `/#` must cover it, too.
 UNIVERSE: tuple[Levels, ...] = tuple(
     levels for depth in range(1, MAX_DEPTH + 1) for levels in itertools.product((*IN_PATTERNS, ELSEWHERE), repeat=depth)
 )
@@ -28,26 +28,26 @@ TOPICS = tuple(levels for levels in UNIVERSE if levels != ("",))
 
 
 def _oracle_matches(pattern: Levels, topic: Levels) -> bool:
-    """MQTT 3.1.1, 4.7, word by word."""
+    """Match a topic as MQTT 3.1.1, 4.7 says, word for word."""
     if topic[0].startswith("$") and pattern[0] in {"+", "#"}:
         return False
     for position, level in enumerate(pattern):
         if level == "#":
             return True
         if position >= len(topic) or level not in {"+", topic[position]}:
-            # 4.7.1-2: `sport/#` also matches `sport`, the level above.
+            # 4.7.1-2: `sport/#` also matches `sport`, its parent.
             return False
     return len(pattern) == len(topic)
 
 
 @cache
 def _oracle_reach(topic_filter: Levels) -> frozenset[Levels]:
-    """Return every topic that a filter matches, by trying them all."""
+    """Return every topic that a filter matches, by trying all of them."""
     return frozenset(topic for topic in UNIVERSE if _oracle_matches(topic_filter, topic))
 
 
 def _all_filters(levels: Levels, max_depth: int) -> list[Levels]:
-    """Return the filters up to a depth, a last `#` counted, so that the universe has every topic that they need."""
+    """Return the filters up to a depth, counting a final `#`, so that the universe has every topic they need."""
     found: list[Levels] = []
     for depth in range(max_depth + 1):
         for choice in itertools.product((*levels, "+"), repeat=depth):
@@ -65,7 +65,7 @@ FILTERS = st.sampled_from(_all_filters((*IN_PATTERNS, ELSEWHERE), MAX_DEPTH))
 
 
 def test_decide_subscribe_every_pair() -> None:
-    """For every pattern and every filter of up to three levels: allowed exactly when the pattern has all its topics."""
+    """For all patterns and filters of up to three levels: allowed exactly if the pattern covers all its topics."""
     filters = _all_filters((*IN_PATTERNS, ELSEWHERE), MAX_EXHAUSTIVE_DEPTH)
     texts = ["/".join(topic_filter) for topic_filter in filters]
     wrong = [
@@ -81,7 +81,7 @@ def test_decide_subscribe_every_pair() -> None:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(PATTERNS, FILTERS)
 def test_decide_subscribe(patterns: list[Levels], topic_filter: Levels) -> None:
-    """A filter is allowed exactly when one of the subscribe patterns has every topic that it can match."""
+    """A filter is allowed exactly if one subscribe pattern covers every topic that it can match."""
     expected = any(_oracle_reach(topic_filter) <= _oracle_reach(pattern) for pattern in patterns)
     assert decide(_subscribing(*patterns), Action.SUBSCRIBE, "/".join(topic_filter)) is expected
 
@@ -89,7 +89,7 @@ def test_decide_subscribe(patterns: list[Levels], topic_filter: Levels) -> None:
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(PATTERNS, PATTERNS, st.sampled_from(TOPICS))
 def test_decide_publish_and_receive(patterns: list[Levels], others: list[Levels], topic: Levels) -> None:
-    """A topic is allowed exactly when a pattern of that direction matches it; `$` topics are never published to."""
+    """A topic is allowed exactly if a pattern of that direction matches it; publishing to `$` topics never is."""
     texts, other_texts = ["/".join(pattern) for pattern in patterns], ["/".join(pattern) for pattern in others]
     expected = any(_oracle_matches(pattern, topic) for pattern in patterns)
     text = "/".join(topic)
@@ -101,7 +101,7 @@ def test_decide_publish_and_receive(patterns: list[Levels], others: list[Levels]
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(PATTERNS, FILTERS)
 def test_decide_subscribe_then_receive(patterns: list[Levels], topic_filter: Levels) -> None:
-    """Whoever may subscribe to a filter may receive every topic that it matches: the two never disagree."""
+    """A principal that may subscribe to a filter may receive every topic that it matches: the two never disagree."""
     scope = _subscribing(*patterns, topic_filter)
     assert decide(scope, Action.SUBSCRIBE, "/".join(topic_filter))
     for topic in _oracle_reach(topic_filter) - {("",)}:
@@ -111,5 +111,5 @@ def test_decide_subscribe_then_receive(patterns: list[Levels], topic_filter: Lev
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(max_size=12), st.sampled_from(Action))
 def test_decide_any_text(text: str, action: Action) -> None:
-    """No text raises, and none but the named topic is within a scope that names one."""
+    """No text raises, and a scope with a single topic allows that one alone."""
     assert decide(TopicScope(publish=["a/b"], subscribe=["a/b"]), action, text) is (text == "a/b")

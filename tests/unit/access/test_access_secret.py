@@ -1,4 +1,4 @@
-"""Secrets that nobody shows by accident."""
+"""Secrets aren't shown by accident."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _logged(secret: Secret) -> str:
     ],
 )
 def test_secret_shown(show: Callable[[Secret], str]) -> None:
-    """Whatever turns it into text by accident gets `***`."""
+    """Anything that turns it into text gets `***`."""
     shown = show(Secret(CLEAR))
     assert CLEAR not in shown
     assert "***" in shown
@@ -71,26 +71,26 @@ def test_secret_shown(show: Callable[[Secret], str]) -> None:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_secret_pickled(protocol: int) -> None:
-    """It can't be pickled in any protocol."""
+    """It can't be pickled with any protocol."""
     with pytest.raises(TypeError):
         pickle.dumps(Secret(CLEAR), protocol)
 
 
 @pytest.mark.parametrize("leak", [vars, json.dumps, copy.copy, copy.deepcopy, "{:>10}".format, len, bytes, iter])
 def test_secret_other_ways(leak: Callable[[Secret], object]) -> None:
-    """Other ways in are shut; the refusal doesn't show it either."""
+    """Other ways to get at it fail, and their errors don't show it either."""
     with pytest.raises(TypeError) as caught:
         leak(Secret(CLEAR))
     assert CLEAR not in str(caught.value)
 
 
 def test_secret_reveal() -> None:
-    """`reveal` is the one way in."""
+    """Only `reveal` returns it."""
     assert Secret(CLEAR).reveal() == CLEAR
 
 
 def test_connect_attempt_shown() -> None:
-    """An attempt shows who tries and never the password."""
+    """The `repr` of an attempt shows who connects, never the password."""
     attempt = ConnectAttempt(client_id="c", username="k", password=CLEAR.encode(), address="::1")
     assert CLEAR not in repr(attempt)
     assert "password" not in repr(attempt)

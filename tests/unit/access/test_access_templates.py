@@ -1,4 +1,4 @@
-"""From patterns with placeholders to scopes."""
+"""Patterns with placeholders, filled in to scopes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _device(device_id: str = ID, serial: str = "S1", **tags: str) -> Device:
     ],
 )
 def test_from_settings(settings: dict[str, object], publish: tuple[str, ...], subscribe: tuple[str, ...]) -> None:
-    """A preset, or the patterns that the settings name instead, with the device's id filled in."""
+    """The scope has the preset's patterns, or those in the settings, with the device's id filled in."""
     templates = TopicTemplates.from_settings(TopicSettings.model_validate(settings))
     scope = templates.for_device(device_id=ID, serial="S1", tags={})
     assert scope.publish == tuple(pattern.format(ID) for pattern in publish)
@@ -83,7 +83,7 @@ def test_from_settings(settings: dict[str, object], publish: tuple[str, ...], su
     ],
 )
 def test_malformed_pattern(pattern: str) -> None:
-    """A pattern that could never be filled in safely is refused when it is made, whichever direction it is for."""
+    """A pattern that could never be filled in safely is rejected on construction, in either direction."""
     with pytest.raises(TemplateError) as caught:
         TopicTemplates(publish=(pattern,), subscribe=())
     assert repr(pattern) in str(caught.value)
@@ -92,7 +92,7 @@ def test_malformed_pattern(pattern: str) -> None:
 
 
 def test_for_device_every_placeholder() -> None:
-    """Id, serial and tags each fill the whole of their level; values may be of any script."""
+    """Id, serial and tags each fill a whole level; values may be in any script."""
     templates = _templates("a/{device_id}/{serial}/{tag:site}/{tag:the line}/#", "{tag:site}")
     scope = templates.for_device(device_id=ID, serial="S-1.é", tags={"site": "北", "the line": "x"})
     assert scope.publish == (f"a/{ID}/S-1.é/北/x/#", "北")
@@ -101,7 +101,7 @@ def test_for_device_every_placeholder() -> None:
 @pytest.mark.parametrize("value", UNSAFE.values(), ids=UNSAFE.keys())
 @pytest.mark.parametrize("placeholder", ["serial", "tag:site"])
 def test_for_device_unsafe_value(placeholder: str, value: str) -> None:
-    """A value that means something in a topic is never filled in: the key has no scope at all."""
+    """A value with characters special in topics is never filled in: the key has no scope at all."""
     templates = _templates("mine/{device_id}", f"x/{{{placeholder}}}/#")
     serial, tags = ("S1", {"site": value}) if placeholder.startswith("tag") else (value, {"site": "a"})
     with pytest.raises(UnsafeValueError) as caught:
@@ -111,27 +111,27 @@ def test_for_device_unsafe_value(placeholder: str, value: str) -> None:
 
 
 def test_for_device_tag_missing() -> None:
-    """A tag that the device hasn't got is refused; it doesn't become an empty level."""
+    """A tag that the device lacks is an error; it doesn't become an empty level."""
     with pytest.raises(UnsafeValueError):
         _templates("{tag:site}/#").for_device(device_id=ID, serial="S1", tags={"other": "a"})
 
 
 def test_for_device_unsafe_value_not_asked_for() -> None:
-    """A serial or tag that no pattern asks for may be anything."""
+    """A serial or tag that no pattern uses may be anything."""
     scope = _templates("devices/{device_id}").for_device(device_id=ID, serial="a/#", tags={"site": "+"})
     assert scope.publish == (f"devices/{ID}",)
 
 
 @pytest.mark.parametrize("value", ["{device_id}", "{tag:site}", "\\1", "\\g<0>", "%s", "{0}"])
 def test_for_device_value_like_a_placeholder(value: str) -> None:
-    """A value is filled in as it is, once; what looks like a placeholder in it stays what it is."""
+    """A value is filled in literally and once; a placeholder inside it isn't filled in."""
     scope = _templates("x/{serial}/#").for_device(device_id=ID, serial=value, tags={"site": "a"})
     assert scope.publish == (f"x/{value}/#",)
 
 
 @given(st.text(max_size=20))
 def test_for_device_any_value(value: str) -> None:
-    """Whatever the serial is, the scope reaches one level below `x`, or there is none."""
+    """Whatever the serial is, the scope covers exactly one level below `x`, or there is no scope."""
     try:
         scope = _templates("x/{serial}").for_device(device_id=ID, serial=value, tags={})
     except AccessError:
@@ -143,7 +143,7 @@ def test_for_device_any_value(value: str) -> None:
 
 @pytest.mark.parametrize(("pattern", "expected"), [("{tag:a}/#", True), ("x/{serial}", False), ("tag:a", False)])
 def test_uses_tags(pattern: str, expected: bool) -> None:  # noqa: FBT001 - a table
-    """Tags are only read when a pattern of either direction asks for one."""
+    """Tags are only read if a pattern of either direction uses one."""
     assert TopicTemplates(publish=(pattern,), subscribe=("x",)).uses_tags is expected
     assert TopicTemplates(publish=("x",), subscribe=(pattern,)).uses_tags is expected
 
@@ -160,7 +160,7 @@ def test_for_application_devices() -> None:
 
 
 def test_for_application_all() -> None:
-    """`all` is a scope like any other: every device's topics and nothing else, `$` least of all."""
+    """All devices is a scope like any other: every device's topics and nothing else, least of all `$`."""
     templates = TopicTemplates(publish=("up/{device_id}",), subscribe=("{tag:site}/{serial}/#",))
     scope = templates.for_application(ApplicationScope(all_devices=True), [])
     assert scope.publish == scope.subscribe == ("up/+", "+/+/#")
@@ -171,7 +171,7 @@ def test_for_application_all() -> None:
 
 
 def test_for_application_extra_topics() -> None:
-    """Extra topics go to their own direction; without devices there is nothing else."""
+    """Extra topics count for their own direction; without devices there is nothing else."""
     scope = _templates("devices/{device_id}/#").for_application(
         ApplicationScope(publish=("alerts",), subscribe=("news/#", "$SYS/#")), []
     )
@@ -181,20 +181,20 @@ def test_for_application_extra_topics() -> None:
 
 
 def test_for_application_extra_topic_literal() -> None:
-    """An extra topic is taken word by word; braces in it are no placeholder."""
+    """An extra topic is taken literally; braces in it aren't a placeholder."""
     scope = _templates("x").for_application(ApplicationScope(publish=("devices/{device_id}",)), [_device()])
     assert not decide(scope, Action.PUBLISH, f"devices/{ID}")
 
 
 def test_for_application_malformed_extra_topic() -> None:
-    """An extra topic that is no filter is refused, whatever else the key has."""
+    """An extra topic that isn't a topic filter is rejected, whatever else the key has."""
     with pytest.raises(TemplateError):
         _templates("x").for_application(ApplicationScope(all_devices=True, subscribe=("a/#/b",)), [])
 
 
 @pytest.mark.parametrize("value", [*UNSAFE.values(), "x" * 70_000, "\ud800"], ids=[*UNSAFE, "too_long", "surrogate"])
 def test_for_application_unsafe_device(value: str) -> None:
-    """A device whose values can't be filled in is left out; the others are reached as before."""
+    """A device whose values can't be filled in is left out; the others are still reached."""
     templates = _templates("sites/{tag:site}/{device_id}")
     devices = [_device(OTHER, site=value), _device(site="a")]
     scope = templates.for_application(ApplicationScope(tags=(("fleet", "1"),)), devices)

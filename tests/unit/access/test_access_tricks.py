@@ -1,4 +1,4 @@
-"""Topics and filters that someone might try."""
+"""Topics and filters that an attacker might try."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ FILTER_TRICKS = {
 @pytest.mark.parametrize("topic", TRICKS.values(), ids=TRICKS.keys())
 @pytest.mark.parametrize("action", Action)
 def test_decide_trick(action: Action, topic: str) -> None:
-    """None of these is within the device's own topics, whatever one wants to do there."""
+    """None of these is among the device's own topics, for any action."""
     assert decide(SCOPE, action, topic) is False
 
 
 @pytest.mark.parametrize("topic_filter", FILTER_TRICKS.values(), ids=FILTER_TRICKS.keys())
 @pytest.mark.parametrize("action", Action)
 def test_decide_filter_trick(action: Action, topic_filter: str) -> None:
-    """None of these filters is within the device's own topics, and no filter is a topic to publish to or receive."""
+    """None of these filters is covered by the device's own topics, and no filter can be published to or received."""
     assert decide(SCOPE, action, topic_filter) is False
 
 
@@ -105,13 +105,13 @@ def test_decide_filter_trick(action: Action, topic_filter: str) -> None:
 )
 @pytest.mark.parametrize("action", Action)
 def test_decide_own(action: Action, topic: str) -> None:
-    """All of these are below the device's own level, so they are its own."""
+    """All of these are below the device's own level, so they are its own topics."""
     assert decide(SCOPE, action, topic) is True
 
 
 @pytest.mark.parametrize("topic_filter", ["#", "+", "x/#", "+/+/#", "+/x", "/", "$x", "$share/g/#"])
 def test_decide_own_filter(topic_filter: str) -> None:
-    """Wildcards, and `$` anywhere but first, are free below the device's own level."""
+    """Wildcards, and `$` anywhere but first, are allowed below the device's own level."""
     assert decide(SCOPE, Action.SUBSCRIBE, f"devices/{MINE}/{topic_filter}") is True
 
 
@@ -119,12 +119,12 @@ def test_decide_own_filter(topic_filter: str) -> None:
     "topic", ["$SYS/x", "$SYS", "$share/g/a", "$", "$SYS/#", "$share/g/#", "$share/g/a/b", "$queue/a"]
 )
 def test_decide_dollar_and_everything(topic: str) -> None:
-    """Not even the scope `#` reaches a first level that begins with `$`."""
+    """Not even the scope `#` covers a first level that starts with `$`."""
     assert [decide(EVERYTHING, action, topic) for action in Action] == [False, False, False]
 
 
 def test_decide_dollar_named() -> None:
-    """A scope that names a `$` level reaches it, but nothing is ever published there."""
+    """A scope that names a `$` level covers it, but nothing may ever be published there."""
     assert decide(SYSTEM, Action.SUBSCRIBE, "$SYS/#")
     assert decide(SYSTEM, Action.SUBSCRIBE, "$SYS/+/clients")
     assert decide(SYSTEM, Action.RECEIVE, "$SYS/broker")
@@ -138,7 +138,7 @@ def test_decide_dollar_named() -> None:
 @pytest.mark.parametrize("pattern", ["a/b/#", "+/+/+", "a/+", "#", "x"])
 @pytest.mark.parametrize("topic", ["/" * DEEP, "a/b" * 20_000, "+/" * DEEP + "#", "a/" * DEEP + "b"])
 def test_decide_deep(pattern: str, topic: str) -> None:
-    """30,000 levels are decided like three, without raising."""
+    """30,000 levels are decided just like three, without raising."""
     scope = TopicScope(publish=[pattern], subscribe=[pattern])
     for action in TOPIC_ACTIONS:
         assert decide(scope, action, topic) is (pattern == "#" and is_topic_name(topic))
@@ -146,7 +146,7 @@ def test_decide_deep(pattern: str, topic: str) -> None:
 
 
 def test_decide_deep_pattern() -> None:
-    """A pattern of 30,000 levels is either refused when it is made or decided; it never raises later."""
+    """A pattern of 30,000 levels is either rejected on construction or decided; it never raises later."""
     text = "a/" * DEEP + "b"
     try:
         scope = TopicScope(publish=[text], subscribe=[text])
@@ -157,7 +157,7 @@ def test_decide_deep_pattern() -> None:
 
 @pytest.mark.parametrize("pattern", ["", "a/#/b", "a#", "a+/b", "a\0", "\ud800", "x" * (LONGEST + 1)])
 def test_topic_scope_malformed_pattern(pattern: str) -> None:
-    """A pattern that is no filter is refused when the scope is made."""
+    """A pattern that isn't a topic filter is rejected on construction."""
     assert not is_topic_filter(pattern)
     assert not is_topic_name(pattern)
     with pytest.raises(TemplateError):

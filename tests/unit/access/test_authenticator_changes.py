@@ -1,4 +1,4 @@
-"""What was committed takes effect: on live principals, on remembered secrets and on logins in flight."""
+"""Committed changes take effect: on principals in use, on cached credentials and on pending logins."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ TAKEN_AWAY = [_revoke, _disable, _delete, _replace, _end]
 async def test_revoked_while_connected(
     take_away: Callable[[SqliteStore, Credentials], None], where: str, world: World, bcrypt: Bcrypt
 ) -> None:
-    """Within a second the principal may do nothing, the broker is told once, and the remembered secret is worthless."""
+    """Within a second the principal may do nothing, the broker is told once, and the cached secret is worthless."""
     credentials, bystander = world.device(), world.device("S2")
     world.follow()
     principal, untouched = await world.connect(credentials), await world.connect(bystander)
@@ -88,7 +88,7 @@ async def test_disabled_and_enabled_again(world: World) -> None:
 async def test_changed_while_verified(
     take_away: Callable[[SqliteStore, Credentials], None], world: World, bcrypt: Bcrypt
 ) -> None:
-    """A change that is committed while the secret is being checked is honoured: the login is refused."""
+    """A change that is committed while a login is being verified takes effect: the login is refused."""
     credentials = world.device()
     bcrypt.hold(credentials.secret.encode())
     login = asyncio.create_task(world.authenticator.authenticate(credentials.attempt()))
@@ -108,7 +108,7 @@ async def test_changed_while_verified(
 async def test_changed_after_verified(
     take_away: Callable[[SqliteStore, Credentials], None], world: World, bcrypt: Bcrypt
 ) -> None:
-    """A change that was committed while the secret was checked, but is heard of later, still takes effect."""
+    """A change that is committed during verification but arrives afterwards still takes effect."""
     credentials = world.device()
     world.apply_committed()
     bcrypt.hold(credentials.secret.encode())
@@ -125,7 +125,7 @@ async def test_changed_after_verified(
 
 @pytest.mark.parametrize("what", ["registers", "connects", "is_tagged", "is_disabled", "key_is_revoked", "reset"])
 async def test_harmless_while_verified(what: str, world: World, bcrypt: Bcrypt) -> None:
-    """What happens to other devices meanwhile refuses nobody."""
+    """Changes to other devices during verification don't refuse the login."""
     credentials, other = world.device(), world.device("S2")
     bcrypt.hold(credentials.secret.encode())
     login = asyncio.create_task(world.authenticator.authenticate(credentials.attempt()))
@@ -145,7 +145,7 @@ async def test_harmless_while_verified(what: str, world: World, bcrypt: Bcrypt) 
 
 
 async def test_rotated_while_connected(world: World) -> None:
-    """The older key's connection goes on until the newer key connects, and ends then."""
+    """The older key's connection lasts until the newer key connects."""
     older = world.device()
     world.follow()
     connected = await world.connect(older)
@@ -160,7 +160,7 @@ async def test_rotated_while_connected(world: World) -> None:
 
 
 async def test_tags_change_an_applications_scope(world: World) -> None:
-    """A device that gets, or loses, a tag of an application's scope is reached, or isn't, within a second."""
+    """Within a second of getting or losing a tag, a device enters or leaves an application's scope."""
     device = world.device()
     credentials = world.application(ApplicationScope(tags=(("site", "a"),), subscribe=("news",)))
     world.follow()
@@ -175,7 +175,7 @@ async def test_tags_change_an_applications_scope(world: World) -> None:
 
 
 async def test_tags_change_a_devices_scope(make_world: WorldFactory) -> None:
-    """A device's own topics follow its tags; without the tag that they need, its connection ends."""
+    """A device's own topics follow its tags; when it loses a tag that they need, its connection ends."""
     world = make_world(pattern="sites/{tag:site}/{device_id}")
     credentials = world.device()
     world.store.tag_device(credentials.client_id, {"site": "a"}, actor="cli")
@@ -190,7 +190,7 @@ async def test_tags_change_a_devices_scope(make_world: WorldFactory) -> None:
 
 
 async def test_on_rescoped(make_world: WorldFactory) -> None:
-    """Who asked is told when someone in use reaches other topics, and not when a change makes no difference to them."""
+    """Listeners are called when a principal's topics change, and not when a change leaves them as they are."""
     world = make_world(pattern="sites/{tag:site}/{device_id}")
     credentials = world.device()
     world.store.tag_device(credentials.client_id, {"site": "a"}, actor="cli")
@@ -208,7 +208,7 @@ async def test_on_rescoped(make_world: WorldFactory) -> None:
 
 
 async def test_on_ended(world: World) -> None:
-    """Who asked is told of every device that is deleted, connected or not, and of no other change to a device."""
+    """Listeners are called for every deleted device, connected or not, and for no other change to a device."""
     connected, absent = world.device("S1"), world.device("S2")
     await world.connect(connected)
     told: list[str] = []
@@ -221,7 +221,7 @@ async def test_on_ended(world: World) -> None:
 
 
 async def test_reset(world: World, bcrypt: Bcrypt) -> None:
-    """After a RESET everyone is looked at again: who may stay stays, who may not is revoked, nothing is remembered."""
+    """A RESET revalidates everyone and empties the cache: valid principals stay, the others are revoked."""
     credentials, gone = world.device(), world.device("S2")
     staying, leaving = await world.connect(credentials), await world.connect(gone)
     _revoke(world.store, gone)
@@ -234,7 +234,7 @@ async def test_reset(world: World, bcrypt: Bcrypt) -> None:
 
 
 async def test_reset_store_unreadable(world: World) -> None:
-    """What can't be shown to be valid is not: without the registry, a RESET revokes."""
+    """A principal that can't be shown to be valid isn't: without the registry, a RESET revokes it."""
     principal = await world.connect(world.device())
     world.store.close()
     world.authenticator.apply([RESET])
@@ -243,7 +243,7 @@ async def test_reset_store_unreadable(world: World) -> None:
 
 
 async def test_expiring_key_is_checked_again(world: World, bcrypt: Bcrypt) -> None:
-    """A key that gets an end goes on until then, but its secret is no longer remembered."""
+    """A key that is set to expire works until then, but its secret is no longer cached."""
     credentials = world.device()
     principal = await world.connect(credentials)
     world.store.expire_device_keys(credentials.client_id, grace_seconds=60, actor="cli")
@@ -254,9 +254,9 @@ async def test_expiring_key_is_checked_again(world: World, bcrypt: Bcrypt) -> No
 
 
 async def test_principals_in_bounded_memory(make_world: WorldFactory) -> None:
-    """Who is neither connected nor remembered isn't kept."""
+    """A principal that is neither connected nor cached isn't kept."""
     world = make_world(cache_seconds=0)
     for number in range(20):
         await world.connect(world.device(f"S{number}"))
     gc.collect()
-    assert world.authenticator._index.all() == []
+    assert world.authenticator._principals._index.all() == []

@@ -1,4 +1,4 @@
-"""Many at once: overload, floods of failures, and what is remembered."""
+"""Authentication under load: overload, floods of failures, and the credential cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fleetkey.access import (
     build_authenticator,
     build_worker_pool,
 )
-from fleetkey.access.protection.fair_queue import FairQueue
+from fleetkey.access.protection.fair_queue import MAX_QUEUED_PER_SOURCE
 from fleetkey.config import Settings
 from tests.unit.access.access_rig import SECONDS, until
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 WRONG = b"f" * 64
 FLOODED = "192.0.2.66"
 LIMIT = 3
-MAX_QUEUED_PER_SOURCE = 100
 UNAVAILABLE = 3
 
 
@@ -40,8 +39,8 @@ async def _fail(world: World, count: int, address: str = FLOODED) -> None:
         assert await world.authenticator.authenticate(_wrong(address)) == Refused(Refusal.UNKNOWN_KEY)
 
 
-async def test_authenticate_remembered(world: World, bcrypt: Bcrypt) -> None:
-    """A reconnect costs no bcrypt and no registry, and is the same principal."""
+async def test_authenticate_cached(world: World, bcrypt: Bcrypt) -> None:
+    """A reconnect neither hashes nor reads the registry, and yields the same principal."""
     credentials = world.device()
     principal = await world.connect(credentials)
     world.store.close()
@@ -50,8 +49,8 @@ async def test_authenticate_remembered(world: World, bcrypt: Bcrypt) -> None:
     assert bcrypt.calls == 1
 
 
-async def test_authenticate_remembered_too_long_ago(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """When its time is over, a secret is checked again."""
+async def test_authenticate_cache_expired(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """Once its cache entry has expired, a secret is verified again."""
     world = make_world(cache_seconds=60)
     credentials = world.device()
     await world.connect(credentials)
@@ -60,8 +59,8 @@ async def test_authenticate_remembered_too_long_ago(make_world: WorldFactory, bc
     assert bcrypt.calls == 2
 
 
-async def test_authenticate_never_remembered(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """With `cache_seconds = 0` every connection is checked; it is the same principal while someone holds it."""
+async def test_authenticate_without_cache(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """With `cache_seconds = 0` every login is verified; the principal is the same while a connection holds it."""
     world = make_world(cache_seconds=0)
     credentials = world.device()
     principal = await world.connect(credentials)
@@ -69,8 +68,8 @@ async def test_authenticate_never_remembered(make_world: WorldFactory, bcrypt: B
     assert bcrypt.calls == 2
 
 
-async def test_authenticate_remembered_key_expires(world: World) -> None:
-    """Remembering a secret doesn't outlive its key: when the key's time is over, it is refused at once."""
+async def test_authenticate_cached_key_expires(world: World) -> None:
+    """The cache doesn't outlive a key: when the key expires, it is refused at once."""
     credentials = world.device()
     world.store.expire_device_keys(credentials.client_id, grace_seconds=10, actor="cli")
     await world.connect(credentials)
@@ -103,7 +102,7 @@ async def test_authenticate_overloaded(make_world: WorldFactory, bcrypt: Bcrypt)
 
 
 async def test_authenticate_over_the_limit(make_world: WorldFactory) -> None:
-    """From an address with too many failures a good key still gets in, and wrong ones are still refused as before."""
+    """From an address with too many failures a good key still gets in, and wrong ones are refused as before."""
     world = make_world(max_failures=LIMIT)
     credentials = world.device()
     await _fail(world, LIMIT)
@@ -116,7 +115,7 @@ async def test_authenticate_over_the_limit(make_world: WorldFactory) -> None:
 
 
 async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """A flood from limited addresses holds one thread and so many places of each; others connect meanwhile."""
+    """A flood from limited addresses occupies one thread and a bounded queue for each; others connect meanwhile."""
     world = make_world(max_failures=LIMIT)
     credentials = world.device()
     await _fail(world, LIMIT)
@@ -137,8 +136,8 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
     assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == 2 * MAX_QUEUED_PER_SOURCE + 1
 
 
-async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """A key that failed too often elsewhere gets its turn from its own address, however many wait at another."""
+async def test_flood_delays_no_other_source(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """A key that failed too often elsewhere gets its turn from its own address, however long another's queue is."""
     world = make_world(max_failures=LIMIT, max_key_failures=LIMIT, first_delay_seconds=3_600)
     credentials = world.device()
     failing = [
@@ -147,9 +146,9 @@ async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcr
         )
         for number in range(LIMIT)
     ]
-    await until(lambda: world.authenticator._limited("192.0.2.99", credentials.key) is not None)
+    await until(lambda: world.authenticator._throttle.source_over_limit("192.0.2.99", credentials.key) is not None)
     failing += [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(LIMIT)]
-    await until(lambda: world.authenticator._limited(FLOODED, "") is not None)
+    await until(lambda: world.authenticator._throttle.source_over_limit(FLOODED, "") is not None)
     bcrypt.hold(WRONG)
     flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(MAX_QUEUED_PER_SOURCE)]
     await asyncio.to_thread(bcrypt.begun.acquire)
@@ -164,18 +163,18 @@ async def test_flood_keeps_no_other_source_waiting(make_world: WorldFactory, bcr
     await asyncio.gather(*failing, *flood, return_exceptions=True)
 
 
-async def test_names_that_are_no_keys_take_no_memory(make_world: WorldFactory) -> None:
-    """What can't be a key isn't counted as one: a username may be as long as a packet."""
+async def test_invalid_usernames_take_no_memory(make_world: WorldFactory) -> None:
+    """A username that can't be a key isn't counted: it may be as long as a packet."""
     world = make_world(max_failures=LIMIT, max_key_failures=LIMIT)
     long = ConnectAttempt(client_id="c", username="x" * 60_000, password=WRONG, address="192.0.2.7")
     for _ in range(LIMIT):
         await world.authenticator.authenticate(long)
-    assert len(world.authenticator._key_failures) == 0
+    assert len(world.authenticator._throttle._keys) == 0
     assert world.failures.wait_seconds("192.0.2.7") > 0
 
 
-async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """Clients of a flood that hang up give their places back."""
+async def test_authenticate_flood_disconnects(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
+    """Clients of a flood that disconnect leave the queue."""
     world = make_world(max_failures=LIMIT)
     credentials = world.device()
     await _fail(world, LIMIT)
@@ -190,20 +189,20 @@ async def test_authenticate_flood_given_up(make_world: WorldFactory, bcrypt: Bcr
     assert isinstance(outcome, Granted)
 
 
-async def test_refusals_over_the_limit_wait(make_world: WorldFactory) -> None:
-    """Each refusal of a flood waits; a good key from the same address, and another key, wait for nothing of it."""
+async def test_refusals_over_the_limit_are_delayed(make_world: WorldFactory) -> None:
+    """Each refusal of a flood is delayed; a good key from the same address isn't, nor is another key."""
     world = make_world(max_failures=LIMIT, first_delay_seconds=3_600)
     credentials = world.device()
     await _fail(world, LIMIT - 1)
     flood = [asyncio.create_task(world.authenticator.authenticate(_wrong())) for _ in range(10)]
     outcome = await asyncio.wait_for(world.authenticator.authenticate(credentials.attempt(address=FLOODED)), SECONDS)
     assert isinstance(outcome, Granted)
-    await until(lambda: world.authenticator._delayed == len(flood))
+    await until(lambda: world.authenticator._throttle._delayed == len(flood))
     assert not any(task.done() for task in flood)
     for task in flood:
         task.cancel()
     await asyncio.gather(*flood, return_exceptions=True)
-    assert world.authenticator._delayed == 0
+    assert world.authenticator._throttle._delayed == 0
 
 
 async def test_key_over_the_limit(make_world: WorldFactory) -> None:
@@ -216,7 +215,7 @@ async def test_key_over_the_limit(make_world: WorldFactory) -> None:
     slowed = asyncio.create_task(
         world.authenticator.authenticate(credentials.attempt(address="203.0.113.9", password=WRONG))
     )
-    await until(lambda: world.authenticator._delayed == 1)
+    await until(lambda: world.authenticator._throttle._delayed == 1)
     for good in (credentials, other):
         assert await asyncio.wait_for(world.connect(good), SECONDS)
     refused = await asyncio.wait_for(world.authenticator.authenticate(other.attempt(password=WRONG)), SECONDS)
@@ -226,7 +225,7 @@ async def test_key_over_the_limit(make_world: WorldFactory) -> None:
 
 
 async def test_failures_memory(make_world: WorldFactory) -> None:
-    """However many addresses fail, so many are remembered at most; a /64 counts as one address."""
+    """However many addresses fail, the number tracked is bounded; a /64 counts as one address."""
     world = make_world(max_failures=LIMIT, max_tracked=5)
     for number in range(30):
         await _fail(world, 1, f"198.51.100.{number}")
@@ -238,7 +237,7 @@ async def test_failures_memory(make_world: WorldFactory) -> None:
 
 @pytest.mark.parametrize("why", ["granted", "store_closed"])
 async def test_failures_not_counted(why: str, make_world: WorldFactory) -> None:
-    """Success, and what isn't the client's fault, is no failure."""
+    """Neither success nor a problem of the server counts as a failure."""
     world = make_world(max_failures=LIMIT, cache_seconds=0)
     credentials = world.device()
     if why == "store_closed":
@@ -259,7 +258,7 @@ async def test_failures_window_over(make_world: WorldFactory) -> None:
 
 
 async def test_build_authenticator(world: World, bcrypt: Bcrypt) -> None:
-    """What the settings say is what the authenticator does."""
+    """The authenticator follows the settings."""
     settings = Settings.model_validate(
         {
             "topics": {"preset": "losant"},
@@ -279,17 +278,15 @@ async def test_build_authenticator(world: World, bcrypt: Bcrypt) -> None:
 
 
 async def test_build_authenticator_malformed_pattern(world: World) -> None:
-    """A pattern that can't be used is told when the authenticator is built, not when a device connects."""
+    """An unusable pattern is an error when the authenticator is built, not when a device connects."""
     settings = Settings.model_validate({"topics": {"publish": ["devices/x{device_id}"]}})
     with pytest.raises(TemplateError):
         build_authenticator(settings, world.store, world.pool)
 
 
-async def test_turn_that_takes_too_long(
-    make_world: WorldFactory, bcrypt: Bcrypt, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who waits too long for a turn is told to try later, in time; whose turn it is has all the time it takes."""
-    monkeypatch.setattr("fleetkey.access.login.authenticator.MAX_TURN_SECONDS", 0.1)
+async def test_queue_timeout(make_world: WorldFactory, bcrypt: Bcrypt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that waits too long for its turn is refused for now; one whose turn came may take its time."""
+    monkeypatch.setattr("fleetkey.access.protection.failure_throttle.MAX_QUEUE_SECONDS", 0.1)
     world = make_world(max_failures=LIMIT)
     await _fail(world, LIMIT)
     bcrypt.hold(WRONG)
@@ -299,25 +296,3 @@ async def test_turn_that_takes_too_long(
     assert not first.done()
     bcrypt.release()
     assert await first == Refused(Refusal.UNKNOWN_KEY)
-
-
-async def test_turn_given_up_as_it_comes() -> None:
-    """Whoever leaves in the very step in which their turn comes passes it on, and breaks nothing."""
-    turns = FairQueue()
-
-    async def wait() -> None:
-        async with turns.of("a"):
-            await asyncio.sleep(0)
-
-    for others in range(3):
-        holder = turns.of("a")
-        await holder.__aenter__()
-        waiting = [asyncio.create_task(wait()) for _ in range(others + 1)]
-        await asyncio.sleep(0)
-        waiting[0].cancel()
-        await holder.__aexit__(None, None, None)
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert isinstance(results[0], asyncio.CancelledError)
-        assert results[1:] == [None] * others
-    async with asyncio.timeout(1):
-        await wait()

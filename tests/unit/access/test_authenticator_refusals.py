@@ -1,4 +1,4 @@
-"""Who may not connect, and what a refusal costs and touches."""
+"""Refused logins: who is refused, and what a refusal costs and touches."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ REFUSALS: dict[str, tuple[Refusal, Callable[[World], ConnectAttempt]]] = {
 async def test_authenticate_refused(
     reason: Refusal, prepare: Callable[[World], ConnectAttempt], world: World, bcrypt: Bcrypt
 ) -> None:
-    """Every refusal says the same to the client, costs the same one bcrypt, each time, and touches nothing."""
+    """Every refusal tells the client the same, costs exactly one bcrypt each time, and touches nothing."""
     bystander = world.device("bystander")
     connected = await world.connect(bystander)
     attempt = prepare(world)
@@ -156,7 +156,7 @@ async def test_authenticate_refused(
 
 @pytest.mark.parametrize("serial", ["a/b", "a+", "#", "a b", "$x"])
 async def test_authenticate_unsafe_serial(serial: str, make_world: WorldFactory, bcrypt: Bcrypt) -> None:
-    """A serial that would mean something in a topic keeps its device out, at the same price."""
+    """A device whose serial has characters special in topics is refused, at the same cost."""
     world = make_world(pattern="fleet/{serial}/#")
     assert await world.connect(world.device("harmless"))
     attempt = world.device(serial).attempt()
@@ -176,7 +176,7 @@ async def test_authenticate_unsafe_serial(serial: str, make_world: WorldFactory,
 async def test_authenticate_refused_secret_remembered(
     claims: dict[str, object], reason: Refusal, world: World, bcrypt: Bcrypt
 ) -> None:
-    """A remembered secret makes no refusal cheaper, and the refusal doesn't make it forgotten."""
+    """A cached secret makes no refusal cheaper, and a refusal doesn't remove it from the cache."""
     credentials = world.device()
     principal = await world.connect(credentials)
     bcrypt.calls = 0
@@ -187,7 +187,7 @@ async def test_authenticate_refused_secret_remembered(
 
 
 async def test_authenticate_refused_log(world: World) -> None:
-    """The log has the exact reason and the address, and neither secret nor hash."""
+    """The log has the exact reason and the address, but neither secret nor hash."""
     stored = hash_secret(new_secret(), 4)
     credentials = world.device(secret_hash=stored)
     with capture_logs() as lines:
@@ -200,7 +200,7 @@ async def test_authenticate_refused_log(world: World) -> None:
 
 
 async def test_authenticate_store_closed(world: World, bcrypt: Bcrypt) -> None:
-    """Without the registry nobody new gets in, and the answer says to come back; who was verified lately gets in."""
+    """Without the registry only cached credentials get in; everyone else is told to try again later."""
     known, unknown = world.device("S1"), world.device("S2")
     principal = await world.connect(known)
     world.store.close()
@@ -214,7 +214,7 @@ async def test_authenticate_store_closed(world: World, bcrypt: Bcrypt) -> None:
 
 
 async def test_authenticate_granted(world: World, bcrypt: Bcrypt) -> None:
-    """The right key, secret and client id get in, for one bcrypt; the first connection is recorded."""
+    """The right key, secret and client id get in at the cost of one bcrypt; the first connection is recorded."""
     credentials = world.device()
     own_will = f"devices/{credentials.client_id}/gone"
     outcome = await world.authenticator.authenticate(credentials.attempt(will_topic=own_will))
@@ -233,7 +233,7 @@ async def test_authenticate_granted(world: World, bcrypt: Bcrypt) -> None:
 
 @pytest.mark.parametrize("client_id", ["", "back-end", "x" * 24, "0" * 23, "0" * 25])
 async def test_authenticate_application_client_id(client_id: str, world: World) -> None:
-    """An application's client id is free, as long as it doesn't look like a device's."""
+    """An application may use any client id that doesn't look like a device's."""
     credentials = world.application(ALL)
     outcome = await world.authenticator.authenticate(credentials.attempt(client_id=client_id))
     assert isinstance(outcome, Granted)
@@ -242,7 +242,7 @@ async def test_authenticate_application_client_id(client_id: str, world: World) 
 
 
 async def test_authenticate_key_unknown_to_this_fleet(make_world: WorldFactory) -> None:
-    """Credentials of one fleet mean nothing to another."""
+    """Credentials from one fleet are worthless in another."""
     mine, theirs = make_world(), make_world()
     credentials = theirs.device()
     assert await mine.authenticator.authenticate(credentials.attempt()) == Refused(Refusal.UNKNOWN_KEY)

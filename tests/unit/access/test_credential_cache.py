@@ -1,4 +1,4 @@
-"""The memory of secrets that were verified lately."""
+"""The cache of recently verified credentials."""
 
 from __future__ import annotations
 
@@ -20,91 +20,91 @@ def _principal(key: str = "k1") -> Principal:
     return Principal(key=key, kind=KeyKind.DEVICE, device_id="d", name=None, scope=scope)
 
 
-def _verified(clock: FakeClock, seconds: float = SECONDS, max_entries: int = 100) -> CredentialCache:
+def _cache(clock: FakeClock, seconds: float = SECONDS, max_entries: int = 100) -> CredentialCache:
     return CredentialCache(seconds=seconds, max_entries=max_entries, clock=clock)
 
 
-def test_find_within_its_time() -> None:
-    """A verified secret is known until its time is over, and asking doesn't prolong it."""
+def test_find_until_expiry() -> None:
+    """Credentials are found until they expire, and finding them doesn't prolong that."""
     clock = FakeClock()
-    verified = _verified(clock)
+    cache = _cache(clock)
     principal = _principal()
-    verified.remember(principal, b"right")
+    cache.add(principal, b"right")
     clock.advance(SECONDS - 0.01)
-    assert verified.find("k1", b"right") is principal
+    assert cache.find("k1", b"right") is principal
     clock.advance(0.01)
-    assert verified.find("k1", b"right") is None
-    assert len(verified) == 0
+    assert cache.find("k1", b"right") is None
+    assert len(cache) == 0
 
 
 @pytest.mark.parametrize(
     ("key", "password"), [("k1", b"wrong"), ("k1", b""), ("k1", b"right\0"), ("k2", b"right"), ("", b"right")]
 )
 def test_find_wrong(key: str, password: bytes) -> None:
-    """Another secret or key isn't known, and the right one still is afterwards."""
-    verified = _verified(FakeClock())
+    """Another secret or key isn't found, and the right one still is afterwards."""
+    cache = _cache(FakeClock())
     principal = _principal()
-    verified.remember(principal, b"right")
-    assert verified.find(key, password) is None
-    assert verified.find("k1", b"right") is principal
+    cache.add(principal, b"right")
+    assert cache.find(key, password) is None
+    assert cache.find("k1", b"right") is principal
 
 
 def test_find_revoked() -> None:
-    """A revoked principal is never found, even if nobody said to forget it."""
-    verified = _verified(FakeClock())
+    """A revoked principal is never found, even if it wasn't removed."""
+    cache = _cache(FakeClock())
     principal = _principal()
-    verified.remember(principal, b"right")
+    cache.add(principal, b"right")
     principal.is_revoked = True
-    assert verified.find("k1", b"right") is None
+    assert cache.find("k1", b"right") is None
 
 
-def test_forget_and_clear() -> None:
-    """One can be forgotten, and all of them; forgetting an unknown one is no error."""
-    verified = _verified(FakeClock())
+def test_remove_and_clear() -> None:
+    """One entry can be removed, or all of them; removing an unknown one is no error."""
+    cache = _cache(FakeClock())
     for key in ("k1", "k2", "k3"):
-        verified.remember(_principal(key), b"right")
-    verified.forget("k1")
-    verified.forget("k1")
-    assert verified.find("k1", b"right") is None
-    assert verified.find("k2", b"right")
-    verified.clear()
-    assert len(verified) == 0
-    assert verified.find("k2", b"right") is None
+        cache.add(_principal(key), b"right")
+    cache.remove("k1")
+    cache.remove("k1")
+    assert cache.find("k1", b"right") is None
+    assert cache.find("k2", b"right")
+    cache.clear()
+    assert len(cache) == 0
+    assert cache.find("k2", b"right") is None
 
 
-def test_remember_never() -> None:
-    """With no time to remember, nothing is."""
-    verified = _verified(FakeClock(), seconds=0)
-    verified.remember(_principal(), b"right")
-    assert len(verified) == 0
+def test_add_without_time() -> None:
+    """With 0 seconds nothing is cached."""
+    cache = _cache(FakeClock(), seconds=0)
+    cache.add(_principal(), b"right")
+    assert len(cache) == 0
 
 
-@pytest.mark.parametrize("used_by", ["find", "remember"])
-def test_remember_too_many(used_by: str) -> None:
-    """Above the bound the least recently used is forgotten, whichever use that was."""
-    verified = _verified(FakeClock(), max_entries=2)
+@pytest.mark.parametrize("used_by", ["find", "add"])
+def test_add_over_the_bound(used_by: str) -> None:
+    """Over the bound the least recently used entry is dropped, whichever use that was."""
+    cache = _cache(FakeClock(), max_entries=2)
     used, quiet, new = _principal("used"), _principal("quiet"), _principal("new")
-    verified.remember(used, b"s")
-    verified.remember(quiet, b"s")
+    cache.add(used, b"s")
+    cache.add(quiet, b"s")
     if used_by == "find":
-        verified.find("used", b"s")
+        cache.find("used", b"s")
     else:
-        verified.remember(used, b"s")
-    verified.remember(new, b"s")
-    assert len(verified) == 2
-    assert verified.find("quiet", b"s") is None
-    assert verified.find("used", b"s") is used
-    assert verified.find("new", b"s") is new
+        cache.add(used, b"s")
+    cache.add(new, b"s")
+    assert len(cache) == 2
+    assert cache.find("quiet", b"s") is None
+    assert cache.find("used", b"s") is used
+    assert cache.find("new", b"s") is new
 
 
-def test_remember_nothing_in_clear() -> None:
-    """Nothing that the memory reaches holds the secret, in whole or as an unkeyed hash that two processes share."""
-    verified, other = _verified(FakeClock()), _verified(FakeClock())
+def test_add_stores_no_secret() -> None:
+    """Nothing in the cache holds the secret, neither itself nor as an unkeyed hash that two processes would share."""
+    cache, other = _cache(FakeClock()), _cache(FakeClock())
     password = CLEAR.encode()
-    for memory in (verified, other):
-        memory.remember(_principal(), password)
+    for each in (cache, other):
+        each.add(_principal(), password)
     seen: dict[int, object] = {}
-    pending: list[object] = [verified]
+    pending: list[object] = [cache]
     while pending:
         found = pending.pop()
         if id(found) not in seen and not isinstance(found, type):
@@ -113,5 +113,5 @@ def test_remember_nothing_in_clear() -> None:
     texts = [repr(found) for found in seen.values() if isinstance(found, (str, bytes, bytearray))]
     assert len(texts) > 3
     assert not any(CLEAR in text for text in texts)
-    assert CLEAR not in repr(verified)
-    assert verified._entries["k1"][0] != other._entries["k1"][0]
+    assert CLEAR not in repr(cache)
+    assert cache._entries["k1"][0] != other._entries["k1"][0]

@@ -1,4 +1,4 @@
-"""Proofs of serials, and the secrets that make them."""
+"""Proofs of serials."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_prove_is_what_openssl_says(groups: GroupSecrets) -> None:
 
 @pytest.mark.parametrize("name", ["old", "new"])
 def test_group_of_each_group(groups: GroupSecrets, name: str) -> None:
-    """A proof by any of the groups counts, and says whose it is."""
+    """A proof by any group is accepted, and its group is known."""
     assert groups.group_of("SN-é", groups.prove("SN-é", name).reveal()) == name
 
 
@@ -49,7 +49,7 @@ def test_group_of_each_group(groups: GroupSecrets, name: str) -> None:
     ],
 )
 def test_group_of_wrong_proof(groups: GroupSecrets, proof: str) -> None:
-    """Anything but the very proof is nobody's."""
+    """Anything but the exact proof belongs to no group."""
     assert groups.group_of("SN-0001", proof) is None
 
 
@@ -59,7 +59,7 @@ def test_group_of_other_serial(groups: GroupSecrets) -> None:
 
 
 def test_group_of_compares_with_every_group(groups: GroupSecrets, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time doesn't tell which group it was, or whether any: each is compared, in constant time."""
+    """Timing doesn't tell which group it was, if any: all are compared, each in constant time."""
     real, compared = hmac.compare_digest, []
 
     def compare(left: Any, right: Any) -> bool:
@@ -74,12 +74,19 @@ def test_group_of_compares_with_every_group(groups: GroupSecrets, monkeypatch: p
 
 
 def test_from_settings(tmp_path: Path) -> None:
-    """Secrets come from the settings and from files; the line end of a file isn't part of one."""
+    """Secrets come from the settings and from files; a file's final line break isn't part of one."""
     file = tmp_path / "new"
     file.write_text(f"{NEW}\r\n")
     found = GroupSecrets.from_settings(HmacSettings(secrets={"old": SecretStr(OLD)}, secret_files={"new": file}))
     assert found.names == ("old", "new")
     assert found.prove("S", "new").reveal() == GroupSecrets({"new": Secret(NEW)}).prove("S", "new").reveal()
+
+
+def test_secrets_are_not_shown(groups: GroupSecrets) -> None:
+    """Neither settings, groups nor proofs show a secret."""
+    settings = HmacSettings(secrets={"old": SecretStr(OLD)})
+    for shown in (repr(settings), str(settings), repr(groups.prove("S", "old")), repr(groups)):
+        assert OLD not in shown
 
 
 @pytest.mark.parametrize(
@@ -93,7 +100,7 @@ def test_from_settings(tmp_path: Path) -> None:
     ],
 )
 def test_read_shared_secret_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    """A file that can't hold a secret is named, with its setting; its content is not."""
+    """An unusable file is named, along with its setting; its content isn't shown."""
     file = tmp_path / "secret"
     if content is not None:
         file.write_bytes(content)
@@ -102,10 +109,3 @@ def test_read_shared_secret_refused(tmp_path: Path, content: bytes | None, reaso
     assert "registration.hmac.secret_files.a" in str(caught.value)
     assert str(file) in str(caught.value)
     assert "geheim" not in str(caught.value)
-
-
-def test_secrets_are_not_shown(groups: GroupSecrets) -> None:
-    """Neither settings nor groups nor proofs show a secret."""
-    settings = HmacSettings(secrets={"old": SecretStr(OLD)})
-    for shown in (repr(settings), str(settings), repr(groups.prove("S", "old")), repr(groups)):
-        assert OLD not in shown

@@ -1,4 +1,4 @@
-"""Principals, and finding them."""
+"""Principals, and their index."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _principal(key: str, device_id: str | None = "d1") -> Principal:
     ],
 )
 def test_allows(action: Action, topic: str, allowed: bool) -> None:  # noqa: FBT001 - a table
-    """A principal does what its scope says, and nothing once it is revoked."""
+    """A principal may do what its scope allows, and nothing once it is revoked."""
     principal = _principal("k1")
     assert principal.allows(action, topic) is allowed
     principal.is_revoked = True
@@ -37,13 +37,13 @@ def test_allows(action: Action, topic: str, allowed: bool) -> None:  # noqa: FBT
 
 
 def test_owner() -> None:
-    """All keys of a device own its sessions together; an application key owns its own."""
+    """All keys of a device share the ownership of its sessions; an application key owns its own."""
     assert _principal("k1").owner == _principal("k2").owner == "d1"
     assert _principal("k3", device_id=None).owner == "k3"
 
 
 def test_index_finds() -> None:
-    """A principal is found by key and by device, and applications among all of them."""
+    """A principal is found by key and by device, and an application among the applications."""
     index = PrincipalIndex()
     first, second, other, application = (
         _principal("k1"),
@@ -62,7 +62,7 @@ def test_index_finds() -> None:
 
 
 def test_index_keeps_nobody() -> None:
-    """The index alone keeps no principal, and what it notes about devices that are gone stays bounded."""
+    """The index alone keeps no principal alive, and what it holds about devices that are gone is bounded."""
     index = PrincipalIndex()
     kept = _principal("kept", "kept")
     index.add(kept)

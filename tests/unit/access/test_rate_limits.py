@@ -1,4 +1,4 @@
-"""Counting attempts."""
+"""Rate limits and their buckets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _limiter(clock: FakeClock, limit: int = 3, max_tracked: int = 100) -> RateLi
 
 
 def test_admit_up_to_the_limit() -> None:
-    """So many are admitted, and the next learns how long to wait, to the moment."""
+    """Attempts up to the limit are admitted; the next one learns exactly how long to wait."""
     clock = FakeClock()
     limiter = _limiter(clock)
     for _ in range(3):
@@ -32,7 +32,7 @@ def test_admit_up_to_the_limit() -> None:
 
 
 def test_admit_other_name() -> None:
-    """Names don't count for each other."""
+    """Names are counted separately."""
     limiter = _limiter(FakeClock(), limit=1)
     assert limiter.admit("a") == 0
     assert limiter.admit("b") == 0
@@ -40,7 +40,7 @@ def test_admit_other_name() -> None:
 
 
 def test_admit_refused_attempts_count_nothing() -> None:
-    """Who goes on trying while refused doesn't wait any longer for it."""
+    """Refused attempts don't prolong the wait."""
     clock = FakeClock()
     limiter = _limiter(clock, limit=1)
     limiter.admit("a")
@@ -53,7 +53,7 @@ def test_admit_refused_attempts_count_nothing() -> None:
 
 @given(st.lists(st.integers(0, 90), max_size=60), st.integers(1, 5))
 def test_admit_any_window(pauses: list[int], limit: int) -> None:
-    """No window of 60 s ever has more than the limit, and whoever is refused would have been one too many."""
+    """No window of 60 s has more attempts than the limit, and each refused one would have been one too many."""
     clock = FakeClock()
     limiter = _limiter(clock, limit=limit)
     admitted: list[float] = []
@@ -69,7 +69,7 @@ def test_admit_any_window(pauses: list[int], limit: int) -> None:
 
 
 def test_wait_seconds_counts_nothing() -> None:
-    """Asking is free, and remembers nobody."""
+    """Asking counts nothing and tracks nobody."""
     limiter = _limiter(FakeClock(), limit=1)
     for _ in range(5):
         assert limiter.wait_seconds("a") == 0
@@ -79,7 +79,7 @@ def test_wait_seconds_counts_nothing() -> None:
 
 
 def test_limit_zero() -> None:
-    """0 is no limit, and nothing is remembered."""
+    """0 means no limit, and nothing is tracked."""
     limiter = _limiter(FakeClock(), limit=0)
     for _ in range(1_000):
         assert limiter.admit("a") == 0
@@ -87,7 +87,7 @@ def test_limit_zero() -> None:
 
 
 def test_max_tracked() -> None:
-    """However many names come, the memory is bounded, for each name as well."""
+    """Memory is bounded however many names there are, and for each name."""
     clock = FakeClock()
     limiter = _limiter(clock, limit=2, max_tracked=10)
     for number in range(1_000):
@@ -100,7 +100,7 @@ def test_max_tracked() -> None:
 
 @pytest.mark.parametrize("seen_by", ["count", "admit", "refused"])
 def test_max_tracked_least_recently_seen(seen_by: str) -> None:
-    """The name that was seen least recently is forgotten first; one that is being refused right now isn't that."""
+    """The least recently seen name is dropped first; one that keeps being refused counts as seen."""
     clock = FakeClock()
     limiter = _limiter(clock, limit=1 if seen_by == "refused" else 5, max_tracked=2)
     limiter.count("busy")
@@ -132,7 +132,7 @@ def test_max_tracked_least_recently_seen(seen_by: str) -> None:
     ],
 )
 def test_address_bucket(address: str, bucket: str) -> None:
-    """An IPv4 address counts alone, an IPv6 address with its /64, a mapped one as what it maps; junk as it is."""
+    """An IPv4 address is its own bucket, an IPv6 address is in its /64, a mapped one counts as IPv4; junk stays."""
     assert address_bucket(address) == bucket
 
 
@@ -142,22 +142,22 @@ def test_address_bucket_any_text(text: str) -> None:
     assert isinstance(address_bucket(text), str)
 
 
-def test_growing_delays() -> None:
-    """Each is twice the one before up to the most, for each name on its own; a reset begins anew."""
-    delays = ExponentialBackoff(first_seconds=0.5, most_seconds=3, max_tracked=10)
-    assert [delays.next_seconds("a") for _ in range(5)] == [0.5, 1, 2, 3, 3]
-    assert delays.next_seconds("b") == 0.5
-    delays.reset("a")
-    delays.reset("never seen")
-    assert delays.next_seconds("a") == 0.5
+def test_next_seconds_doubles() -> None:
+    """Each delay is twice the one before, up to the maximum, for each name separately; a reset starts over."""
+    backoff = ExponentialBackoff(first_seconds=0.5, max_seconds=3, max_tracked=10)
+    assert [backoff.next_seconds("a") for _ in range(5)] == [0.5, 1, 2, 3, 3]
+    assert backoff.next_seconds("b") == 0.5
+    backoff.reset("a")
+    backoff.reset("never seen")
+    assert backoff.next_seconds("a") == 0.5
 
 
-def test_growing_delays_memory() -> None:
-    """So many names are tracked at most; the least recent is forgotten first."""
-    delays = ExponentialBackoff(first_seconds=1, most_seconds=100, max_tracked=3)
+def test_backoff_max_tracked() -> None:
+    """The number of names is bounded; the least recently seen is dropped first."""
+    backoff = ExponentialBackoff(first_seconds=1, max_seconds=100, max_tracked=3)
     for name in "abcab":
-        delays.next_seconds(name)
+        backoff.next_seconds(name)
     for name in "de":
-        delays.next_seconds(name)
-    assert len(delays) == 3
-    assert (delays.next_seconds("b"), delays.next_seconds("a")) == (4, 1)
+        backoff.next_seconds(name)
+    assert len(backoff) == 3
+    assert (backoff.next_seconds("b"), backoff.next_seconds("a")) == (4, 1)

@@ -1,4 +1,4 @@
-"""Deciding again about who is connected: application keys first, each once, and closed when that can't be done."""
+"""Revalidation: application keys first, each key once, and a key that can't be decided is revoked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.access.access_rig import until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fleetkey.access.login.verification import Verified
+    from fleetkey.access.login.verification import VerifiedLogin
     from tests.unit.access.access_rig import Credentials, World
     from tests.unit.access.conftest import WorldFactory
 
@@ -23,23 +23,23 @@ RESET = Change(seq=0, at=0, kind=ChangeKind.RESET)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Note the keys that are decided again."""
+def revalidated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the keys that are revalidated."""
     from fleetkey.access.login.verification import Verification  # noqa: PLC0415 - patched here alone
 
     keys: list[str] = []
-    recheck: Callable[[Any, str], Verified | Refusal] = Verification.recheck
+    revalidate: Callable[[Any, str], VerifiedLogin | Refusal] = Verification.revalidate
 
-    def noting(self: Verification, key: str) -> Verified | Refusal:
+    def noting(self: Verification, key: str) -> VerifiedLogin | Refusal:
         keys.append(key)
-        return recheck(self, key)
+        return revalidate(self, key)
 
-    monkeypatch.setattr(Verification, "recheck", noting)
+    monkeypatch.setattr(Verification, "revalidate", noting)
     return keys
 
 
 async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
-    """Connect devices with a tag, and an application that reaches them by it."""
+    """Connect devices with a tag, and an application that reaches them by that tag."""
     devices = [world.device(f"S{number}", tags={"site": "north"}) for number in range(MANY)]
     application = world.application(ApplicationScope(tags=(("site", "north"),)))
     for credentials in (*devices, application):
@@ -49,10 +49,9 @@ async def _tagged_fleet(world: World) -> tuple[list[Credentials], Credentials]:
 
 
 async def _until_idle(world: World) -> None:
-    """Wait until nothing is decided again any more."""
-    await until(
-        lambda: world.authenticator._revalidation._task is None or world.authenticator._revalidation._task.done(), 10
-    )
+    """Wait until no revalidation is running."""
+    pending = world.authenticator._principals._revalidation
+    await until(lambda: pending._task is None or pending._task.done(), 10)
 
 
 def _move_all(world: World, devices: list[Credentials]) -> None:
@@ -60,22 +59,22 @@ def _move_all(world: World, devices: list[Credentials]) -> None:
     world.apply_committed()
 
 
-async def test_ask_after_a_bulk_change(make_world: WorldFactory, asked: list[str]) -> None:
-    """One change of many devices is one decision about the application; devices whose topics have no tag are none."""
+async def test_schedule_after_a_bulk_change(make_world: WorldFactory, revalidated: list[str]) -> None:
+    """A change of many devices revalidates the application once, and no device whose topics don't use the tag."""
     world = make_world(max_scope_devices=MANY)
     devices, application = await _tagged_fleet(world)
     principal = await world.connect(application)
     topic = f"devices/{devices[-1].client_id}/x"
     assert principal.allows(Action.SUBSCRIBE, topic)
     await _until_idle(world)
-    asked.clear()
+    revalidated.clear()
     _move_all(world, devices)
     await until(lambda: not principal.allows(Action.SUBSCRIBE, topic))
-    assert asked == [application.key]
+    assert revalidated == [application.key]
 
 
 @pytest.mark.parametrize(
-    ("change", "is_asked"),
+    ("change", "is_revalidated"),
     [
         pytest.param(lambda store, inside, _: store.tag_device(inside, {"line": "3"}, actor="cli"), False, id="stays"),
         pytest.param(lambda store, _, other: store.tag_device(other, {"line": "3"}, actor="cli"), False, id="not_in"),
@@ -85,28 +84,28 @@ async def test_ask_after_a_bulk_change(make_world: WorldFactory, asked: list[str
         pytest.param(lambda store, inside, _: store.delete_device(inside, actor="cli"), True, id="is_gone"),
     ],
 )
-async def test_ask_about(
-    make_world: WorldFactory, asked: list[str], change: Callable[[Any, str, str], object], *, is_asked: bool
+async def test_schedule_for_devices(
+    make_world: WorldFactory, revalidated: list[str], change: Callable[[Any, str, str], object], *, is_revalidated: bool
 ) -> None:
-    """An application is decided again if a device comes into its scope or leaves it, not for every tag of the fleet."""
+    """An application is revalidated if a device enters or leaves its scope, not for every tag in the fleet."""
     world = make_world(max_scope_devices=MANY)
     inside, other = world.device("S1", tags={"site": "north"}), world.device("S2", tags={"site": "south"})
     application = world.application(ApplicationScope(tags=(("site", "north"),)))
     principal = await world.connect(application)
     world.apply_committed()
     await _until_idle(world)
-    asked.clear()
+    revalidated.clear()
     change(world.store, inside.client_id, other.client_id)
     world.apply_committed()
     await _until_idle(world)
-    assert asked == ([application.key] if is_asked else [])
-    fresh = world.authenticator._verification.recheck(application.key)
+    assert revalidated == ([application.key] if is_revalidated else [])
+    fresh = world.authenticator._verification.revalidate(application.key)
     assert not isinstance(fresh, Refusal)
     assert sorted(principal.scope.subscribe) == sorted(fresh.scope.subscribe)
 
 
-async def test_ask_about_tags_in_topics(make_world: WorldFactory) -> None:
-    """Where topics have tags in them, any tag of a device in its scope may change what an application reaches."""
+async def test_schedule_for_devices_tags_in_topics(make_world: WorldFactory) -> None:
+    """If topics use tags, any tag of a device in its scope may change an application's topics."""
     world = make_world(pattern="lines/{tag:line}/{device_id}/#", max_scope_devices=MANY)
     device = world.device("S1", tags={"line": "1"})
     principal = await world.connect(world.application(ApplicationScope(device_ids=(device.client_id,))))
@@ -118,24 +117,26 @@ async def test_ask_about_tags_in_topics(make_world: WorldFactory) -> None:
     assert not principal.allows(Action.SUBSCRIBE, f"lines/1/{device.client_id}/x")
 
 
-async def test_ask_about_too_many(make_world: WorldFactory, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """More devices than are looked at one by one: every application is decided again."""
-    monkeypatch.setattr(revalidation, "MAX_MOVED", 3)
+async def test_schedule_for_devices_too_many(
+    make_world: WorldFactory, revalidated: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more changed devices than are compared one by one, every application is revalidated."""
+    monkeypatch.setattr(revalidation, "MAX_CHANGED_DEVICES", 3)
     world = make_world(max_scope_devices=MANY)
     devices = [world.device(f"S{number}", tags={"site": "south"}) for number in range(5)]
     application = world.application(ApplicationScope(tags=(("site", "north"),)))
     await world.connect(application)
     world.apply_committed()
     await _until_idle(world)
-    asked.clear()
+    revalidated.clear()
     world.store.tag_devices([device.client_id for device in devices], {"line": "3"}, actor="cli")
     world.apply_committed()
     await _until_idle(world)
-    assert asked == [application.key]
+    assert revalidated == [application.key]
 
 
-async def test_ask_about_unreadable(make_world: WorldFactory) -> None:
-    """Without the registry nobody can say who is in a scope, so nobody is."""
+async def test_schedule_for_devices_unreadable(make_world: WorldFactory) -> None:
+    """Without the registry nothing shows what is in a scope, so the application is revoked."""
     world = make_world(max_scope_devices=MANY)
     device = world.device("S1", tags={"site": "north"})
     principal = await world.connect(world.application(ApplicationScope(tags=(("site", "north"),))))
@@ -144,23 +145,23 @@ async def test_ask_about_unreadable(make_world: WorldFactory) -> None:
     await until(lambda: principal.is_revoked)
 
 
-async def test_ask_applications_first(make_world: WorldFactory, asked: list[str]) -> None:
-    """Where the devices' own topics depend on the tag, the application doesn't wait behind them."""
+async def test_schedule_applications_first(make_world: WorldFactory, revalidated: list[str]) -> None:
+    """Even if the devices' own topics use the tag, the application doesn't wait behind them."""
     world = make_world(pattern="sites/{tag:site}/{device_id}/#", max_scope_devices=MANY)
     devices, application = await _tagged_fleet(world)
     principals = [await world.connect(device) for device in devices]
     await _until_idle(world)
-    asked.clear()
+    revalidated.clear()
     _move_all(world, devices)
     moved = [f"sites/south/{device.client_id}/x" for device in devices]
     await until(lambda: all(map(lambda one, topic: one.allows(Action.PUBLISH, topic), principals, moved)))
-    assert asked[0] == application.key
-    assert sorted(asked) == sorted([application.key, *(device.key for device in devices)])
+    assert revalidated[0] == application.key
+    assert sorted(revalidated) == sorted([application.key, *(device.key for device in devices)])
 
 
 @pytest.mark.parametrize("broken", [ValueError("a row that can't be"), MemoryError()])
-async def test_ask_about_what_breaks(world: World, monkeypatch: pytest.MonkeyPatch, broken: Exception) -> None:
-    """Whatever goes wrong about one key, that key is revoked, and the others are decided all the same."""
+async def test_schedule_broken_key(world: World, monkeypatch: pytest.MonkeyPatch, broken: Exception) -> None:
+    """Whatever goes wrong for one key, that key is revoked, and the others are still decided."""
     credentials = [world.device(f"S{number}") for number in range(3)]
     first, second, third = [await world.connect(one) for one in credentials]
     verification = world.authenticator._verification

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from fleetkey.access import Action, TemplateError, TopicTemplates, decide
-from fleetkey.access.login.verification import Verified
+from fleetkey.access.login.verification import VerifiedLogin
 from fleetkey.config import SettingsError, load_settings
 from fleetkey.registration.grant import Grant, Profiles, merge
 from fleetkey.registration.verifiers import Accepted
@@ -44,8 +44,8 @@ name = "never reached by CAM-1"
 
 
 def _scope(served: Registration, key: str) -> Any:
-    found = served.authenticator._verification.recheck(key)
-    assert isinstance(found, Verified)
+    found = served.authenticator._verification.revalidate(key)
+    assert isinstance(found, VerifiedLogin)
     return found.scope
 
 
