@@ -1,4 +1,4 @@
-"""Asking an address that the settings name: signed by whoever asks, bounded, and believing nothing that comes back."""
+"""The HTTP client for addresses from the settings: requests are bounded, and nothing in a response is trusted."""
 
 from __future__ import annotations
 
@@ -10,52 +10,56 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from fleetkey.access.errors import SharedSecretError
+from fleetkey.config import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["AnswerTooLargeError", "AskingError", "HttpClient"]
+__all__ = ["HttpClient", "RequestFailedError", "ResponseTooLargeError"]
 
 MAX_REASON_CHARACTERS = 200
-"""Of why nobody could be asked; it is logged, and kept with a webhook's position."""
+"""Characters of the reason why a request failed; it is logged, and stored with a webhook's position."""
 
 
-class AskingError(Exception):
-    """Nobody could be asked, or the answer is none of HTTP's; the message says why, in words without the address."""
+class RequestFailedError(Exception):
+    """The request failed, or the response isn't valid HTTP; the message says why and doesn't contain the address."""
 
 
-class AnswerTooLargeError(Exception):
-    """The answer has more bytes than it may; `status` is there all the same."""
+class ResponseTooLargeError(Exception):
+    """The response is longer than allowed; its `status` is known."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"an answer of status {status}")
+        super().__init__(f"the response with status {status} is too large")
         self.status = status
 
 
 class HttpClient:
-    """Posts to one address, over connections that are used again.
+    """Posts to one address over a pool of connections.
 
-    httpx's transport alone, not its client: that would keep cookies, and look where a redirect leads, neither of which
-    anybody asked for. No proxy or authority that the environment names comes between.
+    Uses httpx's transport rather than its client, which would also keep cookies and parse redirects. Ignores proxies
+    and certificate authorities from the environment.
 
     Args:
         url: where to post.
-        ca_file: PEM file of the only authorities to trust; None = the usual ones.
-        setting: the name of `ca_file` in the settings, for the message.
-        max_connections: at once.
+        ca_file: PEM file with the only authorities to trust; None trusts the usual ones.
+        setting: the name of the setting that holds `ca_file`, for the error message.
+        max_connections: the most connections open at once.
 
     Raises:
-        SharedSecretError: the authorities' file can't be used.
+        SettingsError: `ca_file` can't be used.
     """
 
     def __init__(self, url: str, *, ca_file: Path | None, setting: str, max_connections: int) -> None:
         try:
-            context = httpx.create_ssl_context(verify=str(ca_file) if ca_file else True, trust_env=False)
+            context = (
+                httpx.create_ssl_context(trust_env=False)
+                if ca_file is None
+                else ssl.create_default_context(cafile=ca_file)
+            )
         except OSError as error:
             msg = f"setting {setting}: {ca_file} can't be used: {error.strerror or error}"
-            raise SharedSecretError(msg) from None
+            raise SettingsError(msg) from None
         self._url = url
         self._transport = httpx.AsyncHTTPTransport(
             verify=context,
@@ -66,12 +70,12 @@ class HttpClient:
     async def post(
         self, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, max_bytes: int
     ) -> tuple[int, bytes]:
-        """Post a body and return the answer's status and its bytes, as they came.
+        """Post a body and return the response's status and its raw bytes.
 
         Raises:
-            TimeoutError: it took longer.
-            AnswerTooLargeError: the answer has over `max_bytes`.
-            AskingError: anything else.
+            TimeoutError: no complete response within `timeout_seconds`.
+            ResponseTooLargeError: the response is longer than `max_bytes`.
+            RequestFailedError: any other failure.
         """
         content = bytearray()
         try:
@@ -79,28 +83,28 @@ class HttpClient:
                 request = httpx.Request("POST", self._url, content=body, headers=headers)
                 response = await self._transport.handle_async_request(request)
                 try:
-                    # Raw: what is bounded is what came, not what it could be unpacked to.
+                    # Raw, so that the bound holds for what was received: decompressed, it could be far larger.
                     async for chunk in response.aiter_raw():
                         content += chunk
                         if len(content) > max_bytes:
-                            raise AnswerTooLargeError(response.status_code)
+                            raise ResponseTooLargeError(response.status_code)
                 finally:
                     await response.aclose()
-        except (TimeoutError, AnswerTooLargeError):
+        except (TimeoutError, ResponseTooLargeError):
             raise
-        except Exception as error:  # noqa: BLE001 - what answers is somebody else's, and may be anything
-            raise AskingError(_why(error)) from None
+        except Exception as error:  # noqa: BLE001 - the other side isn't ours and may send anything
+            raise RequestFailedError(_root_cause(error)) from None
         return response.status_code, bytes(content)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close all connections."""
         await self._transport.aclose()
 
 
-def _why(error: BaseException) -> str:
-    """Say what is behind an error, in the system's or OpenSSL's words alone.
+def _root_cause(error: BaseException) -> str:
+    """Describe the underlying error in the words of the system or of OpenSSL.
 
-    The library's own may have the URL in them, and that what only the receiver should see.
+    httpx's own messages may contain the URL, which only the receiver may see.
     """
     cause: BaseException | None = error
     while cause is not None:

@@ -10,6 +10,7 @@ import structlog
 from litestar.exceptions import ValidationException
 
 from fleetkey.access import OverloadedError, SharedSecretError
+from fleetkey.config import SettingsError
 from fleetkey.http.body import BodyError
 from fleetkey.http.problems import problem
 from fleetkey.management import ConflictError, InvalidRequestError, SerialFileError
@@ -95,5 +96,6 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     TooManyLabelsError: _conflict,
     StoreError: _unavailable,
     OverloadedError: _unavailable,
+    SettingsError: _unavailable,
     SharedSecretError: _unavailable,
 }

@@ -65,6 +65,7 @@ class Runtime:
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
             SharedSecretError: a verifier's or a webhook's secret can't be used.
+            SettingsError: a CA file can't be used.
         """
         self._files = fit_to_open_files(settings)
         self._descriptors = Descriptors(self._files.reserve)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey import __version__
-from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
+from fleetkey.http_client import HttpClient, RequestFailedError, ResponseTooLargeError
 from fleetkey.webhooks.signing import HookSecrets
 
 if TYPE_CHECKING:
@@ -44,12 +44,13 @@ class HookSender:
         """Read the secrets and prepare the client.
 
         Raises:
-            SharedSecretError: a secret or the authorities' file can't be used.
+            SharedSecretError: a secret can't be used.
+            SettingsError: the CA file can't be used.
         """
         self._timeout_seconds = settings.timeout_seconds
         self._clock = clock
         self._secrets = HookSecrets.from_settings(name, settings)
-        self._outgoing = HttpClient(
+        self._client = HttpClient(
             settings.url, ca_file=settings.ca_file, setting=f"webhooks.{name}.ca_file", max_connections=1
         )
 
@@ -62,17 +63,17 @@ class HookSender:
             **self._secrets.headers(event.body, at=int(self._clock())),
         }
         try:
-            status, _ = await self._outgoing.post(
+            status, _ = await self._client.post(
                 event.body, headers, timeout_seconds=self._timeout_seconds, max_bytes=MAX_HOOK_ANSWER_BYTES
             )
         except TimeoutError:
             return Failed(reason="too_slow")
-        except AnswerTooLargeError as answer:
+        except ResponseTooLargeError as answer:
             status = answer.status
-        except AskingError as error:
+        except RequestFailedError as error:
             return Failed(reason=f"unreachable:{error}")
         return Sent(status=status) if status in SUCCESS else Failed(reason=f"status:{status}")
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._outgoing.close()
+        await self._client.close()

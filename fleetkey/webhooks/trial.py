@@ -31,7 +31,8 @@ async def try_webhook(name: str, settings: WebhookSettings) -> Trial:
     """Post `webhook.test` once, over a connection of its own; within `timeout_seconds` of the webhook.
 
     Raises:
-        SharedSecretError: the webhook's secret or authorities' file can't be used.
+        SharedSecretError: the webhook's secret can't be used.
+        SettingsError: the webhook's CA file can't be used.
     """
     # It reads files.
     sender = await asyncio.to_thread(HookSender, name, settings)

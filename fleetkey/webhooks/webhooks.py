@@ -45,7 +45,8 @@ class Webhooks:
         """Read the secrets.
 
         Raises:
-            SharedSecretError: a webhook's secret or authorities' file can't be used.
+            SharedSecretError: a webhook's secret can't be used.
+            SettingsError: a webhook's CA file can't be used.
         """
         self._settings = settings
         self._store = store

@@ -14,7 +14,7 @@ import structlog
 from fleetkey.access import read_shared_secret
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.http.body import refuse_repeated
-from fleetkey.http_client import AnswerTooLargeError, AskingError, HttpClient
+from fleetkey.http_client import HttpClient, RequestFailedError, ResponseTooLargeError
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
 
 if TYPE_CHECKING:
@@ -55,7 +55,8 @@ class HttpVerifier:
         """Read the secret and prepare the client.
 
         Raises:
-            SharedSecretError: the secret or the authorities' file can't be used.
+            SharedSecretError: the secret can't be used.
+            SettingsError: the CA file can't be used.
         """
         self._settings = settings
         self._clock = clock
@@ -66,7 +67,7 @@ class HttpVerifier:
         )
         self._turns = asyncio.Semaphore(settings.max_concurrent)
         self._taken = 0
-        self._outgoing = HttpClient(
+        self._client = HttpClient(
             settings.url,
             ca_file=settings.ca_file,
             setting="registration.http.ca_file",
@@ -84,9 +85,9 @@ class HttpVerifier:
                 status, content = await self._post(claim)
         except TimeoutError:
             return _undecided("too_slow")
-        except AnswerTooLargeError:
+        except ResponseTooLargeError:
             return _undecided("answer_too_large")
-        except AskingError as error:
+        except RequestFailedError as error:
             return _undecided("unreachable", error=str(error))
         finally:
             self._taken -= 1
@@ -96,7 +97,7 @@ class HttpVerifier:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._outgoing.close()
+        await self._client.close()
 
     async def _post(self, claim: Claim) -> tuple[int, bytes]:
         body = msgspec.json.encode({"serial": claim.serial, "proof": claim.proof, "address": claim.address})
@@ -109,7 +110,7 @@ class HttpVerifier:
             TIMESTAMP_HEADER: timestamp,
             SIGNATURE_HEADER: f"v1={signature}",
         }
-        return await self._outgoing.post(
+        return await self._client.post(
             body, headers, timeout_seconds=self._settings.timeout_seconds, max_bytes=MAX_ANSWER_BYTES
         )
 

@@ -26,6 +26,7 @@ def _settings(url: str) -> str:
         ("secrets = ['short']", "too short"),
         ("secrets = []", "secret_file"),
         ("secret_file = 'nowhere'", "secret_file"),
+        ("ca_file = 'nowhere'", "setting webhooks.backend.ca_file: nowhere can't be used"),
         ("events = ['device.exploded']", "webhooks.backend.events"),
         ("events = []", "webhooks.backend.events"),
         ("nope = 1", "unknown setting"),

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.access import Secret, SharedSecretError
 from fleetkey.config import WebhookSettings
-from fleetkey.http_client import _why
+from fleetkey.http_client import _root_cause
 from fleetkey.registry import ApplicationScope, DeviceState, SqliteStore, Store, new_access_key
 from fleetkey.webhooks import Event, EventReader, Failed, HookSecrets, HookWorker, Sent
 from fleetkey.webhooks.delivery import MAX_DELAY_SECONDS, MIN_ATTEMPTS
@@ -310,6 +310,6 @@ def _untrusted() -> ssl.SSLCertVerificationError:
         pytest.param([], "ConnectError", id="nothing"),
     ],
 )
-def test_why_unreachable(behind: list[BaseException], reason: str) -> None:
-    """What is behind an error is said in the system's words; the library's own, which may have the URL, never are."""
-    assert _why(_chain(httpx.ConnectError("https://fleet.example.com/?token=geheim"), *behind)) == reason
+def test_root_cause(behind: list[BaseException], reason: str) -> None:
+    """The underlying error is described in the system's words, never in the library's, which may contain the URL."""
+    assert _root_cause(_chain(httpx.ConnectError("https://fleet.example.com/?token=geheim"), *behind)) == reason
