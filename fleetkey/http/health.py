@@ -32,7 +32,7 @@ REMEMBER_SECONDS = 0.5
 
 
 class Readiness:
-    """Looks at what a registration and a connection need: the registry, the broker's listeners, the hash pool."""
+    """Looks at what a registration and a connection need: the registry, the broker's listeners, the worker pool."""
 
     def __init__(
         self, store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
@@ -58,7 +58,7 @@ class Readiness:
         """Whether the registry was read within `REMEMBER_SECONDS`, or is now within `PING_SECONDS`."""
         now = asyncio.get_running_loop().time()
         if self._ping is None or (self._ping.done() and now - self._pinged_at >= REMEMBER_SECONDS):
-            # One at a time, beside the hash pool: a store that hangs holds one thread, whoever asks.
+            # One at a time, beside the worker pool: a store that hangs holds one thread, whoever asks.
             self._ping = asyncio.create_task(asyncio.to_thread(self._is_read), name="fleetkey-ready")
             self._pinged_at = now
         try:

@@ -102,7 +102,7 @@ class Registrar:
         )
         self.refusals = RefusalAudit(store.record_all)
         """Writes refusals into the audit; `close` ends it."""
-        self._beat = RefusalTiming()
+        self._refusal_timing = RefusalTiming()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
         # A refused flood is audited once a minute and source, so that it can't fill the disk.
@@ -127,10 +127,10 @@ class Registrar:
 
         A refusal leaves at a time that its reason has no part in.
         """
-        came_at = self._beat.now()
+        received_at = self._refusal_timing.now()
         outcome = await self._decide(serial_text, proof, address)
         if isinstance(outcome, NotAllowed):
-            await self._beat.wait(came_at)
+            await self._refusal_timing.wait(received_at)
         return outcome
 
     async def _decide(self, serial_text: str, proof: str | None, address: str) -> Outcome:
@@ -239,7 +239,7 @@ class Registrar:
 
     async def close(self) -> None:
         """Let go of what the verifiers hold."""
-        self._beat.close()
+        self._refusal_timing.close()
         await self.refusals.close()
         for verifier in self._verifiers:
             if isinstance(verifier, HttpVerifier):
