@@ -10,6 +10,7 @@ import pytest
 from tests.support.command_line import cli
 from tests.support.mqtt import REFUSED, Will
 from tests.support.raw_mqtt import RawMqtt, connect
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ def test_revoke_session_that_is_away(scene: Scene) -> None:
         assert client.subscribe(thief.topic("#")) == [1]
     _run(scene.fleet, "devices", "disable", thief.client_id)
     assert scene.observer.publish(thief.topic("inbox"), b"for nobody")
-    assert not scene.fleet.can_connect(thief)
+    assert eventually(lambda: not scene.fleet.can_connect(thief), 1)
     with scene.fleet.client(thief, clean=False) as client:
         assert client.return_code == 5
         assert not client.is_session_present
