@@ -9,6 +9,7 @@ it ends with the test process.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -97,6 +98,12 @@ class _Server:
                 cwd=REPOSITORY,
             )
 
+    def close(self) -> None:
+        """Let it end; in the process that started it."""
+        if self.owner == os.getpid():
+            self._line.close()
+            self._process.wait(ANSWER_SECONDS)
+
     def start(self, request: Mapping[str, Any], files: Sequence[int]) -> ForkedProcess:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -133,6 +140,7 @@ def start(
     """
     if not _servers or _servers[0].owner != os.getpid():
         _servers[:] = [_Server()]
+        atexit.register(_servers[0].close)
     request = {
         "arguments": list(arguments),
         "environment": dict(environment),
