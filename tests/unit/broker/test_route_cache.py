@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,11 +11,9 @@ from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WORK_AT_ONCE, WorkQueue
-from tests.unit.broker.test_work import Loop
+from tests.unit.broker.rig import Loop
 
 if TYPE_CHECKING:
-    import asyncio
-
     from fleetkey.broker.route_cache import Route
 
 
@@ -28,7 +26,7 @@ class Table:
     def __init__(self) -> None:
         self.loop = Loop()
         self.trie = SubscriptionTrie()
-        self.routes = RouteCache(self.trie, WorkQueue(cast("asyncio.AbstractEventLoop", self.loop)))
+        self.routes = RouteCache(self.trie, WorkQueue(self.loop.as_loop()))
 
     def find(self, topic: str) -> Route:
         """Return who receives a topic."""

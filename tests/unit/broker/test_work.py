@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN, WorkQueue, filter_cost
+from tests.unit.broker.rig import Loop
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
-
-
-class Loop:
-    """Calls back when it is turned."""
-
-    def __init__(self) -> None:
-        self.due: list[Callable[[], Any]] = []
-
-    def call_soon(self, callback: Callable[[], Any]) -> None:
-        """Keep a call for the next turn."""
-        self.due.append(callback)
-
-    def turn(self) -> None:
-        """Do what is due; what becomes due meanwhile waits."""
-        due, self.due = self.due, []
-        for callback in due:
-            callback()
+    from collections.abc import Iterator
 
 
 class Job:
@@ -45,7 +28,7 @@ class Job:
 
 def _queue() -> tuple[WorkQueue, Loop]:
     loop = Loop()
-    return WorkQueue(cast("asyncio.AbstractEventLoop", loop)), loop
+    return WorkQueue(loop.as_loop()), loop
 
 
 def test_do_short_job() -> None:

@@ -1,0 +1,295 @@
+"""The broker's parts without sockets: a loop that a test turns by hand, clients that only note what they are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from fleetkey.access import Action, Principal, TopicScope
+from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
+from fleetkey.broker.counters import Counters
+from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.limits import Limits
+from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+from fleetkey.broker.route_cache import RouteCache
+from fleetkey.broker.router import Router
+from fleetkey.broker.session import Message, Session
+from fleetkey.broker.sessions import OpenedSession, Sessions
+from fleetkey.broker.store import BrokerStore
+from fleetkey.broker.subscriptions import SubscriptionTrie
+from fleetkey.broker.work import WorkQueue
+from fleetkey.config import MqttSettings
+from fleetkey.registry import KeyKind, SteadyClock
+from tests.support.raw_mqtt import Packet
+from tests.support.wire_packets import Publication, publication_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = [
+    "Acknowledged",
+    "Censor",
+    "Loop",
+    "OtherCodec",
+    "Parts",
+    "Sink",
+    "connect",
+    "limits",
+    "message",
+    "packets_of",
+    "principal",
+    "publications_of",
+]
+
+
+class Loop:
+    """Calls back when it is turned; its time is what the test says."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], Any]] = []
+        self.now = 0.0
+
+    def call_soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Keep a call for the next turn."""
+        self.due.append(lambda: callback(*arguments))
+
+    def call_later(self, delay: float, callback: Callable[[], Any]) -> SimpleNamespace:
+        """Never call back; return a handle."""
+        return SimpleNamespace(delay=delay, callback=callback, cancel=lambda: None)
+
+    def time(self) -> float:
+        """Return the time that the test set."""
+        return self.now
+
+    def turn(self) -> None:
+        """Do what is due; what becomes due meanwhile waits."""
+        due, self.due = self.due, []
+        for callback in due:
+            callback()
+
+    def settle(self) -> int:
+        """Turn until nothing is due; return how often."""
+        turns = 0
+        while self.due:
+            self.turn()
+            turns += 1
+        return turns
+
+    def as_loop(self) -> asyncio.AbstractEventLoop:
+        """Return it as what the broker's parts take."""
+        return cast("asyncio.AbstractEventLoop", self)
+
+
+class OtherCodec:
+    """Another protocol version: MQTT 3.1.1, but that each PUBLISH is marked."""
+
+    MARK = b"other:"
+
+    def __init__(self) -> None:
+        self.encoded = 0
+        """How many it wrote."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(MQTT_3_1_1, name)
+
+    def publish(self, topic: bytes, payload: bytes, **options: Any) -> bytes:
+        """Return a PUBLISH whose payload begins with the mark."""
+        self.encoded += 1
+        return MQTT_3_1_1.publish(topic, self.MARK + payload, **options)
+
+
+class Acknowledged(NamedTuple):
+    """An acknowledgement, and for which position of the store it waits."""
+
+    packet: bytes
+    position: int
+
+
+class Sink:
+    """A `ClientSink` that notes what it is sent. Once closed, it parts from its session as a connection does."""
+
+    def __init__(self, who: Principal, loop: Loop, codec: Codec = MQTT_3_1_1) -> None:
+        self.address = "192.0.2.1"
+        self.codec = codec
+        self.principal: Principal | None = who
+        self.session: Session | None = None
+        self.is_paused = False
+        self.is_deciding = False
+        self.sent: list[bytes] = []
+        self.acknowledged: list[Acknowledged] = []
+        self.refused: list[tuple[str, bytes]] = []
+        self.closed: list[Reason] = []
+        self.room = 1_000_000
+        """How many packets it takes before it is paused."""
+        self._loop = loop
+        self._leave: Callable[[Session], None] = lambda _: None
+
+    def belong(self, session: Session, leave: Callable[[Session], None]) -> None:
+        """Belong to a session; `leave` parts them."""
+        self.session, self._leave = session, leave
+
+    def send(self, data: bytes) -> None:
+        """Note a packet."""
+        self.sent.append(data)
+        self.room -= 1
+        if self.room <= 0:
+            self.is_paused = True
+
+    def acknowledge(self, packet: bytes, position: int) -> None:
+        """Note an acknowledgement."""
+        self.acknowledged.append(Acknowledged(packet, position))
+
+    def log_refusal(self, action: str, topic: bytes) -> None:
+        """Note a refusal."""
+        self.refused.append((action, topic))
+
+    def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Call back in the loop's next turn."""
+        self._loop.call_soon(callback, *arguments)
+
+    def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
+        """Note the reason and part from the session."""
+        del is_graceful
+        self.closed.append(reason)
+        session, self.session = self.session, None
+        if session is not None and session.connection is self:
+            self._leave(session)
+
+    def abort(self, reason: Reason) -> None:
+        """As `close`."""
+        self.close(reason)
+
+    def take(self) -> list[Publication]:
+        """Return the messages that came since the last time."""
+        sent, self.sent = self.sent, []
+        return publications_of(sent)
+
+    def payloads(self) -> list[bytes]:
+        """Return what was in them."""
+        return [publication.payload for publication in self.take()]
+
+
+class Censor:
+    """A `TopicAuthorizer` that allows all but some topics, and notes that it was asked."""
+
+    def __init__(self, *forbidden: str, is_asked: bool = True) -> None:
+        self.forbidden = set(forbidden)
+        self.asked: list[tuple[str, Action, str]] = []
+        self._is_asked = is_asked
+
+    def __bool__(self) -> bool:
+        return self._is_asked
+
+    def allow(self, session: Session, action: Action, topic: str) -> bool:
+        """Allow what isn't forbidden."""
+        self.asked.append((session.client_id, action, topic))
+        return topic not in self.forbidden
+
+
+class Parts:
+    """The parts between connections and store, over a real file; needs a running loop for the store alone."""
+
+    def __init__(
+        self, folder: Path, *, censor: Censor | None = None, clock: SteadyClock | None = None, **bounds: Any
+    ) -> None:
+        self.loop = Loop()
+        self.limits = limits(**bounds)
+        self.censor = censor or Censor(is_asked=False)
+        self.counters = Counters()
+        self.store = BrokerStore(folder / "broker.db")
+        self.trie = SubscriptionTrie()
+        self.retained = RetainedMessages(max_per_owner=self.limits.max_retained)
+        self.work = WorkQueue(self.loop.as_loop())
+        self.routes = RouteCache(self.trie, self.work)
+        self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
+        self.router = Router(self.routes, self.delivery, self.censor, self.counters)
+        self.sessions = Sessions(
+            self.limits, self.trie, self.routes, self.delivery, self.store, self.work, clock or SteadyClock()
+        )
+
+    def open(
+        self, who: Principal, *, client_id: str = "", clean: bool = False, codec: Codec = MQTT_3_1_1
+    ) -> tuple[Sink, OpenedSession]:
+        """Let a client in, and send it what waits for it."""
+        sink = Sink(who, self.loop, codec)
+        opened = self.sessions.open(sink, connect(clean=clean), who, client_id or who.owner)
+        sink.belong(opened.session, self.sessions.leave)
+        self.sessions.resume(opened.session)
+        return sink, opened
+
+    def join(
+        self, client_id: str, *filters: str, qos: int = 0, clean: bool = False, codec: Codec = MQTT_3_1_1
+    ) -> tuple[Sink, Session]:
+        """Let a client in that may do everything, and subscribe."""
+        sink, opened = self.open(principal(client_id), clean=clean, codec=codec)
+        for topic_filter in filters:
+            self.sessions.subscribe(opened.session, topic_filter, SubscriptionOptions(qos))
+        return sink, opened.session
+
+    def publish(self, topic: str, payload: bytes = b"x", qos: int = 0) -> None:
+        """Publish to whoever may have it."""
+        self.router.publish(message(topic, payload, qos))
+
+    def retain(self, topic: str, payload: bytes = b"kept", qos: int = 0) -> None:
+        """Retain a message, and publish it."""
+        assert self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=""))
+        self.publish(topic, payload, qos)
+
+    async def commit(self) -> bool:
+        """Wait until everything noted so far is committed, or can't be."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.store.after_commit(done.set_result)
+        return await done
+
+
+def limits(**bounds: Any) -> Limits:
+    """Return the default bounds, but for some."""
+    return dataclasses.replace(Limits.from_settings(MqttSettings()), **bounds)
+
+
+def principal(owner: str, *patterns: str, publish: tuple[str, ...] = ("#",), is_device: bool = False) -> Principal:
+    """Return an application key, or a device, that may receive some topics; all if none is named."""
+    return Principal(
+        key=owner,
+        kind=KeyKind.DEVICE if is_device else KeyKind.APPLICATION,
+        device_id=owner if is_device else None,
+        name=None,
+        scope=TopicScope(publish=publish, subscribe=patterns or ("#", "$SYS/#")),
+    )
+
+
+def connect(*, clean: bool = True, will: Will | None = None) -> Connect:
+    """Return a CONNECT, as far as a session is concerned."""
+    return Connect(
+        client_id="",
+        clean_start=clean,
+        session_expiry_seconds=0 if clean else None,
+        keep_alive_seconds=0,
+        will=will,
+        username=None,
+        password=None,
+    )
+
+
+def message(topic: str, payload: bytes = b"x", qos: int = 0) -> Message:
+    """Return a message."""
+    return Message(topic, topic.encode(), payload, qos)
+
+
+def packets_of(sent: list[bytes]) -> list[Packet]:
+    """Take packets apart, each with its fixed header."""
+    packets = []
+    for data in sent:
+        start = 1
+        while data[start] & 0x80:
+            start += 1
+        packets.append(Packet(data[0] >> 4, data[0] & 0x0F, data[start + 1 :]))
+    return packets
+
+
+def publications_of(sent: list[bytes]) -> list[Publication]:
+    """Return the messages among packets."""
+    return [publication_of(packet) for packet in packets_of(sent) if packet.kind == 3]
