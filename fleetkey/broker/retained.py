@@ -123,9 +123,10 @@ class RetainedMessages:
         return topics
 
     def walk(self, topic_filter: str) -> Iterator[RetainedMessage | None]:
-        """Yield the messages whose topics match a filter, and None for every other level that is looked at.
+        """Yield the messages whose topics match a filter, and None wherever the search comes to an end without one.
 
-        So whoever asks can stop and go on later. What changes meanwhile may be met or not.
+        So whoever asks can stop after a bounded amount of work and go on later. What changes meanwhile may be met or
+        not.
         """
         levels = topic_filter.split("/")
         stack: list[tuple[Iterator[_Node], int]] = [(iter((self._root,)), 0)]
@@ -144,6 +145,8 @@ class RetainedMessages:
                 yield None
             elif (following := node.levels.get(level)) is not None:
                 stack.append((iter((following,)), position + 1))
+            else:
+                yield None
 
     def _below(self, node: _Node) -> Iterator[_Node]:
         """Go through what a wildcard reaches: at the first level nothing that begins with `$` (4.7.2-1).

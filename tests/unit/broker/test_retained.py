@@ -86,6 +86,17 @@ def test_walk_wide_level() -> None:
     assert sum(message is not None for message in retained.walk("devices/#")) == 1_000
 
 
+@pytest.mark.parametrize("topic_filter", ["devices/+/other", "devices/+/state/more", "devices/+/+/more", "+/+/other"])
+def test_walk_wide_level_without_match(topic_filter: str) -> None:
+    """Nor does a step go through a wide level because nothing there matches."""
+    retained = RetainedMessages(max_per_owner=1)
+    for number in range(1_000):
+        retained.keep(_message(f"devices/{number}/state", ""))
+    found = list(retained.walk(topic_filter))
+    assert len(found) >= 1_000
+    assert not any(found)
+
+
 def test_walk_while_changing() -> None:
     """What comes and goes meanwhile breaks no walk."""
     retained = RetainedMessages(max_per_owner=1)
