@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from types import SimpleNamespace
+import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fleetkey.access import Action, Principal, TopicScope
@@ -26,7 +27,7 @@ from tests.support.raw_mqtt import Packet
 from tests.support.wire_packets import Publication, publication_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = [
@@ -45,20 +46,40 @@ __all__ = [
 ]
 
 
+class Timer(NamedTuple):
+    """A call that was put off."""
+
+    delay: float
+    callback: Callable[[], Any]
+    timers: list[Timer]
+
+    def cancel(self) -> None:
+        """Never call back."""
+        self.timers.remove(self)
+
+
 class Loop:
     """Calls back when it is turned; its time is what the test says."""
 
     def __init__(self) -> None:
         self.due: list[Callable[[], Any]] = []
+        self.timers: list[Timer] = []
         self.now = 0.0
 
     def call_soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
         """Keep a call for the next turn."""
         self.due.append(lambda: callback(*arguments))
 
-    def call_later(self, delay: float, callback: Callable[[], Any]) -> SimpleNamespace:
-        """Never call back; return a handle."""
-        return SimpleNamespace(delay=delay, callback=callback, cancel=lambda: None)
+    def call_later(self, delay: float, callback: Callable[[], Any]) -> Timer:
+        """Call back at the next tick, unless it is cancelled."""
+        self.timers.append(Timer(delay, callback, self.timers))
+        return self.timers[-1]
+
+    def tick(self) -> None:
+        """Do what was put off; what is put off meanwhile waits."""
+        for timer in list(self.timers):
+            timer.cancel()
+            timer.callback()
 
     def time(self) -> float:
         """Return the time that the test set."""
@@ -94,6 +115,10 @@ class OtherCodec:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(MQTT_3_1_1, name)
+
+    def as_codec(self) -> Codec:
+        """Return it as what a connection has."""
+        return cast("Codec", self)
 
     def publish(self, topic: bytes, payload: bytes, **options: Any) -> bytes:
         """Return a PUBLISH whose payload begins with the mark."""
@@ -195,11 +220,13 @@ class Parts:
     def __init__(
         self, folder: Path, *, censor: Censor | None = None, clock: SteadyClock | None = None, **bounds: Any
     ) -> None:
+        self._is_closed = False
         self.loop = Loop()
         self.limits = limits(**bounds)
         self.censor = censor or Censor(is_asked=False)
         self.counters = Counters()
-        self.store = BrokerStore(folder / "broker.db")
+        self._file = folder / "broker.db"
+        self.store = BrokerStore(self._file)
         self.trie = SubscriptionTrie()
         self.retained = RetainedMessages(max_per_owner=self.limits.max_retained)
         self.work = WorkQueue(self.loop.as_loop())
@@ -211,10 +238,16 @@ class Parts:
         )
 
     def open(
-        self, who: Principal, *, client_id: str = "", clean: bool = False, codec: Codec = MQTT_3_1_1
+        self,
+        who: Principal,
+        *,
+        client_id: str = "",
+        clean: bool = False,
+        codec: Codec = MQTT_3_1_1,
+        sink: Sink | None = None,
     ) -> tuple[Sink, OpenedSession]:
         """Let a client in, and send it what waits for it."""
-        sink = Sink(who, self.loop, codec)
+        sink = sink or Sink(who, self.loop, codec)
         opened = self.sessions.open(sink, connect(clean=clean), who, client_id or who.owner)
         sink.belong(opened.session, self.sessions.leave)
         self.sessions.resume(opened.session)
@@ -237,6 +270,26 @@ class Parts:
         """Retain a message, and publish it."""
         assert self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=""))
         self.publish(topic, payload, qos)
+
+    async def close(self) -> None:
+        """Commit what is noted and close the file; safe to call again."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self.store.close()
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let nothing be committed: somebody else writes."""
+        with closing(sqlite3.connect(self._file, isolation_level=None)) as other:
+            self.store._connection.execute("PRAGMA busy_timeout = 0")
+            other.execute("BEGIN IMMEDIATE")
+            yield
+            other.execute("ROLLBACK")
+
+    async def settle(self) -> None:
+        """Wait until everything noted so far is committed."""
+        while not await self.commit():
+            pass
 
     async def commit(self) -> bool:
         """Wait until everything noted so far is committed, or can't be."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.route_cache import RouteCache
@@ -117,3 +119,33 @@ def test_find_session_that_is_over() -> None:
     session.is_over = True
     table.routes.changed("a/b/c")
     assert table.find("a/b/c").targets == []
+
+
+LEVELS = st.sampled_from(["a", "b", "c"])
+TOPICS = st.lists(LEVELS, min_size=1, max_size=4).map("/".join)
+FILTERS = st.builds(
+    lambda levels, rest: "/".join(levels + rest),
+    st.lists(LEVELS | st.just("+"), max_size=4),
+    st.sampled_from([[], ["#"]]),
+).filter(bool)
+
+
+@given(st.lists(st.tuples(TOPICS, FILTERS, st.booleans()), max_size=30))
+def test_routes_that_hold(steps: list[tuple[str, str, bool]]) -> None:
+    """Whatever is subscribed to and ended meanwhile, each route that isn't over leads where the tree says."""
+    table = Table()
+    held: dict[str, Route] = {}
+    session = Session("s", None, "owner", is_kept=True)
+    for topic, topic_filter, is_subscribed in steps:
+        held[topic] = table.find(topic)
+        if is_subscribed:
+            table.trie.add(topic_filter, session, OPTIONS)
+        else:
+            table.trie.remove(topic_filter, session)
+        table.routes.changed(topic_filter)
+        for name, route in held.items():
+            expected = list(table.trie.match(name).items())
+            assert route.branch.is_over or route.targets == expected
+            assert table.find(name).targets == expected
+    assert len(table.routes) == sum(len(branch.routes) for branch in table.routes._branches.values())
+    assert table.routes._bytes == sum(branch.size for branch in table.routes._branches.values())
