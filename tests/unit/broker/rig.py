@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fleetkey.access import Action, Principal, TopicScope
+from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
@@ -34,6 +35,7 @@ __all__ = [
     "Acknowledged",
     "Censor",
     "Loop",
+    "Observer",
     "OtherCodec",
     "Parts",
     "Sink",
@@ -214,6 +216,49 @@ class Censor:
         return topic not in self.forbidden
 
 
+class Observer:
+    """A `BrokerObserver` that notes what it is told, by name."""
+
+    hears_messages = hears_packets_in = hears_packets_out = False
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+
+    def connected(self, session: Session) -> None:
+        """Note it."""
+        self.told.append(("connected", session.client_id))
+
+    def disconnected(self, session: Session, address: str) -> None:
+        """Note it."""
+        del address
+        self.told.append(("disconnected", session.client_id))
+
+    def subscribed(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Note it."""
+        del session, qos
+        self.told.append(("subscribed", topic_filter))
+
+    def unsubscribed(self, session: Session, topic_filter: str) -> None:
+        """Note it."""
+        del session
+        self.told.append(("unsubscribed", topic_filter))
+
+    def published(self, client_id: str | None, message: Message) -> None:
+        """Note it."""
+        del client_id
+        self.told.append(("published", message.topic))
+
+    def retained(self, kept: RetainedMessage) -> None:
+        """Note it."""
+        self.told.append(("retained", kept.topic))
+
+    def packet_received(self, data: bytes, session: Session | None) -> None:
+        """Nobody hears packets."""
+
+    def packet_sent(self, data: bytes, session: Session | None) -> None:
+        """Nobody hears packets."""
+
+
 class Parts:
     """The parts between connections and store, over a real file; needs a running loop for the store alone."""
 
@@ -233,6 +278,8 @@ class Parts:
         self.routes = RouteCache(self.trie, self.work)
         self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
         self.router = Router(self.routes, self.delivery, self.censor, self.counters)
+        self.observer = Observer()
+        self.bounds = BoundLog(self.counters)
         self.sessions = Sessions(
             self.limits, self.trie, self.routes, self.delivery, self.store, self.work, clock or SteadyClock()
         )
