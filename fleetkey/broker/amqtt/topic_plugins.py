@@ -50,16 +50,17 @@ class TopicPlugins:
         return all(self._ask(plugin, view, AMQTT_ACTIONS[action], topic) for plugin in self._plugins)
 
     def _ask(self, plugin: BaseTopicPlugin, view: object, action: AmqttAction, topic: str) -> bool:
-        answer = plugin.topic_filtering(session=view, topic=topic, action=action)  # type: ignore[arg-type] # a view
         try:
-            answer.send(None)
-        except StopIteration as done:
-            return bool(done.value)
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything
-            self._complain(plugin, f"raised {type(error).__name__}")
-        else:
-            answer.close()
+            # A view is what it has for a session.
+            answer = plugin.topic_filtering(session=view, topic=topic, action=action)  # type: ignore[arg-type]
+            try:
+                answer.send(None)
+            except StopIteration as done:
+                return bool(done.value)
             self._complain(plugin, "waits for something before it answers")
+            answer.close()
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything, also when it is told to end
+            self._complain(plugin, f"raised {type(error).__name__}")
         return False
 
     def _complain(self, plugin: BaseTopicPlugin, about: str) -> None:
