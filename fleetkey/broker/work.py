@@ -32,6 +32,8 @@ class WorkQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: deque[Iterator[int]] = deque()
+        self._is_due = False
+        """Whether the loop's next turn does a share."""
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
@@ -42,21 +44,27 @@ class WorkQueue:
         if _is_done(job, WORK_AT_ONCE):
             return True
         self._jobs.append(job)
-        if len(self._jobs) == 1:
-            self._loop.call_soon(self._run)
+        self._go_on()
         return False
+
+    def _go_on(self) -> None:
+        if self._jobs and not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._run)
 
     def _run(self) -> None:
         """Do this turn's share; the loop serves everyone else before the next one."""
+        self._is_due = False
         jobs, pieces = self._jobs, WORK_PER_TURN // WORK_PER_PIECE
-        while jobs and pieces:
-            pieces -= 1
-            if _is_done(jobs[0], WORK_PER_PIECE):
-                jobs.popleft()
-            else:
-                jobs.rotate(-1)
-        if jobs:
-            self._loop.call_soon(self._run)
+        try:
+            while jobs and pieces:
+                pieces -= 1
+                job = jobs.popleft()
+                if not _is_done(job, WORK_PER_PIECE):
+                    jobs.append(job)
+        finally:
+            # Also when a job failed by mistake: the loop logs it, and the others must not wait for ever.
+            self._go_on()
 
 
 def _is_done(job: Iterator[int], units: int) -> bool:

@@ -159,9 +159,12 @@ class GroupCommit:
     def _tell(self) -> None:
         """Tell those that waited, in order, so many in a turn of the event loop."""
         told = self._told
-        for _ in range(min(len(told), MAX_TOLD_PER_TURN)):
-            waiter, is_stored = told.popleft()
-            waiter(is_stored)
-        self._is_telling = bool(told)
-        if told:
-            asyncio.get_running_loop().call_soon(self._tell)
+        try:
+            for _ in range(min(len(told), MAX_TOLD_PER_TURN)):
+                waiter, is_stored = told.popleft()
+                waiter(is_stored)
+        finally:
+            # Also when one failed by mistake: the loop logs it, and the others must not wait for ever.
+            self._is_telling = bool(told)
+            if told:
+                asyncio.get_running_loop().call_soon(self._tell)

@@ -85,3 +85,21 @@ async def test_failing(commits: GroupCommit, tmp_path: Path) -> None:
             pass
     assert not commits.is_failing
     assert _rows(tmp_path) == ["late"]
+
+
+async def test_waiter_that_fails(commits: GroupCommit) -> None:
+    """One that fails by mistake keeps nobody else waiting, now or later."""
+    told: list[int] = []
+    failed: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failed.append(type(context["exception"]).__name__))
+
+    def fail(_: bool) -> None:  # noqa: FBT001 - as the store calls back
+        raise ZeroDivisionError
+
+    for number in range(2 * MAX_TOLD_PER_TURN):
+        commits.after_commit(fail if number in {0, MAX_TOLD_PER_TURN + 1} else lambda _, n=number: told.append(n))  # type: ignore[misc]
+    assert await _committed(commits)
+    assert await _committed(commits)
+    assert len(told) == 2 * MAX_TOLD_PER_TURN - 2
+    assert failed == ["ZeroDivisionError"] * 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN, WorkQueue, filter_cost
 from tests.unit.broker.rig import Loop
 
@@ -94,3 +96,25 @@ def test_do_job_that_adds_one() -> None:
 def test_filter_cost() -> None:
     """A filter costs what it is deep and long."""
     assert filter_cost("a") < filter_cost("a/" * 31 + "a") < filter_cost("a/" * 31 + "a" * 900)
+
+
+def test_do_job_that_fails() -> None:
+    """A job that fails by mistake is over; the others go on, and so do those that come later."""
+    queue, loop = _queue()
+
+    def failing() -> Iterator[int]:
+        yield WORK_AT_ONCE
+        raise RuntimeError
+
+    others = [Job(2 * WORK_PER_TURN) for _ in range(2)]
+    queue.do(others[0].steps())
+    queue.do(failing())
+    queue.do(others[1].steps())
+    with pytest.raises(RuntimeError):
+        loop.settle()
+    loop.settle()
+    later = Job(2 * WORK_PER_TURN)
+    queue.do(later.steps())
+    loop.settle()
+    assert {job.done for job in [*others, later]} == {2 * WORK_PER_TURN}
+    assert len(queue) == 0
