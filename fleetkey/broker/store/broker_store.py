@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerStore", "StoredDelivery", "StoredSession"]
 
+OF_SESSIONS = ("subscriptions", "deliveries", "inbound")
+"""The tables whose rows belong to a session."""
+
 
 @dataclass(slots=True, kw_only=True)
 class StoredDelivery:
@@ -58,6 +61,9 @@ class BrokerStore(GroupCommit):
         """
         self._connection = open_broker_database(path)
         super().__init__(self._connection)
+        for table in OF_SESSIONS:
+            # Left behind when a full disk cost the session itself; a new session may come to have its number.
+            self._connection.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT row FROM sessions)")  # noqa: S608 - the names are ours
         self._rows = {
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
             for table in ("sessions", "deliveries")
@@ -76,7 +82,7 @@ class BrokerStore(GroupCommit):
 
     def drop_session(self, session: Session) -> None:
         """Note the end of a session with all that it has."""
-        for table in ("subscriptions", "deliveries", "inbound"):
+        for table in OF_SESSIONS:
             self.note(f"DELETE FROM {table} WHERE session = ?", session.row)  # noqa: S608 - the names are ours
         self.note("DELETE FROM sessions WHERE row = ?", session.row)
 

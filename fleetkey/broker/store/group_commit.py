@@ -34,8 +34,11 @@ RETRY_SECONDS = 0.1
 """Between two tries while the disk can't be written."""
 MAX_KEPT = 100_000
 """Notes kept for a next try; then the oldest go."""
+MAX_KEPT_BYTES = 64 * 1024 * 1024
+"""Payloads in them; likewise."""
 
-Statement = tuple[str, tuple[Any, ...]]
+Statement = tuple[str, tuple[Any, ...], int]
+"""SQL, its parameters, and the bytes of payload in them."""
 
 
 class GroupCommit:
@@ -45,7 +48,9 @@ class GroupCommit:
         self._connection = connection
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fleetkey-broker-store")
         self._notes: list[Statement] = []
-        self._kept: deque[Statement] = deque(maxlen=MAX_KEPT)
+        self._kept: deque[Statement] = deque()
+        self._kept_bytes = 0
+        self._is_losing = False
         self._waiters: list[Callable[[bool], None]] = []
         self._told: deque[tuple[Callable[[bool], None], bool]] = deque()
         """Those whose commit has ended, and how; not all are told at once."""
@@ -81,7 +86,7 @@ class GroupCommit:
             parameters: its parameters.
             size: bytes of payload in them.
         """
-        self._notes.append((sql, parameters))
+        self._notes.append((sql, parameters, size))
         self._noted_bytes += size
         self.position += 1
         self._schedule()
@@ -109,13 +114,16 @@ class GroupCommit:
     def _begin_commit(self) -> None:
         self._timer = None
         self._is_committing = True
-        statements, self._notes, self._noted_bytes = [*self._kept, *self._notes], [], 0
+        statements, self._notes = [*self._kept, *self._notes], []
+        size, self._noted_bytes = self._kept_bytes + self._noted_bytes, 0
         position = self.position
         waiters, self._waiters = self._waiters, []
         loop = asyncio.get_running_loop()
         future = self._executor.submit(self._commit, statements)
         future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(self._end_commit, done.exception(), statements, waiters, position)
+            lambda done: loop.call_soon_threadsafe(
+                self._end_commit, done.exception(), statements, size, waiters, position
+            )
         )
 
     def _commit(self, statements: list[Statement]) -> None:
@@ -123,7 +131,7 @@ class GroupCommit:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for sql, parameters in statements:
+            for sql, parameters, _ in statements:
                 connection.execute(sql, parameters)
             connection.execute("COMMIT")
         except BaseException:
@@ -135,26 +143,40 @@ class GroupCommit:
         self,
         error: BaseException | None,
         statements: list[Statement],
+        size: int,
         waiters: list[Callable[[bool], None]],
         position: int,
     ) -> None:
         self._is_committing = False
         self._kept.clear()
+        self._kept_bytes = 0
         if error is None:
             self.committed = position
+            self._is_losing = False
             if self.is_failing:
                 log.warning("broker_store_recovered")
         else:
             if not self.is_failing:
                 log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
             # Nothing of it was acknowledged, and it is in memory: it is tried again, so that the two stay the same.
-            self._kept.extend(statements)
+            self._keep(statements, size)
         self.is_failing = error is not None
         if self._notes or self._waiters or self._kept:
             self._schedule()
         self._told.extend((waiter, error is None) for waiter in waiters)
         if self._told and not self._is_telling:
             self._tell()
+
+    def _keep(self, statements: list[Statement], size: int) -> None:
+        """Keep statements with so many bytes of payload for the next try; of too many, the newest."""
+        kept = self._kept
+        kept.extend(statements)
+        while len(kept) > MAX_KEPT or size > MAX_KEPT_BYTES:
+            size -= kept.popleft()[2]
+            if not self._is_losing:
+                self._is_losing = True
+                log.error("broker_store_overflowed", meaning="not all that waits will outlive a restart")
+        self._kept_bytes = size
 
     def _tell(self) -> None:
         """Tell those that waited, in order, so many in a turn of the event loop."""

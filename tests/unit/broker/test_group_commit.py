@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from fleetkey.broker.store.group_commit import MAX_TOLD_PER_TURN, GroupCommit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
 MANY = 5 * MAX_TOLD_PER_TURN
@@ -85,6 +87,80 @@ async def test_failing(commits: GroupCommit, tmp_path: Path) -> None:
             pass
     assert not commits.is_failing
     assert _rows(tmp_path) == ["late"]
+
+
+@contextmanager
+def _failing(group: GroupCommit, folder: Path) -> Iterator[None]:
+    """Let nothing be committed: somebody else writes."""
+    group._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(folder / "notes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+async def _recovered(group: GroupCommit) -> None:
+    async with asyncio.timeout(10):
+        while not await _committed(group):
+            pass
+
+
+async def test_failing_order(commits: GroupCommit, tmp_path: Path) -> None:
+    """What failed is tried again before what came meanwhile; it is said once, and nothing counts as committed."""
+    with capture_logs() as lines:
+        with _failing(commits, tmp_path):
+            for number in range(3):
+                commits.note("INSERT INTO notes VALUES (?)", str(number))
+                assert not await _committed(commits)
+                assert commits.committed == 0
+        await _recovered(commits)
+    assert _rows(tmp_path) == ["0", "1", "2"]
+    assert commits.committed == commits.position == 3
+    assert [line["event"] for line in lines] == ["broker_store_failed", "broker_store_recovered"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "kept"),
+    [pytest.param("MAX_KEPT", 3, 3, id="notes"), pytest.param("MAX_KEPT_BYTES", 25, 2, id="bytes")],
+)
+async def test_failing_bounds(
+    commits: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, kept: int
+) -> None:
+    """However long it fails, what is kept for the next try is bounded, in number and bytes; the newest stay."""
+    monkeypatch.setattr(f"fleetkey.broker.store.group_commit.{bound}", most)
+    with capture_logs() as lines:
+        with _failing(commits, tmp_path):
+            for number in range(6):
+                commits.note("INSERT INTO notes VALUES (?)", f"{number:010}", size=10)
+                await _committed(commits)
+                assert len(commits._kept) <= kept
+        await _recovered(commits)
+    assert [int(text) for text in _rows(tmp_path)] == list(range(6 - kept, 6))
+    assert [line["event"] for line in lines].count("broker_store_overflowed") == 1
+
+
+@pytest.mark.parametrize("bound", ["MAX_NOTES", "MAX_NOTED_BYTES", "MAX_WAITERS"])
+async def test_is_behind(commits: GroupCommit, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    """Too many notes, bytes or waiters, until they are committed."""
+    monkeypatch.setattr(f"fleetkey.broker.store.group_commit.{bound}", 2)
+    for is_behind in (False, False, True):
+        if bound == "MAX_WAITERS":
+            commits.after_commit(lambda _: None)
+        else:
+            commits.note("INSERT INTO notes VALUES ('x')", size=1)
+        assert commits.is_behind is is_behind
+    await _committed(commits)
+    assert not commits.is_behind
+
+
+async def test_close(tmp_path: Path) -> None:
+    """What is noted is committed first."""
+    connection = sqlite3.connect(tmp_path / "notes.db", isolation_level=None, check_same_thread=False)
+    connection.execute("CREATE TABLE notes (text TEXT NOT NULL)")
+    group = GroupCommit(connection)
+    group.note("INSERT INTO notes VALUES ('last')")
+    await group.close()
+    assert _rows(tmp_path) == ["last"]
 
 
 async def test_waiter_that_fails(commits: GroupCommit) -> None:
