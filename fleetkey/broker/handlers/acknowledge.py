@@ -42,8 +42,8 @@ class AcknowledgeHandler:
 
     def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
         """Forget a QoS 2 message's identifier, and answer when the store has forgotten it as well."""
-        before = self._store.position
         if session.inbound.pop(packet_id, None) is not None and session.is_kept:
             self._store.drop_inbound(session, packet_id)
         acknowledgement = connection.codec.acknowledgement(Kind.PUBCOMP, packet_id)
-        connection.acknowledge(acknowledgement, self._store.since(before))
+        # Also when it was forgotten here before: that may not be committed yet.
+        connection.acknowledge(acknowledgement, self._store.position if session.is_kept else 0)

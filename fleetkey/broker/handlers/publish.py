@@ -117,7 +117,9 @@ class PublishHandler:
         # What the broker says of itself is said anew after a restart.
         is_stored = not message.topic.startswith("$")
         if not message.payload:
-            if self._retained.drop(message.topic) is not None and is_stored:
+            was_there = self._retained.drop(message.topic) is not None
+            # Also when it was cleared before and that may not be committed yet: then this waits for it as well.
+            if is_stored and (was_there or self._store.committed < self._store.position):
                 self._store.drop_retained(message.topic)
             return
         kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)

@@ -96,12 +96,13 @@ class SubscribeHandler:
             _check_filter(topic_filter)
             filters.append(topic_filter)
             yield filter_cost(topic_filter)
-        before = self._store.position
         for topic_filter in filters:
             cost = self._sessions.remove_subscription(session, topic_filter)
             self._observer.unsubscribed(session, topic_filter)
             yield cost
-        connection.acknowledge(connection.codec.unsuback(packet_id), self._store.since(before))
+        # Also for what was taken away before: that may not be committed yet.
+        position = self._store.position if session.is_kept else 0
+        connection.acknowledge(connection.codec.unsuback(packet_id), position)
 
     def _leave_to_session(self, session: Session, granted: Iterable[tuple[str, SubscriptionOptions]]) -> None:
         """Schedule the rest of a job that was closed because its client left; the session goes on without it.

@@ -172,3 +172,28 @@ async def test_subscribe_dropped_meanwhile(rig: Rig) -> None:
     assert opened.session.is_over
     assert not opened.session.queue
     assert parts.trie._root.is_empty
+
+
+async def test_unsubscribe_again_while_store_fails(rig: Rig) -> None:
+    """The first UNSUBSCRIBE was not answered; nor is the next, before the store has forgotten the subscription."""
+    sink, session = rig.parts.join("a", "x")
+    await rig.parts.settle()
+    with rig.parts.failing():
+        for _ in range(2):
+            list(rig.unsubscribe(sink, session, "x"))
+            assert not await rig.parts.commit()
+        assert all(position > rig.parts.store.committed for _, position in sink.acknowledged)
+    await rig.parts.settle()
+    list(rig.unsubscribe(sink, session, "x"))
+    assert all(position <= rig.parts.store.committed for _, position in sink.acknowledged)
+
+
+async def test_clean_session_while_store_fails(rig: Rig) -> None:
+    """What isn't stored waits for nothing."""
+    sink, session = rig.parts.join("a", clean=True)
+    rig.parts.join("other", "x")
+    with rig.parts.failing():
+        list(rig.subscribe(sink, session, ("x", 1)))
+        for _ in range(2):
+            list(rig.unsubscribe(sink, session, "x"))
+    assert [position for _, position in sink.acknowledged] == [0, 0, 0]

@@ -1,0 +1,186 @@
+"""PUBLISH with a QoS or the retain flag: what is kept, passed on once, and what the acknowledgement waits for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
+from fleetkey.broker.handlers import PublishHandler
+from tests.unit.broker.rig import Parts, Sink, message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.broker.session import Session
+
+TOPIC = "x"
+
+
+class Rig:
+    """A handler over parts, a client that sends, and one that receives and isn't stored."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.handler = PublishHandler(
+            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
+        )
+        self.sender, self.session = parts.join("sender")
+        self.receiver, _ = parts.join("receiver", TOPIC, qos=2, clean=True)
+
+    def send(
+        self,
+        payload: bytes = b"x",
+        *,
+        qos: int = 0,
+        packet_id: int = 1,
+        retain: bool = False,
+        is_allowed: bool = True,
+        sender: tuple[Sink, Session] | None = None,
+    ) -> None:
+        """Let the client send a message, or another client."""
+        sink, session = sender or (self.sender, self.session)
+        route = self.parts.router.resolve(TOPIC.encode(), TOPIC) if is_allowed else None
+        self.handler.take(sink, session, route, message(TOPIC, payload, qos), packet_id, is_retained=retain)
+
+    def waits(self) -> list[bool]:
+        """Return for each acknowledgement since the last time whether it still waits for the store."""
+        acknowledged, self.sender.acknowledged = self.sender.acknowledged, []
+        return [position > self.parts.store.committed for _, position in acknowledged]
+
+
+@pytest.fixture
+async def rig(parts: Parts) -> Rig:
+    """Return a rig in which nothing waits for the store."""
+    rig = Rig(parts)
+    await parts.settle()
+    return rig
+
+
+@pytest.mark.parametrize(
+    ("qos", "kind"), [pytest.param(1, Kind.PUBACK, id="qos_1"), pytest.param(2, Kind.PUBREC, id="qos_2")]
+)
+@pytest.mark.parametrize("is_allowed", [True, False])
+async def test_acknowledged(rig: Rig, qos: int, kind: Kind, *, is_allowed: bool) -> None:
+    """Both are acknowledged alike, whether the client may publish there or not (3.3.5-2)."""
+    rig.send(qos=qos, packet_id=0x0102, is_allowed=is_allowed)
+    assert [packet for packet, _ in rig.sender.acknowledged] == [bytes([kind << 4, 2, 1, 2])]
+    assert len(rig.receiver.take()) == int(is_allowed)
+    assert bool(rig.session.inbound) is (qos == 2 and is_allowed)
+
+
+async def test_qos_0_not_acknowledged(rig: Rig) -> None:
+    """A retained message of QoS 0 has no answer."""
+    rig.send(retain=True)
+    assert rig.sender.acknowledged == []
+    assert len(rig.receiver.take()) == 1
+
+
+async def test_nothing_to_store(rig: Rig) -> None:
+    """A message that nobody has to keep waits for nothing."""
+    rig.send(qos=1)
+    assert rig.waits() == [False]
+
+
+async def test_stored_for_receiver(rig: Rig) -> None:
+    """One for a session that is kept is acknowledged when it is stored."""
+    kept, _ = rig.parts.join("kept", TOPIC, qos=1)
+    kept.close(Reason.CONNECTION_LOST)
+    await rig.parts.settle()
+    rig.send(qos=1)
+    assert rig.sender.acknowledged[0].position == rig.parts.store.position
+    assert rig.waits() == [True]
+
+
+async def test_qos_2_duplicates(rig: Rig) -> None:
+    """However often it comes before it is released, it goes on once, and each answer waits for the same commit."""
+    for _ in range(3):
+        rig.send(qos=2)
+    assert rig.waits() == [True] * 3
+    await rig.parts.settle()
+    rig.send(qos=2)
+    assert rig.waits() == [False]
+    assert len(rig.receiver.take()) == 1
+
+
+async def test_qos_2_duplicates_while_store_fails(rig: Rig) -> None:
+    """Also when its sender comes back meanwhile, because it wasn't acknowledged."""
+    with rig.parts.failing():
+        rig.send(qos=2)
+        assert not await rig.parts.commit()
+        rig.sender.close(Reason.NOT_STORED)
+        rig.sender, opened = rig.parts.open(rig.sender.principal)  # type: ignore[arg-type] # it has one
+        assert opened.session is rig.session
+        rig.send(qos=2)
+        assert rig.waits() == [True]
+    await rig.parts.settle()
+    rig.send(qos=2)
+    assert rig.waits() == [False]
+    assert len(rig.receiver.take()) == 1
+
+
+async def test_qos_2_bound(new_parts: Callable[..., Parts]) -> None:
+    """One more than may wait for their release closes the connection before it goes anywhere."""
+    rig = Rig(new_parts(max_unreleased=2))
+    for packet_id in (1, 2):
+        rig.send(qos=2, packet_id=packet_id)
+    with pytest.raises(MalformedPacketError):
+        rig.send(qos=2, packet_id=3)
+    rig.send(qos=2, packet_id=2)
+    assert len(rig.receiver.take()) == 2
+    assert list(rig.session.inbound) == [1, 2]
+    assert rig.parts.counters.bounds == {"max_unreleased": 1}
+
+
+async def test_retain(rig: Rig) -> None:
+    """The last message is kept, for its sender's owner; an empty one ends that, and is passed on as well."""
+    for payload in (b"first", b"second"):
+        rig.send(payload, qos=1, retain=True)
+    kept = rig.parts.retained.get(TOPIC)
+    assert kept is not None
+    assert (kept.payload, kept.qos, kept.owner) == (b"second", 1, "sender")
+    assert rig.waits() == [True, True]
+    await rig.parts.settle()
+    assert rig.parts.store.load_retained() == [(TOPIC, b"second", 1, "sender")]
+    rig.send(b"", qos=1, retain=True)
+    assert rig.waits() == [True]
+    await rig.parts.settle()
+    assert rig.parts.store.load_retained() == []
+    assert rig.receiver.payloads() == [b"first", b"second", b""]
+
+
+async def test_retain_cleared_again_while_store_fails(rig: Rig) -> None:
+    """That a topic was cleared isn't acknowledged before it is stored, however often it is tried."""
+    rig.send(b"kept", qos=1, retain=True)
+    await rig.parts.settle()
+    rig.waits()
+    with rig.parts.failing():
+        for _ in range(2):
+            rig.send(b"", qos=1, retain=True)
+            assert not await rig.parts.commit()
+        assert rig.waits() == [True, True]
+    await rig.parts.settle()
+    rig.send(b"", qos=1, retain=True)
+    assert rig.waits() == [False]
+
+
+async def test_retain_of_the_broker(rig: Rig) -> None:
+    """What the broker says of itself is said anew after a restart, so it isn't stored."""
+    before = rig.parts.store.position
+    for payload in (b"1", b""):
+        rig.handler.retain(message("$SYS/x", payload), "")
+    assert rig.parts.store.position == before
+
+
+async def test_retain_at_bound(new_parts: Callable[..., Parts]) -> None:
+    """What isn't retained is passed on; nothing of it is stored."""
+    rig = Rig(new_parts(max_retained=1))
+    rig.parts.publish(TOPIC)
+    rig.handler.retain(message("first"), "sender")
+    before = rig.parts.store.position
+    rig.send(retain=True)
+    assert rig.parts.retained.get(TOPIC) is None
+    assert rig.parts.store.position == before
+    assert len(rig.receiver.take()) == 2
+    assert rig.parts.counters.bounds == {"max_retained": 1}
