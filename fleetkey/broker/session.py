@@ -20,15 +20,13 @@ LAST_PACKET_ID = 65_535
 class Message:
     """One published message, shared by everyone it goes to."""
 
-    __slots__ = ("payload", "qos", "row", "topic", "topic_bytes")
+    __slots__ = ("payload", "qos", "topic", "topic_bytes")
 
     def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int) -> None:
         self.topic = topic
         self.topic_bytes = topic_bytes
         self.payload = payload
         self.qos = qos
-        self.row = 0
-        """Its row in the broker's store; 0 = not stored."""
 
     @property
     def size(self) -> int:
@@ -122,6 +120,7 @@ class Session:
     """
 
     __slots__ = (
+        "__weakref__",
         "client_id",
         "connection",
         "expires_at",

@@ -54,8 +54,6 @@ class PluginEvents:
             view = self._views.for_session(session)
             view.remote_address = address
             self._fire(BrokerEvents.CLIENT_DISCONNECTED, client_id=session.client_id, client_session=view)
-        if session.is_over:
-            self._views.forget(session)
 
     def subscribed(self, session: Session, topic_filter: str, qos: int) -> None:
         """A subscription was granted."""

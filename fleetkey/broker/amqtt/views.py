@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from amqtt.broker import RetainedApplicationMessage
 from amqtt.session import Session as AmqttSession
@@ -41,7 +42,8 @@ class SessionViews:
     """Makes views; remembers nothing but the plugins' own attributes."""
 
     def __init__(self) -> None:
-        self._attributes: dict[Session, dict[str, Any]] = {}
+        # However a session ends, it takes these with it.
+        self._attributes: WeakKeyDictionary[Session, dict[str, Any]] = WeakKeyDictionary()
 
     def for_attempt(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> SessionView:
         """Return what other auth plugins decide on."""
@@ -66,10 +68,6 @@ class SessionViews:
         view.remote_address = connection.address if connection is not None else None
         view.attributes = self._attributes.setdefault(session, {})
         return view
-
-    def forget(self, session: Session) -> None:
-        """Let go of what plugins noted about a session."""
-        self._attributes.pop(session, None)
 
     def all(self, sessions: Iterable[Session]) -> dict[str, tuple[SessionView, None]]:
         """Return every session, as `Broker.sessions` does."""
