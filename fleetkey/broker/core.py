@@ -119,6 +119,10 @@ class BrokerCore:
         """Close every connection; nobody said DISCONNECT, so the wills go out, to queues and as retained (3.1.2-8)."""
         self.scheduler.stop()
         self.connections.close_all()
+        for session in list(self.sessions):
+            if session.connection is not None:
+                # Only taps are left, which hear the wills as well.
+                session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
         await self._lingering.settle()
 

@@ -104,7 +104,7 @@ class BundledEngine:
 
     async def connected(self) -> set[str]:
         """Return the owners that are connected."""
-        return {session.owner for session in self._core.sessions if session.connection is not None}
+        return {session.owner for session in self._core.sessions if session.connection is not None} - {""}
 
     async def sessions_of(self, owner: str) -> list[SessionInfo]:
         """Return an owner's sessions."""

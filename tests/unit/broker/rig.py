@@ -149,6 +149,8 @@ class Sink:
         self.acknowledged: list[Acknowledged] = []
         self.refused: list[tuple[str, bytes]] = []
         self.closed: list[Reason] = []
+        self.was_graceful = False
+        """Whether it was closed without its will."""
         self.room = 1_000_000
         """How many packets it takes before it is paused."""
         self._loop = loop
@@ -179,15 +181,15 @@ class Sink:
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
         """Note the reason and part from the session."""
-        del is_graceful
         self.closed.append(reason)
+        self.was_graceful = is_graceful
         session, self.session = self.session, None
         if session is not None and session.connection is self:
             self._leave(session)
 
     def abort(self, reason: Reason) -> None:
-        """As `close`."""
-        self.close(reason)
+        """As `close`, without the will."""
+        self.close(reason, is_graceful=True)
 
     def take(self) -> list[Publication]:
         """Return the messages that came since the last time."""

@@ -1,0 +1,204 @@
+"""The bundled engine's every method, with clients that are no sockets; the same over sockets is in the integration."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fleetkey.access import build_authenticator, build_worker_pool
+from fleetkey.broker import BundledEngine, EngineError, ListenerError, ListenerName
+from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.engine import OwnedMessages, SessionInfo
+from fleetkey.config import load_settings
+from fleetkey.registry import open_store
+from tests.unit.broker.rig import Loop, Sink, connect, message, principal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from fleetkey.broker.session import Session
+
+DEVICE, OTHER = "0" * 24, "1" * 24
+
+
+class Rig:
+    """An engine that listens nowhere, and its clients."""
+
+    def __init__(self, engine: BundledEngine) -> None:
+        self.engine = engine
+        self.core = engine._core
+        self.loop = Loop()
+
+    def join(self, owner: str, *filters: str, clean: bool = False) -> tuple[Sink, Session]:
+        """Let a device in and subscribe."""
+        who = principal(owner, is_device=True)
+        sink = Sink(who, self.loop)
+        session = self.core.sessions.open(sink, connect(clean=clean), who, owner).session
+        sink.belong(session, self.core.sessions.leave)
+        for topic_filter in filters:
+            self.core.sessions.subscribe(session, topic_filter, SubscriptionOptions(1))
+        return sink, session
+
+    def retain(self, topic: str, owner: str) -> None:
+        """Retain a message of an owner's."""
+        self.core.publisher.retain(message(topic, b"kept"), owner)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """Run an engine."""
+    engine = _engine(tmp_path)
+    await engine.start()
+    yield Rig(engine)
+    await engine.stop()
+
+
+def _engine(folder: Path, **listeners: str) -> BundledEngine:
+    """Return an engine that isn't started, with these listeners alone."""
+    settings = load_settings(None, {"data_dir": folder / "data"})
+    mqtt = settings.mqtt.model_copy(update={"bind": "", **listeners})
+    with closing(open_store(settings)) as store, closing(build_worker_pool(settings)) as pool:
+        return BundledEngine(mqtt, build_authenticator(settings, store, pool), folder / "broker.db")
+
+
+async def test_listeners(rig: Rig, tmp_path: Path) -> None:
+    """None where none is set; otherwise the ports that the system picked."""
+    assert await rig.engine.listeners() == {}
+    assert rig.engine.tls_contexts == []
+    (tmp_path / "second").mkdir()
+    engine = _engine(tmp_path / "second", ws_bind="127.0.0.1:0")
+    await engine.start()
+    ports = await engine.listeners()
+    assert list(ports) == [ListenerName.WEBSOCKET]
+    assert ports[ListenerName.WEBSOCKET] > 0
+    await engine.stop()
+
+
+async def test_start_address_in_use(tmp_path: Path) -> None:
+    """A listener that can't be bound is named."""
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = _engine(tmp_path, bind=f"127.0.0.1:{port}")
+        with pytest.raises(ListenerError) as error:
+            await engine.start()
+    assert error.value.listener is ListenerName.TCP
+
+
+async def test_file_of_something_else(tmp_path: Path) -> None:
+    """A file that is no broker's is an error of the engine's."""
+    (tmp_path / "broker.db").write_text("no database at all" * 100)
+    with pytest.raises(EngineError):
+        _engine(tmp_path)
+
+
+async def test_counters(rig: Rig) -> None:
+    """Sessions and retained messages as of now, what happened since the start."""
+    rig.join(DEVICE, "x")
+    rig.retain("r", DEVICE)
+    rig.core.router.publish(message("x"))
+    counted = await rig.engine.counters()
+    assert (counted.connections, counted.sessions, counted.retained) == (0, 1, 1)
+    assert counted.messages_delivered == 1
+    assert (counted.refusals, counted.disconnections, counted.bounds) == ({}, {}, {})
+
+
+async def test_can_store(rig: Rig) -> None:
+    """As the last commit went."""
+    assert await rig.engine.can_store()
+    rig.core._store.is_failing = True
+    assert not await rig.engine.can_store()
+    rig.core._store.is_failing = False
+
+
+async def test_owners_and_connected(rig: Rig) -> None:
+    """Whose sessions or retained messages there are, and who is here; the broker itself is nobody."""
+    rig.join(DEVICE)
+    away, _ = rig.join(OTHER)
+    away.close(Reason.CONNECTION_LOST)
+    rig.retain("r", "application")
+    rig.retain("$SYS/x", "")
+    tap = rig.engine.tap(["#"])
+    await anext(tap)
+    assert await rig.engine.owners() == {DEVICE, OTHER, "application"}
+    assert await rig.engine.connected() == {DEVICE}
+    await tap.aclose()  # type: ignore[attr-defined] # a generator
+
+
+async def test_sessions_of(rig: Rig) -> None:
+    """What is known of an owner's sessions, here or away."""
+    sink, _ = rig.join(DEVICE, "x", "y/#")
+    expected = {"client_id": DEVICE, "owner": DEVICE, "filters": ("x", "y/#")}
+    assert await rig.engine.sessions_of(DEVICE) == [SessionInfo(is_connected=True, address=sink.address, **expected)]  # type: ignore[arg-type] # a mixture
+    sink.close(Reason.CONNECTION_LOST)
+    assert await rig.engine.sessions_of(DEVICE) == [SessionInfo(is_connected=False, address="", **expected)]  # type: ignore[arg-type] # a mixture
+    assert await rig.engine.sessions_of(OTHER) == []
+
+
+async def test_messages_of(rig: Rig) -> None:
+    """What waits and what is retained, in messages and bytes."""
+    sink, _ = rig.join(DEVICE, "x")
+    sink.close(Reason.CONNECTION_LOST)
+    for _ in range(2):
+        rig.core.router.publish(message("x", b"1234", 1))
+    rig.retain("r", DEVICE)
+    rig.retain("other", OTHER)
+    assert await rig.engine.messages_of(DEVICE) == OwnedMessages(
+        queued=2, queued_bytes=10, retained=1, retained_bytes=4
+    )
+    assert await rig.engine.messages_of("nobody") == OwnedMessages(
+        queued=0, queued_bytes=0, retained=0, retained_bytes=0
+    )
+
+
+@pytest.mark.parametrize("sends_will", [True, False])
+async def test_disconnect(rig: Rig, *, sends_will: bool) -> None:
+    """An owner's connections are closed with the reason, with or without their wills; nobody else's."""
+    sink, session = rig.join(DEVICE)
+    other, _ = rig.join(OTHER)
+    assert await rig.engine.disconnect(DEVICE, Reason.REVOKED, sends_will=sends_will) == 1
+    assert sink.closed == [Reason.REVOKED]
+    assert sink.was_graceful is not sends_will
+    assert other.closed == []
+    assert not session.is_over
+    assert await rig.engine.disconnect(DEVICE, Reason.REVOKED, sends_will=sends_will) == 0
+
+
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_forget(rig: Rig, *, is_connected: bool) -> None:
+    """Nothing is left of an owner, here and in the file; the others' stays."""
+    sink, session = rig.join(DEVICE, "x")
+    rig.join(OTHER, "x")
+    for owner in (DEVICE, OTHER):
+        rig.retain(f"r/{owner}", owner)
+    if not is_connected:
+        sink.close(Reason.CONNECTION_LOST)
+        rig.core.router.publish(message("x", qos=1))
+    await rig.engine.forget(DEVICE)
+    assert (sink.closed == [Reason.DELETED]) is is_connected
+    assert session.is_over
+    assert await rig.engine.owners() == {OTHER}
+    store = rig.core._store
+    done = asyncio.get_running_loop().create_future()
+    store.after_commit(done.set_result)
+    assert await done
+    assert [stored.client_id for stored in store.load_sessions()] == [OTHER]
+    assert [owner for *_, owner in store.load_retained()] == [OTHER]
+
+
+async def test_stop_ends_taps(tmp_path: Path) -> None:
+    """Whoever listens isn't left waiting when the engine stops."""
+    engine = _engine(tmp_path)
+    await engine.start()
+
+    async def listen() -> list[str]:
+        return [tapped.topic async for tapped in engine.tap(["#"])]
+
+    listening = asyncio.ensure_future(listen())
+    await asyncio.sleep(0)
+    await engine.stop()
+    async with asyncio.timeout(5):
+        assert await listening == []
