@@ -12,6 +12,7 @@ from amqtt.broker import Broker, RetainedApplicationMessage, Server
 from amqtt.contexts import ListenerType
 from amqtt.errors import BrokerError
 
+from fleetkey.access import is_topic_filter
 from fleetkey.auth_plugin import FleetkeyAuthPlugin
 from fleetkey.broker.amqtt.auth_plugins import AuthPlugins
 from fleetkey.broker.amqtt.events import PluginEvents
@@ -189,7 +190,7 @@ class FleetkeyBroker(Broker):
         """Add a subscription for a plugin; what is delivered is still decided for the receiver."""
         topic_filter, qos = subscription
         found = self.core.sessions.get(session.client_id or "")
-        if found is None:
+        if found is None or not is_topic_filter(topic_filter):
             return SUBSCRIPTION_REFUSED
         self.core.sessions.subscribe(found, topic_filter, SubscriptionOptions(qos))
         return qos

@@ -3,74 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import build_authenticator, build_worker_pool
-from fleetkey.broker import BundledEngine, EngineError, ListenerError, ListenerName
-from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker import EngineError, ListenerError, ListenerName
+from fleetkey.broker.codec import Reason
 from fleetkey.broker.engine import OwnedMessages, SessionInfo
-from fleetkey.config import load_settings
-from fleetkey.registry import open_store
-from tests.unit.broker.rig import Loop, Sink, connect, message, principal
+from tests.unit.broker.amqtt.engine_rig import DEVICE, OTHER, new_engine
+from tests.unit.broker.rig import message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from fleetkey.broker.session import Session
-
-DEVICE, OTHER = "0" * 24, "1" * 24
+    from tests.unit.broker.amqtt.engine_rig import EngineRig
 
 
-class Rig:
-    """An engine that listens nowhere, and its clients."""
-
-    def __init__(self, engine: BundledEngine) -> None:
-        self.engine = engine
-        self.core = engine._core
-        self.loop = Loop()
-
-    def join(self, owner: str, *filters: str, clean: bool = False) -> tuple[Sink, Session]:
-        """Let a device in and subscribe."""
-        who = principal(owner, is_device=True)
-        sink = Sink(who, self.loop)
-        session = self.core.sessions.open(sink, connect(clean=clean), who, owner).session
-        sink.belong(session, self.core.sessions.leave)
-        for topic_filter in filters:
-            self.core.sessions.subscribe(session, topic_filter, SubscriptionOptions(1))
-        return sink, session
-
-    def retain(self, topic: str, owner: str) -> None:
-        """Retain a message of an owner's."""
-        self.core.publisher.retain(message(topic, b"kept"), owner)
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    """Run an engine."""
-    engine = _engine(tmp_path)
-    await engine.start()
-    yield Rig(engine)
-    await engine.stop()
-
-
-def _engine(folder: Path, **listeners: str) -> BundledEngine:
-    """Return an engine that isn't started, with these listeners alone."""
-    settings = load_settings(None, {"data_dir": folder / "data"})
-    mqtt = settings.mqtt.model_copy(update={"bind": "", **listeners})
-    with closing(open_store(settings)) as store, closing(build_worker_pool(settings)) as pool:
-        return BundledEngine(mqtt, build_authenticator(settings, store, pool), folder / "broker.db")
-
-
-async def test_listeners(rig: Rig, tmp_path: Path) -> None:
+async def test_listeners(rig: EngineRig, tmp_path: Path) -> None:
     """None where none is set; otherwise the ports that the system picked."""
     assert await rig.engine.listeners() == {}
     assert rig.engine.tls_contexts == []
     (tmp_path / "second").mkdir()
-    engine = _engine(tmp_path / "second", ws_bind="127.0.0.1:0")
+    engine = new_engine(tmp_path / "second", ws_bind="127.0.0.1:0")
     await engine.start()
     ports = await engine.listeners()
     assert list(ports) == [ListenerName.WEBSOCKET]
@@ -82,7 +36,7 @@ async def test_start_address_in_use(tmp_path: Path) -> None:
     """A listener that can't be bound is named."""
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        engine = _engine(tmp_path, bind=f"127.0.0.1:{port}")
+        engine = new_engine(tmp_path, bind=f"127.0.0.1:{port}")
         with pytest.raises(ListenerError) as error:
             await engine.start()
     assert error.value.listener is ListenerName.TCP
@@ -92,10 +46,10 @@ async def test_file_of_something_else(tmp_path: Path) -> None:
     """A file that is no broker's is an error of the engine's."""
     (tmp_path / "broker.db").write_text("no database at all" * 100)
     with pytest.raises(EngineError):
-        _engine(tmp_path)
+        new_engine(tmp_path)
 
 
-async def test_counters(rig: Rig) -> None:
+async def test_counters(rig: EngineRig) -> None:
     """Sessions and retained messages as of now, what happened since the start."""
     rig.join(DEVICE, "x")
     rig.retain("r", DEVICE)
@@ -106,7 +60,7 @@ async def test_counters(rig: Rig) -> None:
     assert (counted.refusals, counted.disconnections, counted.bounds) == ({}, {}, {})
 
 
-async def test_can_store(rig: Rig) -> None:
+async def test_can_store(rig: EngineRig) -> None:
     """As the last commit went."""
     assert await rig.engine.can_store()
     rig.core._store.is_failing = True
@@ -114,7 +68,7 @@ async def test_can_store(rig: Rig) -> None:
     rig.core._store.is_failing = False
 
 
-async def test_owners_and_connected(rig: Rig) -> None:
+async def test_owners_and_connected(rig: EngineRig) -> None:
     """Whose sessions or retained messages there are, and who is here; the broker itself is nobody."""
     rig.join(DEVICE)
     away, _ = rig.join(OTHER)
@@ -128,7 +82,7 @@ async def test_owners_and_connected(rig: Rig) -> None:
     await tap.aclose()  # type: ignore[attr-defined] # a generator
 
 
-async def test_sessions_of(rig: Rig) -> None:
+async def test_sessions_of(rig: EngineRig) -> None:
     """What is known of an owner's sessions, here or away."""
     sink, _ = rig.join(DEVICE, "x", "y/#")
     expected = {"client_id": DEVICE, "owner": DEVICE, "filters": ("x", "y/#")}
@@ -138,7 +92,7 @@ async def test_sessions_of(rig: Rig) -> None:
     assert await rig.engine.sessions_of(OTHER) == []
 
 
-async def test_messages_of(rig: Rig) -> None:
+async def test_messages_of(rig: EngineRig) -> None:
     """What waits and what is retained, in messages and bytes."""
     sink, _ = rig.join(DEVICE, "x")
     sink.close(Reason.CONNECTION_LOST)
@@ -155,7 +109,7 @@ async def test_messages_of(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("sends_will", [True, False])
-async def test_disconnect(rig: Rig, *, sends_will: bool) -> None:
+async def test_disconnect(rig: EngineRig, *, sends_will: bool) -> None:
     """An owner's connections are closed with the reason, with or without their wills; nobody else's."""
     sink, session = rig.join(DEVICE)
     other, _ = rig.join(OTHER)
@@ -168,7 +122,7 @@ async def test_disconnect(rig: Rig, *, sends_will: bool) -> None:
 
 
 @pytest.mark.parametrize("is_connected", [True, False])
-async def test_forget(rig: Rig, *, is_connected: bool) -> None:
+async def test_forget(rig: EngineRig, *, is_connected: bool) -> None:
     """Nothing is left of an owner, here and in the file; the others' stays."""
     sink, session = rig.join(DEVICE, "x")
     rig.join(OTHER, "x")
@@ -191,7 +145,7 @@ async def test_forget(rig: Rig, *, is_connected: bool) -> None:
 
 async def test_stop_ends_taps(tmp_path: Path) -> None:
     """Whoever listens isn't left waiting when the engine stops."""
-    engine = _engine(tmp_path)
+    engine = new_engine(tmp_path)
     await engine.start()
 
     async def listen() -> list[str]:
