@@ -128,6 +128,8 @@ class Delivery:
         unsent = set(session.unsent)
         session.resending.clear()
         session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
+        # What was committed meanwhile waits for nobody if there is nothing to send again.
+        self._send_committed(session)
         self.drain(session)
 
     def drain(self, session: Session) -> int:

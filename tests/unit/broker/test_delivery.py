@@ -386,3 +386,25 @@ async def test_cancel_replay_costs_what_it_passes(parts: Parts) -> None:
     parts.sessions.subscribe(session, "r/+", SubscriptionOptions(0))
     assert parts.delivery.cancel_replay(session, "r/+") >= 10
     assert parts.delivery.cancel_replay(session, "r/+") == 0
+
+
+async def test_resume_when_nothing_is_resent(new_parts: Callable[..., Parts]) -> None:
+    """What is committed while older ones are sent again goes out after them, also if a reconnect finds none left."""
+    many = SENDS_PER_TURN + 1
+    parts = new_parts(max_inflight=2 * many)
+    sink, session = parts.join("a", TOPIC, qos=2)
+    for _ in range(many):
+        parts.publish(TOPIC, b"older", 1)
+    parts.publish(TOPIC, b"uncommitted", 2)
+    sink.close(Reason.CONNECTION_LOST)
+    sink, _ = parts.open(principal("a"))
+    assert len(session.resending) == 1
+    await parts.settle()
+    assert b"uncommitted" not in sink.payloads()
+    for packet_id in range(1, many + 1):
+        parts.delivery.acknowledged(session, packet_id)
+    sink.close(Reason.CONNECTION_LOST)
+    sink, _ = parts.open(principal("a"))
+    parts.publish(TOPIC, b"newer", 1)
+    parts.loop.settle()
+    assert sink.payloads() == [b"uncommitted", b"newer"]
