@@ -105,8 +105,7 @@ class Connection(ConnectionLifecycle):
         except MalformedPacketError as error:
             self._close_malformed(error)
         except UnsupportedProtocolError:
-            self.send(self.codec.connack(Reason.UNSUPPORTED_PROTOCOL))
-            self.close(Reason.UNSUPPORTED_PROTOCOL, is_graceful=True)
+            self._parts.on_connect.refuse(self, Reason.UNSUPPORTED_PROTOCOL)
 
     def _close_malformed(self, error: MalformedPacketError) -> None:
         if self.session is not None and isinstance(error, TooManyFiltersError):

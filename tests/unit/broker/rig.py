@@ -39,6 +39,7 @@ __all__ = [
     "OtherCodec",
     "Parts",
     "Sink",
+    "Transport",
     "connect",
     "limits",
     "message",
@@ -199,6 +200,43 @@ class Sink:
     def payloads(self) -> list[bytes]:
         """Return what was in them."""
         return [publication.payload for publication in self.take()]
+
+
+class Transport:
+    """A socket's transport that keeps what is written and says whether it was closed."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.is_closed = False
+
+    def get_extra_info(self, name: str) -> Any:
+        """Return where the client is, and nothing else."""
+        return ("192.0.2.1", 50_000) if name == "peername" else None
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        """Everything is sent at once."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return what wasn't sent yet: nothing."""
+        return 0
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.written += data
+
+    def pause_reading(self) -> None:
+        """Nothing comes by itself."""
+
+    def resume_reading(self) -> None:
+        """Nothing comes by itself."""
+
+    def close(self) -> None:
+        """Note it."""
+        self.is_closed = True
+
+    def abort(self) -> None:
+        """Note it."""
+        self.is_closed = True
 
 
 class Censor:

@@ -10,8 +10,9 @@ import pytest
 from fleetkey.broker import EngineError, ListenerError, ListenerName
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.engine import OwnedMessages, SessionInfo
+from tests.support import wire_packets as wire
 from tests.unit.broker.amqtt.engine_rig import DEVICE, OTHER, new_engine
-from tests.unit.broker.rig import message
+from tests.unit.broker.rig import Transport, message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,25 @@ async def test_counters(rig: EngineRig) -> None:
     assert (counted.connections, counted.sessions, counted.retained) == (0, 1, 1)
     assert counted.messages_delivered == 1
     assert (counted.refusals, counted.disconnections, counted.bounds) == ({}, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("packet", "code"),
+    [
+        pytest.param(wire.connect_fields(0x02, "c", level=5), 1, id="version"),
+        pytest.param(wire.connect("c", "u", b"p", will=wire.Will("x" * 2_000)), 5, id="will"),
+    ],
+)
+async def test_counters_of_refusals(rig: EngineRig, packet: bytes, code: int) -> None:
+    """Every CONNECT that is refused is counted by the code that it was answered."""
+    transport = Transport()
+    connection = rig.core.connection("tcp", is_websocket=False)
+    connection.connection_made(transport)  # type: ignore[arg-type] # the part of it that is used
+    connection.data_received(packet)
+    connection.connection_lost(None)
+    assert transport.is_closed
+    assert transport.written == bytes([0x20, 2, 0, code])
+    assert (await rig.engine.counters()).refusals == {code: 1}
 
 
 async def test_can_store(rig: EngineRig) -> None:
