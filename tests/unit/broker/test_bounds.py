@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from fleetkey.broker.bounds import QUIET_SECONDS, BoundLog
+from fleetkey.broker.bounds import MAX_LOGGED_BOUNDS, QUIET_SECONDS, BoundLog
 from fleetkey.broker.counters import Counters
 
 
@@ -33,3 +33,16 @@ def test_known_clients() -> None:
                 bounds.reached("max_retained", owner=client)
     assert [line["owner"] for line in lines] == ["a", "b"]
     assert counters.bounds["max_retained"] == 6
+
+
+def test_known_clients_without_end() -> None:
+    """However many clients there are, a bounded number is remembered, and whoever comes again is logged again."""
+    counters = Counters()
+    bounds = BoundLog(counters)
+    with capture_logs() as lines:
+        for number in range(2 * MAX_LOGGED_BOUNDS + 1):
+            bounds.reached("max_queued", client_id=f"c{number}")
+            assert len(bounds._logged) <= MAX_LOGGED_BOUNDS
+        bounds.reached("max_queued", client_id="c0")
+    assert len(lines) == 2 * MAX_LOGGED_BOUNDS + 2
+    assert counters.bounds["max_queued"] == 2 * MAX_LOGGED_BOUNDS + 2
