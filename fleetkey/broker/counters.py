@@ -16,7 +16,7 @@ class Counters:
         self.messages_received = 0
         """PUBLISH packets that were taken."""
         self.messages_delivered = 0
-        """Sessions that a message was passed on to, or queued for."""
+        """Sessions that a message was for; at QoS 0 also those whose client was away or didn't read."""
         self.connections = 0
         """CONNECTs that were accepted."""
         self.refusals: Counter[int] = Counter()

@@ -13,7 +13,7 @@ TWO_BYTE_LENGTH = 0x3FFF
 
 
 def read_length(data: bytes, position: int) -> tuple[int, int]:
-    """Read a remaining length of more than one byte of the packet at `position`.
+    """Read a remaining length that is longer than one byte, of the packet at `position`.
 
     Returns:
         the length, and where the packet's body begins; -1 for that when more bytes are needed.
