@@ -156,10 +156,12 @@ class Connection(ConnectionLifecycle):
                     route = routes[topic_bytes]
                 except KeyError:
                     route = self._decide_topic(principal, topic_bytes)
+                    turns -= self._parts.router.take_cost()
                 if principal.is_revoked:
                     route = None
                 elif route is not None and route.branch.is_over:
                     route = self._renew(route)
+                    turns -= self._parts.router.take_cost()
                 if route is None:
                     self.log_refusal("publish", topic_bytes)
                 if first != QOS_0_PUBLISH:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action
@@ -18,8 +19,12 @@ __all__ = ["Route", "RouteCache"]
 
 MAX_ROUTES = 50_000
 """Topics whose receivers are remembered; then it begins anew."""
-MAX_ROUTE_BYTES = 4 * 1024 * 1024
-"""Bytes of those topics; likewise."""
+MAX_ROUTE_BYTES = 16 * 1024 * 1024
+"""Bytes of those topics, and of what is remembered of their receivers; likewise."""
+RECEIVER_BYTES = 80
+"""What a receiver of a topic takes in memory: a pair, and its place in a list."""
+RECEIVERS_PER_UNIT = 8
+"""Receivers that are let go of in a unit of work."""
 BRANCH_LEVELS = 2
 """Levels that a topic and a filter have in common when a change of the filter may touch the topic."""
 
@@ -33,7 +38,7 @@ class _Branch:
         self.is_over = is_over
         self.routes: dict[bytes, Route] = {}
         self.size = 0
-        """Bytes of its topics."""
+        """Bytes of its topics and their receivers."""
 
 
 OVER = _Branch(is_over=True)
@@ -62,6 +67,11 @@ class Route:
         self.targets = []
 
     @property
+    def size(self) -> int:
+        """Bytes that it counts for."""
+        return len(self.head) + RECEIVER_BYTES * len(self.targets)
+
+    @property
     def topic_bytes(self) -> bytes:
         """The topic, encoded; made anew at each call."""
         return self.head[2:]
@@ -77,6 +87,10 @@ class RouteCache:
         """By the first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
         self._count = 0
         self._bytes = 0
+        self.visited = 0
+        """Nodes of the trie that the last `find` went through; 0 if it remembered."""
+        self._ended: deque[_Branch] = deque()
+        """Branches that are over, and still hold routes."""
 
     def __len__(self) -> int:
         """Return how many are remembered."""
@@ -88,6 +102,7 @@ class RouteCache:
         branch = self._branches.get(key)
         route = branch.routes.get(topic_bytes) if branch is not None else None
         if route is not None:
+            self.visited = 0
             return route
         targets = [
             (session, options)
@@ -96,15 +111,16 @@ class RouteCache:
             if not session.is_over
             and (session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic)))
         ]
+        self.visited = self._trie.visited
         if self._count >= MAX_ROUTES or self._bytes >= MAX_ROUTE_BYTES:
             self.all_changed()
             branch = None
         if branch is None:
             branch = self._branches[key] = _Branch()
         route = branch.routes[topic_bytes] = Route(topic, topic_bytes, targets, branch)
-        branch.size += len(topic_bytes)
+        branch.size += route.size
         self._count += 1
-        self._bytes += len(topic_bytes)
+        self._bytes += route.size
         return route
 
     def changed(self, topic_filter: str) -> None:
@@ -124,10 +140,9 @@ class RouteCache:
             return
         route = branch.routes.pop(topic_filter.encode(), None)
         if route is not None:
-            size = len(route.head) - 2
-            branch.size -= size
+            branch.size -= route.size
             self._count -= 1
-            self._bytes -= size
+            self._bytes -= route.size
             route.end()
             if not branch.routes:
                 del self._branches[key]
@@ -143,15 +158,22 @@ class RouteCache:
         """Let nobody send by these any more, at once, and let go of what they hold when there is time."""
         for branch in branches:
             branch.is_over = True
-        self._work.do(_let_go(branches))
+        is_going_on = bool(self._ended)
+        self._ended.extend(branches)
+        if not is_going_on:
+            # One job for all of them, in the next turns: a packet may change many filters.
+            self._work.do_later(self._let_go())
 
-
-def _let_go(branches: list[_Branch]) -> Iterator[int]:
-    """End each route, so that whoever remembers it keeps no session that has ended."""
-    for branch in branches:
-        while branch.routes:
-            branch.routes.popitem()[1].end()
-            yield 1
+    def _let_go(self) -> Iterator[int]:
+        """End each route, so that whoever remembers it keeps no session that has ended."""
+        while self._ended:
+            branch = self._ended[0]
+            while branch.routes:
+                route = branch.routes.popitem()[1]
+                cost = 1 + len(route.targets) // RECEIVERS_PER_UNIT
+                route.end()
+                yield cost
+            self._ended.popleft()
 
 
 def _branch_of(topic: str) -> str:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Router"]
 
+NODES_PER_PACKET = 128
+"""Nodes of the subscriptions' trie that may be gone through in the time of one packet."""
+
 
 class Router:
     """Fans messages out. Whoever calls has decided that the sender may publish."""
@@ -33,6 +36,11 @@ class Router:
     def resolve(self, topic_bytes: bytes, topic: str) -> Route:
         """Return who receives a topic, until its branch is over."""
         return self._routes.find(topic_bytes, topic)
+
+    def take_cost(self) -> int:
+        """Return as how many packets beside its own the topic counts that was just resolved; once."""
+        cost, self._routes.visited = self._routes.visited // NODES_PER_PACKET, 0
+        return cost
 
     def forward(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
         """Take a QoS 0 message and pass it on, as the packet that came in, by a route that holds.

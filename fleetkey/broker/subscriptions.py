@@ -34,6 +34,8 @@ class SubscriptionTrie:
 
     def __init__(self) -> None:
         self._root = _Node()
+        self.visited = 0
+        """Nodes that the last `match` went through."""
 
     def add(self, topic_filter: str, session: Session, options: SubscriptionOptions) -> None:
         """Add or replace a session's subscription (3.8.4-3)."""
@@ -87,13 +89,14 @@ class SubscriptionTrie:
         """Return the sessions that a topic reaches, each with the highest QoS of its matching filters (3.3.5-1)."""
         found: dict[Session, SubscriptionOptions] = {}
         levels = topic.split("/")
+        self.visited = 0
         if topic[0] == "$":
             # 4.7.2-1: a filter that begins with a wildcard doesn't reach these.
             first = self._root.levels.get(levels[0])
             if first is not None:
-                _collect(first, levels, 1, found)
+                self.visited = _collect(first, levels, 1, found)
         else:
-            _collect(self._root, levels, 0, found)
+            self.visited = _collect(self._root, levels, 0, found)
         return found
 
     def filters(self) -> Iterator[tuple[str, dict[Session, SubscriptionOptions]]]:
@@ -110,19 +113,24 @@ class SubscriptionTrie:
             stack.extend((following, f"{prefix}{level}/") for level, following in node.levels.items())
 
 
-def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, SubscriptionOptions]) -> None:
-    """Gather from here down; goes as deep as the filters are, which `max_topic_levels` bounds."""
+def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, SubscriptionOptions]) -> int:
+    """Gather from here down, and return how many nodes were visited.
+
+    It goes as deep as the filters are, which `max_topic_levels` bounds.
+    """
+    visited = 1
     if node.rest:
         _merge(node.rest, found)
     if position == len(levels):
         if node.sessions:
             _merge(node.sessions, found)
-        return
+        return visited
     following = node.levels.get(levels[position])
     if following is not None:
-        _collect(following, levels, position + 1, found)
+        visited += _collect(following, levels, position + 1, found)
     if node.any_level is not None:
-        _collect(node.any_level, levels, position + 1, found)
+        visited += _collect(node.any_level, levels, position + 1, found)
+    return visited
 
 
 def _merge(holders: dict[Session, SubscriptionOptions], found: dict[Session, SubscriptionOptions]) -> None:

@@ -43,9 +43,13 @@ class WorkQueue:
         """Begin a job now and leave the rest of it to the next turns; return whether it is done already."""
         if _is_done(job, WORK_AT_ONCE):
             return True
+        self.do_later(job)
+        return False
+
+    def do_later(self, job: Iterator[int]) -> None:
+        """Leave a whole job to the next turns."""
         self._jobs.append(job)
         self._go_on()
-        return False
 
     def _go_on(self) -> None:
         if self._jobs and not self._is_due:

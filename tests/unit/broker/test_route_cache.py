@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetkey.broker import route_cache
 from fleetkey.broker.codec import SubscriptionOptions
-from fleetkey.broker.route_cache import RouteCache
+from fleetkey.broker.route_cache import RECEIVER_BYTES, RouteCache
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import SubscriptionTrie
-from fleetkey.broker.work import WORK_AT_ONCE, WorkQueue
+from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, WorkQueue
 from tests.unit.broker.rig import Loop
 
 if TYPE_CHECKING:
@@ -94,6 +96,45 @@ def test_find_after_all_changed() -> None:
     assert table.find("devices/1/x") is route
     assert not route.branch.is_over
     assert len(table.routes) == 1
+
+
+def test_receivers_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound in bytes has receivers in it: topics with many of them are remembered in smaller number."""
+    monkeypatch.setattr(route_cache, "MAX_ROUTE_BYTES", 100 * RECEIVER_BYTES)
+    table = Table()
+    for number in range(50):
+        table.trie.add("a/b/#", Session(f"s{number}", None, "owner", is_kept=True), OPTIONS)
+    most = 0
+    for number in range(40):
+        table.find(f"a/b/{number}")
+        most = max(most, len(table.routes))
+    assert most <= 2
+
+
+def test_many_changes_are_one_job() -> None:
+    """However many filters change at once, nothing is let go of in that turn, and then as much as one job may take."""
+    table = Table()
+    routes = [table.find(f"devices/{device}/{number}") for device in range(100) for number in range(100)]
+    for device in range(100):
+        table.routes.changed(f"devices/{device}/#")
+    assert all(route.branch.is_over for route in routes)
+    assert all(route.branch.routes for route in routes)
+    table.loop.turn()
+    assert sum(not route.branch.routes for route in routes) <= WORK_PER_TURN
+    while table.loop.due:
+        table.loop.turn()
+    assert not any(route.branch.routes for route in routes)
+
+
+def test_visited() -> None:
+    """What a search costs is told once, and remembering costs nothing."""
+    table = Table()
+    for combination in itertools.product("a+", repeat=8):
+        table.trie.add("/".join(combination), Session("".join(combination), None, "owner", is_kept=True), OPTIONS)
+    table.find("a/a/a/a/a/a/a/a")
+    assert table.routes.visited == 2**9 - 1
+    table.find("a/a/a/a/a/a/a/a")
+    assert table.routes.visited == 0
 
 
 def test_count() -> None:
