@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
-from fleetkey.broker.transport.outbound import OutboundStream, State, drain_tls
+from fleetkey.broker.transport.outbound import OutboundStream, State
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,8 +120,6 @@ class ConnectionLifecycle(OutboundStream):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of everything, after what came before is handled."""
         del exc
-        if self.state in BEFORE_THE_END and not self.is_gone:
-            self._take_rest(drain_tls(self.transport))
         self.lost()
 
     def lost(self) -> None:
@@ -281,16 +279,6 @@ class ConnectionLifecycle(OutboundStream):
         """Its socket is closed, and keeps nothing; safe to call again."""
         self._parts.connections.left(self)
         self._parts.lingering.discard(self)
-
-    def _take_rest(self, data: bytes) -> None:
-        """Keep what came last for the next turn, behind what came before it."""
-        if not data:
-            return
-        if self._backlog:
-            self._backlog += data
-        else:
-            self._backlog, self._backlog_at = bytes(self._rest) + data, 0
-            self._rest.clear()
 
     def _on_full(self) -> None:
         self._last_route = None

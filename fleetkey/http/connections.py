@@ -12,8 +12,9 @@ import structlog
 from fleetkey.access import address_bucket
 from fleetkey.http.forwarded import TrustedProxies
 from fleetkey.http.local import is_loopback
-from fleetkey.http.request_turns import MAX_ENDED_PER_TURN, TurnQueue
+from fleetkey.http.request_turns import MAX_ENDED_PER_TURN
 from fleetkey.operations import Descriptors
+from fleetkey.turns import TurnQueue
 
 if TYPE_CHECKING:
     import asyncio

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Any
+
+from fleetkey.turns import TurnQueue
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
-__all__ = ["MAX_ENDED_PER_TURN", "MAX_STARTED_PER_TURN", "RequestTurns", "TurnQueue"]
+__all__ = ["MAX_ENDED_PER_TURN", "MAX_STARTED_PER_TURN", "RequestTurns"]
 
 MAX_STARTED_PER_TURN = 2
 """Requests that start in one turn of the event loop; the others wait."""
@@ -19,39 +20,6 @@ MAX_ENDED_PER_TURN = 4
 """Requests that are told in one turn that their client is gone; the others are told in the next ones."""
 AT_ONCE = ("/health", "/metrics")
 """What starts at once: it costs little, and says how the server is."""
-
-
-class TurnQueue:
-    """Makes calls in order, so many in one turn of the event loop.
-
-    Args:
-        most: that many.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._waiting: deque[Callable[[], None]] = deque()
-        self._made = 0
-        """Calls that were made in this turn."""
-
-    def do(self, call: Callable[[], None]) -> None:
-        """Make a call now, or when its turn comes."""
-        if not self._made and not self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
-        if self._made < self._most and not self._waiting:
-            self._made += 1
-            call()
-        else:
-            self._waiting.append(call)
-
-    def _next(self) -> None:
-        """Begin a turn, and come back as long as there is anything to do."""
-        self._made = 0
-        while self._waiting and self._made < self._most:
-            self._made += 1
-            self._waiting.popleft()()
-        if self._made:
-            asyncio.get_running_loop().call_soon(self._next)
 
 
 class RequestTurns:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fleetkey.access import address_bucket
+from fleetkey.tls import TlsConnections, TlsTransport
 
 if TYPE_CHECKING:
     import ssl
@@ -102,11 +104,14 @@ class TlsListener:
         self._loop = asyncio.get_running_loop()
         self._factory = factory
         self._sockets = list(sockets)
-        self._context = context
         self._handshakes = handshakes
         self._descriptors = descriptors
-        self._handshake_seconds = handshake_seconds
-        self._shutdown_seconds = shutdown_seconds
+        self._shared = TlsConnections(
+            context,
+            lambda bound, address: descriptors.reached(bound, address=address),
+            handshake_seconds=handshake_seconds,
+            shutdown_seconds=shutdown_seconds,
+        )
         self._tasks: set[asyncio.Task[None]] = set()
         for listening in self._sockets:
             listening.setblocking(False)  # noqa: FBT003 - the library's signature
@@ -133,6 +138,8 @@ class TlsListener:
         self._sockets.clear()
         for task in self._tasks:
             task.cancel()
+        for tls in list(self._shared.shaking_hands):
+            tls.abort()
 
     async def wait_closed(self) -> None:
         """Wait until the handshakes have ended."""
@@ -155,24 +162,19 @@ class TlsListener:
                 taken.close()
                 continue
             taken.setblocking(False)  # noqa: FBT003 - the library's signature
-            task = self._loop.create_task(self._shake_hands(taken, address), name="fleetkey-handshake")
+            task = self._loop.create_task(self._connect(taken, address), name="fleetkey-accept")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _shake_hands(self, taken: socket.socket, address: str) -> None:
+    async def _connect(self, taken: socket.socket, address: str) -> None:
+        """Begin a handshake."""
+        tls = TlsTransport(self._shared, self._factory, address, partial(self._handshakes.ended, address))
         try:
-            await self._loop.connect_accepted_socket(
-                self._factory,
-                taken,
-                ssl=self._context,
-                ssl_handshake_timeout=self._handshake_seconds,
-                ssl_shutdown_timeout=self._shutdown_seconds,
-            )
-        except OSError:
-            # A client that speaks no TLS, or none in time; the transport is closed by then.
+            await self._loop.connect_accepted_socket(lambda: tls, taken)
+        except BaseException:
+            tls.abort()
             taken.close()
-        finally:
-            self._handshakes.ended(address)
+            raise
 
     def _pause(self, listening: socket.socket) -> None:
         """Accept again in a while: the socket stays readable, and the loop would do nothing else."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
-from contextlib import suppress
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.ports import BrokerObserver, WriteScheduler
     from fleetkey.broker.session import Session
 
-__all__ = ["OutboundStream", "State", "drain_tls"]
+__all__ = ["OutboundStream", "State"]
 
 MAX_GATHERED = 64
 """Packets that are gathered before they are handed to the transport within a turn."""
@@ -22,8 +20,6 @@ MAX_GATHERED_BYTES = 4 * 1024
 """A packet that is longer is handed over at once."""
 DRAIN_BYTES = 64 * 1024
 """What a transport is given at a time of what was held."""
-TLS_READ_BYTES = 256 * 1024
-"""What is decrypted at a time of what came before a connection was lost."""
 
 
 class State(IntEnum):
@@ -171,17 +167,3 @@ class OutboundStream:
         """Keep nothing of what was to be sent."""
         self._gathered.clear()
         self._held.clear()
-
-
-def drain_tls(transport: asyncio.BaseTransport) -> bytes:
-    """Decrypt what came over TLS and was not handed on before the connection was lost, because reading was paused.
-
-    Over TCP there is no such thing: while reading is paused the end isn't seen either. A TLS layer reads on, up to its
-    own limit (256 KiB).
-    """
-    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
-    parts: list[bytes] = []
-    with suppress(ssl.SSLError):
-        while tls is not None and (part := tls.read(TLS_READ_BYTES)):
-            parts.append(part)
-    return b"".join(parts)

@@ -14,7 +14,7 @@ from websockets.protocol import State as WebSocketState
 from websockets.server import ServerProtocol
 
 from fleetkey.broker.codec import Reason
-from fleetkey.broker.transport.outbound import State, drain_tls
+from fleetkey.broker.transport.outbound import State
 
 if TYPE_CHECKING:
     from fleetkey.broker.bounds import BoundLog
@@ -147,14 +147,13 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on what came before, within `LINGER_SECONDS` after CONNECT is answered; answers go nowhere."""
         del exc
-        if self._is_upgraded and not self._is_done and self._connection.state is not State.CLOSED:
-            self._incoming += drain_tls(self._socket)
-            if self._incoming:
-                self._is_lost = True
-                self._connection.resume_writing()
-                self._scheduler.linger(self._give_up)
-                self._feed_soon()
-                return
+        is_open = self._is_upgraded and not self._is_done and self._connection.state is not State.CLOSED
+        if is_open and self._incoming:
+            self._is_lost = True
+            self._connection.resume_writing()
+            self._scheduler.linger(self._give_up)
+            self._feed_soon()
+            return
         self._drop()
         self._connection.lost()
 
