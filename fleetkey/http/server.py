@@ -12,6 +12,7 @@ import uvicorn
 
 from fleetkey.http.connections import HttpConnections
 from fleetkey.http.forwarded import ForwardedAddress, TrustedProxies
+from fleetkey.http.local import is_loopback
 from fleetkey.http.protocol import BoundedHttpProtocol
 from fleetkey.http.request_turns import RequestTurns
 from fleetkey.operations import Descriptors, Handshakes, TlsListener
@@ -28,6 +29,8 @@ BACKLOG = 2048
 SHUTDOWN_SECONDS = 5
 HANDSHAKE_SECONDS = 10.0
 """For a TLS handshake; then the connection is closed."""
+MAX_RESERVED_HANDSHAKES = 8
+"""TLS handshakes from loopback that have a place at a bound on handshakes, so that health is answered."""
 CLOSE_SECONDS = 2.0
 """How long a client may take to close its side of TLS; then the connection is aborted."""
 MALFORMED = "Invalid HTTP request received."
@@ -126,6 +129,8 @@ class HttpServer:
             most=settings.max_connections,
             most_per_address=settings.max_connections_per_address,
             exempt=TrustedProxies(settings.trusted_proxies).trust,
+            reserved=MAX_RESERVED_HANDSHAKES,
+            may_reserve=is_loopback,
         )
         self._server = _Uvicorn(
             uvicorn.Config(

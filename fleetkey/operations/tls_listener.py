@@ -11,7 +11,6 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fleetkey.access import address_bucket
 from fleetkey.tls import TlsConnections, TlsTransport
 
 if TYPE_CHECKING:
@@ -19,65 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fleetkey.operations.descriptors import Descriptors
+    from fleetkey.operations.handshakes import Handshakes
 
-__all__ = ["Handshakes", "TlsListener", "bind_sockets"]
+__all__ = ["TlsListener", "bind_sockets"]
 
 ACCEPTS_PER_TURN = 16
 """Connections that are accepted before others get a turn."""
 ACCEPT_PAUSE_SECONDS = 0.5
 """Before the next connection is accepted after there was no descriptor for one."""
-
-
-class Handshakes:
-    """TLS handshakes under way, in total and per address (IPv6: one /64).
-
-    Args:
-        name: what they are counted by in the log and the metrics.
-        most: at once.
-        most_per_address: at once from one address; 0 = no bound of its own.
-        exempt: whether an address has no bound of its own, such as a proxy.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        descriptors: Descriptors,
-        *,
-        most: int,
-        most_per_address: int,
-        exempt: Callable[[str], bool] = lambda _: False,
-    ) -> None:
-        self._name = name
-        self._descriptors = descriptors
-        self._most = most
-        self._most_per_address = most_per_address
-        self._exempt = exempt
-        self._per_address: dict[str, int] = {}
-        self.count = 0
-
-    def begun(self, address: str, descriptor: int) -> bool:
-        """Count one; False if there is no room for it."""
-        if not self._descriptors.admits(descriptor):
-            return False
-        bucket = address_bucket(address)
-        from_there = self._per_address.get(bucket, 0)
-        if self.count >= self._most:
-            self._descriptors.reached(f"{self._name}_handshakes", address=address)
-            return False
-        if self._most_per_address and from_there >= self._most_per_address and not self._exempt(address):
-            self._descriptors.reached(f"{self._name}_handshakes_per_address", address=address)
-            return False
-        self._per_address[bucket] = from_there + 1
-        self.count += 1
-        return True
-
-    def ended(self, address: str) -> None:
-        """Uncount one, however it ended."""
-        bucket = address_bucket(address)
-        self.count -= 1
-        self._per_address[bucket] -= 1
-        if not self._per_address[bucket]:
-            del self._per_address[bucket]
 
 
 class TlsListener:
@@ -136,8 +84,6 @@ class TlsListener:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
-        for task in self._tasks:
-            task.cancel()
         for tls in list(self._shared.shaking_hands):
             tls.abort()
 
@@ -158,23 +104,25 @@ class TlsListener:
                     return
                 continue
             address = str(peer[0])
-            if not self._handshakes.begun(address, taken.fileno()):
+            handshake = self._handshakes.begun(address, taken.fileno())
+            if handshake is None:
                 taken.close()
                 continue
             taken.setblocking(False)  # noqa: FBT003 - the library's signature
-            task = self._loop.create_task(self._connect(taken, address), name="fleetkey-accept")
+            tls = TlsTransport(self._shared, self._factory, address, partial(self._handshakes.ended, handshake))
+            handshake.when_cut(tls.abort)
+            task = self._loop.create_task(self._connect(taken, tls), name="fleetkey-accept")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, taken: socket.socket, address: str) -> None:
+    async def _connect(self, taken: socket.socket, tls: TlsTransport) -> None:
         """Begin a handshake."""
-        tls = TlsTransport(self._shared, self._factory, address, partial(self._handshakes.ended, address))
         try:
             await self._loop.connect_accepted_socket(lambda: tls, taken)
-        except BaseException:
+        except OSError:
+            # The client was gone already.
             tls.abort()
             taken.close()
-            raise
 
     def _pause(self, listening: socket.socket) -> None:
         """Accept again in a while: the socket stays readable, and the loop would do nothing else."""

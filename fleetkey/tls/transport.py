@@ -166,6 +166,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Await the ClientHello."""
         self._socket = transport  # type: ignore[assignment] # a stream's
+        if self._state is _State.CLOSING:
+            # Its place went to another one meanwhile.
+            transport.abort()  # type: ignore[attr-defined] # a stream's
+            return
         self._timer = asyncio.get_running_loop().call_later(self._shared.handshake_seconds, self.abort)
 
     def get_buffer(self, sizehint: int) -> bytearray:

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.config import Settings
 from fleetkey.http import connections as http_connections
+from fleetkey.http import protocol as http_protocol
 from fleetkey.http import server
 from fleetkey.http.connections import (
     MAX_REFUSED_CONNECTIONS,
@@ -123,6 +124,38 @@ async def test_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         async with rig.client() as client:
             await client.writer.start_tls(context, server_hostname="localhost")
             assert await _ask(client, "/register", OTHERS) == 200
+
+
+async def test_handshake_at_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silent handshakes of one address give way to another's, and nobody's keep the machine's own health check out."""
+    monkeypatch.setattr(server, "is_loopback", lambda address: address == "127.0.0.1")
+    monkeypatch.setattr(http_protocol, "is_local", lambda address, _: address == "127.0.0.1")
+    made = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=str(made.certificate))
+
+    async def is_served(source: str) -> bool:
+        async with rig.client(source=source) as client:
+            try:
+                await client.writer.start_tls(context, server_hostname="localhost")
+            except ConnectionError:
+                return False
+            return await _ask(client, "/health", LOCAL) == 200
+
+    async with (
+        running(tls_cert=made.certificate, tls_key=made.key, max_connections=3, max_connections_per_address=0) as rig,
+        AsyncExitStack() as stack,
+    ):
+        rig.app.gate.set()
+        silent = [await stack.enter_async_context(rig.client(source="127.0.0.2")) for _ in range(3)]
+        assert await is_served("127.0.0.3")
+        assert await silent[0].is_closed()
+        silent += [await stack.enter_async_context(rig.client(source=f"127.0.0.{number}")) for number in (3, 4)]
+        assert await silent[1].is_closed()
+        # One each: nobody's place is another's now.
+        assert not await is_served("127.0.0.5")
+        for _ in range(2 * server.MAX_RESERVED_HANDSHAKES):
+            assert await is_served("127.0.0.1")
+        assert not any(client.reader.at_eof() for client in silent[2:])
 
 
 async def test_refused_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
