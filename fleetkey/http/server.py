@@ -15,7 +15,8 @@ from fleetkey.http.forwarded import ForwardedAddress, TrustedProxies
 from fleetkey.http.local import is_loopback
 from fleetkey.http.protocol import BoundedHttpProtocol
 from fleetkey.http.request_turns import RequestTurns
-from fleetkey.operations import Descriptors, Handshakes, TlsListener
+from fleetkey.operations import Descriptors
+from fleetkey.tls import Handshakes, TlsListener
 
 if TYPE_CHECKING:
     import ssl

@@ -10,11 +10,9 @@ from fleetkey.operations.certificates import (
 )
 from fleetkey.operations.descriptors import Descriptors
 from fleetkey.operations.errors import BackupError, ServedElsewhereError, TooFewFilesError
-from fleetkey.operations.handshakes import Handshakes
 from fleetkey.operations.open_files import FilePlan, open_file_limit, plan_files, raise_open_file_limit
 from fleetkey.operations.self_signed import make_self_signed, write_pair
 from fleetkey.operations.serve_lock import ServeLock, serving_pid
-from fleetkey.operations.tls_listener import TlsListener, bind_sockets
 
 __all__ = [
     "BackupError",
@@ -22,15 +20,12 @@ __all__ = [
     "Descriptors",
     "FilePlan",
     "FleetFiles",
-    "Handshakes",
     "MadeBackup",
     "RestoredBackup",
     "ServeLock",
     "ServedCertificate",
     "ServedElsewhereError",
-    "TlsListener",
     "TooFewFilesError",
-    "bind_sockets",
     "certificate_end",
     "load_pair",
     "make_backup",

@@ -51,7 +51,7 @@ class Descriptors:
         self._follow_limit()
         if number < self._ceiling:
             return True
-        self.reached("open_files", reserve=self._reserve)
+        self.reached("open_files", limit=self._limit, reserve=self._reserve)
         return False
 
     def admits_transport(self, transport: asyncio.BaseTransport) -> bool:
@@ -64,7 +64,7 @@ class Descriptors:
         """Take note of an error; whether it is one of having no descriptor, or no memory for one."""
         if error.errno not in SHORT_OF_THEM:
             return False
-        self.reached("open_files_exhausted", error=error.strerror or str(error))
+        self.reached("open_files_exhausted", limit=self._limit, error=error.strerror or str(error))
         return True
 
     def look(self) -> None:
@@ -89,7 +89,7 @@ class Descriptors:
         """Count that a bound was reached, and say it once until it is over."""
         self.bounds[bound] += 1
         if bound not in self._quiet:
-            log.warning("bound_reached", bound=bound, limit=self._limit, **details)
+            log.warning("bound_reached", bound=bound, **details)
         self._quiet[bound] = 0
 
     def _follow_limit(self) -> None:

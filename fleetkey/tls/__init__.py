@@ -1,5 +1,7 @@
 """TLS for the listeners: bounded from the moment a connection is accepted."""
 
+from fleetkey.tls.handshakes import Handshake, Handshakes
+from fleetkey.tls.listener import TlsListener, bind_sockets
 from fleetkey.tls.transport import TlsConnections, TlsTransport
 
-__all__ = ["TlsConnections", "TlsTransport"]
+__all__ = ["Handshake", "Handshakes", "TlsConnections", "TlsListener", "TlsTransport", "bind_sockets"]

@@ -25,8 +25,9 @@ from fleetkey.broker.listeners import ListenerError, ListenerName
 from fleetkey.broker.session import Message
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.transport.listening import listen
-from fleetkey.operations import Descriptors, Handshakes
+from fleetkey.operations import Descriptors
 from fleetkey.registry import is_device_id
+from fleetkey.tls import Handshakes
 
 if TYPE_CHECKING:
     import ssl

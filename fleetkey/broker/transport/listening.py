@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.scheduler import LINGER_SECONDS
-from fleetkey.operations import TlsListener, bind_sockets
+from fleetkey.tls import TlsListener, bind_sockets
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
-    from fleetkey.operations import Descriptors, Handshakes
+    from fleetkey.operations import Descriptors
+    from fleetkey.tls import Handshakes
 
 __all__ = ["listen"]
 

@@ -11,14 +11,14 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fleetkey.tls import TlsConnections, TlsTransport
+from fleetkey.tls.transport import TlsConnections, TlsTransport
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
     from fleetkey.operations.descriptors import Descriptors
-    from fleetkey.operations.handshakes import Handshakes
+    from fleetkey.tls.handshakes import Handshakes
 
 __all__ = ["TlsListener", "bind_sockets"]
 

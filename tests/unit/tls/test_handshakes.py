@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
-from fleetkey.operations import Descriptors, Handshakes
-from fleetkey.operations.handshakes import Handshake
+from fleetkey.operations import Descriptors
+from fleetkey.tls import Handshakes
+from fleetkey.tls.handshakes import Handshake
 
 LOOPBACK = "127.0.0.1"
 
