@@ -17,22 +17,25 @@ class TurnQueue:
 
     Args:
         most: that many.
+        loop: if not the one that runs when calls are made.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._most = most
+        self._loop = loop
         self._waiting: deque[Callable[[], None]] = deque()
         self._made = 0
         """Calls that were made in this turn."""
 
-    def do(self, call: Callable[[], None]) -> None:
-        """Make a call now, or when its turn comes."""
+    def do(self, call: Callable[[], None]) -> bool:
+        """Make a call now, or when its turn comes; return whether it is made."""
         if self._made >= self._most or self._waiting:
             self.do_later(call)
-            return
+            return False
         self._wake()
         self._made += 1
         call()
+        return True
 
     def do_later(self, call: Callable[[], None]) -> None:
         """Make a call when its turn comes, which is not before the next one of the event loop."""
@@ -41,7 +44,10 @@ class TurnQueue:
 
     def _wake(self) -> None:
         if not self._made and not self._waiting:
-            asyncio.get_running_loop().call_soon(self._next)
+            self._call_soon()
+
+    def _call_soon(self) -> None:
+        (self._loop or asyncio.get_running_loop()).call_soon(self._next)
 
     def _next(self) -> None:
         """Begin a turn, and come back as long as there is anything to do."""
@@ -54,4 +60,4 @@ class TurnQueue:
         finally:
             # Also when a call failed by mistake: the loop logs it, and the others must not wait for ever.
             if self._made:
-                asyncio.get_running_loop().call_soon(self._next)
+                self._call_soon()

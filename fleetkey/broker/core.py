@@ -77,6 +77,7 @@ class BrokerCore:
             topic_authorizer,
             self.counters,
             presence,
+            self.scheduler.connects,
         )
         self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)
@@ -104,7 +105,9 @@ class BrokerCore:
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
         """Return the protocol of a socket that a listener accepted."""
         connection = Connection(self.parts, listener)
-        return WebSocket(connection, self.connections, self.scheduler, self._bounds) if is_websocket else connection
+        if not is_websocket:
+            return connection
+        return WebSocket(connection, self.connections, self.scheduler, self.scheduler.upgrades, self._bounds)
 
     async def start(self) -> None:
         """Bring back what was stored, and begin to watch the time. Raises `sqlite3.Error`, `StoreError`."""

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.work import WorkQueue
+from fleetkey.turns import TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,6 +20,10 @@ LINGER_SECONDS = 2.0
 """How long a closed connection may take to send what is written, and to end TLS or WebSocket."""
 TICK_SECONDS = 0.5
 """Between two looks at what may have been going on for too long."""
+CONNECTS_PER_TURN = 16
+"""CONNECTs that are looked at in one turn of the event loop; the others wait for theirs."""
+UPGRADES_PER_TURN = 4
+"""Requests for a WebSocket, likewise."""
 
 
 class Scheduler:
@@ -29,6 +34,8 @@ class Scheduler:
         self.now = loop.time()
         """The loop's time, as of `TICK_SECONDS` ago at most."""
         self.work = WorkQueue(loop)
+        self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
+        self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
         self._on_tick: list[Callable[[float], None]] = []

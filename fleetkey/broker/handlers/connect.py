@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import Session
     from fleetkey.broker.sessions import OpenedSession, Sessions
     from fleetkey.broker.store import BrokerStore
+    from fleetkey.turns import TurnQueue
 
 __all__ = ["ConnectHandler"]
 
@@ -65,6 +67,7 @@ class ConnectHandler:
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
         presence: PresenceRecorder | None,
+        turns: TurnQueue,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
@@ -74,10 +77,18 @@ class ConnectHandler:
         self._topic_authorizer = topic_authorizer
         self._counters = counters
         self._presence = presence
+        self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, connection: Client, connect: Connect) -> None:
-        """Decide at once if the secret was verified lately; otherwise later, reading nothing meanwhile."""
+        """Take a CONNECT when its turn comes, reading nothing meanwhile."""
+        if not self._turns.do(partial(self._take, connection, connect)):
+            connection.suspend()
+
+    def _take(self, connection: Client, connect: Connect) -> None:
+        """Decide at once if the secret was verified lately; otherwise later."""
+        if not connection.is_deciding:
+            return
         decision = self._admission.decide_at_once(connect, connection.address)
         if decision is not None:
             self._act_on(decision, connection, connect)

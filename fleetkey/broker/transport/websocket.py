@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.connection import Connection
     from fleetkey.broker.connection_limits import ConnectionLimits
     from fleetkey.broker.ports import WriteScheduler
+    from fleetkey.turns import TurnQueue
 
 __all__ = ["WebSocket"]
 
@@ -67,18 +68,26 @@ class WebSocket(asyncio.Protocol):
         "_is_waiting",
         "_limits",
         "_protocol",
+        "_request_end",
         "_scheduler",
         "_searched",
         "_socket",
         "_unread_bytes",
+        "_upgrades",
     )
 
     def __init__(
-        self, connection: Connection, limits: ConnectionLimits, scheduler: WriteScheduler, bounds: BoundLog
+        self,
+        connection: Connection,
+        limits: ConnectionLimits,
+        scheduler: WriteScheduler,
+        upgrades: TurnQueue,
+        bounds: BoundLog,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._scheduler = scheduler
+        self._upgrades = upgrades
         self._bounds = bounds
         self._protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES)
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
@@ -86,6 +95,8 @@ class WebSocket(asyncio.Protocol):
         """What came and was not taken apart yet."""
         self._searched = 0
         """How far it was looked through for the end of the request."""
+        self._request_end = 0
+        """Where the request ends whose turn hasn't come."""
         self._fragments = 0
         """Frames of the message that has begun."""
         self._unread_bytes = 0
@@ -120,10 +131,11 @@ class WebSocket(asyncio.Protocol):
         if not self._limits.holds(self._connection, len(self._incoming)):
             self.abort()
             return
-        if not self._is_upgraded:
+        if self._is_upgraded:
+            if not self._is_feeding:
+                self._feed()
+        elif not self._request_end:
             self._upgrade()
-        if self._is_upgraded and not self._is_feeding:
-            self._feed()
 
     def eof_received(self) -> bool:
         """Close when the client closes its side without a closing handshake."""
@@ -147,8 +159,8 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on what came before, within `LINGER_SECONDS` after CONNECT is answered; answers go nowhere."""
         del exc
-        is_open = self._is_upgraded and not self._is_done and self._connection.state is not State.CLOSED
-        if is_open and self._incoming:
+        is_begun = self._is_upgraded or self._request_end > 0
+        if is_begun and self._incoming and not self._is_done and self._connection.state is not State.CLOSED:
             self._is_lost = True
             self._connection.resume_writing()
             self._scheduler.linger(self._give_up)
@@ -223,18 +235,27 @@ class WebSocket(asyncio.Protocol):
         if not is_whole:
             self._searched = max(0, len(incoming) - len(END_OF_REQUEST) + 1)
             return
-        self._protocol.receive_data(bytes(incoming[:end]))
-        del incoming[:end]
+        self._request_end = end
+        self._upgrades.do(self._answer_request)
+        self._update_reading()
+
+    def _answer_request(self) -> None:
+        if self._is_done:
+            return
+        end, self._request_end = self._request_end, 0
+        self._protocol.receive_data(bytes(self._incoming[:end]))
+        del self._incoming[:end]
         requests = [event for event in self._protocol.events_received() if isinstance(event, Request)]
         if not requests:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
         self._protocol.send_response(self._protocol.accept(requests[0]))
         self._is_upgraded = self._protocol.state is WebSocketState.OPEN
-        if self._is_upgraded:
-            self._answer()
-        else:
+        if not self._is_upgraded:
             self._connection.close(Reason.UPGRADE_REFUSED)
+            return
+        self._answer()
+        self._feed()
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer what is no request for an upgrade, and close."""
@@ -365,7 +386,8 @@ class WebSocket(asyncio.Protocol):
         self._incoming.clear()
 
     def _update_reading(self) -> None:
-        should_read = self._is_done or not (self._incoming or self._must_wait())
+        has_work = bool(self._incoming) if self._is_upgraded else self._request_end > 0
+        should_read = self._is_done or not (has_work or self._must_wait())
         if self._is_lost or self._socket.is_closing() or should_read == self._is_reading:
             return
         self._is_reading = should_read

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.server import ServerProtocol
 
 from fleetkey.broker.connection import PACKETS_PER_TURN
+from fleetkey.broker.scheduler import CONNECTS_PER_TURN, UPGRADES_PER_TURN
 from fleetkey.broker.transport.websocket import FEED_BYTES, FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
 from tests.integration.broker.broker_rig import PLUGINS, running
-from tests.support.early import UPGRADE, EarlyTcp, frame
+from tests.support.early import UPGRADE, EarlyTcp, frame, read_all
 from tests.support.flood import FLOODS, flooding
 from tests.support.raw_mqtt import connect, publish
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 TURNS_OF_ONE_ROUND = 2
@@ -25,6 +29,7 @@ TURNS_OF_ONE_ROUND = 2
 MOST_PACKETS = dict.fromkeys(FLOODS, PACKETS_PER_TURN) | {"filters": 1, "retained_asked_for": PACKETS_PER_TURN}
 ROUNDS = 200
 FLOOD_SECONDS = 20
+CONNACK = b"\x20\x02"
 
 
 async def _packets_of_rounds(rounds: int) -> list[int]:
@@ -77,3 +82,76 @@ def test_frames(tmp_path: Path) -> None:
                 sender.join()
         most = FRAMES_PER_TURN + FEED_BYTES // len(message)
         assert max(counts) <= TURNS_OF_ONE_ROUND * most, sorted(counts)[-5:]
+
+
+async def _changes_of_rounds(count: Callable[[], int], until: int) -> list[int]:
+    """Return by how much a count that began at 0 grew in each round of the event loop, until it has grown so far."""
+    changes = [count()]
+    async with asyncio.timeout(FLOOD_SECONDS):
+        while (before := count()) < until:
+            await asyncio.sleep(0)
+            changes.append(count() - before)
+    return changes
+
+
+@contextmanager
+def _held(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let the event loop do nothing meanwhile, so that whatever is sent comes in one turn."""
+    is_held, may_go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        is_held.set()
+        may_go_on.wait(FLOOD_SECONDS)
+
+    loop.call_soon_threadsafe(hold)
+    assert is_held.wait(FLOOD_SECONDS)
+    try:
+        yield
+    finally:
+        may_go_on.set()
+
+
+def test_connects(tmp_path: Path) -> None:
+    """Of CONNECTs that come together, so many are answered in a turn, each in the end."""
+    with running(tmp_path) as (broker, hosted), ExitStack() as stack:
+        core, clients = hosted.core, 4 * CONNECTS_PER_TURN
+        applications = [broker.application() for _ in range(clients)]
+        streams = [stack.enter_context(EarlyTcp(broker.port)) for _ in applications]
+        assert eventually(lambda: len(core.connections) == clients)
+        for application in applications:
+            with EarlyTcp(broker.port, connect("w", username=application.key, password=application.secret)) as warm:
+                assert warm.read()[:2] == CONNACK
+        with _held(core.scheduler.loop):
+            before = core.counters.connections
+            for number, (application, stream) in enumerate(zip(applications, streams, strict=True)):
+                stream.send(connect(f"c{number}", username=application.key, password=application.secret))
+            rounds = asyncio.run_coroutine_threadsafe(
+                _changes_of_rounds(lambda: core.counters.connections - before, clients), core.scheduler.loop
+            )
+        assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * CONNECTS_PER_TURN
+        assert all(stream.read()[:4] == CONNACK + b"\0\0" for stream in streams)
+
+
+def test_upgrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for requests for a WebSocket; what came behind one is handled when it had its turn."""
+    accepted, accept = [0], ServerProtocol.accept
+
+    def counting(self: ServerProtocol, request: Any) -> Any:
+        accepted[0] += 1
+        return accept(self, request)
+
+    monkeypatch.setattr(ServerProtocol, "accept", counting)
+    with running(tmp_path, ws_bind="127.0.0.1:0") as (_, hosted), ExitStack() as stack:
+        core, clients, port = hosted.core, 8 * UPGRADES_PER_TURN, hosted.port_of("ws")
+        assert port is not None
+        streams = [stack.enter_context(EarlyTcp(port)) for _ in range(clients)]
+        assert eventually(lambda: len(core.connections) == clients)
+        with _held(core.scheduler.loop):
+            for stream in streams:
+                stream.send(UPGRADE + frame(b"\xc0\x00"))
+            rounds = asyncio.run_coroutine_threadsafe(
+                _changes_of_rounds(lambda: accepted[0], clients), core.scheduler.loop
+            )
+        assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * UPGRADES_PER_TURN
+        for stream in streams:
+            assert read_all(stream, websocket=True).startswith(b"HTTP/1.1 101 ")

@@ -1,0 +1,73 @@
+"""Calls that are made a few at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from fleetkey.turns import TurnQueue
+
+
+async def test_order_and_number() -> None:
+    """Calls are made in order: the first ones at once, the others so many in a turn."""
+    queue, made = TurnQueue(3), list[int]()
+    assert [queue.do(partial(made.append, number)) for number in range(8)] == [True] * 3 + [False] * 5
+    counts = [len(made)]
+    while len(made) < 8:
+        await asyncio.sleep(0)
+        counts.append(len(made))
+    assert counts == [3, 6, 8]
+    assert made == list(range(8))
+
+
+async def test_room_again() -> None:
+    """After a turn there is room again, though others called in between."""
+    queue, made = TurnQueue(2), list[int]()
+    for turn in range(5):
+        assert queue.do(partial(made.append, turn))
+        await asyncio.sleep(0)
+    assert made == list(range(5))
+
+
+async def test_later() -> None:
+    """A call that is to be made later isn't made in this turn, nor in one that it was asked for in."""
+    queue, made = TurnQueue(4), list[int]()
+
+    def again() -> None:
+        made.append(len(made))
+        if len(made) < 3:
+            queue.do_later(again)
+
+    queue.do_later(again)
+    counts = []
+    for _ in range(4):
+        counts.append(len(made))
+        await asyncio.sleep(0)
+    assert counts == [0, 1, 2, 3]
+
+
+async def test_failure() -> None:
+    """A call that fails is reported, and keeps none of the others from being made."""
+    queue, made, failed = TurnQueue(1), list[int](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    queue.do(lambda: made.append(1))
+    queue.do(lambda: pytest.fail("on purpose"))
+    queue.do(lambda: made.append(2))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert made == [1, 2]
+    assert len(failed) == 1
+
+
+def test_loop() -> None:
+    """A queue may belong to a loop that isn't running yet."""
+    loop, made = asyncio.new_event_loop(), list[int]()
+    queue = TurnQueue(1, loop)
+    queue.do(lambda: made.append(1))
+    queue.do(lambda: made.append(2))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert made == [1, 2]
