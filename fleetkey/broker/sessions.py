@@ -210,7 +210,9 @@ class Sessions:
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
             self._subscriptions.add(topic_filter, session, options)
-        for delivery in stored.deliveries:
+        # In the order in which they were sent, which is that in which they are sent again (4.6.0-1); the others wait in
+        # the order in which they came. Sorting keeps what has no number in the order of rows.
+        for delivery in sorted(stored.deliveries, key=lambda each: each.sent):
             message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
             outgoing = OutboundMessage(message, delivery.qos)
             outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id
