@@ -10,6 +10,7 @@ from fleetkey.access.login.authenticator import Authenticator
 from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refusal, Refused
 from fleetkey.access.protection.allowed_networks import AllowedNetworkError, AllowedNetworks, parse_networks
 from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
+from fleetkey.access.protection.refusal_log import RefusalLog
 from fleetkey.access.protection.refusal_timing import RefusalTiming
 from fleetkey.access.secrets.hashing import hash_secret, new_secret, verify_secret
 from fleetkey.access.secrets.hmac_proofs import GroupSecrets, read_shared_secret
@@ -30,6 +31,7 @@ __all__ = [
     "Principal",
     "RateLimiter",
     "Refusal",
+    "RefusalLog",
     "RefusalTiming",
     "Refused",
     "Secret",

@@ -93,7 +93,9 @@ class Admission:
             client_id = f"auto-{secrets.token_hex(12)}"
         existing = self._sessions.get(client_id)
         if existing is not None and existing.owner != principal.owner:
-            log.info("login_refused", reason="session_of_another", address=address, code=2)
+            self._authenticator.refusal_log.proven(
+                "login_refused", principal.key, reason="session_of_another", address=address, code=2
+            )
             return Rejected(Reason.INVALID_CLIENT_ID)
         return Admitted(principal, client_id)
 

@@ -191,7 +191,7 @@ class Connection(ConnectionLifecycle):
         if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
             msg = "too much before the answer to CONNECT"
             raise MalformedPacketError(msg)
-        if self.state is State.DECIDING and not self._parts.connections.holds(self, len(data) - position):
+        if self.state is State.DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
             msg = "too much before the answers to all CONNECTs"
             raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position

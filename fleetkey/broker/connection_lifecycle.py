@@ -76,6 +76,7 @@ class ConnectionLifecycle(OutboundStream):
         "last_heard",
         "listener",
         "principal",
+        "was_welcomed",
         "will",
     )
 
@@ -92,6 +93,8 @@ class ConnectionLifecycle(OutboundStream):
         self.last_heard = parts.scheduler.now
         """When a whole packet came, as exact as `Scheduler.now` is."""
         self.is_refusal_logged = False
+        self.was_welcomed = False
+        """Whether its CONNECT was accepted."""
         self.is_suspended = False
         """Whether nothing is taken from it until something else has happened."""
         self._rest = bytearray()
@@ -156,7 +159,7 @@ class ConnectionLifecycle(OutboundStream):
 
     def open(self, will: Will | None) -> None:
         """Begin to serve."""
-        self.state, self.will = State.OPEN, will
+        self.state, self.will, self.was_welcomed = State.OPEN, will, True
 
     @property
     def is_deciding(self) -> bool:

@@ -50,9 +50,9 @@ class ConnectionLimits:
         self._is_closed = False
         self._connections: set[Counted] = set()
         self._pending: dict[Counted, float] = {}
-        self._held: dict[Counted, int] = {}
+        self._held: dict[Counted, dict[str, int]] = {}
         self._held_bytes = 0
-        """What is kept of connections that haven't proven who they are, of each and in total."""
+        """What is kept of connections that haven't proven who they are, in each of their buffers and in total."""
         self._pending_per_address: dict[str, int] = {}
         self._per_address: dict[str, int] = {}
 
@@ -93,20 +93,26 @@ class ConnectionLimits:
         _count(self._per_address, bucket, 1)
         return True
 
-    def holds(self, connection: Counted, size: int) -> bool:
-        """Charge what is kept of a connection that hasn't proven who it is; False if all of them have too much."""
-        total = self._held_bytes - self._held.get(connection, 0) + size
+    def holds(self, connection: Counted, buffer: str, size: int) -> bool:
+        """Charge what one buffer keeps of a connection that hasn't proven who it is, in place of what it kept before.
+
+        Returns:
+            False if all of them have too much; it is never so when a buffer keeps less than before.
+        """
         if connection not in self._pending:
             return True
-        if total > MAX_PENDING_BYTES:
+        buffers = self._held.setdefault(connection, {})
+        before = buffers.get(buffer, 0)
+        total = self._held_bytes - before + size
+        if size > before and total > MAX_PENDING_BYTES:
             self._bounds.reached_by_stranger("pending_bytes", connection.address)
             return False
-        self._held[connection], self._held_bytes = size, total
+        buffers[buffer], self._held_bytes = size, total
         return True
 
     def admitted(self, connection: Counted) -> None:
         """Take note that a connection has proven who it is."""
-        self._held_bytes -= self._held.pop(connection, 0)
+        self._held_bytes -= sum(self._held.pop(connection, {}).values())
         if self._pending.pop(connection, None) is not None:
             _count(self._pending_per_address, address_bucket(connection.address), -1)
 

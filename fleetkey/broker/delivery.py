@@ -240,7 +240,7 @@ class Delivery:
             # The payload is not needed any more.
             outgoing.message = Message(outgoing.message.topic, outgoing.message.topic_bytes, b"", outgoing.qos)
             if outgoing.row:
-                self._store.mark_sent(outgoing)
+                self._store.mark_released(outgoing)
         if connection is not None:
             # 4.3.3: a PUBREC of an unknown id is answered as well, so that its sender can end. What is stored is
             # released there first: after a power cut the message must not come again.

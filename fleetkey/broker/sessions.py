@@ -8,6 +8,7 @@ import structlog
 
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.forgotten import ForgottenSessions
 from fleetkey.broker.session import Message, OutboundMessage, Session
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
@@ -66,6 +67,7 @@ class Sessions:
         self._clock = clock
         self._by_client_id: dict[str, Session] = {}
         self._away = AwaySessions()
+        self._forgotten = ForgottenSessions(store)
 
     def __len__(self) -> int:
         """Return how many there are, connected or not."""
@@ -99,7 +101,6 @@ class Sessions:
 
     def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
         """Give a connection its session: the one there is, or a new one."""
-        position = 0
         existing = self._by_client_id.get(client_id)
         if existing is not None and existing.connection is not None:
             existing.connection.close(Reason.SESSION_TAKEN_OVER)
@@ -107,8 +108,9 @@ class Sessions:
             existing = self._by_client_id.get(client_id)
         if existing is not None and connect.clean_start:
             self.drop(existing)
-            position = self._store.position if existing.row else 0
             existing = None
+        # Also when it was dropped before, and its client was told to try again.
+        position = self._forgotten.position(client_id)
         session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)
         if existing is not None:
             self._come_back(existing)
@@ -116,6 +118,10 @@ class Sessions:
         for topic_filter in session.subscriptions:
             self._routes.changed(topic_filter)
         return OpenedSession(session=session, is_present=existing is not None, position=position)
+
+    def is_ending(self, client_id: str) -> bool:
+        """Whether the store still has a session of a client that has ended."""
+        return self._forgotten.position(client_id) > 0
 
     def resume(self, session: Session) -> None:
         """Send a session what it was not sent, or didn't acknowledge."""
@@ -151,6 +157,7 @@ class Sessions:
             del self._by_client_id[session.client_id]
         if session.row:
             self._store.drop_session(session)
+            self._forgotten.add(session.client_id, self._store.position)
 
     def expire(self, now: float) -> None:
         """Drop sessions whose time is over, `MAX_EXPIRED_PER_TICK` at a time."""
@@ -203,7 +210,9 @@ class Sessions:
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
             self._subscriptions.add(topic_filter, session, options)
-        for delivery in stored.deliveries:
+        # In the order in which they were sent, which is that in which they are sent again (4.6.0-1); the others wait in
+        # the order in which they came. Sorting keeps what has no number in the order of rows.
+        for delivery in sorted(stored.deliveries, key=lambda each: each.sent):
             message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
             outgoing = OutboundMessage(message, delivery.qos)
             outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id

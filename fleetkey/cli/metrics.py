@@ -96,6 +96,12 @@ class _Fleet(Collector):
             self._registrar.refusals.bounds,
         )
         yield _by(
+            "fleetkey_unlogged_refusals",
+            "Refusals without a line of their own in the log, by the event that the line would have been.",
+            "event",
+            self._registrar.refusal_log.unlogged + self._authenticator.refusal_log.unlogged,
+        )
+        yield _by(
             "fleetkey_descriptor_bounds_reached",
             "How often a bound on open files, or on TLS handshakes, was reached.",
             "bound",

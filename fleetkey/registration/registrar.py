@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from fleetkey.access import (
     GroupSecrets,
     OverloadedError,
     RateLimiter,
+    RefusalLog,
     RefusalTiming,
     TopicTemplates,
     UnsafeValueError,
@@ -102,6 +104,8 @@ class Registrar:
         )
         self.refusals = RefusalAudit(store.record_all)
         """Writes refusals into the audit; `close` ends it."""
+        self.refusal_log = RefusalLog()
+        """Logs refusals, within a budget; `close` ends it."""
         self._refusal_timing = RefusalTiming()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or why not."""
@@ -163,11 +167,11 @@ class Registrar:
             return await self._issue_limited(serial, address, granted)
         except OverloadedError:
             self.counts["overloaded"] += 1
-            log.warning("registration_overloaded", pending=self._pool.pending)
+            self.refusal_log.stranger("registration_overloaded", level=logging.WARNING, pending=self._pool.pending)
             return Unavailable()
         except StoreError as error:
             self.counts["registry_unreadable"] += 1
-            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            self.refusal_log.stranger("registry_unreadable", level=logging.ERROR, error=str(error))
             return Unavailable()
 
     async def _limit_serial(self, serial: str, address: str, wait: float, *, is_proven: bool = False) -> Limited:
@@ -196,7 +200,9 @@ class Registrar:
         """Refuse a device of the fleet, with an audit entry that no stranger's pushes out."""
         device, reason = denied.device, denied.reason.value
         self.counts[reason] += 1
-        log.info("registration_refused", reason=reason, device_id=device.device_id, address=address)
+        self.refusal_log.proven(
+            "registration_refused", device.device_id, reason=reason, device_id=device.device_id, address=address
+        )
         entry = AuditEntry(
             actor="device",
             action="register",
@@ -225,7 +231,10 @@ class Registrar:
         """
         if not reason.startswith("too_many_"):
             self.counts[reason] += 1
-        log.info("registration_refused", reason=reason, address=address)
+        if by_stranger or serial is None:
+            self.refusal_log.stranger("registration_refused", reason=reason, address=address)
+        else:
+            self.refusal_log.proven("registration_refused", serial, reason=reason, address=address)
         entry = AuditEntry(
             actor="device",
             action="register",
@@ -240,6 +249,7 @@ class Registrar:
     async def close(self) -> None:
         """Let go of what the verifiers hold."""
         self._refusal_timing.close()
+        self.refusal_log.close()
         await self.refusals.close()
         for verifier in self._verifiers:
             if isinstance(verifier, HttpVerifier):

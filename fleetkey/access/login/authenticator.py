@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -12,6 +13,7 @@ from fleetkey.access.login.active_principals import ActivePrincipals
 from fleetkey.access.login.outcome import Granted, Refusal, Refused
 from fleetkey.access.login.verification import KEY_PATTERN, check_claims
 from fleetkey.access.protection.rate_limits import address_bucket
+from fleetkey.access.protection.refusal_log import RefusalLog
 from fleetkey.access.protection.refusal_timing import RefusalTiming
 from fleetkey.registry import ChangeKind, StoreError
 
@@ -76,6 +78,8 @@ class Authenticator:
         self._cache = cache
         self._throttle = throttle
         self._refusal_timing = RefusalTiming()
+        self.refusal_log = RefusalLog()
+        """For whatever else refuses a login, as well."""
         self._principals = ActivePrincipals(verification, cache)
         self._pending: set[_PendingLogin] = set()
         self.counts: Counter[str] = Counter()
@@ -121,8 +125,10 @@ class Authenticator:
             # A username that can't be a key isn't counted: it may be as long as a packet.
             self._throttle.count(address, key if KEY_PATTERN.match(key) else None)
         if source is None:
-            # Of a throttled source nothing more is logged, or a flood of attempts would become a flood of log lines.
             self._log_refusal(attempt, outcome, address)
+        else:
+            # Of a throttled source nothing more is logged, or a flood of attempts would become a flood of log lines.
+            self.refusal_log.count("login_refused", outcome.reason.value)
         if outcome.may_pass:
             self._throttle.reset_delay(address, key)
         else:
@@ -158,6 +164,7 @@ class Authenticator:
     async def close(self) -> None:
         """Release the refusals that wait, and stop revalidating. Leaves the pool and the store open."""
         self._refusal_timing.close()
+        self.refusal_log.close()
         await self._principals.close()
 
     async def _check_in_turn(self, attempt: ConnectAttempt, source: str) -> Granted | Refused:
@@ -184,7 +191,7 @@ class Authenticator:
         except OverloadedError:
             return Refused(Refusal.OVERLOADED)
         except StoreError as error:
-            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            self.refusal_log.stranger("registry_unreadable", level=logging.ERROR, error=str(error))
             return Refused(Refusal.STORE_UNAVAILABLE)
         finally:
             self._pending.discard(pending)
@@ -199,6 +206,10 @@ class Authenticator:
                 pending.is_stale = True
 
     def _log_refusal(self, attempt: ConnectAttempt, refused: Refused, address: str) -> None:
-        log.info("login_refused", reason=refused.reason.value, address=attempt.address, code=refused.return_code)
-        if self._throttle.is_address_over_limit(address):
+        what: dict[str, Any] = {"reason": refused.reason.value, "address": attempt.address, "code": refused.return_code}
+        if refused.is_proven:
+            is_logged = self.refusal_log.proven("login_refused", attempt.username or "", **what)
+        else:
+            is_logged = self.refusal_log.stranger("login_refused", **what)
+        if is_logged and self._throttle.is_address_over_limit(address):
             log.warning("login_failures_limited", address=address)

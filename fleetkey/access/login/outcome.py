@@ -44,6 +44,21 @@ class Refusal(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
 
 
+PROVEN = frozenset(
+    {
+        Refusal.KEY_RETIRED,
+        Refusal.KEY_EXPIRED,
+        Refusal.DEVICE_NOT_ACTIVE,
+        Refusal.WRONG_CLIENT_ID,
+        Refusal.WRONG_ADDRESS,
+        Refusal.FOREIGN_WILL,
+        Refusal.UNSAFE_SCOPE,
+        Refusal.SCOPE_TOO_LARGE,
+    }
+)
+"""What nobody is told before the secret was compared, and right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Granted:
     """The client is who its key says."""
@@ -61,6 +76,11 @@ class Refused:
     def may_pass(self) -> bool:
         """Whether the reason lies with the server, so the same CONNECT may succeed later."""
         return self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether key and secret were right, so that it is no stranger who is refused."""
+        return self.reason in PROVEN
 
     @property
     def return_code(self) -> int:

@@ -26,7 +26,7 @@ from fleetkey.broker.session import Message
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.transport.listening import listen
 from fleetkey.operations import Descriptors
-from fleetkey.registry import is_device_id
+from fleetkey.registry import StoreError, is_device_id
 from fleetkey.tls import Handshakes
 
 if TYPE_CHECKING:
@@ -125,13 +125,16 @@ class FleetkeyBroker(Broker):
         """Load what was stored and open the listeners.
 
         Raises:
-            BrokerError: the store can't be read, or a listener can't be bound; then its cause is a `ListenerError`.
+            BrokerError: a store can't be read or written, or a listener can't be bound; then the cause is a
+                `ListenerError`.
         """
         try:
             await self.core.start()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreError) as error:
+            self.core.scheduler.stop()
             await self._store.close()
-            msg = f"can't read {self._store_path}: {error}"
+            # The registry's errors say which file it is.
+            msg = str(error) if isinstance(error, StoreError) else f"can't read {self._store_path}: {error}"
             raise BrokerError(msg) from error
         try:
             await super().start()

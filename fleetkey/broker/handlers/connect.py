@@ -36,6 +36,8 @@ class Client(ClientSink, Protocol):
 
     transport: Any
     last_heard: float
+    was_welcomed: bool
+    """Whether its CONNECT was accepted."""
 
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
         """Become the connection of a session; still to be answered."""
@@ -122,6 +124,9 @@ class ConnectHandler:
         """Part a session from its connection; the will goes out unless the client said DISCONNECT (3.1.2-8)."""
         principal = connection.principal
         self._sessions.leave(session)
+        if not connection.was_welcomed:
+            # Nobody was told that it is connected, so nobody is told that it isn't any more.
+            return
         self._counters.disconnections[reason] += 1
         log.info("disconnected", client_id=session.client_id, reason=reason, address=connection.address)
         self._observer.disconnected(session, connection.address)
@@ -144,6 +149,10 @@ class ConnectHandler:
         if not isinstance(decision, Admitted):
             self.refuse(connection, decision.reason)
             return
+        if self._store.is_failing and self._sessions.is_ending(decision.client_id):
+            # It would have to wait for what can't be stored now, and note more of that.
+            self.refuse(connection, Reason.SERVER_BUSY)
+            return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
         connection.accept(opened.session, decision.principal, connect)
         if opened.position <= self._store.committed:
@@ -159,6 +168,9 @@ class ConnectHandler:
                 self._welcome(connection, connect, opened)
             else:
                 self.refuse(connection, Reason.SERVER_BUSY)
+                if not opened.is_present:
+                    # Its client was never told that it has one, so the next time it must not be told so either.
+                    self._sessions.drop(opened.session)
 
         self._store.after_commit(committed)
 

@@ -34,6 +34,8 @@ class StoredDelivery:
     packet_id: int
     is_released: bool
     is_retained: bool
+    sent: int
+    """Counts up in the order in which messages were sent first; 0 = it wasn't, or an older Fleetkey sent it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class BrokerStore(GroupCommit):
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
             for table in ("sessions", "deliveries")
         }
+        self._sent = self._connection.execute("SELECT coalesce(max(sent), 0) FROM deliveries").fetchone()[0]
 
     def add_session(self, session: Session) -> None:
         """Note a new persistent session."""
@@ -125,13 +128,19 @@ class BrokerStore(GroupCommit):
         )
 
     def mark_sent(self, outgoing: OutboundMessage) -> None:
-        """Note the packet id of a message, and whether its receiver has it (QoS 2)."""
+        """Note the packet id of a message that is sent for the first time.
+
+        With its place among those that were sent, which rows don't tell: a retained message gets its row only then, and
+        others may have been waiting behind it.
+        """
+        self._sent += 1
         self.note(
-            "UPDATE deliveries SET packet_id = ?, is_released = ? WHERE row = ?",
-            outgoing.packet_id,
-            int(outgoing.is_released),
-            outgoing.row,
+            "UPDATE deliveries SET packet_id = ?, sent = ? WHERE row = ?", outgoing.packet_id, self._sent, outgoing.row
         )
+
+    def mark_released(self, outgoing: OutboundMessage) -> None:
+        """Note that the receiver of a QoS 2 message has it."""
+        self.note("UPDATE deliveries SET is_released = 1 WHERE row = ?", outgoing.row)
 
     def drop_delivery(self, outgoing: OutboundMessage) -> None:
         """Note that a message has arrived, or may not any more."""
@@ -182,8 +191,9 @@ class BrokerStore(GroupCommit):
         for row, packet_id in self._connection.execute("SELECT session, packet_id FROM inbound"):
             if row in sessions:
                 sessions[row].inbound.add(packet_id)
-        for session, row, topic, payload, qos, packet_id, is_released, is_retained in self._connection.execute(
-            "SELECT session, row, topic, payload, qos, packet_id, is_released, is_retained FROM deliveries ORDER BY row"
+        for session, row, topic, payload, qos, packet_id, is_released, is_retained, sent in self._connection.execute(
+            "SELECT session, row, topic, payload, qos, packet_id, is_released, is_retained, sent "
+            "FROM deliveries ORDER BY row"
         ):
             if session in sessions:
                 sessions[session].deliveries.append(
@@ -195,6 +205,7 @@ class BrokerStore(GroupCommit):
                         packet_id=packet_id,
                         is_released=bool(is_released),
                         is_retained=bool(is_retained),
+                        sent=sent,
                     )
                 )
         return list(sessions.values())

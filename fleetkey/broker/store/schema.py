@@ -44,6 +44,11 @@ def _owed(db: Database) -> None:
     db.conn.execute("ALTER TABLE subscriptions ADD COLUMN is_owed INTEGER NOT NULL DEFAULT 0")
 
 
+@migrations(name="0003_sent")
+def _sent(db: Database) -> None:
+    db.conn.execute("ALTER TABLE deliveries ADD COLUMN sent INTEGER NOT NULL DEFAULT 0")
+
+
 def check_broker_database(path: Path) -> None:
     """See that a file is a broker's, of this version or an older one. Raises `sqlite3.Error`; changes nothing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

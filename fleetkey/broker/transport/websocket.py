@@ -128,7 +128,7 @@ class WebSocket(asyncio.Protocol):
         if self._is_done:
             return
         self._incoming += data
-        if not self._limits.holds(self._connection, len(self._incoming)):
+        if not self._charge():
             self.abort()
             return
         if self._is_upgraded:
@@ -279,10 +279,13 @@ class WebSocket(asyncio.Protocol):
             if frames <= 0 or size <= 0:
                 self._feed_soon()
                 break
-            if self._connection.state is State.OPEN:
-                self._protocol.max_size = MAX_MESSAGE_BYTES
             piece = bytes(self._incoming[:FEED_BYTES])
             del self._incoming[:FEED_BYTES]
+            if self._connection.state is State.OPEN:
+                self._protocol.max_size = MAX_MESSAGE_BYTES
+            else:
+                # What the connection keeps of it is charged there, beside what is left here.
+                self._charge()
             self._protocol.receive_data(piece)
             came = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
             for frame in came:
@@ -298,6 +301,9 @@ class WebSocket(asyncio.Protocol):
         elif self._is_lost and not self._incoming:
             self._connection.lost()
         self._update_reading()
+
+    def _charge(self) -> bool:
+        return self._limits.holds(self._connection, "frames", len(self._incoming))
 
     def _must_wait(self) -> bool:
         return self._is_done or self._is_paused or self._unread_bytes > MAX_UNREAD_BYTES

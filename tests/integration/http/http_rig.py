@@ -91,10 +91,11 @@ class Rig:
 
     async def protocol(self) -> BoundedHttpProtocol:
         """Return the server's side of the only connection."""
-        assert await soon(lambda: len(self._connections()) == 1)
-        return next(iter(self._connections()))
+        assert await soon(lambda: len(self.connections()) == 1)
+        return next(iter(self.connections()))
 
-    def _connections(self) -> set[BoundedHttpProtocol]:
+    def connections(self) -> set[BoundedHttpProtocol]:
+        """Return the server's side of each connection."""
         inside = self.server._server
         assert inside is not None
         found: Any = inside.server_state.connections

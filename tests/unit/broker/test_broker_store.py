@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Reason
+from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.store import schema
 from tests.unit.broker.rig import Parts, message, principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    import pytest
 
 
 async def test_rows_without_session(new_parts: Callable[..., Parts], parts: Parts) -> None:
@@ -53,3 +58,52 @@ async def test_rows_go_on(new_parts: Callable[..., Parts], parts: Parts) -> None
     other, opened = after.open(principal("b"))
     del other
     assert opened.session.row == session.row + 1
+
+
+async def test_order_of_sending(new_parts: Callable[..., Parts], parts: Parts) -> None:
+    """What wasn't acknowledged is sent again in the order in which it was sent, whatever was stored first (4.6.0-1)."""
+    parts.retain("x/kept", qos=1)
+    sink, session = parts.join("a")
+    sink.is_paused = True
+    parts.sessions.subscribe(session, "x/+", SubscriptionOptions(1))
+    for payload in (b"first", b"second"):
+        parts.publish("x/live", payload, 1)
+    sink.is_paused = False
+    parts.delivery.drain(session)
+    sent = [(b"kept", 1), (b"first", 2), (b"second", 3)]
+    assert [(each.payload, each.number) for each in sink.take()] == sent
+    parts.publish("x/live", b"third", 1)
+    sink.close(Reason.CONNECTION_LOST)
+    parts.publish("x/live", b"waits", 1)
+    await parts.close()
+
+    for _ in range(2):
+        # Twice, since what was sent again must not count as sent later.
+        after = new_parts()
+        after.sessions.restore()
+        sink, _ = after.open(principal("a"))
+        expected = [*sent, (b"third", 4), (b"waits", 5)]
+        assert [(each.payload, each.number) for each in sink.take()] == expected
+        sink.close(Reason.CONNECTION_LOST)
+        await after.close()
+
+
+async def test_order_of_before(
+    new_parts: Callable[..., Parts], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an older Fleetkey sent, which noted no order, comes in that of its rows, and before what is sent now."""
+    with monkeypatch.context() as patch:
+        patch.setattr(schema.migrations, "_migrations", schema.migrations._migrations[:2])
+        with closing(schema.open_broker_database(tmp_path / "broker.db")) as older:
+            older.execute("INSERT INTO sessions VALUES (1, 'a', 'a', NULL)")
+            older.execute("INSERT INTO subscriptions VALUES (1, 'x', 1, 0)")
+            for row in (1, 2, 3):
+                values = row, 1, "x", str(row).encode(), 1, 10 - row if row < 3 else 0, 0, 0
+                older.execute("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+    for _ in range(2):
+        parts = new_parts()
+        parts.sessions.restore()
+        sink, _ = parts.open(principal("a"))
+        assert [(each.payload, each.number) for each in sink.take()] == [(b"1", 9), (b"2", 8), (b"3", 10)]
+        sink.close(Reason.CONNECTION_LOST)
+        await parts.close()

@@ -129,7 +129,8 @@ def test_left() -> None:
     pending, admitted, refused = rig.arrive(), rig.arrive(is_admitted=True), Client()
     assert pending is not None
     assert admitted is not None
-    rig.connections.holds(pending, 100)
+    for buffer in ("frames", "packets"):
+        rig.connections.holds(pending, buffer, 100)
     for _ in range(2):
         for client in (pending, admitted, refused):
             rig.connections.left(client)
@@ -142,15 +143,34 @@ def test_holds() -> None:
     first, second = rig.arrive(), rig.arrive()
     assert first is not None
     assert second is not None
-    assert rig.connections.holds(first, 100)
-    assert rig.connections.holds(first, MAX_PENDING_BYTES - 10)
-    assert not rig.connections.holds(second, 11)
-    assert rig.connections.holds(second, 10)
+    assert rig.connections.holds(first, "packets", 100)
+    assert rig.connections.holds(first, "packets", MAX_PENDING_BYTES - 10)
+    assert not rig.connections.holds(second, "packets", 11)
+    assert rig.connections.holds(second, "packets", 10)
     assert rig.counters.bounds == {"pending_bytes": 1}
     rig.connections.admitted(first)
-    assert rig.connections.holds(second, MAX_PENDING_BYTES)
+    assert rig.connections.holds(second, "packets", MAX_PENDING_BYTES)
     # Who is in has bounds of its own.
-    assert rig.connections.holds(first, 2 * MAX_PENDING_BYTES)
+    assert rig.connections.holds(first, "packets", 2 * MAX_PENDING_BYTES)
+
+
+def test_holds_buffers() -> None:
+    """The buffers of one client count together, each with what it keeps now; who keeps less is never refused."""
+    rig = Rig()
+    first, second = rig.arrive(), rig.arrive()
+    assert first is not None
+    assert second is not None
+    assert rig.connections.holds(first, "frames", 600)
+    assert rig.connections.holds(first, "packets", MAX_PENDING_BYTES - 1_000)
+    assert not rig.connections.holds(second, "frames", 401)
+    assert rig.connections.holds(first, "frames", 100)
+    assert rig.connections.holds(second, "frames", 900)
+    assert not rig.connections.holds(second, "packets", 1)
+    assert rig.connections.holds(second, "frames", 899)
+    assert rig.connections.holds(second, "packets", 1)
+    for client in (first, second):
+        rig.connections.left(client)
+    assert rig.has_nothing()
 
 
 def test_expire_undecided() -> None:

@@ -64,6 +64,20 @@ def test_restore_over_bound() -> None:
     assert retained.keep(_message("door", "application", b"open"))
 
 
+def test_restore_counts_by_publisher() -> None:
+    """Whose place a message took isn't kept: after a restart it counts against its publisher, and the place is free."""
+    before = _full("device")
+    for number in range(MOST):
+        before.keep(_message(f"application/{number}", "application"))
+    assert before.keep(_message("device/0", "application"))
+    assert not before.keep(_message("new", "device"))
+    after = RetainedMessages(max_per_owner=MOST)
+    for kept in before.all().values():
+        after.restore(_message(kept.topic, kept.owner))
+    assert after.keep(_message("new", "device"))
+    assert not after.keep(_message("newer", "application"))
+
+
 def test_drop_of_publisher() -> None:
     """What an owner published goes with it, also what counts against another."""
     retained = _full("application")

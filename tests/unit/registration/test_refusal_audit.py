@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from fleetkey.access.protection.refusal_log import MAX_LINES
 from fleetkey.management import prove_serial
 from fleetkey.registration import refusal_audit
 from fleetkey.registration.outcomes import Limited, NotAllowed
@@ -99,6 +100,25 @@ async def test_flood_from_many_addresses(tmp_path: Path) -> None:
         further = 2 * FLOOD - refusal_audit.MAX_STRANGER_ENTRIES
         assert rows[-1].reason.startswith(f"allowlist:not_listed further={further} addresses=")
         assert served.registrar.refusals.bounds["max_stranger_entries"] == further
+
+
+async def test_flood_in_the_log(tmp_path: Path) -> None:
+    """A flood over many addresses has a bounded number of lines, and hides none of a device that is refused."""
+    async with registration(tmp_path, access__max_pending_hashes=100_000) as served:
+        served.store.add_serials(["SN-1"], actor="test")
+        device_id = (await served.register("SN-1"))["deviceId"]
+        served.store.set_device_state(device_id, DeviceState.DISABLED, actor="test")
+        with capture_logs() as lines:
+            await _flood(served, MAX_LINES + AT_ONCE)
+            await served.post("SN-1")
+            await served.registrar.close()
+        assert Counter(line["reason"] for line in lines if line["event"] == "registration_refused") == {
+            "allowlist:not_listed": MAX_LINES,
+            "device_disabled": 1,
+        }
+        assert [(line["of"], line["further"]) for line in lines if line["event"] == "refusals_not_logged"] == [
+            ("registration_refused", AT_ONCE)
+        ]
 
 
 async def test_who_is_proven_decides(tmp_path: Path) -> None:

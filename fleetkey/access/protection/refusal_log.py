@@ -1,0 +1,92 @@
+"""Log lines of refusals: as many in a minute as the log can hold for good, and how many more there were."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import structlog
+
+from fleetkey.access.protection.rate_limits import RateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["RefusalLog"]
+
+log = structlog.get_logger(__name__)
+
+MAX_LINES = 600
+"""Lines in a minute that strangers cause all together, and as many that those cause who proved who they are."""
+MAX_LINES_OF_ONE = 20
+"""Of the latter, how many one device or application key causes."""
+MAX_TRACKED = 10_000
+"""Devices and keys whose lines are told apart; then the one seen least recently begins anew, within `MAX_LINES`."""
+SUMMARY_SECONDS = 60.0
+"""For which what has no line of its own is counted, before one line for each event and reason says how many."""
+MAX_SUMMARIES = 100
+"""Reasons that are counted by themselves; they are words of ours, so this is a net: others are `other`."""
+STRANGERS, PROVEN = "strangers", "proven"
+OTHER = "other"
+
+
+class RefusalLog:
+    """Logs what anybody can cause without end, within a budget; beyond it, counts it and says the number.
+
+    The number of addresses is a stranger's to choose, so strangers have one budget together. Who proved who it is has
+    another, so that no flood of strangers hides what a device of the fleet was refused. Belongs to one event loop.
+
+    Args:
+        clock: seconds, for the budgets.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._budgets = RateLimiter(limit=MAX_LINES, window_seconds=60, max_tracked=2, clock=clock)
+        self._of_one = RateLimiter(limit=MAX_LINES_OF_ONE, window_seconds=60, max_tracked=MAX_TRACKED, clock=clock)
+        self._further: Counter[tuple[str, str]] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
+        self.unlogged: Counter[str] = Counter()
+        """What had no line of its own, by event; the labels of a metric."""
+
+    def stranger(self, event: str, *, level: int = logging.INFO, **fields: object) -> bool:
+        """Log what somebody caused who proved nothing; False if it is only counted."""
+        return self._say(event, STRANGERS, level, fields)
+
+    def proven(self, event: str, who: str, *, level: int = logging.INFO, **fields: object) -> bool:
+        """Log what a device or an application key caused, and no other can have; False if it is only counted."""
+        if self._of_one.admit(who):
+            self.count(event, str(fields.get("reason", "")))
+            return False
+        return self._say(event, PROVEN, level, fields)
+
+    def count(self, event: str, reason: str) -> None:
+        """Count something instead of logging it: within `SUMMARY_SECONDS` a line says how often it was."""
+        self.unlogged[event] += 1
+        summary = event, reason
+        if summary not in self._further and len(self._further) >= MAX_SUMMARIES:
+            summary = event, OTHER
+        self._further[summary] += 1
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SUMMARY_SECONDS, self._sum_up)
+
+    def close(self) -> None:
+        """Say what was counted."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._sum_up()
+
+    def _say(self, event: str, whose: str, level: int, fields: dict[str, object]) -> bool:
+        if self._budgets.admit(whose):
+            self.count(event, str(fields.get("reason", "")))
+            return False
+        log.log(level, event, **fields)
+        return True
+
+    def _sum_up(self) -> None:
+        self._timer = None
+        further, self._further = self._further, Counter()
+        for (event, reason), number in further.items():
+            log.warning("refusals_not_logged", of=event, reason=reason, further=number)

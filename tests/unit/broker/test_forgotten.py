@@ -1,0 +1,44 @@
+"""For which commit a client's new session waits after its older one has ended."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleetkey.broker import forgotten
+from fleetkey.broker.forgotten import ForgottenSessions
+
+
+class Store:
+    """Has committed as much as the test says."""
+
+    committed = 0
+
+
+def test_position() -> None:
+    """A client waits for the newest end of its sessions, until that is committed, and for nobody else's."""
+    store = Store()
+    ended = ForgottenSessions(store)
+    assert ended.position("a") == 0
+    ended.add("a", 5)
+    ended.add("b", 6)
+    ended.add("a", 9)
+    assert [ended.position(client_id) for client_id in "abc"] == [9, 6, 0]
+    store.committed = 8
+    assert [ended.position(client_id) for client_id in "abc"] == [9, 0, 0]
+    assert len(ended) == 1
+    store.committed = 9
+    assert ended.position("a") == 0
+    assert len(ended) == 0
+
+
+def test_position_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many they are, few are remembered; then all others wait for the oldest ones as well."""
+    monkeypatch.setattr(forgotten, "MAX_FORGOTTEN", 2)
+    store = Store()
+    ended = ForgottenSessions(store)
+    for number, client_id in enumerate("abcd", start=1):
+        ended.add(client_id, number)
+    assert len(ended) == 2
+    assert [ended.position(client_id) for client_id in "abcde"] == [2, 2, 3, 4, 2]
+    store.committed = 2
+    assert [ended.position(client_id) for client_id in "abcde"] == [0, 0, 3, 4, 0]
