@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAGE = DOCS / "reference/promises.md"
 SECURITY = DOCS / "explanation/security.md"
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-LEFT_OUT = {"skip", "skipif", "xfail", "soak"}
+LEFT_OUT = {"skip", "skipif", "xfail", "soak", "servers"}
 """Marks of tests that `make test` doesn't run, or not everywhere, or whose failure it accepts."""
 PROMISES = rows(section(PAGE, "Promises"))
 THREATS = rows(section(PAGE, "Threats"))
