@@ -1,4 +1,4 @@
-"""What holds for every test run: no secret may turn up anywhere, and soaks run only when asked for."""
+"""What holds for every test run: no secret may turn up anywhere, and some tests run only when asked for."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from tests.support.ledger import VARIABLE, Ledger, open_ledger
 from tests.support.server import NO_LIMITS, ServerProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
 
 LEDGER = pytest.StashKey[Ledger]()
 LEAKS = pytest.StashKey[list[str]]()
+SERVERS = "servers"
+"""The mark of tests that need a program that Fleetkey doesn't install."""
+ONLY_WHEN_ASKED_FOR = ("soak", SERVERS)
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -35,13 +38,24 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave soaks out, unless `-m` speaks of them."""
-    if "soak" in (config.getoption("markexpr") or ""):
-        return
-    soaks = [item for item in items if item.get_closest_marker("soak")]
-    if soaks:
-        config.hook.pytest_deselected(items=soaks)
-        items[:] = [item for item in items if item not in soaks]
+    """Leave out what runs only when asked for, unless `-m` names its mark."""
+    asked_for = config.getoption("markexpr") or ""
+    left_out = [mark for mark in ONLY_WHEN_ASKED_FOR if mark not in asked_for]
+    deselected = [item for item in items if any(item.get_closest_marker(mark) for mark in left_out)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test marked `servers` that skips: a missing program must not look like a passed test."""
+    report = yield
+    if report.skipped and item.get_closest_marker(SERVERS):
+        report.outcome = "failed"
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"a test marked `{SERVERS}` may not skip: {reason}"
+    return report
 
 
 @pytest.hookimpl(trylast=True)

@@ -120,6 +120,17 @@ def test_backup_under_load(running: Fleet, tmp_path: Path) -> None:
             assert client.hears(keeper.topic("state"), b"kept")
 
 
+def test_backup_has_no_secret(running: Fleet, tmp_path: Path) -> None:
+    """A backup that is stolen gives away keys and hashes, but no secret, also of a device that is connected."""
+    device = running.device()
+    with running.connect(device) as client:
+        assert client.is_connected
+        make_backup(_files(running.server.data_dir), tmp_path / "stolen.tar")
+    content = (tmp_path / "stolen.tar").read_bytes()
+    assert device.key.encode() in content
+    assert device.secret.encode() not in content
+
+
 def test_restore_over_a_running_fleet(running: Fleet, made: Path) -> None:
     """A fleet that is in use isn't overwritten, whatever is said, and doesn't notice."""
     with running.store() as store:

@@ -86,6 +86,17 @@ async def test_post_redirected(location: bytes) -> None:
         assert len(server.requests) == 2
 
 
+async def test_post_past_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy from the environment is ignored: the request goes straight to its address."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    async with _serving(OK) as (client, server):
+        assert await _post(client) == (200, b"ok")
+        assert len(server.requests) == 1
+
+
 async def test_post_too_large() -> None:
     """A longer response is not read to its end; its status is known, and the next request uses a new connection."""
     async with _serving(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000) as (client, _):

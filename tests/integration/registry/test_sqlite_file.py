@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 MAX_STEPS = 200
+FULL = 2
+"""As SQLite numbers `synchronous=FULL`."""
 
 
 @pytest.fixture
@@ -142,6 +144,12 @@ def test_open_making_cut_off_later(path: Path) -> None:
         shutil.copy(f"{path}-wal", f"{copy}-wal")
     with closing(SqliteStore(copy)) as store:
         assert store.get_key(key).key == key
+
+
+def test_open_synchronous(path: Path) -> None:
+    """Each commit is on the disk before it returns: killing the process shows too little of a power cut."""
+    with closing(SqliteStore(path)) as store:
+        assert store._writer.conn.execute("PRAGMA synchronous").fetchone() == (FULL,)
 
 
 def test_open_file_modes(path: Path) -> None:

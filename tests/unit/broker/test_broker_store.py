@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.store import schema
+from fleetkey.broker.store.schema import open_broker_database
 from tests.unit.broker.rig import Parts, message, principal
 
 if TYPE_CHECKING:
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+
+FULL = 2
+"""As SQLite numbers `synchronous=FULL`."""
+
+
+def test_synchronous(tmp_path: Path) -> None:
+    """Each commit is on the disk before it returns: killing the process shows too little of a power cut."""
+    with closing(open_broker_database(tmp_path / "broker.db")) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (FULL,)
 
 
 async def test_rows_without_session(new_parts: Callable[..., Parts], parts: Parts) -> None:
