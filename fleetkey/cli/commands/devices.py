@@ -1,0 +1,236 @@
+"""`fleetkey devices`: the registered devices."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fleetkey.cli.commands.stale_presence import note_stale_presence
+from fleetkey.cli.device_options import (
+    AttributeOption,
+    DeviceOptions,
+    MatchOptions,
+    SerialPatternOption,
+    TagOption,
+    names_one,
+    print_bulk,
+)
+from fleetkey.cli.errors import UsageError
+from fleetkey.cli.option_groups import with_option_groups
+from fleetkey.cli.options import (
+    FleetOptions,
+    actor,
+    parse_labels,
+)
+from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
+from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
+from fleetkey.management.schemas import BulkAction
+from fleetkey.registry import DeviceState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetkey.management import Decision
+
+__all__ = ["app"]
+
+HELP = """Devices: list, show, approve, reject, disable, enable, tag, describe, delete.
+
+Examples:
+- `fleetkey devices list --state pending`
+- `fleetkey devices approve --tag site=north`
+"""
+app = typer.Typer(help=HELP, no_args_is_help=True)
+
+COLUMNS = (
+    ("device_id", 24),
+    ("state", 8),
+    ("online", 6),
+    ("serial", 24),
+    ("name", 24),
+    ("tags", 24),
+    ("created_at", 24),
+)
+
+DeviceIdArgument = Annotated[str, typer.Argument(metavar="ID", help="Device id, 24 hex digits.")]
+
+
+@app.command("list")
+@with_option_groups
+def list_devices(
+    state: Annotated[DeviceState | None, typer.Option("--state", help="Only devices in this state.")] = None,
+    tag: TagOption = None,
+    attribute: AttributeOption = None,
+    serial: Annotated[
+        str | None, typer.Option("--serial", metavar="SERIAL", help="Only the device with this serial.")
+    ] = None,
+    serial_pattern: SerialPatternOption = None,
+    online: Annotated[bool, typer.Option("--online", help="Only devices that are connected.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Only devices that aren't connected.")] = False,
+    *,
+    options: FleetOptions,
+) -> None:
+    """List the devices, ordered by id.
+
+    Examples:
+    - `fleetkey devices list --state pending --json`
+    - `fleetkey devices list --tag site=north --attribute batch=7`
+    - `fleetkey devices list --online`
+    """
+    if online and offline:
+        msg = "--online and --offline exclude each other"
+        raise UsageError(msg)
+    wanted = DeviceFilter(
+        state=state,
+        tags=parse_labels(tag),
+        attributes=parse_labels(attribute, "attribute"),
+        serial=serial,
+        serial_pattern=serial_pattern,
+        online=online if online or offline else None,
+    )
+    with options.fleet() as fleet:
+        if isinstance(fleet, Management) and not offline:
+            note_stale_presence(fleet, options.settings())
+        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=options.as_json)
+
+
+@app.command("show")
+@with_option_groups
+def show(
+    device_id: DeviceIdArgument,
+    *,
+    options: FleetOptions,
+) -> None:
+    """Show one device and its active keys.
+
+    Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
+    """
+    with options.fleet() as fleet:
+        fields = as_fields(fleet.devices.get(device_id))
+        if isinstance(fleet, Management) and fields["online"]:
+            note_stale_presence(fleet, options.settings())
+        fields["keys"] = [as_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
+    if not options.as_json:
+        fields["keys"] = [key["key"] for key in fields["keys"]]
+    print_one(fields, as_json=options.as_json)
+
+
+def _deciding(decision: Decision) -> Callable[..., None]:
+    """Return the command for a decision about devices."""
+
+    @with_option_groups
+    def decide(
+        devices: DeviceOptions,
+        *,
+        options: FleetOptions,
+    ) -> None:
+        selection = devices.selected()
+        with options.fleet() as fleet:
+            if names_one(selection):
+                print_one(
+                    fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=options.as_json
+                )
+                return
+            result = fleet.devices.change_many(decision.action, selection, actor=actor())
+        print_bulk(decision.done, result, as_json=options.as_json)
+
+    return decide
+
+
+for _decision in DECISIONS.values():
+    app.command(_decision.action.value, help=_decision.help)(_deciding(_decision))
+
+
+@app.command("delete")
+@with_option_groups
+def delete(
+    devices: DeviceOptions,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm deleting more than one device, or all that match.")
+    ] = False,
+    *,
+    options: FleetOptions,
+) -> None:
+    """Delete devices and retire their keys: those named, or all that match.
+
+    While a serial is on the allow-list, it can register again as a new device.
+
+    Examples:
+    - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices delete --tag site=closed --yes`
+    """
+    selection = devices.selected()
+    if not yes and not names_one(selection):
+        msg = "this may delete many devices for good: check them with `fleetkey devices list`, then add --yes"
+        raise UsageError(msg)
+    with options.fleet() as fleet:
+        if not names_one(selection):
+            result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
+            print_bulk("deleted", result, as_json=options.as_json)
+            return
+        device_id = selection.device_ids[0]
+        fleet.devices.delete(device_id, actor=actor())
+    if options.as_json:
+        print_json({"deleted": device_id})
+    else:
+        say(f"deleted {device_id}")
+
+
+@app.command("tag")
+@with_option_groups
+def tag(
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` removes one."),
+    ],
+    match: MatchOptions,
+    *,
+    options: FleetOptions,
+) -> None:
+    """Set or remove tags of devices: those named, or all that match.
+
+    Examples:
+    - `fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3`
+    - `fleetkey devices tag --tag site=north --serial-pattern 'SN-2026-.*' site=south`
+    """
+    selection = match.selection([word for word in words if "=" not in word])
+    texts = [word for word in words if "=" in word]
+    if not texts:
+        msg = "name the tags to set, as NAME=VALUE"
+        raise UsageError(msg)
+    changes = {name: value or None for name, value in parse_labels(texts).items()}
+    with options.fleet() as fleet:
+        if names_one(selection):
+            print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=options.as_json)
+            return
+        change = BulkChange(action=BulkAction.TAG, set_tags=changes)
+        result = fleet.devices.change_many(change, selection, actor=actor())
+    print_bulk("tagged", result, as_json=options.as_json)
+
+
+@app.command("describe")
+@with_option_groups
+def describe(
+    device_id: DeviceIdArgument,
+    attributes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME=VALUE…]", help="Attributes to set; `NAME=` removes one.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty removes it.")
+    ] = None,
+    *,
+    options: FleetOptions,
+) -> None:
+    """Set a device's name, and set or remove attributes. No topic depends on them.
+
+    Example: fleetkey devices describe 5f…c2 --name 'Pump 3' firmware=1.4.2
+    """
+    changes = {key: value or None for key, value in parse_labels(attributes, "attribute").items()}
+    if name is None and not changes:
+        msg = "nothing to set: give --name TEXT or NAME=VALUE"
+        raise UsageError(msg)
+    with options.fleet() as fleet:
+        device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())
+    print_one(device, as_json=options.as_json)
