@@ -156,7 +156,7 @@ def _serve(line: socket.socket) -> None:
     running: dict[int, socket.socket] = {}
     ended, wakeup = socket.socketpair()
     for end in (ended, wakeup):
-        end.setblocking(False)
+        end.settimeout(0)
     signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     # The signal has to be handled for the wakeup to be written.
     signal.signal(signal.SIGCHLD, lambda *_: None)
