@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import ssl
 import threading
 from typing import TYPE_CHECKING, Self
@@ -15,6 +14,7 @@ from fleetkey.operations import make_self_signed, write_pair
 from tests.support.certificates import make_certificate
 from tests.support.fleet import Credentials, Fleet, note_answer
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TlsStream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -25,14 +25,12 @@ KNOCKING_PAUSE_SECONDS = 0.02
 
 
 def _ports(server: ServerProcess) -> dict[str, int]:
-    return {"http": int(server.url.rpartition(":")[2]), "mqtt": server.tls_port, "ws": server.ws_port}
+    return {"http": server.http_port, "mqtt": server.tls_port, "ws": server.ws_port}
 
 
 def _served(port: int) -> bytes:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as raw, context.wrap_socket(raw) as secure:
-        return secure.getpeercert(binary_form=True) or b""
+    with TlsStream(port) as stream:
+        return stream.certificate
 
 
 def _der(file: Path) -> bytes:

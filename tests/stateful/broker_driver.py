@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 import tempfile
 import threading
@@ -27,9 +26,9 @@ from fleetkey.registry import (
     new_access_key,
 )
 from tests.stateful.isolation_model import Key, Violation
-from tests.support.attack import WebSocketStream, open_socket
-from tests.support.wire import TcpStream, Wire
-from tests.support.wire_packets import connect
+from tests.support.packets import connect
+from tests.support.streams import TcpStream, WebSocketStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,38 +54,6 @@ class _BrokerAlone(EmbeddedServer):
 
 def _nothing(**_: object) -> None:
     return None
-
-
-class FrameStream:
-    """MQTT over a WebSocket without a thread of its own, so that opening one costs no more than TCP."""
-
-    def __init__(self, port: int) -> None:
-        self._socket = open_socket(port)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._frames = WebSocketStream(self._socket)
-
-    def send(self, data: bytes) -> None:
-        """Send a frame."""
-        try:
-            self._frames.sendall(data)
-        except ConnectionError:
-            return
-
-    def receive(self, seconds: float) -> bytes:
-        """Return the next frame's content, nothing at the end."""
-        self._socket.settimeout(max(seconds, 0.001))
-        try:
-            return self._frames.recv(65_536)
-        except ConnectionError:
-            return b""
-
-    def end(self) -> None:
-        """End as if the network had failed."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close."""
-        self._socket.close()
 
 
 class BrokerDriver:
@@ -115,7 +82,7 @@ class BrokerDriver:
         """Return a new connection; `close` closes it if nobody else did."""
         assert self._server is not None
         port = self._server.mqtt_port(ListenerName.WEBSOCKET if websocket else ListenerName.TCP)
-        wire = Wire(FrameStream(port) if websocket else TcpStream(port))
+        wire = Wire(WebSocketStream(TcpStream(port)) if websocket else TcpStream(port))
         self._wires.append(wire)
         return wire
 
@@ -242,7 +209,7 @@ class BrokerDriver:
 
     def _connect_canary(self) -> Wire:
         wire, key = self.open(), self._canary_key
-        code = wire.log_in(connect(self._canary_id, key.key, key.secret, clean=False, alive=0))
+        code = wire.log_in(connect(self._canary_id, key.key, key.secret, clean=False, keep_alive_seconds=0))
         if code != 0:
             msg = f"the canary was not let in: {code}"
             raise Violation(msg)

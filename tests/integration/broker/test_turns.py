@@ -13,9 +13,9 @@ from fleetkey.broker.connection import PACKETS_PER_TURN
 from fleetkey.broker.transport.websocket import FEED_BYTES, FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
 from tests.integration.broker.broker_rig import PLUGINS, running
-from tests.support.early import UPGRADE, EarlyTcp, frame
 from tests.support.flood import FLOODS, flooding
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import connect, publish
+from tests.support.streams import UPGRADE, TcpStream, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,8 +58,8 @@ def test_frames(tmp_path: Path) -> None:
         assert port is not None
         message = frame(publish(device.topic("x"), b""))
         log_in = frame(connect(device.client_id, username=device.key, password=device.secret))
-        with EarlyTcp(port, UPGRADE + log_in) as client:
-            while not client.read().endswith(b"\x20\x02\x00\x00"):
+        with TcpStream(port, UPGRADE + log_in) as client:
+            while not client.receive().endswith(b"\x20\x02\x00\x00"):
                 pass
 
             def flood() -> None:
