@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.fleet import Fleet
 from tests.support.ledger import VARIABLE, Ledger, open_ledger
-from tests.support.server import NO_LIMITS, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from _pytest.terminal import TerminalReporter
+
+    from tests.support.fleet import Fleet
 
 LEDGER = pytest.StashKey[Ledger]()
 LEAKS = pytest.StashKey[list[str]]()
@@ -93,6 +93,10 @@ def empty_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Run a server for a module's tests, with every listener that needs no certificate and without rate limits."""
+    # Not at the top: runs that need no server, such as those that the ledger is tried in, do without all of it.
+    from tests.support.fleet import Fleet  # noqa: PLC0415
+    from tests.support.server import NO_LIMITS, ServerProcess  # noqa: PLC0415
+
     environment = {
         **NO_LIMITS,
         "FLEETKEY_MQTT__WS_BIND": "127.0.0.1:0",

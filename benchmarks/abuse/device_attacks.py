@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.abuse.mqtt_packets import MALFORMED, PER_FLOOD, filter_storm, log_in, messages, tiny_filters
 from benchmarks.abuse.plan import Attack, Plan, Scene
-from tests.support.wire_packets import DISCONNECT, PINGREQ, Will, connect, publish, subscribe
+from tests.support.packets import DISCONNECT, PINGREQ, Will, connect, publish, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,7 +136,7 @@ def _wills(scene: Scene) -> list[Plan]:
     def steps(slot: int, _: int) -> tuple[bytes, ...]:
         device = scene.devices[slot]
         will = Will(device.topic("will"), bytes(1_000), qos=1, retain=True)
-        return (connect(device.client_id, device.key, device.secret, will=will, alive=0),)
+        return (connect(device.client_id, device.key, device.secret, will=will, keep_alive_seconds=0),)
 
     return [Plan(port=scene.mqtt_port, connections=RETURNING, noun="connections", steps=steps, leaves=True)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from tests.support.wire_packets import Kind, acknowledgement, connect, packet, publish, subscribe, unsubscribe
+from tests.support.packets import Kind, acknowledgement, connect, packet, publish, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ MALFORMED: Sequence[bytes] = (
 
 def log_in(who: Client, *, clean: bool = True) -> bytes:
     """Return a CONNECT that the broker accepts, without keep-alive."""
-    return connect(who.client_id, who.key, who.secret, clean=clean, alive=0)
+    return connect(who.client_id, who.key, who.secret, clean=clean, keep_alive_seconds=0)
 
 
 def bad_log_ins(known: Sequence[Client], count: int = 200) -> list[bytes]:

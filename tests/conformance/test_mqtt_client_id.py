@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.packets import Will, connect
 from tests.support.wire_clients import EVERYTHING
-from tests.support.wire_packets import Will, connect
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients

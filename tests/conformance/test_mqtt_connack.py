@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import PINGREQ, Kind, connect, connect_fields, publish, subscribe
+from tests.support.packets import PINGREQ, Kind, connect, connect_fields, publish, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,4 +116,6 @@ def test_reserved_return_codes(mqtt: Clients) -> None:
         hello = connect_fields(0xC2, mqtt.name(), mqtt.key.key, mqtt.key.secret, level=level)
         assert mqtt.open().log_in(hello) == (0 if level == 4 else 1)
     for name in "MQTU", "mqtt", "":
-        assert mqtt.open().log_in(connect_fields(0xC2, mqtt.name(), mqtt.key.key, mqtt.key.secret, name=name)) is None
+        assert (
+            mqtt.open().log_in(connect_fields(0xC2, mqtt.name(), mqtt.key.key, mqtt.key.secret, protocol=name)) is None
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import (
+from tests.support.packets import (
     DISCONNECT,
     PINGREQ,
     Kind,
@@ -105,7 +105,7 @@ def test_protocol_name(mqtt: Clients, name: str | bytes) -> None:
     """What doesn't call itself MQTT is closed and not handled as MQTT 3.1.1 (3.1.2-1)."""
     client_id = mqtt.name()
     live = mqtt.connect(client_id)
-    assert mqtt.open().log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), name=name)) is None
+    assert mqtt.open().log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), protocol=name)) is None
     live.settle()
 
 
@@ -114,7 +114,7 @@ def test_protocol_level(mqtt: Clients, name: str, level: int) -> None:
     """Another protocol level is answered with CONNACK 1 and closed; nothing that exists is touched (3.1.2-2)."""
     client_id = mqtt.name()
     live, wire = mqtt.connect(client_id, clean=False), mqtt.open()
-    assert wire.log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), name=name, level=level)) == 1
+    assert wire.log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), protocol=name, level=level)) == 1
     assert not wire.is_session_present
     assert wire.is_closed_by_broker()
     live.settle()

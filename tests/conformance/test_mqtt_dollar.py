@@ -10,8 +10,9 @@ from fleetkey.access import build_authenticator, build_worker_pool, hash_secret,
 from fleetkey.broker import FleetkeyBroker, Limits, ListenerName, broker_config
 from fleetkey.config import Settings
 from fleetkey.registry import ApplicationScope, new_access_key, open_store
-from tests.support.wire import TcpStream, Wire
-from tests.support.wire_packets import connect
+from tests.support.packets import connect
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

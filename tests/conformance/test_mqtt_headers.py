@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import (
+from tests.support.packets import (
     DISCONNECT,
     PINGREQ,
     Kind,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import PINGREQ, Kind, Will, acknowledgement, publish
+from tests.support.packets import PINGREQ, Kind, Will, acknowledgement, publish
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -34,7 +34,7 @@ def test_silent_client(mqtt: Clients) -> None:
     """After 1.5 times its keep alive a silent client is disconnected, with its will, and not sooner (3.1.2-24)."""
     witness = mqtt.subscriber(mqtt.topic("will"))
     began = time.monotonic()
-    wire = mqtt.connect(alive=1, will=Will(mqtt.topic("will")))
+    wire = mqtt.connect(keep_alive_seconds=1, will=Will(mqtt.topic("will")))
     assert wire.is_closed_by_broker()
     assert EARLIEST <= time.monotonic() - began <= LATEST
     assert witness.publication().payload == b"gone"
@@ -43,7 +43,7 @@ def test_silent_client(mqtt: Clients) -> None:
 def test_silent_reader(mqtt: Clients) -> None:
     """What the broker sends doesn't count: a client that only receives is disconnected as well (3.1.2-24)."""
     topic = mqtt.topic("news")
-    reader = mqtt.connect(alive=1)
+    reader = mqtt.connect(keep_alive_seconds=1)
     reader.subscribe(topic)
     publisher = mqtt.connect()
     deadline = time.monotonic() + LATEST
@@ -56,7 +56,7 @@ def test_silent_reader(mqtt: Clients) -> None:
 def test_packet_that_never_ends(mqtt: Clients) -> None:
     """Only whole packets count: one that comes byte by byte keeps nobody connected (3.1.2-24)."""
     began = time.monotonic()
-    wire = mqtt.connect(alive=1)
+    wire = mqtt.connect(keep_alive_seconds=1)
     for byte in publish(mqtt.topic("slow"), bytes(60)):
         wire.send(bytes([byte]))
         if wire.is_closed_by_broker(0.1):
@@ -67,7 +67,7 @@ def test_packet_that_never_ends(mqtt: Clients) -> None:
 def test_client_that_speaks(mqtt: Clients) -> None:
     """Any packet starts the time anew (3.1.2-24)."""
     spoken = [PINGREQ, publish(mqtt.topic("x")), acknowledgement(Kind.PUBACK, 9)]
-    wires = [mqtt.connect(alive=2) for _ in spoken]
+    wires = [mqtt.connect(keep_alive_seconds=2) for _ in spoken]
     for _ in range(5):
         time.sleep(0.8)
         for wire, sent in zip(wires, spoken, strict=True):
@@ -78,6 +78,6 @@ def test_client_that_speaks(mqtt: Clients) -> None:
 
 def test_keep_alive_of_zero(mqtt: Clients) -> None:
     """A keep alive of 0 switches it off (3.1.2.10)."""
-    wire = mqtt.connect(alive=0)
+    wire = mqtt.connect(keep_alive_seconds=0)
     assert not wire.is_closed_by_broker(1.2)
     wire.settle()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fleet import Fleet
+from tests.support.packets import Kind, acknowledgement, number_of, publish
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.wire_clients import EVERYTHING, Clients
-from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ def test_order_of_redeliveries(mqtt: Clients, qos: int) -> None:
     assert [got.payload for got in sent] == _numbered(len(sent))
     done = sent[3::4]
     for got in reversed(done):
-        wire.finish(got)
+        wire.acknowledge(got)
     wire.settle()
     wire.drop()
     left = [payload for payload in _numbered(80) if payload not in {got.payload for got in done}]

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import Message, Will
+from tests.support.mqtt import Message
+from tests.support.packets import Will
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, acknowledgement, number_of, packet, publish, subscribe, text, unsubscribe
+from tests.support.packets import Kind, acknowledgement, number_of, packet, publish, subscribe, text, unsubscribe
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients

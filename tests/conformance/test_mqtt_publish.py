@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, Packet, acknowledgement, packet, publish, text
+from tests.support.packets import Kind, Packet, acknowledgement, packet, publish, text
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -77,7 +77,7 @@ def test_dup_of_a_redelivery(mqtt: Clients, qos: int, how: str) -> None:
         assert again == dataclasses.replace(first, dup=True)
         assert [(got.payload, got.dup) for got in waited] == ([(b"waited", False)] if how == "drop" else [])
         for got in waited:
-            wire.finish(got)
+            wire.acknowledge(got)
 
 
 @pytest.mark.parametrize("topic", ["+", "#", "a/+", "a/#", "a/+/b", "a+", "a#b", "+a/b"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
+from tests.support.packets import Kind, acknowledgement, number_of, publish
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -36,7 +36,7 @@ def test_unacknowledged(mqtt: Clients) -> None:
     left = wire.publications()
     while left:
         done = left.pop(len(left) // 2)
-        wire.finish(done)
+        wire.acknowledge(done)
         wire.drop()
         wire = mqtt.connect(name, clean=False)
         again = wire.publications()
@@ -51,10 +51,10 @@ def test_not_again_on_one_connection(mqtt: Clients) -> None:
     wire.publish(topic, b"1", qos=1)
     held = wire.publication()
     wire.publish(topic, b"2", qos=1)
-    wire.finish(wire.publication())
+    wire.acknowledge(wire.publication())
     assert not wire.is_closed_by_broker(0.5)
     assert wire.publications() == []
-    wire.finish(held)
+    wire.acknowledge(held)
 
 
 def test_late_puback(mqtt: Clients) -> None:
@@ -109,5 +109,5 @@ def test_many_under_way(mqtt: Clients) -> None:
         assert got, "nothing more came"
         seen += [message.payload for message in got]
         for message in reversed(got):
-            wire.finish(message)
+            wire.acknowledge(message)
     assert seen == expected

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
+from tests.support.packets import Kind, acknowledgement, number_of, publish
 
 if TYPE_CHECKING:
     from tests.support.wire import Wire

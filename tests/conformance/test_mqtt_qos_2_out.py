@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, acknowledgement, number_of
+from tests.support.packets import Kind, acknowledgement, number_of
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -42,7 +42,7 @@ def test_reconnect_before_pubrec(mqtt: Clients, how: str) -> None:
         wire = mqtt.connect(name, clean=False)
         again = wire.publications()
         assert [(got.number, got.payload, got.dup) for got in again] == [(first.number, b"1", True)]
-    wire.finish(first)
+    wire.acknowledge(first)
     wire.settle()
     wire.drop()
     assert mqtt.connect(name, clean=False).publications() == []
@@ -122,7 +122,7 @@ def test_every_stage_at_once(mqtt: Clients) -> None:
         wire.publish(topic, bytes([number]), qos=2 if number % 3 else 1)
     got = wire.publications()
     for message in got[:3]:
-        wire.finish(message)
+        wire.acknowledge(message)
     wire.send(acknowledgement(Kind.PUBREC, got[4].number), acknowledgement(Kind.PUBREC, got[7].number))
     for _ in range(2):
         wire.receive(Kind.PUBREL)
@@ -142,7 +142,7 @@ def test_every_stage_at_once(mqtt: Clients) -> None:
     for number in released:
         wire.send(acknowledgement(Kind.PUBCOMP, number))
     for message in again:
-        wire.finish(message)
+        wire.acknowledge(message)
     wire.settle()
     wire.drop()
     wire = mqtt.connect(name, clean=False)

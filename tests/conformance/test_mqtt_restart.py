@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, Will, acknowledgement, number_of, publish, subscribe
+from tests.support.packets import Kind, Will, acknowledgement, number_of, publish, subscribe
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -41,7 +41,7 @@ def test_every_part_of_a_session(mqtt: Clients, how: str) -> None:
         wire.publish(topic, bytes([number]), qos=1 + number % 2)
     sent = wire.publications()
     for got in sent[:2]:
-        wire.finish(got)
+        wire.acknowledge(got)
     wire.send(acknowledgement(Kind.PUBREC, sent[3].number))
     wire.receive(Kind.PUBREL)
     wire.send(publish(other, b"from", qos=2, number=77))
@@ -59,7 +59,7 @@ def test_every_part_of_a_session(mqtt: Clients, how: str) -> None:
     assert number_of(wire.receive(Kind.PUBREL)) == sent[3].number
     wire.send(acknowledgement(Kind.PUBCOMP, sent[3].number))
     for got in again:
-        wire.finish(got)
+        wire.acknowledge(got)
     wire.send(publish(other, b"from", qos=2, number=77, dup=True))
     assert number_of(wire.receive(Kind.PUBREC)) == 77
     wire.send(acknowledgement(Kind.PUBREL, 77))
@@ -99,7 +99,7 @@ def test_order(mqtt: Clients, how: str) -> None:
         publisher.publish(topic, bytes([number]), qos=1 + number % 2)
     sent = wire.publications()
     for got in sent[5:20:3]:
-        wire.finish(got)
+        wire.acknowledge(got)
     done = {got.payload for got in sent[5:20:3]}
     wire.settle()
     wire.drop()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.packets import Kind, acknowledgement, publish
 from tests.support.wire_clients import EVERYTHING
-from tests.support.wire_packets import Kind, acknowledgement, publish
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -24,7 +24,7 @@ def test_retained(mqtt: Clients, qos: int, requested: int) -> None:
         got = wire.publication()
         assert (got.topic, got.payload, got.qos) == (topic, b"kept", min(qos, requested))
         assert (got.retain, got.dup) == (True, False)
-        wire.finish(got)
+        wire.acknowledge(got)
         assert wire.publications() == []
 
 

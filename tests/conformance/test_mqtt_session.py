@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fleet import Fleet
+from tests.support.packets import Kind, acknowledgement, number_of, publish
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.waiting import eventually
 from tests.support.wire_clients import EVERYTHING, Clients
-from tests.support.wire_packets import Kind, acknowledgement, number_of, publish
 
 if TYPE_CHECKING:
     from pathlib import Path

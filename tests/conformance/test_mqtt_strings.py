@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Will, connect, publish, subscribe, unsubscribe
+from tests.support.packets import Will, connect, publish, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, Packet, acknowledgement, number_of, packet, publish, subscribe, text
+from tests.support.packets import Kind, Packet, acknowledgement, number_of, packet, publish, subscribe, text
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients

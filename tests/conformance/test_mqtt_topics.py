@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.packets import Kind, Will, publish, subscribe, unsubscribe
 from tests.support.wire_clients import EVERYTHING
-from tests.support.wire_packets import Kind, Will, publish, subscribe, unsubscribe
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients

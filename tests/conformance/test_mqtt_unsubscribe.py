@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import Kind, Packet, acknowledgement, number_of, packet, text, unsubscribe
+from tests.support.packets import Kind, Packet, acknowledgement, number_of, packet, text, unsubscribe
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -54,7 +54,7 @@ def test_messages_under_way(mqtt: Clients, qos: int) -> None:
         wire.publish(topic, payload, qos=qos)
     first, second = wire.publications()
     wire.unsubscribe(topic)
-    wire.finish(first)
+    wire.acknowledge(first)
     wire.settle()
     wire.drop()
     wire = mqtt.connect(name, clean=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.wire_packets import PINGREQ, Will, connect, connect_fields, packet, publish
+from tests.support.packets import PINGREQ, Will, connect, connect_fields, packet, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable

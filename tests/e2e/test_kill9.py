@@ -18,8 +18,10 @@ from tests.support.command_lines import CommandLineWatch
 from tests.support.fleet import Credentials, Fleet
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
-from tests.support.raw_mqtt import RawMqtt, connect
+from tests.support.packets import connect
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,9 +97,10 @@ def run_rounds(folder: Path, kills: int) -> int:
 def log_in_all(port: int, answered: list[Credentials]) -> None:
     """Log in with every credential that was answered."""
     for credentials in answered:
-        with RawMqtt(port) as raw:
+        with Wire(TcpStream(port)) as raw:
             hello = connect(credentials.client_id, username=credentials.key, password=credentials.secret)
-            assert raw.log_in(hello) == (0, 0), "an answered credential was lost"
+            assert raw.log_in(hello) == 0, "an answered credential was lost"
+            assert not raw.is_session_present
 
 
 def check_everything(database: Path, answered: list[Credentials]) -> None:

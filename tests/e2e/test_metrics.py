@@ -11,11 +11,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.attack import Wire, running
+from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import connect, publish
 from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 from tests.unit.docs.docs_pages import DOCS, rows
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def test_what_is_counted(fleet: Fleet) -> None:
     before = _metrics(fleet)
     device = fleet.device()
     httpx.post(f"{fleet.server.url}/register", json={"serial": "SN-nobody-listed"}, verify=NOBODY_TRUSTED)
-    with Wire(fleet) as wire:
-        assert wire.return_code(connect(device.client_id, username=device.key, password="0" * 64)) == 5
+    with Wire.to(fleet) as wire:
+        assert wire.log_in(connect(device.client_id, username=device.key, password="0" * 64)) == 5
     for _ in range(2):
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             wire.enter(device).subscribe(device.topic("a"))
             assert wire.subscribe(device.topic("b")) == [0x80]
             wire.send(publish(device.topic("a"), b"x") * 3)
             assert len(wire.hear(3)) == 3
-            wire.leave()
+            wire.disconnect()
 
     def grown(name: str, label: str = "") -> float:
         return _metrics(fleet).get((name, label), 0) - before.get((name, label), 0)
@@ -81,7 +82,7 @@ def test_what_is_counted(fleet: Fleet) -> None:
     assert grown("fleetkey_mqtt_messages_delivered_total") == 6
     assert grown("fleetkey_mqtt_connects_total") == 2
     assert grown("fleetkey_mqtt_bounds_reached_total", "max_subscriptions") == 2
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         assert _metrics(fleet)["fleetkey_mqtt_sessions", ""] == before["fleetkey_mqtt_sessions", ""] + 1
 

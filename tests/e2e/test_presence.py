@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import Wire, running
 from tests.support.command_line import cli
+from tests.support.fleet import running
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +48,7 @@ def test_comes_and_goes(fleet: Fleet) -> None:
     """Online with its address while connected; afterwards the time and the reason of the end."""
     device, silent = fleet.device(), fleet.device()
     assert not _presence(fleet, device).is_online
-    with Wire(fleet, source="127.0.0.9") as wire:
+    with Wire.to(fleet, source="127.0.0.9") as wire:
         wire.enter(device)
         assert eventually(lambda: _presence(fleet, device).is_online)
         online = _presence(fleet, device)
@@ -57,7 +58,7 @@ def test_comes_and_goes(fleet: Fleet) -> None:
         assert device.device_id in _listed(fleet.server.data_dir, "--online")
         assert silent.device_id not in _listed(fleet.server.data_dir, "--online")
         assert silent.device_id in _listed(fleet.server.data_dir, "--offline")
-        wire.leave()
+        wire.disconnect()
     assert eventually(lambda: not _presence(fleet, device).is_online)
     gone = _presence(fleet, device)
     assert (gone.reason, gone.connected_at, gone.address) == ("disconnect", online.connected_at, "127.0.0.9")
@@ -69,7 +70,7 @@ def test_comes_and_goes(fleet: Fleet) -> None:
 def test_reason(fleet: Fleet, how: str) -> None:
     """Each way to go has its name."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         if how == "malformed":
             wire.send(b"\xf0\x00")
@@ -83,7 +84,7 @@ def test_reason(fleet: Fleet, how: str) -> None:
 def test_take_over(fleet: Fleet) -> None:
     """A device whose newer connection took over stays online when the older one is closed."""
     device = fleet.device()
-    with Wire(fleet) as old, Wire(fleet, source="127.0.0.8") as new:
+    with Wire.to(fleet) as old, Wire.to(fleet, source="127.0.0.8") as new:
         old.enter(device)
         new.enter(device)
         assert old.is_closed_by_broker()
@@ -95,14 +96,14 @@ def test_take_over(fleet: Fleet) -> None:
 def test_last_seen(fleet: Fleet) -> None:
     """It goes on while a device is heard of."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         assert eventually(lambda: _presence(fleet, device).is_online)
         before = _presence(fleet, device).last_seen_at
         assert before is not None
 
         def is_seen_later() -> bool:
-            wire.settle()
+            wire.publications()
             return (_presence(fleet, device).last_seen_at or 0) > before
 
         assert eventually(is_seen_later, 2 * SEEN_SECONDS + 2)
@@ -111,7 +112,7 @@ def test_last_seen(fleet: Fleet) -> None:
 def test_nobody_is_online_after_a_kill(fleet: Fleet) -> None:
     """What a server that was killed left standing is put right by the next one, before it listens."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         assert eventually(lambda: _presence(fleet, device).is_online)
         fleet.server.kill9()
@@ -123,7 +124,7 @@ def test_nobody_is_online_after_a_kill(fleet: Fleet) -> None:
 def test_deleted_device_leaves_nothing(fleet: Fleet) -> None:
     """What is noted of a device that is deleted is not recorded again."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         assert eventually(lambda: _presence(fleet, device).is_online)
         with fleet.store() as store:
@@ -137,7 +138,7 @@ def test_deleted_device_leaves_nothing(fleet: Fleet) -> None:
 def test_clean_stop(fleet: Fleet) -> None:
     """A server that is stopped says so of everyone who was connected."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         assert eventually(lambda: _presence(fleet, device).is_online)
         fleet.server.terminate()

@@ -14,8 +14,9 @@ from fleetkey.registry import DeviceState, Presence
 from tests.support.command_lines import CommandLineWatch
 from tests.support.fleet import Fleet
 from tests.support.http import NOBODY_TRUSTED
-from tests.support.raw_mqtt import RawMqtt
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +70,10 @@ def test_signal_with_live_connections(tmp_path: Path, number: signal.Signals) ->
             connections.enter_context(fleet.connect(device, websocket=bool(index % 2)))
             for index, device in enumerate(devices)
         ]
-        connections.enter_context(RawMqtt(server.mqtt_port))
-        half_a_connect = connections.enter_context(RawMqtt(server.mqtt_port))
+        connections.enter_context(Wire(TcpStream(server.mqtt_port)))
+        half_a_connect = connections.enter_context(Wire(TcpStream(server.mqtt_port)))
         half_a_connect.send(b"\x10\x20\0\x04MQTT")
-        half_a_request = connections.enter_context(RawMqtt(int(server.url.rpartition(":")[2])))
+        half_a_request = connections.enter_context(Wire(TcpStream(server.http_port)))
         half_a_request.send(b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n")
         idle = connections.enter_context(httpx.Client(verify=NOBODY_TRUSTED))
         assert idle.get(f"{server.url}/health").status_code == 200

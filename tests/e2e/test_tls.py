@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.fleet import Credentials, Fleet, note_answer
 from tests.support.mqtt import REFUSED
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +75,10 @@ def test_connect_without_trust(secure: Fleet, certificate: Certificate) -> None:
     """A client that doesn't know the certificate gets nowhere, and disturbs nobody."""
     for port in (secure.server.tls_port, secure.server.ws_port):
         with (
-            socket.create_connection(("127.0.0.1", port), timeout=10) as raw,
+            TcpStream(port) as stream,
             pytest.raises(ssl.SSLCertVerificationError),
         ):
-            ssl.create_default_context().wrap_socket(raw, server_hostname="127.0.0.1")
+            ssl.create_default_context().wrap_socket(stream.raw, server_hostname="127.0.0.1")
     device, _ = _register(secure, certificate)
     with secure.connect(device, port=secure.server.tls_port, ca_file=certificate.certificate) as client:
         assert client.is_connected
@@ -86,11 +86,9 @@ def test_connect_without_trust(secure: Fleet, certificate: Certificate) -> None:
 
 def test_plain_text_to_tls_listeners(secure: Fleet, certificate: Certificate) -> None:
     """Plain MQTT or HTTP to a TLS port is closed without an answer in clear, and disturbs nobody."""
-    http_port = int(secure.server.url.rpartition(":")[2])
-    for port in (secure.server.tls_port, secure.server.ws_port, http_port):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as raw:
-            raw.sendall(b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            answer = raw.recv(100)
+    for port in (secure.server.tls_port, secure.server.ws_port, secure.server.http_port):
+        with TcpStream(port, b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n") as stream:
+            answer = stream.receive()
             assert not answer.startswith((b"HTTP", b"\x20"))
     device, _ = _register(secure, certificate)
     with secure.connect(device, port=secure.server.tls_port, ca_file=certificate.certificate) as client:

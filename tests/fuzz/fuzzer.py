@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from tests.fuzz.mutations import connects, mutate, packets
-from tests.support.attack import WebSocketStream, Wire, open_socket
-from tests.support.raw_mqtt import connect
+from tests.support.packets import connect
+from tests.support.streams import BINARY_FRAME, TcpStream, WebSocketStream, frame
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
-    import socket
-
     from tests.support.fleet import Credentials, Fleet
 
 __all__ = ["Fuzzer"]
@@ -28,8 +27,7 @@ MUTATED, BEFORE_CONNECT, OVER_WEBSOCKET, SPOILT_FRAME, GIVEN_UP = 0.4, 0.2, 0.1,
 class _Slot:
     """One of the fuzzer's connections."""
 
-    def __init__(self, raw: socket.socket, stream: WebSocketStream | None, corpus: list[bytes]) -> None:
-        self.raw = raw
+    def __init__(self, stream: TcpStream | WebSocketStream, corpus: list[bytes]) -> None:
         self.stream = stream
         self.corpus = corpus
 
@@ -55,8 +53,8 @@ class Fuzzer:
         self._before = {who.client_id: connects(who, self._victim_key, self._own) for who in self._attackers}
         self._slots: list[_Slot | None] = [None] * CONNECTIONS
         everything = fleet.application(publish=("#",), subscribe=("#",))
-        self._victim = Wire(fleet).enter(self._victim_key, keep_alive_seconds=0)
-        self._observer = Wire(fleet).enter(everything, keep_alive_seconds=0)
+        self._victim = Wire.to(fleet).enter(self._victim_key, keep_alive_seconds=0)
+        self._observer = Wire.to(fleet).enter(everything, keep_alive_seconds=0)
         self._victim.subscribe(self._victim_key.topic("#"), qos=1)
         self._observer.subscribe("#")
 
@@ -75,23 +73,23 @@ class Fuzzer:
             for number, who in enumerate(self._attackers):
                 slot = self._slots[number] or self._open(who)
                 if slot is not None and not self._send(slot):
-                    slot.raw.close()
+                    slot.stream.close()
                     slot = None
                 self._slots[number] = slot
             self.check()
 
     def check(self) -> None:
         """Assert that victim and observer are served and heard nothing that they shouldn't."""
-        assert self._victim.settle() == [], self._recent
+        assert self._victim.publications() == [], self._recent
         # `devices/ID/#` reaches `devices/ID` as well (4.7.1.2).
-        foreign = [m.topic for m in self._observer.settle() if not f"{m.topic}/".startswith(self._own)]
+        foreign = [m.topic for m in self._observer.publications() if not f"{m.topic}/".startswith(self._own)]
         assert not foreign, (foreign, self._recent)
 
     def drop_all(self) -> None:
         """Close all connections."""
         for slot in self._slots:
             if slot is not None:
-                slot.raw.close()
+                slot.stream.close()
         self._slots = [None] * CONNECTIONS
 
     def _open(self, who: Credentials) -> _Slot | None:
@@ -99,22 +97,21 @@ class Fuzzer:
         chance = self._chance
         over_websocket = chance.random() < OVER_WEBSOCKET
         server = self._fleet.server
-        raw = open_socket(server.ws_port if over_websocket else server.mqtt_port)
+        tcp = TcpStream(server.ws_port if over_websocket else server.mqtt_port)
         try:
-            stream = WebSocketStream(raw) if over_websocket else None
+            stream = WebSocketStream(tcp) if over_websocket else tcp
             if chance.random() < BEFORE_CONNECT:
                 corpus = self._before[who.client_id]
             else:
                 corpus = self._after
                 clean = chance.random() < 0.8
                 attempt = connect(who.client_id, username=who.key, password=who.secret, clean=clean)
-                (stream or raw).sendall(attempt)
-                (stream or raw).recv(4)
+                stream.send(attempt)
+                stream.receive()
         except OSError:
-            raw.close()
+            tcp.close()
             return None
-        raw.settimeout(0)
-        return _Slot(raw, stream, corpus)
+        return _Slot(stream, corpus)
 
     def _send(self, slot: _Slot) -> bool:
         """Send a batch; False when the connection is over."""
@@ -124,13 +121,13 @@ class Fuzzer:
         self.sent += len(batch)
         self._recent.append(data.hex())
         try:
-            if slot.stream is None:
-                slot.raw.send(data)
-            else:
-                first = chance.randrange(256) if chance.random() < SPOILT_FRAME else 0x82
-                slot.stream.send_frame(first, data)
+            if isinstance(slot.stream, WebSocketStream):
+                data = frame(data, chance.randrange(256) if chance.random() < SPOILT_FRAME else BINARY_FRAME)
+            raw = slot.stream.raw
+            raw.settimeout(0)
+            raw.send(data)
             with suppress(BlockingIOError):
-                while slot.raw.recv(65_536):
+                while raw.recv(65_536):
                     pass
                 return False
         except OSError:

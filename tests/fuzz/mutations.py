@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.support.attack import DISCONNECT, PINGREQ, acknowledgement, unsubscribe
-from tests.support.raw_mqtt import connect, publish, subscribe
+from tests.support.packets import (
+    DISCONNECT,
+    PINGREQ,
+    Kind,
+    Will,
+    acknowledgement,
+    connect,
+    publish,
+    subscribe,
+    unsubscribe,
+)
 
 if TYPE_CHECKING:
     import random
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["connects", "mutate", "packets"]
 
 MAX_BYTES = 16_000
-ACKNOWLEDGEMENTS = (4, 5, 6, 7)
+ACKNOWLEDGEMENTS = (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP)
 TEMPTING_BYTES = (0x00, 0x01, 0x02, 0x7F, 0x80, 0xFF, ord("#"), ord("+"), ord("/"), ord("$"))
 
 
@@ -26,7 +35,7 @@ def connects(who: Credentials, victim: Credentials, own: str) -> list[bytes]:
     return [
         connect(who.client_id, **right),
         connect(who.client_id, clean=False, **right),
-        connect(who.client_id, will=(f"{own}gone", b"gone"), will_retain=True, **right),
+        connect(who.client_id, will=Will(f"{own}gone", b"gone", retain=True), **right),
         connect(victim.client_id, **right),
         connect(victim.client_id, username=victim.key, password=who.secret, clean=False),
         connect(who.client_id, protocol="MQIsdp", level=3, **right),
@@ -47,10 +56,10 @@ def packets(own: str, foreign: str, second_connect: bytes) -> list[bytes]:
         publish(f"{own}state", bytes(5_000), qos=1, number=9),
         publish(f"{own}{'/'.join('abcdefgh')}", b"deep", qos=1, number=300),
         *(acknowledgement(kind, number) for kind in ACKNOWLEDGEMENTS for number in (1, 2, 65_535)),
-        subscribe(1, [f"{own}state"], 2),
-        subscribe(2, [f"{own}#", f"{own}+/a", f"{foreign}state", "#"], 1),
-        subscribe(3, [f"{foreign}#", "$SYS/#", "$share/g/#", "devices/+/#"], 0),
-        unsubscribe(4, [f"{own}state", f"{own}#"]),
+        subscribe(1, f"{own}state", qos=2),
+        subscribe(2, f"{own}#", f"{own}+/a", f"{foreign}state", "#", qos=1),
+        subscribe(3, f"{foreign}#", "$SYS/#", "$share/g/#", "devices/+/#", qos=0),
+        unsubscribe(4, f"{own}state", f"{own}#"),
         PINGREQ,
         PINGREQ * 3,
         DISCONNECT,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.fuzz.fuzzer import Fuzzer
-from tests.support.attack import Wire, running
+from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, has_closed_sockets, memory_bytes, open_sockets, round_trip_seconds
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def _fuzz(fleet: Fleet, count: int) -> None:
         assert grown < MAX_GROWTH_BYTES
     assert has_closed_sockets(fleet, sockets, CONNECT_TIMEOUT_SECONDS + 4)
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
         assert round_trip_seconds(wire, device.topic("x")) < 0.1
     lines = [json.loads(line) for line in fleet.server.log.read_text().splitlines()]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BINARY_FRAME, BOTH_TRANSPORTS, WebSocketStream, Wire, open_socket, running
+from tests.support.fleet import running
 from tests.support.measure import (
     MEBIBYTE,
     bound_count,
@@ -20,8 +19,10 @@ from tests.support.measure import (
     open_sockets,
     round_trip_seconds,
 )
-from tests.support.raw_mqtt import connect
+from tests.support.packets import connect
+from tests.support.streams import BINARY_FRAME, TcpStream, WebSocketStream, frame
 from tests.support.waiting import eventually
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,33 +54,28 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def home(fleet: Fleet) -> Iterator[tuple[Wire, Credentials]]:
     """Let a device be in."""
     device = fleet.device()
-    with Wire(fleet, source=HOME) as wire:
+    with Wire.to(fleet, source=HOME) as wire:
         wire.enter(device).subscribe(device.topic("x"))
         yield wire, device
 
 
-def _silent(fleet: Fleet, source: str) -> socket.socket:
-    return open_socket(fleet.server.mqtt_port, source)
+def _silent(fleet: Fleet, source: str) -> TcpStream:
+    return TcpStream(fleet.server.mqtt_port, source=source)
 
 
-def _silent_websocket_port(fleet: Fleet, source: str) -> socket.socket:
-    return open_socket(fleet.server.ws_port, source)
+def _silent_websocket_port(fleet: Fleet, source: str) -> TcpStream:
+    return TcpStream(fleet.server.ws_port, source=source)
 
 
-def _silent_websocket(fleet: Fleet, source: str) -> socket.socket:
-    raw = open_socket(fleet.server.ws_port, source)
-    try:
-        WebSocketStream(raw)
-    except ConnectionError:
-        # One too many.
-        pass
-    except BaseException:
-        raw.close()
-        raise
-    return raw
+def _silent_websocket(fleet: Fleet, source: str) -> TcpStream:
+    stream = TcpStream(fleet.server.ws_port, source=source)
+    # It may be one too many.
+    with suppress(ConnectionError):
+        WebSocketStream(stream)
+    return stream
 
 
-FLOODS: dict[str, Callable[[Fleet, str], socket.socket]] = {
+FLOODS: dict[str, Callable[[Fleet, str], TcpStream]] = {
     "tcp": _silent,
     "websocket": _silent_websocket,
     "websocket_without_upgrade": _silent_websocket_port,
@@ -109,8 +105,8 @@ def test_silent_connections_from_one_address(fleet: Fleet, home: tuple[Wire, Cre
         assert has_closed_sockets(fleet, before + PER_ADDRESS, 1)
         assert round_trip_seconds(wire, device.topic("x")) < MAX_ROUND_TRIP_SECONDS
         for websocket in (False, True):
-            with Wire(fleet, source=ELSEWHERE, websocket=websocket) as other:
-                other.enter(fleet.device()).leave()
+            with Wire.to(fleet, source=ELSEWHERE, websocket=websocket) as other:
+                other.enter(fleet.device()).disconnect()
     assert bound_count(fleet, "max_pending_per_address") > count
     assert len(log_lines(fleet, "bound_reached", bound="max_pending_per_address")) == 1
 
@@ -126,9 +122,9 @@ def test_silent_connections_from_many_addresses(fleet: Fleet, home: tuple[Wire, 
 
         def gets_in() -> bool:
             try:
-                with Wire(fleet, source=ELSEWHERE) as other:
+                with Wire.to(fleet, source=ELSEWHERE) as other:
                     attempt = connect(device.client_id, username=device.key, password=device.secret, clean=True)
-                    return other.return_code(attempt) == 0
+                    return other.log_in(attempt) == 0
             except ConnectionError:
                 return False
 
@@ -144,18 +140,20 @@ def test_connections_that_are_in(fleet: Fleet, *, websocket: bool) -> None:
     count = bound_count(fleet, "max_connections")
     with ExitStack() as stack:
         wires = [
-            stack.enter_context(Wire(fleet, websocket=websocket)).enter(replace(application, client_id=f"app-{number}"))
+            stack.enter_context(Wire.to(fleet, websocket=websocket)).enter(
+                replace(application, client_id=f"app-{number}")
+            )
             for number in range(CONNECTIONS)
         ]
         for _ in range(3):
-            with pytest.raises((ConnectionError, AssertionError)), Wire(fleet, websocket=websocket) as one_more:
+            with pytest.raises((ConnectionError, AssertionError)), Wire.to(fleet, websocket=websocket) as one_more:
                 one_more.enter(replace(application, client_id="app-one-more"))
         wires[0].subscribe("devices/x/y")
         wires[-1].publish("devices/x/y", b"served")
-        assert [message.payload for message in wires[0].settle()] == [b"served"]
-        wires[5].leave()
-        with Wire(fleet, websocket=websocket) as next_one:
-            next_one.enter(replace(application, client_id="app-next")).leave()
+        assert [message.payload for message in wires[0].publications()] == [b"served"]
+        wires[5].disconnect()
+        with Wire.to(fleet, websocket=websocket) as next_one:
+            next_one.enter(replace(application, client_id="app-next")).disconnect()
     assert bound_count(fleet, "max_connections") > count
     assert len(log_lines(fleet, "bound_reached", bound="max_connections")) == 1
 
@@ -167,11 +165,11 @@ def test_connections_of_one_address(tmp_path_factory: pytest.TempPathFactory, *,
         application = fleet.application()
         for source in (HOME, ELSEWHERE):
             for number in range(10):
-                wire = stack.enter_context(Wire(fleet, websocket=websocket, source=source))
+                wire = stack.enter_context(Wire.to(fleet, websocket=websocket, source=source))
                 wire.enter(replace(application, client_id=f"app-{source}-{number}"))
             with (
                 pytest.raises((ConnectionError, AssertionError)),
-                Wire(fleet, websocket=websocket, source=source) as one_more,
+                Wire.to(fleet, websocket=websocket, source=source) as one_more,
             ):
                 one_more.enter(application)
         lines = log_lines(fleet, "bound_reached", bound="max_connections_per_address")
@@ -183,12 +181,9 @@ def test_memory_of_those_who_said_nothing_yet(fleet: Fleet) -> None:
     before = memory_bytes(fleet)
     with ExitStack() as stack:
         for number in range(2 * PER_ADDRESS):
-            raw = stack.enter_context(open_socket(fleet.server.ws_port, f"127.0.2.{1 + number // PER_ADDRESS}"))
-            stream = WebSocketStream(raw)
-            raw.settimeout(0.2)
-            try:
+            tcp = TcpStream(fleet.server.ws_port, source=f"127.0.2.{1 + number // PER_ADDRESS}")
+            stream = stack.enter_context(WebSocketStream(tcp))
+            with suppress(ConnectionError, TimeoutError):
                 # A first fragment of a message: the rest is to come.
-                stream.send_frame(BINARY_FRAME & 0x0F, b"\x10\x80" + bytes(900_000))
-            except (ConnectionError, TimeoutError):
-                continue
+                stream.under.send(frame(b"\x10\x80" + bytes(900_000), BINARY_FRAME & 0x0F), 0.2)
         assert memory_bytes(fleet) - before < 8 * MEBIBYTE

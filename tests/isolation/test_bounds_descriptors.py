@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.attack import open_socket
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.fleet import Credentials, Fleet, note_answer
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.measure import log_lines
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _ports(fleet: Fleet) -> list[int]:
     ports = [fleet.server.mqtt_port, fleet.server.ws_port]
     if fleet.server.ready.mqtt_tls:
         # Without a handshake there is no request that HTTP could answer.
-        ports += [fleet.server.tls_port, int(fleet.server.url.rpartition(":")[2])]
+        ports += [fleet.server.tls_port, fleet.server.http_port]
     return ports
 
 
@@ -65,7 +65,7 @@ def _taken(fleet: Fleet, sources: list[str]) -> Iterator[None]:
     with ExitStack() as stack:
         ports = _ports(fleet)
         for number in range(ATTEMPTS):
-            stack.enter_context(open_socket(ports[number % len(ports)], sources[number % len(sources)]))
+            stack.enter_context(TcpStream(ports[number % len(ports)], source=sources[number % len(sources)]))
         yield
 
 
@@ -147,7 +147,7 @@ def test_exhausted(tmp_path: Path) -> None:
         try:
             assert eventually(lambda: bool(log_lines(fleet, "bound_reached", bound="open_files_exhausted")), 10)
             for _ in range(20):
-                open_socket(server.mqtt_port).close()
+                TcpStream(server.mqtt_port).close()
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         assert eventually(lambda: _gets_in(fleet, device), 10)
@@ -166,11 +166,11 @@ def test_exhausted_over_tls(tmp_path: Path, certificate: Certificate) -> None:
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, before[1]))
         try:
-            with open_socket(server.tls_port) as raw:
+            with TcpStream(server.tls_port) as stream:
                 assert eventually(lambda: bool(log_lines(Fleet(server), "bound_reached")), 10)
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
                 context = ssl.create_default_context(cafile=certificate.certificate)
-                context.wrap_socket(raw, server_hostname="localhost").close()
+                context.wrap_socket(stream.raw, server_hostname="localhost").close()
         finally:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 

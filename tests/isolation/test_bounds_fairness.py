@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import Wire, open_socket
 from tests.support.flood import FLOODS, flooding
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import connect, publish
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
@@ -33,7 +34,7 @@ def _round_trips(wire: Wire, device: Credentials) -> None:
 def test_flood_of_one_device(fleet: Fleet, kind: str) -> None:
     """While one device sends as fast as it can, another hears each of its messages to itself."""
     attacker, device = fleet.device(), fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
         log_in = connect(attacker.client_id, username=attacker.key, password=attacker.secret)
         with flooding(fleet.server.mqtt_port, log_in, FLOODS[kind](attacker)):
@@ -51,18 +52,19 @@ def test_flood_of_wrong_secrets(fleet: Fleet) -> None:
             with ExitStack() as stack, suppress(OSError):
                 for _ in range(50):
                     number += 1
-                    raw = stack.enter_context(open_socket(fleet.server.mqtt_port, "127.0.0.3"))
-                    raw.sendall(connect(device.client_id, username=device.key, password=f"{number:064x}"))
-                raw.recv(4)
+                    attempt = connect(device.client_id, device.key, f"{number:064x}")
+                    stream = TcpStream(fleet.server.mqtt_port, attempt, source="127.0.0.3")
+                    stack.enter_context(stream)
+                stream.receive()
 
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
         thread = threading.Thread(target=guess, daemon=True)
         thread.start()
         try:
             _round_trips(wire, device)
-            with Wire(fleet) as other:
-                other.enter(fleet.device()).leave()
+            with Wire.to(fleet) as other:
+                other.enter(fleet.device()).disconnect()
         finally:
             stopped.set()
             thread.join(10)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, PUBACK, UNSUBACK, Wire, running, unsubscribe
+from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
-from tests.support.raw_mqtt import SUBACK, connect, packet, publish, subscribe
+from tests.support.packets import Kind, Will, connect, packet, publish, subscribe, unsubscribe
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +57,10 @@ def _subscribe(device: Credentials, length: int) -> bytes:
     each = len(device.topic("")) + 3
     count = (length - 2) // each - 1
     filters = [device.topic("")] * count
-    return subscribe(1, [*filters, device.topic("").ljust(length - 2 - count * each - 3, "x")])
+    return subscribe(1, *filters, device.topic("").ljust(length - 2 - count * each - 3, "x"))
 
 
-LONG = {"publish": (_publish, PUBACK), "subscribe": (_subscribe, SUBACK)}
+LONG = {"publish": (_publish, Kind.PUBACK), "subscribe": (_subscribe, Kind.SUBACK)}
 WAYS = {"in_one_piece": MAX_PACKET_BYTES * 2, "in_pieces": 100, "byte_by_byte": 1}
 
 
@@ -74,12 +75,12 @@ def test_max_packet_bytes(fleet: Fleet, kind: str, way: str, *, websocket: bool)
     build, answer = LONG[kind]
     device = fleet.device()
     for _ in range(2):
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             wire.enter(device)
             _send(wire, build(device, MAX_PACKET_BYTES), WAYS[way])
-            assert wire.receive(answer) is not None
+            assert wire.find(answer) is not None
             _send(wire, build(device, MAX_PACKET_BYTES + 1)[:3], WAYS[way])
-            assert wire.receive(answer) is None
+            assert wire.find(answer) is None
     assert len(log_lines(fleet, "bound_reached", bound="max_packet_bytes", client_id=device.client_id)) == 1
 
 
@@ -93,12 +94,9 @@ def test_packet_announced_as_the_longest_there_is(fleet: Fleet, device: Credenti
     """256 MiB are refused by their announcement; what was sent of them is not kept."""
     before = memory_bytes(fleet)
     for _ in range(20):
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             wire.enter(device)
-            try:
-                wire.send(b"\x30\xff\xff\xff\x7f" + bytes(500_000))
-            except ConnectionError:
-                continue
+            wire.send(b"\x30\xff\xff\xff\x7f" + bytes(500_000))
             assert wire.is_closed_by_broker()
     assert memory_bytes(fleet) - before < 6 * MEBIBYTE
 
@@ -109,14 +107,14 @@ def test_packets_that_never_end(fleet: Fleet, backend_key: Credentials, *, webso
     device = fleet.device()
     nearly = _publish(device, MAX_PACKET_BYTES)[:-1]
     before = memory_bytes(fleet)
-    with Wire(fleet) as other, ExitStack() as stack:
+    with Wire.to(fleet) as other, ExitStack() as stack:
         other.enter(device).subscribe(device.topic("x"))
         for number in range(200):
-            wire = stack.enter_context(Wire(fleet, websocket=websocket))
+            wire = stack.enter_context(Wire.to(fleet, websocket=websocket))
             _send(wire.enter(replace(backend_key, client_id=f"app-{number}")), nearly, 500)
         assert memory_bytes(fleet) - before < 200 * (MAX_PACKET_BYTES + 60_000 * websocket) + 6 * MEBIBYTE
         other.publish(device.topic("x"), b"served")
-        assert [message.payload for message in other.settle()] == [b"served"]
+        assert [message.payload for message in other.publications()] == [b"served"]
 
 
 def _long(device: Credentials, length: int) -> str:
@@ -142,15 +140,15 @@ def test_topic_to_publish(
 ) -> None:
     """A topic at the bound is served; one beyond closes the connection and reaches nobody."""
     build, most = TOPICS[bound]
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(device).subscribe(device.topic("#"))
-        wire.settle()
+        wire.publications()
         wire.publish(build(device, most), b"served", qos=qos, retain=retain)
-        assert [message.payload for message in wire.settle()] == [b"served"]
+        assert [message.payload for message in wire.publications()] == [b"served"]
         wire.publish(build(device, most), b"", retain=True)
-        wire.settle()
+        wire.publications()
         wire.send(publish(build(device, most + 1), b"beyond", qos=qos, retain=retain))
-        assert wire.receive() is None
+        assert wire.read() is None
 
 
 @BOTH_TRANSPORTS
@@ -158,10 +156,10 @@ def test_topic_to_publish(
 def test_filter(fleet: Fleet, device: Credentials, bound: str, *, websocket: bool) -> None:
     """A filter at the bound is granted; one beyond is refused with 0x80, among others that are granted."""
     build, most = TOPICS[bound]
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(device)
         assert wire.subscribe(build(device, most), build(device, most + 1), device.topic("a")) == [0, REFUSED, 0]
-        answer = wire.ask(unsubscribe(9, [build(device, most), build(device, most + 1)]), UNSUBACK)
+        answer = wire.ask(unsubscribe(9, build(device, most), build(device, most + 1)), Kind.UNSUBACK)
         assert answer.body == b"\0\x09"
 
 
@@ -173,26 +171,25 @@ def test_topic_of_a_will(
 ) -> None:
     """A will's topic is a topic: beyond the bound it keeps its owner out, or at least it is never published."""
     build, most = TOPICS[bound]
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as backend:
         backend.enter(backend_key).subscribe(device.topic("#"))
         for length, heard in ((most, [b"gone"]), (most + 1, [])):
-            with Wire(fleet, websocket=websocket) as wire:
-                options = {"username": device.key, "password": device.secret, "will_retain": retain}
-                attempt = connect(device.client_id, will=(build(device, length), b"gone"), **options)  # type: ignore[arg-type]
-                code = wire.return_code(attempt)
+            with Wire.to(fleet, websocket=websocket) as wire:
+                will = Will(build(device, length), b"gone", retain=retain)
+                code = wire.log_in(connect(device.client_id, device.key, device.secret, will=will))
                 assert code in ({0} if heard else {0, NOT_AUTHORIZED, None})
-            with Wire(fleet) as again:
+            with Wire.to(fleet) as again:
                 # Its coming back shows that the broker has noticed the end of the first connection.
-                again.enter(device).leave()
+                again.enter(device).disconnect()
             assert [message.payload for message in backend.hear(1, seconds=0.5)] == heard
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             wire.enter(device).publish(build(device, most), b"", retain=True)
 
 
 def test_subscribe_with_thousands_of_filters(fleet: Fleet, device: Credentials) -> None:
     """As many filters as fit into a packet are answered one by one, or the connection is closed."""
     body = b"\0\1" + b"\0\1x\0" * ((MAX_PACKET_BYTES - 2) // 4)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).send(packet(8, 2, body))
-        answer = wire.receive(SUBACK)
+        answer = wire.find(Kind.SUBACK)
         assert answer is None or answer.body == b"\0\1" + bytes([REFUSED]) * ((MAX_PACKET_BYTES - 2) // 4)

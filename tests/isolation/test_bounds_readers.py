@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, PINGREQ, PUBREL, Wire, acknowledgement, running
+from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
-from tests.support.raw_mqtt import publish
+from tests.support.packets import PINGREQ, Kind, acknowledgement, publish
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,9 +63,9 @@ def test_subscriber_that_does_not_read(fleet: Fleet, backend_key: Credentials, q
     state = device.topic("state")
     deaf_key = replace(backend_key, client_id=f"app-deaf-{websocket}-{qos}")
     with (
-        Wire(fleet) as wire,
-        Wire(fleet) as listener,
-        Wire(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as deaf,
+        Wire.to(fleet) as wire,
+        Wire.to(fleet) as listener,
+        Wire.to(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as deaf,
     ):
         wire.enter(device)
         listener.enter(backend_key).subscribe(state, qos=qos)
@@ -72,7 +73,7 @@ def test_subscriber_that_does_not_read(fleet: Fleet, backend_key: Credentials, q
         before = memory_bytes(fleet)
         _publish_all(wire, listener, state, qos)
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
-        assert listener.settle() == []
+        assert listener.publications() == []
     assert len(log_lines(fleet, "queue_full", client_id=deaf_key.client_id)) <= 1
 
 
@@ -83,8 +84,8 @@ def test_subscriber_that_reads_again(fleet: Fleet, backend_key: Credentials, *, 
     state = device.topic("state")
     waiting = 100
     with (
-        Wire(fleet) as wire,
-        Wire(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as slow,
+        Wire.to(fleet) as wire,
+        Wire.to(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as slow,
     ):
         wire.enter(device)
         slow.enter(backend_key).subscribe(state, qos=1)
@@ -104,33 +105,32 @@ def test_subscriber_that_does_not_acknowledge(fleet: Fleet, backend_key: Credent
     device = fleet.device()
     state = device.topic("state")
     silent_key = replace(backend_key, client_id="app-silent")
-    with Wire(fleet) as wire, Wire(fleet) as listener, Wire(fleet, websocket=websocket) as silent:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as listener, Wire.to(fleet, websocket=websocket) as silent:
         wire.enter(device)
         listener.enter(backend_key).subscribe(state, qos=1)
         silent.enter(silent_key).subscribe(state, qos=1)
         before = memory_bytes(fleet)
         _publish_all(wire, listener, state, qos=1)
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
-        assert len(silent.settle()) == MAX_INFLIGHT
+        assert len(silent.publications()) == MAX_INFLIGHT
 
 
 def _send_again_and_again(wire: Wire, data: bytes) -> None:
     for _ in range(64 * MEBIBYTE // len(data)):
-        wire.send(data)
+        wire.stream.send(data, 0.5)
 
 
 @pytest.mark.parametrize(("kind", "websocket"), [("pingreq", False), ("pubrel", False), ("pingreq", True)])
 def test_sender_that_does_not_read_the_answers(fleet: Fleet, kind: str, *, websocket: bool) -> None:
     """Its answers pile up to its buffer; then it is not read from any more, and others are served meanwhile."""
     device, another = fleet.device(), fleet.device()
-    flood = {"pingreq": PINGREQ, "pubrel": acknowledgement(PUBREL, 1)}[kind] * 10_000
-    with Wire(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as wire, Wire(fleet) as other:
+    flood = {"pingreq": PINGREQ, "pubrel": acknowledgement(Kind.PUBREL, 1)}[kind] * 10_000
+    with Wire.to(fleet, websocket=websocket, receive_buffer=SMALL_RECEIVE_BUFFER) as wire, Wire.to(fleet) as other:
         other.enter(another).subscribe(another.topic("x"))
         wire.enter(device, keep_alive_seconds=0)
-        wire.raw.settimeout(0.5)
         before = memory_bytes(fleet)
         with pytest.raises(TimeoutError):
             _send_again_and_again(wire, flood)
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
         other.publish(another.topic("x"), b"served")
-        assert [message.payload for message in other.settle()] == [b"served"]
+        assert [message.payload for message in other.publications()] == [b"served"]

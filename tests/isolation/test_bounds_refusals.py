@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.attack import Wire, open_socket
 from tests.support.measure import MEBIBYTE, has_closed_sockets, memory_bytes, open_sockets
-from tests.support.raw_mqtt import connect
+from tests.support.packets import Will, connect
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +28,11 @@ REFUSED = (b"\x20\2\0\1", b"\x20\2\0\2", b"\x20\2\0\5")
 def _refuse(fleet: Fleet, attempts: Callable[[int], bytes], numbers: range) -> None:
     for first in range(numbers.start, numbers.stop, AT_ONCE):
         with ExitStack() as stack:
-            sockets = []
-            for number in range(first, min(first + AT_ONCE, numbers.stop)):
-                raw = stack.enter_context(open_socket(fleet.server.mqtt_port))
-                raw.sendall(attempts(number))
-                sockets.append(raw)
-            for raw in sockets:
-                assert raw.recv(4) in REFUSED
+            numbers_of_now = range(first, min(first + AT_ONCE, numbers.stop))
+            port = fleet.server.mqtt_port
+            streams = [stack.enter_context(TcpStream(port, attempts(number))) for number in numbers_of_now]
+            for stream in streams:
+                assert stream.receive() in REFUSED
 
 
 @pytest.mark.timeout(180)
@@ -43,8 +42,8 @@ def test_twenty_thousand_refusals(fleet: Fleet) -> None:
 
     def attempt(number: int) -> bytes:
         client_id = f"app-{number:08}-{'x' * 60}"
-        will = (f"devices/{number}/state", bytes(300))
-        options: dict[str, Any] = {"clean": False, "will": will, "will_retain": True}
+        topic, payload = f"devices/{number}/state", bytes(300)
+        options: dict[str, Any] = {"clean": False, "will": Will(topic, payload, retain=True)}
         match number % 5:
             case 0:
                 return connect(client_id, username=f"{number:032x}", password="0" * 64, **options)
@@ -54,11 +53,11 @@ def test_twenty_thousand_refusals(fleet: Fleet) -> None:
             case 2:
                 return connect(client_id, username=device.key, password="", **options)
             case 3:
-                return connect(client_id, clean=False, will=will)
+                return connect(client_id, clean=False, will=Will(topic, payload))
             case _:
                 return connect(client_id, username=device.key, password=device.secret, clean=False, protocol="MQIsdp")
 
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).subscribe(device.topic("x"))
         _refuse(fleet, attempt, range(WARM_UP))
         before, open_before = memory_bytes(fleet), open_sockets(fleet)
@@ -66,4 +65,4 @@ def test_twenty_thousand_refusals(fleet: Fleet) -> None:
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
         assert has_closed_sockets(fleet, open_before)
         wire.publish(device.topic("x"), b"served")
-        assert [message.payload for message in wire.settle()] == [b"served"]
+        assert [message.payload for message in wire.publications()] == [b"served"]

@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.broker.transport.websocket import MAX_FIRST_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, MAX_UPGRADE_BYTES
-from tests.support.attack import PINGREQ, WebSocketStream, Wire, open_socket
-from tests.support.early import CLOSE_FRAME, NORMAL, UPGRADE, EarlyTcp, frame, frames_of, read_all
 from tests.support.measure import MEBIBYTE, bound_count, log_lines, memory_bytes
-from tests.support.raw_mqtt import connect, packet, publish
+from tests.support.packets import PINGREQ, connect, packet, publish
+from tests.support.streams import (
+    BINARY_FRAME,
+    CLOSE_FRAME,
+    NORMAL,
+    PING_FRAME,
+    PONG_FRAME,
+    UPGRADE,
+    TcpStream,
+    WebSocketStream,
+    frame,
+    frames_of,
+    read_all,
+)
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.fleet import Credentials, Fleet
 
-BINARY, CONTINUATION, TEXT, PING, PONG, LAST = 0x02, 0x00, 0x01, 0x89, 0x8A, 0x80
+BINARY, CONTINUATION, LAST = 0x02, 0x00, 0x80
 CONNACK, PINGRESP = b"\x20\x02\x00\x00", b"\xd0\x00"
 POLICY_VIOLATION, MESSAGE_TOO_BIG, PROTOCOL_ERROR = 1008, 1009, 1002
 WHEN = pytest.mark.parametrize("is_in", [False, True], ids=["before_connect", "connected"])
@@ -33,20 +45,18 @@ def _hello(who: Credentials) -> bytes:
 @contextmanager
 def _websocket(fleet: Fleet, source: str, who: Credentials | None = None) -> Iterator[WebSocketStream]:
     """Upgrade, and log in if someone is given."""
-    with open_socket(fleet.server.ws_port, source) as raw:
-        stream = WebSocketStream(raw)
+    with WebSocketStream(TcpStream(fleet.server.ws_port, source=source)) as stream:
         if who is not None:
-            stream.sendall(_hello(who))
-            assert stream.recv(4) == CONNACK
+            stream.send(_hello(who))
+            assert stream.receive() == CONNACK
         yield stream
 
 
 def _close_code(stream: WebSocketStream) -> int:
     """Return the code of the close frame that comes."""
-    data = stream._buffer
-    while part := stream.raw.recv(65_536):
-        data += part
-    (*_, (first, content)) = frames_of(data)
+    first, content = 0, b""
+    while (got := stream.receive_frame()) is not None:
+        first, content = got
     assert first == CLOSE_FRAME
     return int.from_bytes(content[:2], "big")
 
@@ -62,7 +72,7 @@ def test_fragments_without_end(fleet: Fleet, content: bytes, *, is_in: bool) -> 
             with suppress(ConnectionError):
                 # In front of them a packet that is not complete: the bytes are no reason to close.
                 stream.send_frame(BINARY, packet(1, 0, bytes(14_000))[:5] if not is_in else b"\x30\xc0\x80\x01")
-                stream.raw.sendall(frame(content, CONTINUATION) * FLOOD_FRAMES)
+                stream.under.send(frame(content, CONTINUATION) * FLOOD_FRAMES)
             assert _close_code(stream) == POLICY_VIOLATION
     assert memory_bytes(fleet) - before < 16 * MEBIBYTE
     assert bound_count(fleet, "websocket_fragments") == count + 2
@@ -84,7 +94,7 @@ def test_size_of_a_message(fleet: Fleet, kind: str) -> None:
                     for start in range(1_000, len(content), 10_000):
                         stream.send_frame(CONTINUATION, content[start : start + 10_000])
                 else:
-                    stream.raw.sendall(frame(content))
+                    stream.under.send(frame(content))
             assert _close_code(stream) == MESSAGE_TOO_BIG
     who = {"client_id": device.client_id} if is_in else {"address": source}
     assert len(log_lines(fleet, "bound_reached", bound="websocket_message_bytes", **who)) == 1
@@ -96,21 +106,21 @@ def test_as_many_fragments_as_allowed(fleet: Fleet) -> None:
     with _websocket(fleet, "127.0.0.1", device) as stream:
         for _ in range(2):
             empty = frame(b"", CONTINUATION) * (MAX_FRAGMENTS - 2)
-            stream.raw.sendall(frame(PINGREQ[:1], BINARY) + empty + frame(b"x", PING))
-            stream.raw.sendall(frame(PINGREQ[1:], CONTINUATION | LAST))
-            assert [stream.recv(2), stream.recv(2)] == [b"x", PINGRESP]
+            stream.under.send(frame(PINGREQ[:1], BINARY) + empty + frame(b"x", PING_FRAME))
+            stream.under.send(frame(PINGREQ[1:], CONTINUATION | LAST))
+            assert [stream.receive_frame(), stream.receive_frame()] == [(PONG_FRAME, b"x"), (BINARY_FRAME, PINGRESP)]
 
 
 @WHEN
-@pytest.mark.parametrize("first", [0x82, PONG], ids=["messages", "pongs"])
+@pytest.mark.parametrize("first", [0x82, PONG_FRAME], ids=["messages", "pongs"])
 def test_frames_of_nothing(fleet: Fleet, first: int, *, is_in: bool) -> None:
     """Empty frames without end cost no memory, and the client's own next request is answered."""
     device = fleet.device()
     before = memory_bytes(fleet)
     with _websocket(fleet, "127.0.0.1", device if is_in else None) as stream:
-        stream.raw.sendall(frame(b"", first) * (FLOOD_FRAMES // 4))
-        stream.sendall(PINGREQ if is_in else _hello(device))
-        assert stream.recv(4) == (PINGRESP if is_in else CONNACK)
+        stream.under.send(frame(b"", first) * (FLOOD_FRAMES // 4))
+        stream.send(PINGREQ if is_in else _hello(device))
+        assert stream.receive() == (PINGRESP if is_in else CONNACK)
         assert memory_bytes(fleet) - before < 16 * MEBIBYTE
 
 
@@ -129,7 +139,7 @@ UPGRADES = {
 def test_upgrade(fleet: Fleet, kind: str) -> None:
     """What is too long, or no request for an upgrade, is refused in words, and the connection is closed."""
     data, answer = UPGRADES[kind]
-    with EarlyTcp(fleet.server.ws_port) as client:
+    with TcpStream(fleet.server.ws_port) as client:
         with suppress(ConnectionError):
             client.send(data)
         assert read_all(client).startswith(answer)
@@ -139,16 +149,15 @@ def test_upgrade_that_is_too_long_is_logged_once(fleet: Fleet) -> None:
     """One line for all of them; each is counted."""
     count = bound_count(fleet, "upgrade_bytes")
     for _ in range(3):
-        with open_socket(fleet.server.ws_port, "127.0.0.80") as raw:
+        with TcpStream(fleet.server.ws_port, source="127.0.0.80") as client:
             with suppress(ConnectionError):
-                raw.sendall(UPGRADES["endless_line"][0])
-            while raw.recv(4_096):
-                pass
+                client.send(UPGRADES["endless_line"][0])
+            read_all(client)
     assert bound_count(fleet, "upgrade_bytes") == count + 3
     assert len(log_lines(fleet, "bound_reached", bound="upgrade_bytes")) == 1
 
 
-def _rest(client: EarlyTcp) -> list[tuple[int, bytes]]:
+def _rest(client: TcpStream) -> list[tuple[int, bytes]]:
     head, _, rest = read_all(client, websocket=True).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101 ")
     return frames_of(rest)
@@ -156,7 +165,7 @@ def _rest(client: EarlyTcp) -> list[tuple[int, bytes]]:
 
 def test_request_behind_the_upgrade(fleet: Fleet) -> None:
     """A request in the place of a frame is a protocol error (RFC 6455, 5.1)."""
-    with EarlyTcp(fleet.server.ws_port, UPGRADE * 3) as client:
+    with TcpStream(fleet.server.ws_port, UPGRADE * 3) as client:
         ((first, content),) = _rest(client)
     assert (first, int.from_bytes(content[:2], "big")) == (CLOSE_FRAME, PROTOCOL_ERROR)
 
@@ -164,21 +173,21 @@ def test_request_behind_the_upgrade(fleet: Fleet) -> None:
 def test_frames_behind_the_upgrade(fleet: Fleet) -> None:
     """Frames that came with the request are answered behind the answer to it."""
     device = fleet.device()
-    with Wire(fleet) as wire:
-        wire.enter(device).leave()
-    data = UPGRADE + frame(b"x", PING) + frame(_hello(device)) + frame(b"\xe0\0")
-    with EarlyTcp(fleet.server.ws_port, data) as client:
-        assert _rest(client) == [(0x82, CONNACK), (PONG, b"x"), (CLOSE_FRAME, NORMAL)]
+    with Wire.to(fleet) as wire:
+        wire.enter(device).disconnect()
+    data = UPGRADE + frame(b"x", PING_FRAME) + frame(_hello(device)) + frame(b"\xe0\0")
+    with TcpStream(fleet.server.ws_port, data) as client:
+        assert _rest(client) == [(0x82, CONNACK), (PONG_FRAME, b"x"), (CLOSE_FRAME, NORMAL)]
 
 
 def test_frames_behind_a_close_frame(fleet: Fleet) -> None:
     """What follows a client's close frame isn't handled (RFC 6455, 1.4); what came before it is."""
     device = fleet.device()
     topic = device.topic("x")
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as backend:
         backend.enter(fleet.application()).subscribe(topic)
         with _websocket(fleet, "127.0.0.1", device) as stream:
             before, behind = frame(publish(topic, b"before")), frame(publish(topic, b"behind"))
-            stream.raw.sendall(before + frame(NORMAL, CLOSE_FRAME) + behind * 1_000)
-            assert stream.recv(2) == b""
+            stream.under.send(before + frame(NORMAL, CLOSE_FRAME) + behind * 1_000)
+            assert stream.receive() == b""
         assert [message.payload for message in backend.hear(2, 1)] == [b"before"]

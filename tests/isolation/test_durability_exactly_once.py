@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import PUBCOMP, PUBREC, PUBREL, Wire, acknowledgement, running
+from tests.support.fleet import running
 from tests.support.handshakes import Receiver, Sender
-from tests.support.raw_mqtt import publish
+from tests.support.packets import Kind, acknowledgement, publish
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,13 +33,13 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def _queue(fleet: Fleet, who: Credentials, device: Credentials, payloads: list[bytes]) -> None:
     """Let messages wait for a session, whose packet ids have gone on a little."""
-    with Wire(fleet) as wire, Wire(fleet) as sender:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as sender:
         wire.enter(who, clean=False).subscribe(device.topic("state"), qos=2)
         sender.enter(device)
         for _ in range(ADVANCE):
             sender.publish(device.topic("state"), b"earlier", qos=2)
         assert len(wire.hear(ADVANCE)) == ADVANCE
-        wire.leave()
+        wire.disconnect()
         for payload in payloads:
             sender.publish(device.topic("state"), payload, qos=2)
 
@@ -48,12 +49,12 @@ def test_kill_after_publish_was_sent(fleet: Fleet) -> None:
     device, who = fleet.device(), fleet.application()
     payloads = [b"a", b"b", b"c"]
     _queue(fleet, who, device, payloads)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(who, clean=False)
         first = wire.hear(3, acknowledges=False)
         fleet.server.kill9()
     fleet.server.start()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(who, clean=False).is_session_present
         again = wire.hear(3)
         assert [(m.payload, m.number) for m in again] == [(m.payload, m.number) for m in first]
@@ -64,35 +65,35 @@ def test_kill_after_pubrel_was_sent(fleet: Fleet) -> None:
     """A receiver that has seen PUBREL has let go of the id: the message may not come again."""
     device, who = fleet.device(), fleet.application()
     _queue(fleet, who, device, [b"once"])
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         (first,) = wire.enter(who, clean=False).hear(acknowledges=False)
         # The message's own number has long been noted when the receiver answers.
         time.sleep(0.1)
-        wire.ask(acknowledgement(PUBREC, first.number), PUBREL)
+        wire.ask(acknowledgement(Kind.PUBREC, first.number), Kind.PUBREL)
         fleet.server.kill9()
     fleet.server.start()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(who, clean=False).is_session_present
-        assert wire.settle() == []
+        assert wire.publications() == []
 
 
 def test_kill_after_pubcomp_was_sent(fleet: Fleet) -> None:
     """A sender that has seen PUBCOMP may use the id for another message, which is delivered."""
     device, who = fleet.device(), fleet.application()
     state = device.topic("state")
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(who, clean=False).subscribe(state, qos=2)
-        wire.leave()
-    with Wire(fleet) as sender:
-        sender.enter(device, clean=False).ask(publish(state, b"one", qos=2, number=7), PUBREC)
+        wire.disconnect()
+    with Wire.to(fleet) as sender:
+        sender.enter(device, clean=False).ask(publish(state, b"one", qos=2, number=7), Kind.PUBREC)
         time.sleep(0.1)
-        sender.ask(acknowledgement(PUBREL, 7), PUBCOMP)
+        sender.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)
         fleet.server.kill9()
     fleet.server.start()
-    with Wire(fleet) as sender, Wire(fleet) as wire:
+    with Wire.to(fleet) as sender, Wire.to(fleet) as wire:
         assert sender.enter(device, clean=False).is_session_present
-        sender.ask(publish(state, b"two", qos=2, number=7), PUBREC)
-        sender.ask(acknowledgement(PUBREL, 7), PUBCOMP)
+        sender.ask(publish(state, b"two", qos=2, number=7), Kind.PUBREC)
+        sender.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)
         wire.enter(who, clean=False)
         assert [message.payload for message in wire.hear(2)] == [b"one", b"two"]
 

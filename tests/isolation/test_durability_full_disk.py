@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import PUBACK, PUBCOMP, PUBREC, PUBREL, Wire, acknowledgement, running
+from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
-from tests.support.raw_mqtt import SUBACK, packet, publish, subscribe, text
+from tests.support.packets import Kind, acknowledgement, packet, publish, subscribe, text
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,8 @@ def people(fleet: Fleet) -> tuple[Credentials, Credentials]:
     """Enrol a device and a back end that both have been here, so that letting them in needs no write."""
     device, backend = fleet.device(), fleet.application()
     for who in (device, backend):
-        with Wire(fleet) as wire:
-            wire.enter(who).leave()
+        with Wire.to(fleet) as wire:
+            wire.enter(who).disconnect()
     return device, backend
 
 
@@ -51,7 +52,7 @@ def people(fleet: Fleet) -> tuple[Credentials, Credentials]:
 def _full_disk(fleet: Fleet) -> Iterator[None]:
     """Let the server's files grow no more: first a bound, then the writes that reach it."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         pid, room = fleet.server.process.pid, fleet.server.log.stat().st_size + ROOM_FOR_THE_LOG
         before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
@@ -66,31 +67,31 @@ def _full_disk(fleet: Fleet) -> Iterator[None]:
 def _is_refused(wire: Wire, topic: str) -> bool:
     """Let the broker write as little as it can, one page."""
     wire.send(publish(topic, b"x", qos=1, retain=True))
-    return wire.receive(PUBACK) is None
+    return wire.find(Kind.PUBACK) is None
 
 
 def _absent(fleet: Fleet, who: Credentials, topic: str) -> None:
     """Let a persistent session wait for a topic."""
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(who, clean=False).subscribe(topic, qos=2)
-        wire.leave()
+        wire.disconnect()
 
 
 def test_live_traffic_goes_on(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
     """Connected clean sessions exchange messages at every QoS, and others come in, as if nothing were."""
     device, backend_key = people
-    with Wire(fleet) as backend, Wire(fleet) as storing, Wire(fleet) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet) as storing, Wire.to(fleet) as wire:
         backend.enter(backend_key).subscribe(device.topic("state"), qos=2)
         storing.enter(fleet.device(), clean=False)
         wire.enter(device)
         with _full_disk(fleet):
-            storing.send(subscribe(1, ["devices/x"]))
+            storing.send(subscribe(1, "devices/x"))
             for number in range(60):
                 wire.publish(device.topic("state"), b"%d" % number, qos=number % 3)
             heard = backend.hear(60)
             for qos in (0, 1, 2):
                 assert [int(m.payload) for m in heard if m.qos == qos] == list(range(qos, 60, 3))
-            with Wire(fleet) as again:
+            with Wire.to(fleet) as again:
                 again.enter(device).subscribe(device.topic("x"), qos=1)
                 assert wire.is_closed_by_broker()
                 again.publish(device.topic("state"), b"again", qos=2)
@@ -103,19 +104,19 @@ def test_new_storage_is_refused(fleet: Fleet, people: tuple[Credentials, Credent
     device, backend_key = people
     _absent(fleet, backend_key, device.topic("state"))
     requests = {
-        "queued_1": (publish(device.topic("state"), STORED_PAYLOAD, qos=1), PUBACK),
-        "queued_2": (publish(device.topic("state"), STORED_PAYLOAD, qos=2), PUBREC),
-        "retained": (publish(device.topic("other"), STORED_PAYLOAD, qos=1, retain=True), PUBACK),
-        "subscription": (subscribe(1, [device.topic("x" * 900)]), SUBACK),
-        "subscription_again": (subscribe(1, [device.topic("y" * 900), device.topic("z" * 900)]), SUBACK),
+        "queued_1": (publish(device.topic("state"), STORED_PAYLOAD, qos=1), Kind.PUBACK),
+        "queued_2": (publish(device.topic("state"), STORED_PAYLOAD, qos=2), Kind.PUBREC),
+        "retained": (publish(device.topic("other"), STORED_PAYLOAD, qos=1, retain=True), Kind.PUBACK),
+        "subscription": (subscribe(1, device.topic("x" * 900)), Kind.SUBACK),
+        "subscription_again": (subscribe(1, device.topic("y" * 900), device.topic("z" * 900)), Kind.SUBACK),
     }
     request, answer = requests[kind]
-    with _full_disk(fleet), Wire(fleet) as wire:
+    with _full_disk(fleet), Wire.to(fleet) as wire:
         wire.enter(device, clean=False).send(request)
-        assert wire.receive(answer) is None
-    with Wire(fleet) as wire:
+        assert wire.find(answer) is None
+    with Wire.to(fleet) as wire:
         wire.enter(device, clean=False).ask(request, answer)
-        wire.leave()
+        wire.disconnect()
 
 
 def test_one_line_tells(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
@@ -125,12 +126,12 @@ def test_one_line_tells(fleet: Fleet, people: tuple[Credentials, Credentials]) -
     failed, recovered = (len(log_lines(fleet, f"broker_store_{what}")) for what in ("failed", "recovered"))
     with _full_disk(fleet):
         for _ in range(20):
-            with Wire(fleet) as wire:
+            with Wire.to(fleet) as wire:
                 wire.enter(device).send(publish(device.topic("state"), STORED_PAYLOAD, qos=1))
-                assert wire.receive(PUBACK) is None
+                assert wire.find(Kind.PUBACK) is None
         assert len(log_lines(fleet, "broker_store_failed")) == failed + 1
         assert len(log_lines(fleet, "broker_store_recovered")) == recovered
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).publish(device.topic("state"), STORED_PAYLOAD, qos=1)
     assert eventually(lambda: len(log_lines(fleet, "broker_store_recovered")) == recovered + 1)
     assert len(log_lines(fleet, "broker_store_failed")) == failed + 1
@@ -143,10 +144,10 @@ def test_memory_stays_flat(fleet: Fleet, people: tuple[Credentials, Credentials]
     _absent(fleet, backend_key, device.topic("state"))
     with _full_disk(fleet):
         for turn in range(60):
-            with Wire(fleet) as wire:
+            with Wire.to(fleet) as wire:
                 wire.enter(device).send(publish(device.topic("state"), bytes(200_000), qos=1))
                 # Closed while it would be stored; acknowledged and dropped when the queue is at its bound.
-                wire.receive()
+                wire.read()
             if turn == 30:
                 before = memory_bytes(fleet)
         assert memory_bytes(fleet) - before < 4 * MEBIBYTE
@@ -163,17 +164,17 @@ def test_what_was_tried_again_is_kept(fleet: Fleet, people: tuple[Credentials, C
     device, backend_key = people
     state = device.topic("state")
     _absent(fleet, backend_key, state)
-    with _full_disk(fleet), Wire(fleet) as wire:
+    with _full_disk(fleet), Wire.to(fleet) as wire:
         wire.enter(device).send(publish(state, STORED_PAYLOAD, qos=1, retain=True))
-        assert wire.receive(PUBACK) is None
-    with Wire(fleet) as wire:
+        assert wire.find(Kind.PUBACK) is None
+    with Wire.to(fleet) as wire:
         wire.enter(device).publish(state, STORED_PAYLOAD, qos=1, retain=True)
     _restart(fleet)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(backend_key, clean=False).is_session_present
         assert [message.payload for message in wire.hear()] == [STORED_PAYLOAD]
         wire.subscribe(state)
-        assert wire.settle()[-1].is_retained
+        assert wire.publications()[-1].retain
 
 
 def test_qos_2_that_was_tried_again_is_kept(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
@@ -182,15 +183,15 @@ def test_qos_2_that_was_tried_again_is_kept(fleet: Fleet, people: tuple[Credenti
     state = device.topic("state")
     _absent(fleet, backend_key, state)
     _absent(fleet, device, device.topic("x"))
-    with _full_disk(fleet), Wire(fleet) as wire:
+    with _full_disk(fleet), Wire.to(fleet) as wire:
         wire.enter(device, clean=False).send(publish(state, STORED_PAYLOAD, qos=2, number=7))
-        assert wire.receive(PUBREC) is None
-    with Wire(fleet) as wire:
+        assert wire.find(Kind.PUBREC) is None
+    with Wire.to(fleet) as wire:
         wire.enter(device, clean=False)
-        wire.ask(packet(3, 0x08 | 2 << 1, text(state) + b"\0\7" + STORED_PAYLOAD), PUBREC)
-        wire.ask(acknowledgement(PUBREL, 7), PUBCOMP)
+        wire.ask(packet(3, 0x08 | 2 << 1, text(state) + b"\0\7" + STORED_PAYLOAD), Kind.PUBREC)
+        wire.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)
     _restart(fleet)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(backend_key, clean=False).is_session_present
         assert [message.payload for message in wire.hear()] == [STORED_PAYLOAD]
 
@@ -198,15 +199,15 @@ def test_qos_2_that_was_tried_again_is_kept(fleet: Fleet, people: tuple[Credenti
 def test_session_that_began_meanwhile_is_kept(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
     """A persistent session that was opened while nothing could be stored keeps what is granted to it afterwards."""
     device, backend_key = people
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         with _full_disk(fleet):
             wire.enter(device, clean=False)
             sleep(2 * GROUP_COMMIT_SECONDS)
         assert wire.subscribe(device.topic("command"), qos=1) == [1]
-        wire.leave()
-    with Wire(fleet) as backend:
+        wire.disconnect()
+    with Wire.to(fleet) as backend:
         backend.enter(backend_key).publish(device.topic("command"), b"kept", qos=1)
     _restart(fleet)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(device, clean=False).is_session_present
         assert [message.payload for message in wire.hear()] == [b"kept"]

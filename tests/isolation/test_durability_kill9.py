@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import Wire, running
-from tests.support.raw_mqtt import PUBACK, publish
+from tests.support.fleet import running
+from tests.support.packets import Kind, publish
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,11 +47,11 @@ class _Publisher(threading.Thread):
         try:
             for _ in range(MOST_PER_ROUND):
                 while len(open_numbers) < WINDOW:
-                    number = self._wire.next_number()
+                    number = self._wire.new_number()
                     open_numbers[number] = self._next
                     self._wire.send(publish(self._topic, b"%d" % self._next, qos=1, number=number))
                     self._next += 1
-                answer = self._wire.receive(PUBACK)
+                answer = self._wire.find(Kind.PUBACK)
                 if answer is None:
                     return
                 self.acknowledged.append(open_numbers.pop(int.from_bytes(answer.body, "big")))
@@ -63,9 +64,9 @@ def test_kill9_under_load_for_an_absent_session(fleet: Fleet) -> None:
     device, away = fleet.device(), fleet.application()
     state = device.topic("state")
     chance = random.Random(9)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(away, clean=False).subscribe(state, qos=1)
-        wire.leave()
+        wire.disconnect()
     total = 0
     for number in range(ROUNDS):
         acknowledged = _kill_under_load(fleet, device, state, number * 100_000, chance.uniform(0.02, 0.25))
@@ -79,7 +80,7 @@ def test_kill9_under_load_for_an_absent_session(fleet: Fleet) -> None:
 
 
 def _kill_under_load(fleet: Fleet, device: Credentials, topic: str, first: int, seconds: float) -> list[int]:
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         publisher = _Publisher(wire.enter(device), topic, first)
         publisher.start()
         time.sleep(seconds)
@@ -90,10 +91,10 @@ def _kill_under_load(fleet: Fleet, device: Credentials, topic: str, first: int, 
 
 
 def _take_all(fleet: Fleet, who: Credentials) -> list[int]:
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(who, clean=False).is_session_present
         heard = [int(message.payload) for message in wire.hear(QUEUE, seconds=0.5)]
-        wire.leave()
+        wire.disconnect()
     return heard
 
 
@@ -101,18 +102,18 @@ def test_kill9_after_a_subscription_was_granted(fleet: Fleet) -> None:
     """A SUBACK, an UNSUBACK and a retained message's PUBACK hold from the moment at which they come."""
     device = fleet.device()
     for number in range(3):
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             wire.enter(device, clean=False).subscribe(device.topic(f"command/{number}"), qos=1)
             fleet.server.kill9()
         fleet.server.start()
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             assert wire.enter(device, clean=False).is_session_present
             wire.publish(device.topic(f"command/{number}"), b"heard", qos=1)
             assert [message.payload for message in wire.hear()] == [b"heard"]
             wire.publish(device.topic("state"), b"%d" % number, qos=1, retain=True)
             fleet.server.kill9()
         fleet.server.start()
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             wire.enter(device, clean=False).subscribe(device.topic("state"), qos=0)
             assert [message.payload for message in wire.hear()][-1:] == [b"%d" % number]
-            wire.leave()
+            wire.disconnect()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import PUBREC, UNSUBACK, Wire, running, unsubscribe
-from tests.support.raw_mqtt import packet, publish, text
+from tests.support.fleet import running
+from tests.support.packets import Kind, packet, publish, text, unsubscribe
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _end(fleet: Fleet, how: str) -> None:
 
 
 def _kept(fleet: Fleet, who: Credentials, topic_filter: str) -> list[tuple[str, bytes, int]]:
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(who).subscribe(topic_filter, qos=2)
         return sorted((message.topic, message.payload, message.qos) for message in wire.hear(100, seconds=0.3))
 
@@ -53,7 +54,7 @@ def test_retained(fleet: Fleet, everyone: Credentials, end: str) -> None:
     """Retained messages are there with payload and QoS; what was replaced or cleared is not."""
     device = fleet.device()
     long = bytes(range(256)) * 500
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
         for qos in (0, 1, 2):
             wire.publish(device.topic(f"kept/{qos}"), b"old", qos=qos, retain=True)
@@ -75,25 +76,25 @@ def test_session(fleet: Fleet, everyone: Credentials, end: str, *, was_connected
     """Subscriptions, unacknowledged messages with id and DUP, and the queue behind them, in order."""
     device = fleet.device()
     command, count = device.topic("command"), 3 * MAX_INFLIGHT
-    with Wire(fleet) as backend, Wire(fleet) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet) as wire:
         backend.enter(everyone)
         wire.enter(device, clean=False).subscribe(command, device.topic("later"), device.topic("dropped"), qos=2)
-        wire.ask(unsubscribe(9, [device.topic("dropped")]), UNSUBACK)
+        wire.ask(unsubscribe(9, device.topic("dropped")), Kind.UNSUBACK)
         for number in range(count):
             backend.publish(command, b"%d" % number, qos=1 + number % 2)
         first = wire.hear(MAX_INFLIGHT, acknowledges=False)
         if not was_connected:
-            wire.leave()
+            wire.disconnect()
         backend.publish(command, b"%d" % count, qos=1)
         # What was sent to a client is noted behind the message's own commit; let that end as well.
         sleep(GROUP_COMMIT_SECONDS)
         _end(fleet, end)
     fleet.server.start()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         assert wire.enter(device, clean=False).is_session_present
         again = wire.hear(MAX_INFLIGHT)
         assert [(m.payload, m.qos, m.number) for m in again] == [(m.payload, m.qos, m.number) for m in first]
-        assert all(message.is_duplicate for message in again)
+        assert all(message.dup for message in again)
         rest = wire.hear(count + 1 - MAX_INFLIGHT)
         assert [int(message.payload) for message in rest] == list(range(MAX_INFLIGHT, count + 1))
         backend.enter(everyone)
@@ -103,9 +104,9 @@ def test_session(fleet: Fleet, everyone: Credentials, end: str, *, was_connected
         sleep(GROUP_COMMIT_SECONDS)
         _end(fleet, end)
     fleet.server.start()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(device, clean=False).is_session_present
-        assert wire.settle() == []
+        assert wire.publications() == []
 
 
 @BOTH_ENDS
@@ -113,41 +114,41 @@ def test_unfinished_message_of_a_sender(fleet: Fleet, everyone: Credentials, end
     """A QoS 2 message with a PUBREC is known by its id after it: sent again, it isn't delivered again."""
     device, away = fleet.device(), fleet.application()
     state = device.topic("state")
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(away, clean=False).subscribe(state, qos=2)
-        wire.leave()
-    with Wire(fleet) as wire:
-        wire.enter(device, clean=False).ask(publish(state, b"once", qos=2, number=7), PUBREC)
+        wire.disconnect()
+    with Wire.to(fleet) as wire:
+        wire.enter(device, clean=False).ask(publish(state, b"once", qos=2, number=7), Kind.PUBREC)
         _end(fleet, end)
     fleet.server.start()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         assert wire.enter(device, clean=False).is_session_present
         again = packet(3, 0x08 | 2 << 1, text(state) + b"\0\7once")
-        wire.ask(again, PUBREC)
+        wire.ask(again, Kind.PUBREC)
         backend.enter(away, clean=False)
         assert [message.payload for message in backend.hear()] == [b"once"]
-        assert backend.settle() == []
+        assert backend.publications() == []
 
 
 @BOTH_ENDS
 def test_clean_session(fleet: Fleet, end: str) -> None:
     """Of a clean session nothing is there, even if it was connected at the end."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device).subscribe(device.topic("command"), qos=1)
         _end(fleet, end)
     fleet.server.start()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert not wire.enter(device, clean=False).is_session_present
         wire.publish(device.topic("command"), b"unheard", qos=1)
-        assert wire.settle() == []
+        assert wire.publications() == []
 
 
 @BOTH_ENDS
 def test_deleted_while_nobody_served(fleet: Fleet, everyone: Credentials, end: str) -> None:
     """A device deleted, or an application key revoked, meanwhile has left nothing when the server is back."""
     device, gone = fleet.device(), fleet.application()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         wire.enter(device, clean=False).subscribe(device.topic("command"), qos=1)
         wire.publish(device.topic("state"), b"kept", qos=1, retain=True)
         backend.enter(gone, clean=False).subscribe(device.topic("state"), qos=1)
@@ -172,27 +173,27 @@ def test_scope_changed_while_nobody_served(fleet: Fleet) -> None:
     with fleet.store() as store:
         store.tag_device(device.client_id, {"site": "north"}, actor="test")
     north = fleet.application(tags=(("site", "north"),))
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(north, clean=False).subscribe(device.topic("#"), qos=1)
-        wire.leave()
-    with Wire(fleet) as wire:
+        wire.disconnect()
+    with Wire.to(fleet) as wire:
         wire.enter(device).publish(device.topic("state"), b"private", qos=1)
         _end(fleet, "kill9")
     with fleet.store() as store:
         store.tag_device(device.client_id, {"site": "south"}, actor="test")
     fleet.server.start()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         assert wire.enter(north, clean=False).is_session_present
-        assert wire.settle() == []
+        assert wire.publications() == []
 
 
 def test_acknowledged_in_time(fleet: Fleet, everyone: Credentials) -> None:
     """A message that has to be stored has its PUBACK well within 50 ms, one by one and in a row."""
     device = fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device, clean=False).subscribe(device.topic("command"), qos=1)
-        wire.leave()
-    with Wire(fleet) as backend:
+        wire.disconnect()
+    with Wire.to(fleet) as backend:
         backend.enter(everyone)
         times = []
         for _ in range(100):
@@ -204,5 +205,5 @@ def test_acknowledged_in_time(fleet: Fleet, everyone: Credentials) -> None:
         count = 400
         backend.send(b"".join(publish(device.topic("command"), bytes(200), qos=1, number=n + 1) for n in range(count)))
         for number in range(count):
-            assert backend.wait_for(4).body == (number + 1).to_bytes(2, "big")
+            assert backend.receive(Kind.PUBACK).body == (number + 1).to_bytes(2, "big")
         assert perf_counter() - began < count * GROUP_COMMIT_SECONDS / 10, "the commits are shared"

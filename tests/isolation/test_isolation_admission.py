@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.registry import DeviceState
-from tests.support.attack import BOTH_TRANSPORTS, Wire
-from tests.support.raw_mqtt import connect
+from tests.support.packets import Will, connect
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,12 +51,12 @@ REFUSED: dict[str, Callable[[Cast], dict[str, object]]] = {
     "foreign_will": lambda cast: {
         "username": cast.victim.key,
         "password": cast.victim.secret,
-        "will": (cast.other.topic("state"), b"forged"),
+        "will": Will(cast.other.topic("state"), b"forged"),
     },
     "will_on_a_wildcard": lambda cast: {
         "username": cast.victim.key,
         "password": cast.victim.secret,
-        "will": (cast.victim.topic("#"), b"forged"),
+        "will": Will(cast.victim.topic("#"), b"forged"),
     },
 }
 
@@ -66,8 +66,8 @@ def cast(fleet: Fleet) -> Cast:
     """Enrol everyone; the victim's first key was replaced by its second."""
     retired = fleet.device()
     victim = fleet.register(retired.serial)
-    with Wire(fleet) as wire:
-        wire.enter(victim).leave()
+    with Wire.to(fleet) as wire:
+        wire.enter(victim).disconnect()
     disabled = fleet.device()
     with fleet.store() as store:
         store.set_device_state(disabled.client_id, DeviceState.DISABLED, actor="test")
@@ -84,25 +84,25 @@ def cast(fleet: Fleet) -> Cast:
 def _at_home(fleet: Fleet, cast: Cast, *, websocket: bool) -> Iterator[tuple[Wire, Wire]]:
     """Yield the victim, at home with all that it can have and nothing from before, and its back end."""
     victim = cast.victim
-    with Wire(fleet) as first:
+    with Wire.to(fleet) as first:
         first.enter(victim).publish(victim.topic("state"), b"", retain=True, qos=1)
-        first.leave()
-    with Wire(fleet, websocket=websocket) as backend, Wire(fleet, websocket=websocket) as home:
+        first.disconnect()
+    with Wire.to(fleet, websocket=websocket) as backend, Wire.to(fleet, websocket=websocket) as home:
         backend.enter(cast.application)
         assert backend.subscribe(victim.topic("gone"), victim.topic("state")) == [0, 0]
-        home.enter(victim, clean=False, will=(victim.topic("gone"), b"gone"))
+        home.enter(victim, clean=False, will=Will(victim.topic("gone"), b"gone"))
         assert home.subscribe(victim.topic("command/#"), qos=1) == [1]
         home.publish(victim.topic("state"), b"kept", retain=True, qos=1)
         backend.publish(victim.topic("command/1"), b"not acknowledged", qos=1)
         assert [message.payload for message in home.hear(acknowledges=False)] == [b"not acknowledged"]
-        assert [message.payload for message in backend.settle()] == [b"kept"]
+        assert [message.payload for message in backend.publications()] == [b"kept"]
         yield home, backend
 
 
 def _refuse(fleet: Fleet, cast: Cast, kind: str, *, websocket: bool, clean: bool) -> None:
-    with Wire(fleet, websocket=websocket) as attacker:
+    with Wire.to(fleet, websocket=websocket) as attacker:
         attempt = connect(cast.victim.client_id, clean=clean, **REFUSED[kind](cast))  # type: ignore[arg-type]
-        assert attacker.log_in(attempt) == (0, NOT_AUTHORIZED)
+        assert attacker.log_in(attempt) == NOT_AUTHORIZED
         assert attacker.is_closed_by_broker()
 
 
@@ -116,13 +116,13 @@ def test_refused_connect_beside_a_live_victim(
     command, state = cast.victim.topic("command/2"), cast.victim.topic("state")
     with _at_home(fleet, cast, websocket=websocket) as (home, backend):
         _refuse(fleet, cast, kind, websocket=websocket, clean=clean)
-        assert home.settle() == []
+        assert home.publications() == []
         backend.publish(command, b"after", qos=1)
         assert [(message.topic, message.payload) for message in home.hear()] == [(command, b"after")]
         home.publish(state, b"still here", qos=1)
-        assert [message.payload for message in backend.settle()] == [b"still here"]
+        assert [message.payload for message in backend.publications()] == [b"still here"]
         assert backend.subscribe(state) == [0]
-        assert [(message.payload, message.is_retained) for message in backend.settle()] == [(b"kept", True)]
+        assert [(message.payload, message.retain) for message in backend.publications()] == [(b"kept", True)]
 
 
 @BOTH_TRANSPORTS
@@ -130,20 +130,20 @@ def test_refused_connects_beside_an_absent_victim(fleet: Fleet, cast: Cast, *, w
     """Every way to be refused, twice, and the victim finds its session, its subscription and what was queued for it."""
     victim, payloads = cast.victim, [b"not acknowledged", b"1", b"2"]
     with _at_home(fleet, cast, websocket=websocket) as (home, backend):
-        home.leave()
+        home.disconnect()
         for payload in payloads[1:]:
             backend.publish(victim.topic("command/x"), payload, qos=1)
         for kind in REFUSED:
             for clean in (True, False):
                 _refuse(fleet, cast, kind, websocket=websocket, clean=clean)
-        with Wire(fleet, websocket=websocket) as back:
+        with Wire.to(fleet, websocket=websocket) as back:
             assert back.enter(victim, clean=False).is_session_present
             heard = back.hear(len(payloads))
             assert [message.payload for message in heard] == payloads
-            assert [message.is_duplicate for message in heard] == [True, False, False]
-            assert back.settle() == []
-            back.leave()
-        assert backend.settle() == []
+            assert [message.dup for message in heard] == [True, False, False]
+            assert back.publications() == []
+            back.disconnect()
+        assert backend.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -151,27 +151,29 @@ def test_refused_connect_of_a_new_client_id(fleet: Fleet, cast: Cast, *, websock
     """A refused persistent CONNECT has left no session that a later good one could find."""
     who = cast.application
     for _ in range(2):
-        with Wire(fleet, websocket=websocket) as attacker:
+        with Wire.to(fleet, websocket=websocket) as attacker:
             attempt = connect("app-new", username=who.key, password="no", clean=False)
-            assert attacker.log_in(attempt) == (0, NOT_AUTHORIZED)
-    with Wire(fleet, websocket=websocket) as wire:
+            assert attacker.log_in(attempt) == NOT_AUTHORIZED
+    with Wire.to(fleet, websocket=websocket) as wire:
         attempt = connect("app-new", username=who.key, password=who.secret, clean=False)
-        assert wire.log_in(attempt) == (0, 0)
-        wire.leave()
-    with Wire(fleet, websocket=websocket) as wire:
+        assert wire.log_in(attempt) == 0
+        assert not wire.is_session_present
+        wire.disconnect()
+    with Wire.to(fleet, websocket=websocket) as wire:
         attempt = connect("app-new", username=who.key, password=who.secret)
-        assert wire.log_in(attempt) == (0, 0)
+        assert wire.log_in(attempt) == 0
+        assert not wire.is_session_present
 
 
 def test_refused_connect_with_nothing_proven_says_nothing(fleet: Fleet, cast: Cast) -> None:
     """A persistent session that exists doesn't show in any refusal, at once or later."""
-    with Wire(fleet) as home:
-        home.enter(cast.victim, clean=False).leave()
+    with Wire.to(fleet) as home:
+        home.enter(cast.victim, clean=False).disconnect()
     for options in REFUSED.values():
-        with Wire(fleet) as attacker:
+        with Wire.to(fleet) as attacker:
             attempt = connect(cast.victim.client_id, clean=False, **options(cast))  # type: ignore[arg-type]
             attacker.send(attempt)
-            answer = attacker.receive()
+            answer = attacker.read()
             assert answer is not None
             assert answer.body == bytes([0, NOT_AUTHORIZED])
-            assert attacker.receive() is None
+            assert attacker.read() is None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, DISCONNECT, Wire, running
+from tests.support.fleet import running
 from tests.support.handshakes import Receiver, Sender
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import DISCONNECT, Kind, Will, connect, publish
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +46,10 @@ def test_sent_before_disconnect(fleet: Fleet, backend_key: Credentials, qos: int
     messages = b"".join(
         publish(device.topic("state"), b"%d" % number, qos=qos, number=number + 1) for number in range(count)
     )
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(backend_key).subscribe(device.topic("state"))
         wire.enter(device).send(messages + DISCONNECT)
-        wire.raw.shutdown(socket.SHUT_WR)
+        wire.stream.end()
         assert [int(message.payload) for message in backend.hear(count)] == list(range(count))
 
 
@@ -57,10 +57,10 @@ def test_sent_with_the_connect_and_closed(fleet: Fleet, backend_key: Credentials
     """CONNECT, messages, DISCONNECT and the end of the connection in one write, with a secret not seen before."""
     device = fleet.device()
     messages = b"".join(publish(device.topic("state"), b"%d" % number) for number in range(MANY))
-    with Wire(fleet) as backend, Wire(fleet) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet) as wire:
         backend.enter(backend_key).subscribe(device.topic("state"))
         wire.send(connect(device.client_id, username=device.key, password=device.secret) + messages + DISCONNECT)
-        wire.raw.shutdown(socket.SHUT_WR)
+        wire.stream.end()
         assert [int(message.payload) for message in backend.hear(MANY)] == list(range(MANY))
 
 
@@ -68,12 +68,12 @@ def test_sent_with_the_connect_and_closed(fleet: Fleet, backend_key: Credentials
 def test_disconnect_ends_what_comes_after_it(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
     """Nothing behind a DISCONNECT counts, and no will goes out (3.14.4-1, 3.14.4-3)."""
     device = fleet.device()
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(backend_key).subscribe(device.topic("#"))
-        wire.enter(device, will=(device.topic("gone"), b"gone"))
+        wire.enter(device, will=Will(device.topic("gone"), b"gone"))
         wire.send(publish(device.topic("a"), b"before") + DISCONNECT + publish(device.topic("a"), b"after"))
         assert wire.is_closed_by_broker()
-        assert [message.payload for message in backend.settle()] == [b"before"]
+        assert [message.payload for message in backend.publications()] == [b"before"]
 
 
 @BOTH_TRANSPORTS
@@ -81,7 +81,7 @@ def test_disconnect_ends_what_comes_after_it(fleet: Fleet, backend_key: Credenti
 def test_delivery_qos(fleet: Fleet, backend_key: Credentials, sent: int, *, websocket: bool) -> None:
     """The lower of what was published and what was granted; of several filters, the highest grant (3.3.5-1)."""
     device = fleet.device()
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(device)
         for granted in (0, 1, 2):
             assert wire.subscribe(device.topic(f"a/{granted}"), qos=granted) == [granted]
@@ -92,7 +92,7 @@ def test_delivery_qos(fleet: Fleet, backend_key: Credentials, sent: int, *, webs
         backend.publish(device.topic("b"), qos=sent)
         heard = wire.hear(4)
         assert [message.qos for message in heard] == [0, min(sent, 1), sent, sent]
-        assert not any(message.is_retained or message.is_duplicate for message in heard)
+        assert not any(message.retain or message.dup for message in heard)
 
 
 @BOTH_TRANSPORTS
@@ -100,7 +100,7 @@ def test_delivery_qos(fleet: Fleet, backend_key: Credentials, sent: int, *, webs
 def test_order_of_two_publishers(fleet: Fleet, backend_key: Credentials, qos: int, *, websocket: bool) -> None:
     """Each publisher's messages come in the order in which it sent them, through a window much narrower than they."""
     devices = [fleet.device(), fleet.device()]
-    with Wire(fleet, websocket=websocket) as backend, Wire(fleet) as one, Wire(fleet) as two:
+    with Wire.to(fleet, websocket=websocket) as backend, Wire.to(fleet) as one, Wire.to(fleet) as two:
         backend.enter(backend_key).subscribe(*(device.topic("state") for device in devices), qos=qos)
         for wire, device in zip((one, two), devices, strict=True):
             wire.enter(device)
@@ -123,22 +123,22 @@ def test_acknowledged_is_delivered(fleet: Fleet, backend_key: Credentials, *, we
     """Every message with a PUBACK comes to who is there and to who comes back, though its publisher was cut off."""
     device = fleet.device()
     away = fleet.application()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(away, clean=False).subscribe(device.topic("state"), qos=1)
-        wire.leave()
+        wire.disconnect()
     acknowledged = set()
-    with Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet, websocket=websocket) as backend:
         backend.enter(backend_key).subscribe(device.topic("state"), qos=1)
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             wire.enter(device)
             wire.send(b"".join(publish(device.topic("state"), b"%d" % n, qos=1, number=n + 1) for n in range(MANY)))
             for _ in range(MANY // 2):
-                acknowledged.add(int.from_bytes(wire.wait_for(PUBACK).body, "big") - 1)
+                acknowledged.add(int.from_bytes(wire.receive(Kind.PUBACK).body, "big") - 1)
         assert len(acknowledged) == MANY // 2
         heard = [int(message.payload) for message in backend.hear(MANY, seconds=2)]
         assert heard == list(range(len(heard)))
         assert acknowledged <= set(heard)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(away, clean=False)
         assert [int(message.payload) for message in wire.hear(len(heard))] == heard
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, DISCONNECT, PINGREQ, Wire, open_socket, running
+from tests.support.fleet import running
 from tests.support.measure import bound_count, has_closed_sockets, log_lines, open_sockets
-from tests.support.raw_mqtt import connect, packet, publish, subscribe
+from tests.support.packets import DISCONNECT, PINGREQ, Will, connect, packet, publish, subscribe
+from tests.support.streams import TcpStream
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +27,7 @@ CONNECT_HEADER = b"\x10"
 
 NO_CONNECT = {
     "publish": publish("devices/x/state", b"forged"),
-    "subscribe": subscribe(1, ["#"]),
+    "subscribe": subscribe(1, "#"),
     "pingreq": PINGREQ,
     "disconnect": DISCONNECT,
     "connack": packet(2, 0, b"\0\0"),
@@ -72,10 +74,10 @@ def _assert_freed(fleet: Fleet, before: int, wire: Wire, *, websocket: bool) -> 
 def test_first_packet_is_no_connect(fleet: Fleet, kind: str, *, websocket: bool) -> None:
     """Closed without an answer, at once, whatever else would have come, and the descriptor is free again."""
     before = open_sockets(fleet)
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         began = time.monotonic()
         wire.send(NO_CONNECT[kind])
-        assert wire.receive() is None
+        assert wire.read() is None
         assert time.monotonic() - began < CONNECT_TIMEOUT_SECONDS
         _assert_freed(fleet, before, wire, websocket=websocket)
 
@@ -87,13 +89,13 @@ def test_connect_as_long_as_allowed(fleet: Fleet, who: Credentials, *, websocket
     def attempt(length: int) -> bytes:
         will_topic = who.topic("gone")
         options: dict[str, Any] = {"username": who.key, "password": who.secret}
-        spare = length - (len(connect(who.client_id, will=(will_topic, b""), **options)) - 3)
-        return connect(who.client_id, will=(will_topic, bytes(spare)), **options)
+        spare = length - (len(connect(who.client_id, will=Will(will_topic, b""), **options)) - 3)
+        return connect(who.client_id, will=Will(will_topic, bytes(spare)), **options)
 
-    with Wire(fleet, websocket=websocket) as wire:
-        assert wire.return_code(attempt(MAX_CONNECT_BYTES)) == 0
-    with Wire(fleet, websocket=websocket) as wire:
-        assert wire.return_code(attempt(MAX_CONNECT_BYTES + 1)) is None
+    with Wire.to(fleet, websocket=websocket) as wire:
+        assert wire.log_in(attempt(MAX_CONNECT_BYTES)) == 0
+    with Wire.to(fleet, websocket=websocket) as wire:
+        assert wire.log_in(attempt(MAX_CONNECT_BYTES + 1)) is None
 
 
 @BOTH_TRANSPORTS
@@ -102,7 +104,7 @@ def test_connect_announced_too_long_is_logged_once(fleet: Fleet, *, websocket: b
     source = "127.0.0.41" if websocket else "127.0.0.42"
     count = bound_count(fleet, "max_connect_bytes")
     for _ in range(3):
-        with Wire(fleet, websocket=websocket, source=source) as wire:
+        with Wire.to(fleet, websocket=websocket, source=source) as wire:
             wire.send(CONNECT_HEADER + b"\xff\xff\xff\x7f" + bytes(100))
             assert wire.is_closed_by_broker()
     assert bound_count(fleet, "max_connect_bytes") == count + 3
@@ -115,11 +117,11 @@ def test_connects_that_never_end(fleet: Fleet, *, websocket: bool) -> None:
     before = open_sockets(fleet)
     with ExitStack() as stack:
         began = time.monotonic()
-        wires = [stack.enter_context(Wire(fleet, websocket=websocket)) for _ in BEGINNINGS]
+        wires = [stack.enter_context(Wire.to(fleet, websocket=websocket)) for _ in BEGINNINGS]
         for wire, beginning in zip(wires, BEGINNINGS, strict=True):
             wire.send(beginning)
         for wire in wires:
-            assert wire.receive() is None
+            assert wire.read() is None
             took = time.monotonic() - began
             assert CONNECT_TIMEOUT_SECONDS * 0.9 < took < CONNECT_TIMEOUT_SECONDS + SLACK_SECONDS
     assert has_closed_sockets(fleet, before)
@@ -127,7 +129,7 @@ def test_connects_that_never_end(fleet: Fleet, *, websocket: bool) -> None:
 
 def _drip(wire: Wire, data: bytes) -> None:
     for byte in data:
-        wire.send(bytes([byte]))
+        wire.stream.send(bytes([byte]))
         time.sleep(0.05)
 
 
@@ -135,7 +137,7 @@ def _drip(wire: Wire, data: bytes) -> None:
 def test_connect_dripped(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
     """Sending a byte now and then buys no time: the whole CONNECT has to come within the timeout."""
     attempt = connect(who.client_id, username=who.key, password=who.secret)
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         began = time.monotonic()
         with pytest.raises(ConnectionError):
             _drip(wire, attempt)
@@ -146,10 +148,10 @@ def test_connect_dripped(fleet: Fleet, who: Credentials, *, websocket: bool) -> 
 def test_connect_byte_by_byte_in_time(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
     """How the bytes are cut makes no difference."""
     attempt = connect(who.client_id, username=who.key, password=who.secret)
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         for byte in attempt[:-1]:
             wire.send(bytes([byte]))
-        assert wire.return_code(attempt[-1:]) == 0
+        assert wire.log_in(attempt[-1:]) == 0
 
 
 @BOTH_TRANSPORTS
@@ -159,9 +161,9 @@ def test_connect_of_another_protocol(
 ) -> None:
     """CONNACK 1, session-present 0, and a close, also for good credentials."""
     before = open_sockets(fleet)
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         attempt = connect(who.client_id, username=who.key, password=who.secret, protocol=protocol, level=level)
-        assert wire.log_in(attempt) == (0, 1)
+        assert wire.log_in(attempt) == 1
         assert wire.is_closed_by_broker()
         _assert_freed(fleet, before, wire, websocket=websocket)
 
@@ -169,29 +171,30 @@ def test_connect_of_another_protocol(
 @BOTH_TRANSPORTS
 def test_second_connect(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
     """A second CONNECT closes the connection without an answer, and the will goes out (3.1.0-2, 3.1.2-8)."""
-    attempt = connect(who.client_id, username=who.key, password=who.secret, will=(who.topic("gone"), b"gone"))
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    attempt = connect(who.client_id, username=who.key, password=who.secret, will=Will(who.topic("gone"), b"gone"))
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(fleet.application()).subscribe(who.topic("gone"))
-        assert wire.log_in(attempt) == (0, 0)
+        assert wire.log_in(attempt) == 0
+        assert not wire.is_session_present
         wire.send(attempt)
-        assert wire.receive() is None
+        assert wire.read() is None
         assert [message.payload for message in backend.hear()] == [b"gone"]
 
 
 def test_first_packets_behind_each_other(fleet: Fleet, who: Credentials) -> None:
     """What is sent in one go with the CONNECT is served after it, and never if it is refused."""
     topic = who.topic("early")
-    early = subscribe(1, [topic], 0) + publish(topic, b"early") + DISCONNECT
-    with Wire(fleet) as backend:
+    early = subscribe(1, topic, qos=0) + publish(topic, b"early") + DISCONNECT
+    with Wire.to(fleet) as backend:
         backend.enter(fleet.application()).subscribe(topic)
-        with Wire(fleet) as wire:
+        with Wire.to(fleet) as wire:
             wire.send(connect(who.client_id, username=who.key, password="no") + early)
-            answer = wire.receive()
+            answer = wire.read()
             assert answer is not None
             assert answer.body == b"\0\5"
-            assert wire.receive() is None
-        assert backend.settle() == []
-        with Wire(fleet) as wire:
+            assert wire.read() is None
+        assert backend.publications() == []
+        with Wire.to(fleet) as wire:
             wire.send(connect(who.client_id, username=who.key, password=who.secret) + early)
             assert wire.hear(acknowledges=False)[0].payload == b"early"
         assert [message.payload for message in backend.hear()] == [b"early"]
@@ -202,8 +205,7 @@ def test_upgrade_that_never_ends(fleet: Fleet) -> None:
     before = open_sockets(fleet)
     with ExitStack() as stack:
         for start in (b"", b"GET /mqtt HTTP/1.1\r\n", b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgr"):
-            raw = stack.enter_context(open_socket(fleet.server.ws_port))
-            raw.sendall(start)
+            stack.enter_context(TcpStream(fleet.server.ws_port, start))
         assert has_closed_sockets(fleet, before, CONNECT_TIMEOUT_SECONDS + SLACK_SECONDS)
 
 
@@ -212,7 +214,7 @@ def test_upgraded_connections_that_stay_open(fleet: Fleet) -> None:
     before = open_sockets(fleet)
     with ExitStack() as stack:
         for _ in range(20):
-            wire = stack.enter_context(Wire(fleet, websocket=True))
+            wire = stack.enter_context(Wire.to(fleet, websocket=True))
             wire.send(PINGREQ)
         assert has_closed_sockets(fleet, before, CONNECT_TIMEOUT_SECONDS + SLACK_SECONDS)
 
@@ -225,6 +227,6 @@ def test_thousand_first_packets_leave_nothing_open(fleet: Fleet, *, websocket: b
     for number in range(0, 1000, 50):
         with ExitStack() as stack:
             for offset in range(50):
-                wire = stack.enter_context(Wire(fleet, websocket=websocket))
+                wire = stack.enter_context(Wire.to(fleet, websocket=websocket))
                 wire.send(kinds[(number + offset) % len(kinds)])
     assert has_closed_sockets(fleet, before)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import DISCONNECT, PINGREQ, WebSocketStream, Wire
 from tests.support.certificates import make_certificate
 from tests.support.fleet import Fleet
 from tests.support.measure import has_closed_sockets, open_sockets
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import DISCONNECT, PINGREQ, Will, connect, publish
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream, TlsStream, WebSocketStream, read_all
+from tests.support.waiting import WAIT_SECONDS
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,17 +38,8 @@ def secure_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield Fleet(server)
 
 
-def _tls(port: int) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    raw = socket.create_connection(("127.0.0.1", port), timeout=10)
-    # Closing with something unread takes back what the kernel didn't send yet.
-    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(raw)
-
-
 def _hello(device: Credentials) -> bytes:
-    will = (device.topic("will"), b"gone")
+    will = Will(device.topic("will"), b"gone")
     return connect(device.client_id, username=device.key, password=device.secret, will=will)
 
 
@@ -56,35 +47,41 @@ def _numbers() -> list[bytes]:
     return [b"%d" % number for number in range(MESSAGES)]
 
 
+def _all_heard(fleet: Fleet, backend: Wire, before: int) -> list[bytes]:
+    """Return all that was published until the client's connection was gone, and its will with it, if that went out."""
+    heard = backend.hear(MESSAGES)
+    assert has_closed_sockets(fleet, before, WAIT_SECONDS)
+    return [message.payload for message in [*heard, *backend.publications()]]
+
+
 def test_reset(fleet: Fleet) -> None:
     """A client that closes without having read an answer: all its messages arrive, and its will doesn't."""
     device = fleet.device()
-    with Wire(fleet) as warm:
-        warm.enter(device).leave()
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as warm:
+        warm.enter(device).disconnect()
+    with Wire.to(fleet) as backend:
         backend.enter(fleet.application()).subscribe(device.topic("#"))
-        wire = Wire(fleet)
+        before = open_sockets(fleet)
         packets = b"".join(publish(device.topic("x"), number) + PINGREQ for number in _numbers())
-        wire.send(_hello(device) + packets + DISCONNECT)
-        wire.close()
-        assert [message.payload for message in backend.hear(MESSAGES + 1, 2)] == _numbers()
+        TcpStream(fleet.server.mqtt_port, _hello(device) + packets + DISCONNECT).close()
+        assert _all_heard(fleet, backend, before) == _numbers()
 
 
 @pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "fin"])
 def test_tls(secure_fleet: Fleet, *, notifies: bool) -> None:
     """The same over TLS, whether its end is announced or not."""
     fleet, device = secure_fleet, secure_fleet.device()
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as backend:
         backend.enter(fleet.application()).subscribe(device.topic("#"))
-        with _tls(fleet.server.tls_port) as wire:
-            wire.sendall(_hello(device))
-            assert wire.recv(4) == b"\x20\2\0\0"
-            wire.sendall(b"".join(publish(device.topic("x"), number) for number in _numbers()) + DISCONNECT)
+        before = open_sockets(fleet)
+        with TlsStream(fleet.server.tls_port, _hello(device)) as stream:
+            assert stream.receive() == b"\x20\2\0\0"
+            stream.send(b"".join(publish(device.topic("x"), number) for number in _numbers()) + DISCONNECT)
             if notifies:
-                wire.settimeout(2)
+                stream.end()
                 with suppress(OSError):
-                    wire.unwrap()
-        assert [message.payload for message in backend.hear(MESSAGES + 1, 2)] == _numbers()
+                    read_all(stream)
+        assert _all_heard(fleet, backend, before) == _numbers()
 
 
 @pytest.mark.parametrize("carrier", ["tls", "wss"])
@@ -93,45 +90,42 @@ def test_tls_that_ends_in_mid_sentence(secure_fleet: Fleet, carrier: str, *, is_
     """The same while the broker is busy with what came first, or with who it is: what is still encrypted counts."""
     fleet, device = secure_fleet, secure_fleet.device()
     port = fleet.server.tls_port if carrier == "tls" else fleet.server.ws_port
-    with Wire(fleet) as backend, _tls(port) as secure:
+    with Wire.to(fleet) as backend:
         backend.enter(fleet.application()).subscribe(device.topic("#"))
-        wire = secure if carrier == "tls" else WebSocketStream(secure)
-        wire.sendall(_hello(device))
+        before, secure = open_sockets(fleet), TlsStream(port)
+        stream = secure if carrier == "tls" else WebSocketStream(secure)
+        stream.send(_hello(device))
         if is_answered:
-            assert wire.recv(4) == b"\x20\2\0\0"
+            assert stream.receive() == b"\x20\2\0\0"
         for first in range(0, MESSAGES, MESSAGES // 4):
             packets = [publish(device.topic("x"), number) for number in _numbers()[first : first + MESSAGES // 4]]
-            wire.sendall(b"".join(packets))
-        wire.sendall(DISCONNECT)
-        secure.close()
-        assert [message.payload for message in backend.hear(MESSAGES + 1, 2)] == _numbers()
+            stream.send(b"".join(packets))
+        stream.send(DISCONNECT)
+        stream.close()
+        assert _all_heard(fleet, backend, before) == _numbers()
 
 
 def test_tls_that_never_begins_or_ends(secure_fleet: Fleet) -> None:
     """Neither a handshake that doesn't come nor an end that isn't answered keeps a descriptor."""
-    before = open_sockets(secure_fleet)
-    silent = [socket.create_connection(("127.0.0.1", secure_fleet.server.tls_port)) for _ in range(20)]
-    ended = [_tls(secure_fleet.server.tls_port) for _ in range(20)]
-    for wire in ended:
-        wire.sendall(PINGREQ)
-    try:
+    before, port = open_sockets(secure_fleet), secure_fleet.server.tls_port
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(TcpStream(port))
+            stack.enter_context(TlsStream(port)).send(PINGREQ)
         assert has_closed_sockets(secure_fleet, before, CONNECT_TIMEOUT_SECONDS + 5)
-    finally:
-        for raw in (*silent, *ended):
-            raw.close()
 
 
 def test_refused_connect_retires_no_key(fleet: Fleet) -> None:
     """A new key that is refused for its will leaves the older one, and its connection, as they are."""
     serial = fleet.serial()
     first = fleet.register(serial)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(first)
         second = fleet.register(serial)
-        will = (second.topic("x" * 2_000), b"gone")
-        with Wire(fleet) as refused:
+        will = Will(second.topic("x" * 2_000), b"gone")
+        with Wire.to(fleet) as refused:
             attempt = connect(second.client_id, username=second.key, password=second.secret, will=will)
-            assert refused.return_code(attempt) == 5
+            assert refused.log_in(attempt) == 5
         time.sleep(0.3)
-        wire.settle()
+        wire.publications()
     assert fleet.can_connect(first)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire
-from tests.support.raw_mqtt import SUBACK, connect, publish, subscribe
+from tests.support.packets import Kind, Will, connect, publish, subscribe
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,14 +97,14 @@ def people(fleet: Fleet) -> tuple[Credentials, Credentials, Credentials]:
 def _watched(fleet: Fleet, people: tuple[Credentials, ...], *, websocket: bool) -> Iterator[Wire]:
     """Yield the attacker's connection; in the end nobody may have heard a thing, and nothing may be kept."""
     victim, attacker, observer = people
-    with Wire(fleet) as home, Wire(fleet) as watch, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet) as watch, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(victim).subscribe(victim.topic("#"), qos=1)
         watch.enter(observer).subscribe("#", qos=1)
         yield wire.enter(attacker)
-        assert home.settle() == []
-        assert watch.settle() == []
+        assert home.publications() == []
+        assert watch.publications() == []
         assert watch.subscribe("#", "$SYS/#") == [0, 0]
-        assert watch.settle() == []
+        assert watch.publications() == []
 
 
 def _spell(name: str | bytes, people: tuple[Credentials, ...]) -> bytes:
@@ -127,11 +127,11 @@ def test_foreign_name(
         for qos in (0, 1, 2):
             for retain in (False, True):
                 wire.publish(topic, b"forged", qos=qos, retain=retain)
-        with Wire(fleet, websocket=websocket) as second:
-            options = {"username": attacker.key, "password": attacker.secret, "will_retain": True}
-            attempt = connect(attacker.client_id, will=(topic, b"forged"), **options)  # type: ignore[arg-type]
-            assert second.return_code(attempt) == NOT_AUTHORIZED
-        wire.settle()
+        with Wire.to(fleet, websocket=websocket) as second:
+            will = Will(topic, b"forged", retain=True)
+            attempt = connect(attacker.client_id, attacker.key, attacker.secret, will=will)
+            assert second.log_in(attempt) == NOT_AUTHORIZED
+        wire.publications()
 
 
 @BOTH_TRANSPORTS
@@ -142,12 +142,12 @@ def test_wide_filter(
     """Refused, and nothing of the victim's comes by it, live or retained."""
     victim, attacker, observer = people
     wide, private = _spell(WILD[name], people), victim.topic("private")
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(observer).publish(private, b"kept", retain=True, qos=1)
         assert wire.enter(attacker).subscribe(wide, attacker.topic("b")) == [REFUSED, 0]
         backend.publish(private, b"live", qos=1)
         backend.publish(attacker.topic("b"), b"mine", qos=1)
-        assert [message.payload for message in wire.settle()] == [b"mine"]
+        assert [message.payload for message in wire.publications()] == [b"mine"]
         backend.publish(private, b"", retain=True, qos=1)
 
 
@@ -167,7 +167,7 @@ def test_broken_topic(
     """Closes the connection and reaches nobody."""
     with _watched(fleet, people, websocket=websocket) as wire:
         wire.send(publish(_spell(BROKEN_TOPICS[name], people), b"forged", qos=qos, retain=retain))
-        assert wire.receive() is None
+        assert wire.read() is None
 
 
 @BOTH_TRANSPORTS
@@ -178,8 +178,8 @@ def test_broken_filter(
     """Closes the connection, also behind a good filter."""
     own = people[1].topic("a")
     with _watched(fleet, people, websocket=websocket) as wire:
-        wire.send(subscribe(1, [own, _spell(BROKEN_FILTERS[name], people)]))
-        assert wire.receive(SUBACK) is None
+        wire.send(subscribe(1, own, _spell(BROKEN_FILTERS[name], people)))
+        assert wire.find(Kind.SUBACK) is None
 
 
 @BOTH_TRANSPORTS
@@ -191,9 +191,9 @@ def test_own_name_that_looks_foreign(
     victim, attacker, _ = people
     own = _spell(name, people)
     topic = own.replace(b"#", b"x")
-    with Wire(fleet) as home, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(victim).subscribe(victim.topic("#"))
         assert wire.enter(attacker).subscribe(own) == [0]
         wire.publish(topic, b"mine")
-        assert [message.topic.encode() for message in wire.settle()] == [topic]
-        assert home.settle() == []
+        assert [message.topic.encode() for message in wire.publications()] == [topic]
+        assert home.publications() == []

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import Wire, running
-from tests.support.raw_mqtt import SUBACK, subscribe
+from tests.support.fleet import running
+from tests.support.packets import Kind, subscribe
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def owed(fleet: Fleet) -> Iterator[tuple[Credentials, Wire, Wire]]:
     """Return a device, its connection, and a back end that is owed two retained messages, in a window of one."""
     device = fleet.device()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         wire.enter(device)
         for name in "ab":
             wire.publish(device.topic(name), b"old", qos=1, retain=True)
@@ -42,7 +43,7 @@ def test_cleared_meanwhile(owed: tuple[Credentials, Wire, Wire]) -> None:
     wire.publish(device.topic("a"), b"1")
     wire.publish(device.topic("a"), b"", retain=True)
     wire.publish(device.topic("a"), b"2")
-    live = [m.payload for m in backend.hear(5, 1) if m.topic == device.topic("a") and not m.is_retained]
+    live = [m.payload for m in backend.hear(5, 1) if m.topic == device.topic("a") and not m.retain]
     assert live == [b"1", b"", b"2"]
 
 
@@ -53,9 +54,9 @@ def test_messages_behind(owed: tuple[Credentials, Wire, Wire]) -> None:
         wire.publish(device.topic("a"), payload, qos=qos)
     for _ in range(2):
         backend.acknowledge(backend.hear(1, acknowledges=False)[0])
-    heard = backend.settle()
+    heard = backend.publications()
     wire.publish(device.topic("a"), b"second")
-    heard += backend.settle()
+    heard += backend.publications()
     for message in heard:
         if message.qos:
             backend.acknowledge(message)
@@ -69,23 +70,23 @@ def test_subscribed_again(owed: tuple[Credentials, Wire, Wire]) -> None:
     for name in "cb":
         wire.publish(device.topic(name), b"new", qos=1, retain=True)
     backend.subscribe(device.topic("#"), qos=1)
-    flagged = {(m.topic, m.payload) for m in backend.hear(20, 1) if m.is_retained}
+    flagged = {(m.topic, m.payload) for m in backend.hear(20, 1) if m.retain}
     assert {(device.topic("c"), b"new"), (device.topic("b"), b"new")} <= flagged
 
 
 def test_away(fleet: Fleet) -> None:
     """For a session without a client, QoS 0 messages take no room from the others."""
     device, application = fleet.device(), fleet.application()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         wire.enter(device)
         for name in "ab":
             wire.publish(device.topic(name), b"old", qos=1, retain=True)
         backend.enter(application, clean=False).subscribe(device.topic("#"), qos=1)
-        backend.leave()
+        backend.disconnect()
         for number in range(MAX_QUEUED):
             wire.publish(device.topic("a"), b"%d" % number)
         wire.publish(device.topic("c"), b"important", qos=1)
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as backend:
         backend.enter(application, clean=False)
         assert b"important" in [message.payload for message in backend.hear(30, 1)]
 
@@ -93,10 +94,10 @@ def test_away(fleet: Fleet) -> None:
 def test_malformed_subscribe(fleet: Fleet) -> None:
     """A SUBSCRIBE with one ill-formed filter changes nothing of a persistent session."""
     device, application = fleet.device(), fleet.application()
-    with Wire(fleet) as wire, Wire(fleet) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         backend.enter(application, clean=False)
-        backend.send(subscribe(1, [device.topic("x"), "devices/#/x"], 1))
-        assert backend.receive(SUBACK) is None
+        backend.send(subscribe(1, device.topic("x"), "devices/#/x", qos=1))
+        assert backend.find(Kind.SUBACK) is None
         wire.enter(device).publish(device.topic("x"), b"unasked", qos=1)
-    with Wire(fleet) as backend:
-        assert backend.enter(application, clean=False).settle() == []
+    with Wire.to(fleet) as backend:
+        assert backend.enter(application, clean=False).publications() == []

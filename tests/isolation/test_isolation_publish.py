@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.raw_mqtt import publish
+from tests.support.packets import publish
 from tests.support.scene import raw_session
 from tests.support.tricks import BROKEN_NAMES, FOREIGN_NAMES, OWN_LOOKALIKES, spell
 
 if TYPE_CHECKING:
-    from tests.support.raw_mqtt import RawMqtt
     from tests.support.scene import Scene
+    from tests.support.wire import Wire
 
 
-def _forge(raw: RawMqtt, topic: bytes) -> None:
+def _forge(raw: Wire, topic: bytes) -> None:
     for qos in (0, 1, 2):
         for number, retain in enumerate((False, True), start=qos * 2 + 1):
             raw.send(publish(topic, b"forged", qos=qos, number=number, retain=retain))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire, running
+from tests.support.fleet import running
+from tests.support.packets import Will
 from tests.support.waiting import eventually
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,14 +65,14 @@ def test_device_moved_while_connected(
     fleet: Fleet, device: Credentials, everyone: Credentials, *, websocket: bool
 ) -> None:
     """At once it neither sends nor gets, live or retained, what is its former site's; its will is not published."""
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone).subscribe("site/#")
-        wire.enter(device, will=("site/north/gone", b"gone"), will_retain=True)
+        wire.enter(device, will=Will("site/north/gone", b"gone", retain=True))
         assert wire.subscribe("site/north/#", device.topic("#"), qos=1) == [1, 1]
         wire.publish("site/north/a", b"from the north")
         backend.publish("site/north/b", b"to the north", qos=1)
         assert [message.payload for message in wire.hear(2)] == [b"from the north", b"to the north"]
-        assert [message.payload for message in backend.settle()] == [b"from the north", b"to the north"]
+        assert [message.payload for message in backend.publications()] == [b"from the north", b"to the north"]
 
         _move_while_in(fleet, device, "south", wire, "site/south/#")
 
@@ -80,22 +82,22 @@ def test_device_moved_while_connected(
         assert wire.subscribe("site/north/#", "site/north/b", "site/south/x") == [REFUSED, REFUSED, 0]
         wire.publish("site/south/a", b"from the south")
         backend.publish(device.topic("c"), b"own")
-        assert [message.payload for message in wire.settle()] == [b"from the south", b"own"]
-        assert b"forged" not in {message.payload for message in backend.settle()}
+        assert [message.payload for message in wire.publications()] == [b"from the south", b"own"]
+        assert b"forged" not in {message.payload for message in backend.publications()}
         wire.close()
-        with Wire(fleet) as again:
+        with Wire.to(fleet) as again:
             # Its coming back shows that the broker has noticed the end of the first connection.
             again.enter(device)
-        assert backend.settle() == []
+        assert backend.publications() == []
         backend.subscribe("site/north/gone")
-        assert backend.settle() == []
+        assert backend.publications() == []
         backend.publish("site/north/b", b"", retain=True)
 
 
 @BOTH_TRANSPORTS
 def test_device_moved_and_back(fleet: Fleet, device: Credentials, everyone: Credentials, *, websocket: bool) -> None:
     """A subscription outlives the change; it brings something whenever the scope allows it, and only then."""
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone)
         assert wire.enter(device).subscribe("site/north/x") == [0]
         for turn in range(3):
@@ -103,7 +105,7 @@ def test_device_moved_and_back(fleet: Fleet, device: Credentials, everyone: Cred
             _move_while_in(fleet, device, "south", wire, "site/south/probe")
             backend.publish("site/north/x", b"private %d" % turn)
             _move_while_in(fleet, device, "north", wire, "site/north/probe")
-        assert [message.payload for message in wire.settle()] == [b"heard 0", b"heard 1", b"heard 2"]
+        assert [message.payload for message in wire.publications()] == [b"heard 0", b"heard 1", b"heard 2"]
 
 
 @BOTH_TRANSPORTS
@@ -111,9 +113,9 @@ def test_will_of_a_device_that_was_moved_back(
     fleet: Fleet, device: Credentials, everyone: Credentials, *, websocket: bool
 ) -> None:
     """What counts for a will is the moment at which it would be published."""
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone).subscribe("site/north/gone")
-        wire.enter(device, will=("site/north/gone", b"gone"))
+        wire.enter(device, will=Will("site/north/gone", b"gone"))
         _move_while_in(fleet, device, "south", wire, "site/south/probe")
         _move_while_in(fleet, device, "north", wire, "site/north/probe")
         wire.close()
@@ -127,7 +129,7 @@ def test_application_whose_device_moved_while_it_is_connected(
     """A back end for one site stops hearing a device that left, and what it retained, and can't command it any more."""
     north = fleet.application(tags=(("site", "north"),))
     state, command = device.topic("state"), device.topic("command")
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet, websocket=websocket) as backend:
         wire.enter(device).subscribe(command)
         assert backend.enter(north).subscribe(device.topic("#"), qos=1) == [1]
         wire.publish(state, b"before", qos=1, retain=True)
@@ -139,14 +141,14 @@ def test_application_whose_device_moved_while_it_is_connected(
         assert eventually(lambda: backend.subscribe(device.topic("#")) == [REFUSED])
         assert time.monotonic() - began < WITHIN_SECONDS
 
-        backend.settle()
-        wire.settle()
+        backend.publications()
+        wire.publications()
         for qos in (0, 1, 2):
             wire.publish(state, b"private", qos=qos, retain=True)
             backend.publish(command, b"forged", qos=qos)
         assert backend.subscribe(state, device.topic("+")) == [REFUSED, REFUSED]
-        assert backend.settle() == []
-        assert wire.settle() == []
+        assert backend.publications() == []
+        assert wire.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -158,24 +160,24 @@ def test_application_whose_device_moved_while_it_is_away(
     other = fleet.device()
     _move(fleet, other, "north")
     north = fleet.application(tags=(("site", "north"),))
-    with Wire(fleet) as wire, Wire(fleet) as second:
+    with Wire.to(fleet) as wire, Wire.to(fleet) as second:
         wire.enter(device)
         second.enter(other)
-        with Wire(fleet, websocket=websocket) as backend:
+        with Wire.to(fleet, websocket=websocket) as backend:
             backend.enter(north, clean=False).subscribe(device.topic("#"), other.topic("#"), qos=qos)
             wire.publish(device.topic("state"), b"not acknowledged", qos=qos)
             second.publish(other.topic("state"), b"not acknowledged either", qos=qos)
             assert len(backend.hear(2, acknowledges=False)) == 2
-            backend.leave()
+            backend.disconnect()
         for number in range(MAX_INFLIGHT):
             wire.publish(device.topic("state"), b"queued", qos=qos)
             second.publish(other.topic("state"), b"queued %d" % number, qos=qos)
-        with Wire(fleet) as probe:
+        with Wire.to(fleet) as probe:
             # Another connection with the same key shows when the change has been taken in.
             probe.enter(replace(north, client_id="app-probe"))
             _move(fleet, device, "south")
             assert eventually(lambda: probe.subscribe(device.topic("x")) == [REFUSED])
-        with Wire(fleet, websocket=websocket) as backend:
+        with Wire.to(fleet, websocket=websocket) as backend:
             assert backend.enter(north, clean=False).is_session_present
             heard = backend.hear(1 + MAX_INFLIGHT)
             assert {message.topic for message in heard} == {other.topic("state")}
@@ -183,8 +185,8 @@ def test_application_whose_device_moved_while_it_is_away(
                 b"not acknowledged either",
                 *(b"queued %d" % number for number in range(MAX_INFLIGHT)),
             ]
-            assert backend.settle() == []
-            backend.leave()
+            assert backend.publications() == []
+            backend.disconnect()
 
 
 @BOTH_TRANSPORTS
@@ -193,7 +195,7 @@ def test_application_whose_device_moved_while_its_window_is_full(
 ) -> None:
     """What waits behind unacknowledged messages is decided when its turn comes."""
     north = fleet.application(tags=(("site", "north"),))
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet, websocket=websocket) as backend:
         wire.enter(device)
         for number in range(MAX_INFLIGHT):
             wire.publish(device.topic(f"kept/{number}"), b"kept", qos=1, retain=True)
@@ -208,21 +210,21 @@ def test_application_whose_device_moved_while_its_window_is_full(
         assert time.monotonic() - began < WITHIN_SECONDS
         for message in first:
             backend.acknowledge(message)
-        assert backend.settle() == []
+        assert backend.publications() == []
 
 
 @BOTH_TRANSPORTS
 def test_key_rotated_while_away(fleet: Fleet, device: Credentials, everyone: Credentials, *, websocket: bool) -> None:
     """A session is its device's, whichever key it comes with; the older key is out and finds nothing."""
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(device, clean=False).subscribe(device.topic("command"), qos=1)
-        wire.leave()
-    with Wire(fleet) as backend:
+        wire.disconnect()
+    with Wire.to(fleet) as backend:
         backend.enter(everyone).publish(device.topic("command"), b"before", qos=1)
         rotated = fleet.register(device.serial)
         assert rotated.client_id == device.client_id
         backend.publish(device.topic("command"), b"between", qos=1)
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             assert wire.enter(rotated, clean=False).is_session_present
             backend.publish(device.topic("command"), b"after", qos=1)
             assert [message.payload for message in wire.hear(3)] == [b"before", b"between", b"after"]
@@ -234,7 +236,7 @@ def test_key_rotated_while_away(fleet: Fleet, device: Credentials, everyone: Cre
 def test_application_whose_device_was_deleted(fleet: Fleet, device: Credentials, everyone: Credentials) -> None:
     """A deleted device's topics leave the scope of an application that reached them by its tag."""
     tagged = fleet.application(tags=(("site", "north"),))
-    with Wire(fleet) as backend, Wire(fleet) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet) as wire:
         backend.enter(everyone)
         wire.enter(tagged)
         assert wire.subscribe(device.topic("#")) == [0]
@@ -242,4 +244,4 @@ def test_application_whose_device_was_deleted(fleet: Fleet, device: Credentials,
             store.delete_device(device.client_id, actor="test")
         assert eventually(lambda: wire.subscribe(device.topic("x")) == [REFUSED], WITHIN_SECONDS)
         backend.publish(device.topic("x"), b"after")
-        assert wire.settle() == []
+        assert wire.publications() == []

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import REFUSED, Message, Will
+from tests.support.mqtt import REFUSED, Message
+from tests.support.packets import Will
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,14 +62,15 @@ def test_publish_foreign_retained(scene: Scene, kept: str, payload: bytes, qos: 
 def test_connect_foreign_retained_will(scene: Scene, kept: str) -> None:
     """A refused will leaves no retained message; an own one does when the connection breaks."""
     for topic in (kept, scene.victim.topic("new")):
-        with scene.fleet.client(scene.attacker, will=Will(topic, b"forged", retain=True)) as refused:
+        with scene.fleet.client(scene.attacker, will=Will(topic, b"forged", qos=1, retain=True)) as refused:
             assert refused.return_code == 5
-    own = Will(scene.attacker.topic("gone"), b"mine", retain=True)
+    topic = scene.attacker.topic("gone")
+    own = Will(topic, b"mine", qos=1, retain=True)
     with scene.fleet.connect(scene.attacker, will=own) as client:
         client.drop()
-        assert scene.observer.hears(own.topic, own.payload)
+        assert scene.observer.hears(topic, own.payload)
     assert _retained(scene, scene.victim.topic("#")) == [(kept, KEPT)]
-    assert _retained(scene, scene.attacker.topic("#")) == [(own.topic, own.payload)]
+    assert _retained(scene, scene.attacker.topic("#")) == [(topic, own.payload)]
 
 
 def test_subscribe_foreign_retained(scene: Scene, kept: str) -> None:

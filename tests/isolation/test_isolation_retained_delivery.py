@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, UNSUBACK, Wire, running, unsubscribe
+from tests.support.fleet import running
+from tests.support.packets import Kind, unsubscribe
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.attack import Heard
     from tests.support.fleet import Credentials, Fleet
+    from tests.support.packets import Publication
 
 
 MAX_INFLIGHT = 4
@@ -31,8 +33,8 @@ def backend_key(fleet: Fleet) -> Credentials:
     return fleet.application()
 
 
-def _flagged(heard: list[Heard]) -> list[tuple[bytes, int, bool]]:
-    return [(message.payload, message.qos, message.is_retained) for message in heard]
+def _flagged(heard: list[Publication]) -> list[tuple[bytes, int, bool]]:
+    return [(message.payload, message.qos, message.retain) for message in heard]
 
 
 @BOTH_TRANSPORTS
@@ -41,7 +43,11 @@ def test_retained_flag(fleet: Fleet, backend_key: Credentials, qos: int, *, webs
     """1 for a new subscription, also when it replaces one; 0 for who is subscribed already (3.3.1-8, 3.3.1-9)."""
     device = fleet.device()
     state = device.topic("state")
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as early, Wire(fleet, websocket=websocket) as late:
+    with (
+        Wire.to(fleet) as wire,
+        Wire.to(fleet, websocket=websocket) as early,
+        Wire.to(fleet, websocket=websocket) as late,
+    ):
         early.enter(backend_key).subscribe(state, qos=2)
         wire.enter(device).publish(state, b"old", qos=qos, retain=True)
         wire.publish(state, b"new", qos=qos, retain=True)
@@ -53,22 +59,22 @@ def test_retained_flag(fleet: Fleet, backend_key: Credentials, qos: int, *, webs
         wire.publish(state, b"live", qos=qos)
         assert _flagged(late.hear()) == [(b"live", 0, False)]
         late.subscribe(device.topic("+"), qos=0)
-        assert _flagged(late.settle()) == [(b"new", 0, True)]
+        assert _flagged(late.publications()) == [(b"new", 0, True)]
 
 
 @BOTH_TRANSPORTS
 def test_retained_on_resume(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
     """Coming back to a session brings no retained message again; subscribing again does."""
     device = fleet.device()
-    with Wire(fleet) as backend:
+    with Wire.to(fleet) as backend:
         backend.enter(backend_key).publish(device.topic("config"), b"kept", qos=1, retain=True)
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(device, clean=False).subscribe(device.topic("config"), qos=1)
         assert _flagged(wire.hear()) == [(b"kept", 1, True)]
-        wire.leave()
-    with Wire(fleet, websocket=websocket) as wire:
+        wire.disconnect()
+    with Wire.to(fleet, websocket=websocket) as wire:
         assert wire.enter(device, clean=False).is_session_present
-        assert wire.settle() == []
+        assert wire.publications() == []
         wire.subscribe(device.topic("config"), qos=1)
         assert _flagged(wire.hear()) == [(b"kept", 1, True)]
 
@@ -78,7 +84,7 @@ def test_retained_cleared(fleet: Fleet, backend_key: Credentials, *, websocket: 
     """An empty one clears, is delivered to who is there without the flag, and is not kept (3.3.1-10, 3.3.1-11)."""
     device = fleet.device()
     state = device.topic("state")
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet, websocket=websocket) as backend:
         backend.enter(backend_key).subscribe(state, qos=1)
         wire.enter(device)
         for qos in (0, 1, 2):
@@ -86,8 +92,8 @@ def test_retained_cleared(fleet: Fleet, backend_key: Credentials, *, websocket: 
             wire.publish(state, b"", qos=qos, retain=True)
             assert _flagged(backend.hear(2)) == [(b"kept", 1, False), (b"", min(qos, 1), False)]
             backend.subscribe(device.topic("#"), qos=1)
-            assert backend.settle() == []
-            backend.ask(unsubscribe(1, [device.topic("#")]), UNSUBACK)
+            assert backend.publications() == []
+            backend.ask(unsubscribe(1, device.topic("#")), Kind.UNSUBACK)
 
 
 @BOTH_TRANSPORTS
@@ -98,7 +104,7 @@ def test_retained_never_after_a_newer_one(
     """However long a subscriber takes for what is retained, of one topic it never gets an older message last."""
     device = fleet.device()
     topics = [device.topic(f"state/{number}") for number in range(5 * MAX_INFLIGHT)]
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet, websocket=websocket) as backend:
         wire.enter(device)
         for topic in topics:
             wire.publish(topic, b"old", qos=1, retain=True)

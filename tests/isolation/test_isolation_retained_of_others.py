@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire
-from tests.support.raw_mqtt import connect
+from tests.support.packets import Will, connect
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
@@ -24,10 +24,10 @@ def people(fleet: Fleet) -> tuple[Credentials, Credentials, Credentials]:
 
 def _kept(fleet: Fleet, observer: Credentials, *filters: str) -> list[tuple[str, bytes]]:
     """Return what is retained."""
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(observer).subscribe(*filters)
-        heard = wire.settle()
-        assert all(message.is_retained for message in heard)
+        heard = wire.publications()
+        assert all(message.retain for message in heard)
         return [(message.topic, message.payload) for message in heard]
 
 
@@ -40,13 +40,13 @@ def test_retained_of_another(
     """Neither cleared nor replaced, by message or by will."""
     victim, attacker, observer = people
     topic = victim.topic("state")
-    with Wire(fleet) as home, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(victim).publish(topic, b"mine", qos=1, retain=True)
         wire.enter(attacker).publish(topic, payload, qos=qos, retain=True)
-        with Wire(fleet, websocket=websocket) as second:
-            options = {"username": attacker.key, "password": attacker.secret, "will_retain": True}
-            attempt = connect(attacker.client_id, will=(topic, payload), **options)  # type: ignore[arg-type]
-            assert second.return_code(attempt) == NOT_AUTHORIZED
+        with Wire.to(fleet, websocket=websocket) as second:
+            will = Will(topic, payload, retain=True)
+            attempt = connect(attacker.client_id, attacker.key, attacker.secret, will=will)
+            assert second.log_in(attempt) == NOT_AUTHORIZED
         assert _kept(fleet, observer, "devices/#") == [(topic, b"mine")]
         home.publish(topic, b"", qos=1, retain=True)
 
@@ -57,7 +57,7 @@ def test_retained_comes_to_nobody_else(
 ) -> None:
     """A subscription brings what is retained on one's own topics, however many others there are."""
     victim, attacker, _ = people
-    with Wire(fleet) as home, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(victim)
         wire.enter(attacker)
         for number in range(20):
@@ -68,7 +68,7 @@ def test_retained_comes_to_nobody_else(
             REFUSED,
             REFUSED,
         ]
-        heard = wire.settle()
+        heard = wire.publications()
         assert sorted(message.topic for message in heard) == sorted(attacker.topic(f"kept/{n}") for n in range(20))
         for number in range(20):
             home.publish(victim.topic(f"kept/{number}"), b"", retain=True)
@@ -82,12 +82,12 @@ def test_retained_for_one_device(
     """A back end for one device sees and clears that device's retained messages, and no other's."""
     victim, other, observer = people
     backend = fleet.application(device_ids=(other.client_id,))
-    with Wire(fleet) as home, Wire(fleet) as second, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet) as second, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(victim).publish(victim.topic("a"), b"theirs", qos=1, retain=True)
         second.enter(other).publish(other.topic("a"), b"other", qos=1, retain=True)
         wire.enter(backend)
         assert wire.subscribe("#", "devices/+/a", other.topic("#"), victim.topic("a")) == [REFUSED, REFUSED, 0, REFUSED]
-        assert [(message.topic, message.payload) for message in wire.settle()] == [(other.topic("a"), b"other")]
+        assert [(message.topic, message.payload) for message in wire.publications()] == [(other.topic("a"), b"other")]
         for device in (victim, other):
             wire.publish(device.topic("a"), b"", qos=1, retain=True)
         assert _kept(fleet, observer, "#") == [(victim.topic("a"), b"theirs")]
@@ -101,12 +101,12 @@ def test_dollar_publish_with_every_right(
 ) -> None:
     """Not even who may publish everything publishes to `$…`, live or retained."""
     observer = people[2]
-    with Wire(fleet) as watch, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as watch, Wire.to(fleet, websocket=websocket) as wire:
         watch.enter(observer)
         assert watch.subscribe("#", "$SYS/#") == [0, 0]
-        watch.settle()
+        watch.publications()
         wire.enter(fleet.application(publish=("#", "$SYS/#", "$x/y"), subscribe=("#",)))
         for qos in (0, 1, 2):
             wire.publish(topic, b"forged", qos=qos, retain=True)
-        assert watch.settle() == []
+        assert watch.publications() == []
         assert (topic, b"forged") not in _kept(fleet, observer, "#", "$SYS/#")

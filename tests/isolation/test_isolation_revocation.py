@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.command_line import cli
-from tests.support.mqtt import REFUSED, Will
-from tests.support.raw_mqtt import RawMqtt, connect
+from tests.support.mqtt import REFUSED
+from tests.support.packets import Will, connect
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +47,14 @@ def _is_out_in_time(client: MqttClient, moment: float) -> bool:
 def test_command_ends_live_connection(scene: Scene, command: str, *, websocket: bool) -> None:
     """Disconnected within a second of the command's end, no will, and its key never works again."""
     fleet, thief = scene.fleet, scene.attacker
-    will = Will(thief.topic("gone"), b"last words")
+    will = Will(thief.topic("gone"), b"last words", qos=1)
     with fleet.connect(thief, will=will, websocket=websocket) as client:
         assert client.subscribe(thief.topic("#")) == [1]
         moment = _run(fleet, *COMMANDS[command](thief))
         assert _is_out_in_time(client, moment)
     assert not fleet.can_connect(thief)
     other = fleet.device()
-    with fleet.connect(other, will=Will(other.topic("gone"), b"control")) as control:
+    with fleet.connect(other, will=Will(other.topic("gone"), b"control", qos=1)) as control:
         control.drop()
         assert scene.observer.hears(other.topic("gone"), b"control")
     scene.settle()
@@ -80,8 +81,9 @@ def test_revoke_application_key(scene: Scene, flags: tuple[str, ...]) -> None:
 def test_revoke_client_that_does_not_read(scene: Scene) -> None:
     """A connection whose client reads nothing and says nothing is ended as well."""
     thief = scene.attacker
-    with RawMqtt(scene.fleet.server.mqtt_port) as raw:
-        assert raw.log_in(connect(thief.client_id, username=thief.key, password=thief.secret)) == (0, 0)
+    with Wire.to(scene.fleet) as raw:
+        assert raw.log_in(connect(thief.client_id, username=thief.key, password=thief.secret)) == 0
+        assert not raw.is_session_present
         _run(scene.fleet, "keys", "revoke", thief.key)
         began = time.monotonic()
         assert raw.is_closed_by_broker()
@@ -92,7 +94,7 @@ def test_revoke_while_connecting(scene: Scene) -> None:
     """Whoever connects at the moment of the revocation is out a second later as well."""
     for delay_seconds in (0.0, 0.002, 0.005, 0.01, 0.02):
         thief = scene.fleet.device()
-        with RawMqtt(scene.fleet.server.mqtt_port) as raw, scene.fleet.store() as store:
+        with Wire.to(scene.fleet) as raw, scene.fleet.store() as store:
             raw.send(connect(thief.client_id, username=thief.key, password=thief.secret))
             time.sleep(delay_seconds)
             store.revoke_key(thief.key, actor="test")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fleetkey.registry import DeviceState
-from tests.support.attack import BOTH_TRANSPORTS, Wire, running
-from tests.support.raw_mqtt import connect, publish
+from tests.support.fleet import running
+from tests.support.packets import Will, connect, publish
 from tests.support.waiting import eventually
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,30 +51,28 @@ def everyone(fleet: Fleet) -> Credentials:
 def test_end_while_connected(fleet: Fleet, everyone: Credentials, end: str, *, clean: bool, websocket: bool) -> None:
     """Disconnected within a second of the commit; neither its will nor anything it still sends reaches anyone."""
     device = fleet.device()
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone).subscribe(f"devices/{device.client_id}/#")
-        wire.enter(device, clean=clean, will=(device.topic("gone"), b"gone"), will_retain=True)
+        wire.enter(device, clean=clean, will=Will(device.topic("gone"), b"gone", retain=True))
         wire.subscribe(device.topic("command"), qos=1)
         with fleet.store() as store:
             ENDS[end](store, device)
         committed = time.monotonic()
-        wire.raw.settimeout(WITHIN_SECONDS)
-        assert wire.receive() is None
+        assert wire.read(WITHIN_SECONDS) is None
         assert time.monotonic() - committed < WITHIN_SECONDS
-        with suppress(ConnectionError):
-            wire.send(publish(device.topic("state"), b"too late"))
-        assert backend.settle() == []
+        wire.send(publish(device.topic("state"), b"too late"))
+        assert backend.publications() == []
         backend.subscribe(device.topic("gone"))
-        assert backend.settle() == []
-        with Wire(fleet, websocket=websocket) as again:
+        assert backend.publications() == []
+        with Wire.to(fleet, websocket=websocket) as again:
             attempt = connect(device.client_id, username=device.key, password=device.secret, clean=clean)
-            assert again.log_in(attempt) == (0, NOT_AUTHORIZED)
+            assert again.log_in(attempt) == NOT_AUTHORIZED
 
 
 def _send_again_and_again(wire: Wire, data: bytes) -> None:
     deadline = time.monotonic() + WITHIN_SECONDS
     while time.monotonic() < deadline:
-        wire.send(data)
+        wire.stream.send(data)
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -82,7 +80,7 @@ def test_end_amid_a_flood_of_its_own(fleet: Fleet, everyone: Credentials, end: s
     """Sending without a pause keeps nobody in."""
     device = fleet.device()
     flood = publish(device.topic("state"), b"x" * 100, qos=0) * 200
-    with Wire(fleet) as backend, Wire(fleet) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet) as wire:
         backend.enter(everyone)
         wire.enter(device)
         with fleet.store() as store:
@@ -96,22 +94,22 @@ def test_application_key_revoked(fleet: Fleet, everyone: Credentials, *, websock
     """All its connections end within a second; its sessions, queues and retained messages are gone for good."""
     device, gone = fleet.device(), fleet.application()
     command = device.topic("command")
-    with Wire(fleet) as wire, Wire(fleet, websocket=websocket) as backend:
+    with Wire.to(fleet) as wire, Wire.to(fleet, websocket=websocket) as backend:
         wire.enter(device)
         backend.enter(gone, clean=False).subscribe(device.topic("#"), qos=1)
         backend.publish(command, b"kept", qos=1, retain=True)
         with fleet.store() as store:
             store.revoke_key(gone.key, actor="test")
-        backend.raw.settimeout(WITHIN_SECONDS)
-        assert backend.is_closed_by_broker()
+        assert backend.is_closed_by_broker(WITHIN_SECONDS)
         assert wire.subscribe(command) == [0]
-        assert wire.settle() == []
+        assert wire.publications() == []
         # Its client id is free for another application, which finds nothing.
-        with Wire(fleet, websocket=websocket) as heir:
+        with Wire.to(fleet, websocket=websocket) as heir:
             attempt = connect(gone.client_id, username=everyone.key, password=everyone.secret, clean=False)
-            assert heir.log_in(attempt) == (0, 0)
+            assert heir.log_in(attempt) == 0
+            assert not heir.is_session_present
             wire.publish(device.topic("state"), b"unheard", qos=1)
-            assert heir.settle() == []
+            assert heir.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -122,9 +120,9 @@ def test_deleted_device_leaves_nothing(
     """Its retained messages, session and queue are gone; a new device of the same serial begins with nothing."""
     device = fleet.device()
     own = f"serials/{device.serial}"
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone)
-        wire.enter(device, clean=False, will=(f"{own}/gone", b"gone"), will_retain=True)
+        wire.enter(device, clean=False, will=Will(f"{own}/gone", b"gone", retain=True))
         wire.subscribe(f"{own}/command", device.topic("command"), qos=2)
         for topic in (f"{own}/state", device.topic("state")):
             wire.publish(topic, b"kept", qos=1, retain=True)
@@ -132,25 +130,25 @@ def test_deleted_device_leaves_nothing(
             backend.publish(f"{own}/command", b"not acknowledged", qos=qos)
         wire.hear(2, acknowledges=False)
         if not was_connected:
-            wire.leave()
+            wire.disconnect()
             backend.publish(f"{own}/command", b"queued", qos=1)
         with fleet.store() as store:
             store.delete_device(device.client_id, actor="test")
 
         def is_forgotten() -> bool:
             backend.subscribe(f"{own}/#", f"devices/{device.client_id}/#")
-            return backend.settle() == []
+            return backend.publications() == []
 
         assert eventually(is_forgotten, WITHIN_SECONDS)
         if was_connected:
             assert wire.is_closed_by_broker()
         heir = fleet.register(device.serial)
         assert heir.client_id != device.client_id
-        with Wire(fleet, websocket=websocket) as new:
+        with Wire.to(fleet, websocket=websocket) as new:
             assert not new.enter(heir, clean=False).is_session_present
             backend.publish(f"{own}/command", b"unheard", qos=1)
             new.subscribe(f"{own}/#", heir.topic("#"), qos=2)
-            assert new.settle() == []
+            assert new.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -158,7 +156,7 @@ def test_disabled_and_enabled_again(fleet: Fleet, everyone: Credentials, *, webs
     """While it is disabled nothing gets to it; enabled, it finds its session as it was, and what was queued."""
     device = fleet.device()
     command = device.topic("command")
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(everyone)
         wire.enter(device, clean=False).subscribe(command, qos=1)
         with fleet.store() as store:
@@ -167,6 +165,6 @@ def test_disabled_and_enabled_again(fleet: Fleet, everyone: Credentials, *, webs
             assert not fleet.can_connect(device)
             backend.publish(command, b"meanwhile", qos=1)
             store.set_device_state(device.client_id, DeviceState.ACTIVE, actor="test")
-        with Wire(fleet, websocket=websocket) as back:
+        with Wire.to(fleet, websocket=websocket) as back:
             assert back.enter(device, clean=False).is_session_present
             assert [message.payload for message in back.hear()] == [b"meanwhile"]

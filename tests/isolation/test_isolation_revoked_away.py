@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import Wire, running
-from tests.support.raw_mqtt import connect
+from tests.support.fleet import running
+from tests.support.packets import connect
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,16 +34,16 @@ def _revoke(fleet: Fleet, key: Credentials) -> None:
 def test_retained_message_of_an_application_revoked_while_away(fleet: Fleet) -> None:
     """It goes within a second, also if the application has not connected since the broker's start."""
     application, device = fleet.application(), fleet.device()
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(application).publish(device.topic("a"), b"left behind", qos=1, retain=True)
     fleet.server.restart()
     _revoke(fleet, application)
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(device)
 
         def is_gone() -> bool:
             wire.subscribe(device.topic("a"))
-            return wire.settle() == []
+            return wire.publications() == []
 
         assert eventually(is_gone, WITHIN_SECONDS)
 
@@ -50,14 +51,14 @@ def test_retained_message_of_an_application_revoked_while_away(fleet: Fleet) -> 
 def test_session_of_an_application_revoked_while_away(fleet: Fleet) -> None:
     """Its client id is free within a second."""
     application, other = fleet.application(), fleet.application()
-    with Wire(fleet) as wire:
-        wire.enter(application, clean=False).leave()
+    with Wire.to(fleet) as wire:
+        wire.enter(application, clean=False).disconnect()
     fleet.server.restart()
     _revoke(fleet, application)
     attempt = connect(application.client_id, username=other.key, password=other.secret)
 
     def is_free() -> bool:
-        with Wire(fleet) as wire:
-            return wire.return_code(attempt) == 0
+        with Wire.to(fleet) as wire:
+            return wire.log_in(attempt) == 0
 
     assert eventually(is_free, WITHIN_SECONDS)

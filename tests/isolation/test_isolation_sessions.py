@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import Will
-from tests.support.waiting import eventually
+from tests.support.packets import Will
+from tests.support.waiting import WAIT_SECONDS, eventually
 
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
@@ -125,13 +125,17 @@ def test_resume_with_newer_key(fleet: Fleet, qos: int) -> None:
 
 def test_deny_delivery_to_deleted_device(fleet: Fleet) -> None:
     """A device's queue goes with the device: the one that registers with its serial next gets nothing of it."""
-    device = fleet.device()
+    device, canary = fleet.device(), fleet.device()
     with fleet.connect(device, clean=False) as client:
         assert client.subscribe(device.topic("#")) == [1]
     _queue(fleet, device, b"secret order")
-    with fleet.store() as store:
-        store.delete_device(device.client_id, actor="test")
-    assert eventually(lambda: not fleet.can_connect(device), 1)
+    with fleet.connect(canary) as watched:
+        with fleet.store() as store:
+            store.delete_device(device.client_id, actor="test")
+            store.delete_device(canary.client_id, actor="test")
+        # Changes arrive in order. Trying the device itself, as long as it gets in, would clear its queue.
+        assert watched.is_disconnected_within(WAIT_SECONDS)
+    assert not fleet.can_connect(device)
     successor = fleet.register(device.serial)
     assert successor.client_id != device.client_id
     with fleet.connect(successor, clean=False) as client:
@@ -148,8 +152,8 @@ def test_take_over_publishes_no_will_of_successor(fleet: Fleet) -> None:
     topic = device.topic("gone")
     with fleet.connect(fleet.application()) as back_end:
         assert back_end.subscribe(topic) == [1]
-        with fleet.connect(device, clean=False, will=Will(topic, b"first")) as first:
-            with fleet.connect(device, clean=False, will=Will(topic, b"second")) as second:
+        with fleet.connect(device, clean=False, will=Will(topic, b"first", qos=1)) as first:
+            with fleet.connect(device, clean=False, will=Will(topic, b"second", qos=1)) as second:
                 assert first.is_disconnected_within(2)
                 assert second.publish(device.topic("x"))
             assert back_end.publish(topic, b"end")

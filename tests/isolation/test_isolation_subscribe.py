@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.mqtt import REFUSED
-from tests.support.raw_mqtt import PUBLISH, SUBACK, subscribe, text
+from tests.support.packets import Kind, subscribe, text
 from tests.support.scene import raw_session
 from tests.support.tricks import BROKEN_FILTERS, FOREIGN_FILTERS, OWN_LOOKALIKES, spell
 
 if TYPE_CHECKING:
-    from tests.support.raw_mqtt import RawMqtt
     from tests.support.scene import Scene
+    from tests.support.wire import Wire
 
 
-def _hears_only_its_own(scene: Scene, raw: RawMqtt, also: bytes | None = None) -> bool:
+def _hears_only_its_own(scene: Scene, raw: Wire, also: bytes | None = None) -> bool:
     """Publish to the victim, and to the filter itself if it can be a topic; then to the attacker, which ends it."""
     victim = scene.victim.topic("state")
     assert scene.observer.publish(victim, b"private", qos=1)
@@ -26,7 +26,7 @@ def _hears_only_its_own(scene: Scene, raw: RawMqtt, also: bytes | None = None) -
     own = scene.attacker.topic("end")
     assert scene.observer.publish(own, b"end", qos=1)
     while True:
-        got = raw.receive(PUBLISH)
+        got = raw.find(Kind.PUBLISH)
         assert got is not None
         if got.body == text(own) + b"end":
             return True
@@ -39,8 +39,8 @@ def test_subscribe_foreign_filter(scene: Scene, name: str) -> None:
     """A filter that reaches too far is refused with 0x80; the others of the same SUBSCRIBE are granted."""
     trick = spell(FOREIGN_FILTERS[name], victim=scene.victim.client_id, own=scene.attacker.client_id)
     with raw_session(scene.fleet, scene.attacker) as raw:
-        raw.send(subscribe(7, [scene.attacker.topic("a"), trick, scene.attacker.topic("#")]))
-        answer = raw.receive(SUBACK)
+        raw.send(subscribe(7, scene.attacker.topic("a"), trick, scene.attacker.topic("#")))
+        answer = raw.find(Kind.SUBACK)
         assert answer is not None
         assert answer.body == b"\0\x07" + bytes([0, REFUSED, 0])
         assert _hears_only_its_own(scene, raw, also=trick)
@@ -51,8 +51,8 @@ def test_subscribe_all_foreign_filters_at_once(scene: Scene) -> None:
     names = {"victim": scene.victim.client_id, "own": scene.attacker.client_id}
     tricks = [spell(trick, **names) for trick in FOREIGN_FILTERS.values()]
     with raw_session(scene.fleet, scene.attacker) as raw:
-        raw.send(subscribe(7, [*tricks, scene.attacker.topic("#")]))
-        answer = raw.receive(SUBACK)
+        raw.send(subscribe(7, *tricks, scene.attacker.topic("#")))
+        answer = raw.find(Kind.SUBACK)
         assert answer is not None
         assert answer.body == b"\0\x07" + bytes([REFUSED] * len(tricks) + [0])
         assert _hears_only_its_own(scene, raw)
@@ -63,14 +63,14 @@ def test_subscribe_broken_filter(scene: Scene, trick: bytes) -> None:
     """What is no topic filter is refused, or its sender is disconnected; it hears nothing by it."""
     broken = spell(trick, victim=scene.victim.client_id, own=scene.attacker.client_id)
     with raw_session(scene.fleet, scene.attacker) as raw:
-        raw.send(subscribe(7, [broken, scene.attacker.topic("end")]))
-        answer = raw.receive(SUBACK)
+        raw.send(subscribe(7, broken, scene.attacker.topic("end")))
+        answer = raw.find(Kind.SUBACK)
         if answer is not None:
             assert answer.body == b"\0\x07" + bytes([REFUSED, 0])
             assert _hears_only_its_own(scene, raw)
     with raw_session(scene.fleet, scene.attacker) as raw:
-        raw.send(subscribe(1, [scene.attacker.topic("end")]))
-        assert raw.receive(SUBACK) is not None
+        raw.send(subscribe(1, scene.attacker.topic("end")))
+        assert raw.find(Kind.SUBACK) is not None
         assert _hears_only_its_own(scene, raw)
 
 
@@ -79,8 +79,8 @@ def test_subscribe_own_lookalike(scene: Scene, trick: str) -> None:
     """A filter within the own topics that only looks like a way out is granted and leads nowhere."""
     own = spell(trick, victim=scene.victim.client_id, own=scene.attacker.client_id)
     with raw_session(scene.fleet, scene.attacker) as raw:
-        raw.send(subscribe(7, [own, scene.attacker.topic("end")]))
-        answer = raw.receive(SUBACK)
+        raw.send(subscribe(7, own, scene.attacker.topic("end")))
+        answer = raw.find(Kind.SUBACK)
         assert answer is not None
         assert answer.body == b"\0\x07\0\0"
         assert _hears_only_its_own(scene, raw)

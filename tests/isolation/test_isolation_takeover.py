@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire
-from tests.support.raw_mqtt import connect
+from tests.support.packets import Will, connect
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
@@ -35,37 +35,41 @@ def test_takeover_by_the_same_device(
     """The old connection is closed and its will goes out once; the new one is served; what was persistent goes on."""
     device = fleet.device()
     command = device.topic("command")
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as old, Wire(fleet, websocket=websocket) as new:
+    with (
+        Wire.to(fleet) as backend,
+        Wire.to(fleet, websocket=websocket) as old,
+        Wire.to(fleet, websocket=websocket) as new,
+    ):
         backend.enter(backend_key).subscribe(device.topic("gone"), device.topic("state"))
-        old.enter(device, clean=old_clean, will=(device.topic("gone"), b"old"))
+        old.enter(device, clean=old_clean, will=Will(device.topic("gone"), b"old"))
         old.subscribe(command, qos=1)
         backend.publish(command, b"1", qos=1)
         assert [message.payload for message in old.hear(acknowledges=False)] == [b"1"]
 
-        new.enter(device, clean=new_clean, will=(device.topic("gone"), b"new"))
+        new.enter(device, clean=new_clean, will=Will(device.topic("gone"), b"new"))
         assert old.is_closed_by_broker()
         goes_on = not old_clean and not new_clean
         assert new.is_session_present == goes_on
         backend.publish(command, b"2", qos=1)
-        assert [(message.payload, message.is_duplicate) for message in new.settle()] == (
+        assert [(message.payload, message.dup) for message in new.publications()] == (
             [(b"1", True), (b"2", False)] if goes_on else []
         )
         assert new.subscribe(device.topic("own")) == [0]
         new.publish(device.topic("state"), b"served", qos=1)
         assert [message.payload for message in backend.hear(2)] == [b"old", b"served"]
-        new.leave()
-        assert backend.settle() == []
+        new.disconnect()
+        assert backend.publications() == []
 
 
 def test_takeover_of_a_rotated_key(fleet: Fleet) -> None:
     """The device's new key takes over from its old one, in the same session."""
     device = fleet.device()
-    with Wire(fleet) as old, Wire(fleet) as new:
+    with Wire.to(fleet) as old, Wire.to(fleet) as new:
         old.enter(device, clean=False).subscribe(device.topic("command"), qos=1)
         rotated = fleet.register(device.serial)
         assert new.enter(rotated, clean=False).is_session_present
         assert old.is_closed_by_broker()
-        assert new.settle() == []
+        assert new.publications() == []
         new.publish(device.topic("command"), b"heard")
         assert [message.payload for message in new.hear()] == [b"heard"]
 
@@ -74,16 +78,16 @@ def test_takeover_of_a_rotated_key(fleet: Fleet) -> None:
 def test_takeover_by_many_at_once(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
     """However many come at once, one of them is in and is served; every will of the others goes out once."""
     device = fleet.device()
-    with Wire(fleet) as backend, ExitStack() as stack:
+    with Wire.to(fleet) as backend, ExitStack() as stack:
         backend.enter(backend_key).subscribe(device.topic("gone"))
-        wires = [stack.enter_context(Wire(fleet, websocket=websocket)) for _ in range(MANY)]
+        wires = [stack.enter_context(Wire.to(fleet, websocket=websocket)) for _ in range(MANY)]
 
         def enter(numbered: tuple[int, Wire]) -> bool:
             number, wire = numbered
-            will = (device.topic("gone"), b"%d" % number)
+            will = Will(device.topic("gone"), b"%d" % number)
             options: dict[str, Any] = {"username": device.key, "password": device.secret}
             # Who is taken over before its answer is ready never was in, and its will stays unsaid.
-            return wire.return_code(connect(device.client_id, clean=bool(number % 2), will=will, **options)) == 0
+            return wire.log_in(connect(device.client_id, clean=bool(number % 2), will=will, **options)) == 0
 
         with ThreadPoolExecutor(8) as pool:
             came_in = {number for number, is_in in enumerate(pool.map(enter, enumerate(wires))) if is_in}
@@ -93,9 +97,9 @@ def test_takeover_by_many_at_once(fleet: Fleet, backend_key: Credentials, *, web
         winner = wires[last]
         assert winner.subscribe(device.topic("x")) == [0]
         winner.publish(device.topic("x"), b"served")
-        assert [message.payload for message in winner.settle()] == [b"served"]
-        winner.leave()
-        assert backend.settle() == []
+        assert [message.payload for message in winner.publications()] == [b"served"]
+        winner.disconnect()
+        assert backend.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -106,21 +110,21 @@ def test_client_id_of_another_application(fleet: Fleet, *, clean: bool, websocke
     thief = replace(fleet.application(), client_id=owner.client_id)
     device = fleet.device()
     attempt = connect(thief.client_id, username=thief.key, password=thief.secret, clean=clean)
-    with Wire(fleet) as sender, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as sender, Wire.to(fleet, websocket=websocket) as wire:
         sender.enter(device)
-        wire.enter(owner, clean=False, will=(device.topic("gone"), b"gone"))
+        wire.enter(owner, clean=False, will=Will(device.topic("gone"), b"gone"))
         wire.subscribe(device.topic("#"), qos=1)
-        with Wire(fleet, websocket=websocket) as attacker:
-            assert attacker.log_in(attempt) == (0, IDENTIFIER_REJECTED)
+        with Wire.to(fleet, websocket=websocket) as attacker:
+            assert attacker.log_in(attempt) == IDENTIFIER_REJECTED
             assert attacker.is_closed_by_broker()
         sender.publish(device.topic("state"), b"1", qos=1)
         assert [message.payload for message in wire.hear()] == [b"1"]
-        wire.leave()
+        wire.disconnect()
         sender.publish(device.topic("state"), b"2", qos=1)
-        with Wire(fleet, websocket=websocket) as attacker:
-            assert attacker.log_in(attempt) == (0, IDENTIFIER_REJECTED)
+        with Wire.to(fleet, websocket=websocket) as attacker:
+            assert attacker.log_in(attempt) == IDENTIFIER_REJECTED
             assert attacker.is_closed_by_broker()
-        with Wire(fleet, websocket=websocket) as back:
+        with Wire.to(fleet, websocket=websocket) as back:
             assert back.enter(owner, clean=False).is_session_present
             assert [message.payload for message in back.hear()] == [b"2"]
 
@@ -131,32 +135,33 @@ def test_client_id_that_an_application_may_not_have(fleet: Fleet, backend_key: C
     device = fleet.device()
     options: dict[str, Any] = {"username": backend_key.key, "password": backend_key.secret}
     for client_id in (device.client_id, "0" * 24):
-        with Wire(fleet, websocket=websocket) as wire:
-            assert wire.log_in(connect(client_id, **options)) == (0, NOT_AUTHORIZED)
-    with Wire(fleet, websocket=websocket) as wire:
-        assert wire.log_in(connect("", clean=False, **options)) == (0, IDENTIFIER_REJECTED)
-    with Wire(fleet, websocket=websocket) as one, Wire(fleet, websocket=websocket) as two:
+        with Wire.to(fleet, websocket=websocket) as wire:
+            assert wire.log_in(connect(client_id, **options)) == NOT_AUTHORIZED
+    with Wire.to(fleet, websocket=websocket) as wire:
+        assert wire.log_in(connect("", clean=False, **options)) == IDENTIFIER_REJECTED
+    with Wire.to(fleet, websocket=websocket) as one, Wire.to(fleet, websocket=websocket) as two:
         for wire in (one, two):
-            assert wire.log_in(connect("", **options)) == (0, 0)
+            assert wire.log_in(connect("", **options)) == 0
+            assert not wire.is_session_present
         assert one.subscribe(device.topic("x")) == [0]
         two.publish(device.topic("x"), b"between the two")
-        assert [message.payload for message in one.settle()] == [b"between the two"]
+        assert [message.payload for message in one.publications()] == [b"between the two"]
 
 
 def test_client_ids_of_one_application(fleet: Fleet, backend_key: Credentials) -> None:
     """Each client id has a session of its own; one connection's end or clean start touches no other's."""
     device = fleet.device()
     one, two = (replace(backend_key, client_id=f"app-{name}") for name in ("one", "two"))
-    with Wire(fleet) as first, Wire(fleet) as second:
+    with Wire.to(fleet) as first, Wire.to(fleet) as second:
         first.enter(one, clean=False).subscribe(device.topic("a"), qos=1)
         second.enter(two, clean=False).subscribe(device.topic("b"), qos=1)
-        first.leave()
-        with Wire(fleet) as again:
+        first.disconnect()
+        with Wire.to(fleet) as again:
             assert not again.enter(two, clean=True).is_session_present
             assert second.is_closed_by_broker()
             again.publish(device.topic("a"), b"a", qos=1)
             again.publish(device.topic("b"), b"b", qos=1)
-            assert again.settle() == []
-        with Wire(fleet) as back:
+            assert again.publications() == []
+        with Wire.to(fleet) as back:
             assert back.enter(one, clean=False).is_session_present
             assert [message.payload for message in back.hear()] == [b"a"]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire
 from tests.support.fleet import Credentials
-from tests.support.raw_mqtt import connect, packet, text
+from tests.support.packets import Will, connect, packet, text
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,42 +82,43 @@ def who(fleet: Fleet) -> Credentials:
 @pytest.fixture(scope="module")
 def observer(fleet: Fleet) -> Iterator[Wire]:
     """Let someone listen to everything; nothing may be heard or kept in the end."""
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         everything = fleet.application(publish=("#",), subscribe=("#",))
         wire.enter(everything, keep_alive_seconds=0).subscribe("#")
         yield wire
         wire.subscribe("#")
-        assert wire.settle() == []
+        assert wire.publications() == []
 
 
 @BOTH_TRANSPORTS
 @pytest.mark.parametrize("kind", NAMES)
 def test_malformed_connect(fleet: Fleet, who: Credentials, observer: Wire, kind: str, *, websocket: bool) -> None:
     """Closed without a CONNACK; the live connection of that client id and everyone else are served."""
-    with Wire(fleet) as home, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as home, Wire.to(fleet, websocket=websocket) as wire:
         home.enter(who)
         wire.send(malformed(who)[kind])
-        assert wire.receive() is None
-        assert home.settle() == []
-    assert observer.settle() == []
+        assert wire.read() is None
+        assert home.publications() == []
+    assert observer.publications() == []
 
 
 @BOTH_TRANSPORTS
 def test_connect_cut_at_every_byte(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
     """A CONNECT whose length says that it ends too early, wherever that is, is closed without a CONNACK."""
-    whole = connect(who.client_id, username=who.key, password=who.secret, will=(who.topic("gone"), b"malformed"))
+    whole = connect(who.client_id, username=who.key, password=who.secret, will=Will(who.topic("gone"), b"malformed"))
     body = whole[3:]
     assert packet(1, 0, body) == whole
     for end in range(len(body)):
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             wire.send(packet(1, 0, body[:end]))
-            assert wire.receive() is None, end
+            assert wire.read() is None, end
 
 
 @BOTH_TRANSPORTS
 def test_right_connect(fleet: Fleet, who: Credentials, *, websocket: bool) -> None:
     """The same, but right, is served: it was nothing else that kept the others out."""
     for attempt in (_connect(who), _connect(who, flags=ALL | WILL | 2 * WILL_QOS | WILL_RETAIN, will=_will(who))):
-        with Wire(fleet, websocket=websocket) as wire:
-            assert wire.log_in(attempt) == (0, 0)
-            wire.leave()
+        with Wire.to(fleet, websocket=websocket) as wire:
+            assert wire.log_in(attempt) == 0
+            assert not wire.is_session_present
+            wire.disconnect()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import BOTH_TRANSPORTS, Wire
-from tests.support.raw_mqtt import publish, text
+from tests.support.packets import publish, text
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
@@ -32,7 +32,7 @@ def test_every_length_arrives(fleet: Fleet, size: int, *, websocket: bool) -> No
     device = fleet.device()
     topic = device.topic("x")
     payload = b"z" * (size - len(topic) - 2)
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(fleet.application()).subscribe(topic)
         wire.enter(device)
         for number in range(3):
@@ -50,7 +50,7 @@ def test_length_that_is_spelt_otherwise(fleet: Fleet, length: int, digits: int, 
     device = fleet.device()
     # The topic's own length begins with a byte that would end a remaining length that goes on.
     topic = device.topic("").ljust(256, "x") if length > 1000 else device.topic("x")
-    with Wire(fleet) as backend, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as backend, Wire.to(fleet, websocket=websocket) as wire:
         backend.enter(fleet.application()).subscribe("devices/+/#")
         wire.enter(device).send(publish(topic, b"first"))
         assert [message.payload for message in backend.hear()] == [b"first"]
@@ -59,6 +59,6 @@ def test_length_that_is_spelt_otherwise(fleet: Fleet, length: int, digits: int, 
         # Whoever waits for more of the message gets it, and a message of somebody else behind it.
         other = fleet.device()
         wire.send(publish(device.topic("x"), bytes(100)) + publish(other.topic("state"), b"forged"))
-        heard = backend.settle()
+        heard = backend.publications()
         assert {message.topic for message in heard} <= {topic, device.topic("x")}
         assert b"forged" not in [message.payload for message in heard]

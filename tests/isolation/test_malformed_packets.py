@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import (
-    BOTH_TRANSPORTS,
-    DISCONNECT,
-    PINGREQ,
-    WebSocketStream,
-    Wire,
-    acknowledgement,
-)
 from tests.support.fleet import Credentials
-from tests.support.raw_mqtt import connect, packet, publish, subscribe, text
+from tests.support.packets import DISCONNECT, PINGREQ, Kind, acknowledgement, connect, packet, publish, subscribe, text
+from tests.support.streams import WebSocketStream
+from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +18,6 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 
-PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, UNSUBSCRIBE = 4, 5, 6, 7, 8, 10
 BROKEN_TEXT = {
     "nul": b"\0",
     "not_utf8": b"\xff",
@@ -57,12 +49,20 @@ def _fixed_headers() -> dict[str, bytes]:
     table |= {f"type_15_flags_{flags}": bytes([0xF0 | flags, 0]) for flags in (0, 15)}
     for kind, body in ((2, b"\0\0"), (9, b"\0\1\0"), (11, b"\0\1"), (13, b"")):
         table[f"from_a_server_{kind}"] = packet(kind, 0, body)
-    for kind, flags in ((PUBACK, 1), (PUBACK, 2), (PUBREC, 2), (PUBREL, 0), (PUBREL, 3), (PUBCOMP, 2), (PUBCOMP, 8)):
-        table[f"acknowledgement_{kind}_flags_{flags}"] = packet(kind, flags, b"\0\1")
-    for kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
+    for kind, flags in (
+        (Kind.PUBACK, 1),
+        (Kind.PUBACK, 2),
+        (Kind.PUBREC, 2),
+        (Kind.PUBREL, 0),
+        (Kind.PUBREL, 3),
+        (Kind.PUBCOMP, 2),
+        (Kind.PUBCOMP, 8),
+    ):
+        table[f"acknowledgement_{kind:d}_flags_{flags}"] = packet(kind, flags, b"\0\1")
+    for kind in (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP):
         for length in (0, 1, 3):
-            flags = 2 if kind == PUBREL else 0
-            table[f"acknowledgement_{kind}_of_{length}_bytes"] = packet(kind, flags, bytes(length))
+            flags = 2 if kind == Kind.PUBREL else 0
+            table[f"acknowledgement_{kind:d}_of_{length}_bytes"] = packet(kind, flags, bytes(length))
     return table | {
         "pingreq_flags": b"\xc1\0",
         "pingreq_body": b"\xc0\1x",
@@ -94,8 +94,8 @@ def _publishes(own: bytes) -> dict[str, bytes]:
 
 
 def _lists_of_filters(own: bytes) -> dict[str, bytes]:
-    table = {f"subscribe_qos_{qos:#x}": subscribe(1, [own], qos) for qos in (3, 4, 0x10, 0x80, 0xFF)}
-    for name, kind, rest in (("subscribe", SUBSCRIBE, b"\0"), ("unsubscribe", UNSUBSCRIBE, b"")):
+    table = {f"subscribe_qos_{qos:#x}": subscribe(1, own, qos=qos) for qos in (3, 4, 0x10, 0x80, 0xFF)}
+    for name, kind, rest in (("subscribe", Kind.SUBSCRIBE, b"\0"), ("unsubscribe", Kind.UNSUBSCRIBE, b"")):
         for flags in (0, 1, 3, 15):
             table[f"{name}_flags_{flags}"] = packet(kind, flags, b"\0\1" + text(own) + rest)
         bodies = {
@@ -111,7 +111,7 @@ def _lists_of_filters(own: bytes) -> dict[str, bytes]:
         for what, broken in {**BROKEN_TEXT, "hash_inside": b"#/x", "hash_in_a_level": b"x#", "plus": b"x+"}.items():
             bodies[f"filter_{what}"] = b"\0\1" + text(own + broken) + rest
         table |= {f"{name}_{what}": packet(kind, 2, body) for what, body in bodies.items()}
-    return table | {"subscribe_without_qos": packet(SUBSCRIBE, 2, b"\0\1" + text(own))}
+    return table | {"subscribe_without_qos": packet(Kind.SUBSCRIBE, 2, b"\0\1" + text(own))}
 
 
 NAMES = tuple(malformed(Credentials(client_id="", key="", secret="")))
@@ -127,7 +127,7 @@ class Scene:
 
     def is_quiet(self) -> bool:
         """Whether both are still served and have heard nothing."""
-        return self.victim.settle() == [] and self.observer.settle() == []
+        return self.victim.publications() == [] and self.observer.publications() == []
 
 
 @pytest.fixture
@@ -141,15 +141,15 @@ def scene(stage: Scene) -> Scene:
 def stage(fleet: Fleet) -> Iterator[Scene]:
     """Let victim and observer listen."""
     device, attacker = fleet.device(), fleet.device()
-    with Wire(fleet) as victim, Wire(fleet) as observer:
+    with Wire.to(fleet) as victim, Wire.to(fleet) as observer:
         victim.enter(device, keep_alive_seconds=0).subscribe(device.topic("#"), qos=2)
         everything = fleet.application(publish=("#",), subscribe=("#",))
         observer.enter(everything, keep_alive_seconds=0).subscribe("#", qos=2)
         yield Scene(victim, observer, attacker)
         # Nothing was kept either.
-        observer.settle()
+        observer.publications()
         observer.subscribe("#")
-        assert observer.settle() == []
+        assert observer.publications() == []
 
 
 @BOTH_TRANSPORTS
@@ -157,10 +157,10 @@ def stage(fleet: Fleet) -> Iterator[Scene]:
 def test_malformed_packet(fleet: Fleet, scene: Scene, kind: str, *, websocket: bool) -> None:
     """Closed at once; what the same client sends behind it doesn't count; others are served and hear nothing."""
     who = scene.attacker
-    with Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(who).subscribe(who.topic("#"), qos=2)
         wire.send(malformed(who)[kind] + publish(_own(who), b"behind") + DISCONNECT)
-        assert wire.receive() is None
+        assert wire.read() is None
     assert scene.is_quiet()
 
 
@@ -170,9 +170,9 @@ def test_packet_cut_off(fleet: Fleet, scene: Scene, *, websocket: bool) -> None:
     who = scene.attacker
     whole = publish(_own(who), b"malformed", qos=1, retain=True)
     for end in range(1, len(whole), 7):
-        with Wire(fleet, websocket=websocket) as wire:
+        with Wire.to(fleet, websocket=websocket) as wire:
             wire.enter(who).send(whole[:end])
-            wire.raw.shutdown(socket.SHUT_WR)
+            wire.stream.end()
             assert wire.is_closed_by_broker()
     assert scene.is_quiet()
 
@@ -185,18 +185,18 @@ def test_length_spelt_with_more_bytes_than_it_needs(fleet: Fleet, scene: Scene, 
     body = text(_own(who)) + b"long-winded"
     assert len(body) < 0x80
     spelt = b"\x30" + bytes([0x80 | len(body)]) + b"\x80" * (spare - 1) + b"\0" + body
-    with Wire(fleet) as listener, Wire(fleet, websocket=websocket) as wire:
+    with Wire.to(fleet) as listener, Wire.to(fleet, websocket=websocket) as wire:
         listener.enter(fleet.application(device_ids=(who.client_id,))).subscribe(who.topic("#"))
         wire.enter(who).send(spelt)
         wire.close()
-        with Wire(fleet) as again:
-            again.enter(who).leave()
+        with Wire.to(fleet) as again:
+            again.enter(who).disconnect()
         listener.send(PINGREQ)
         came = b""
         while not came.endswith(b"\xd0\0"):
-            came += listener.raw.recv(4096)
+            came += listener.stream.receive()
         assert came in {b"\xd0\0", packet(3, 0, body) + b"\xd0\0"}
-    assert scene.victim.settle() == []
+    assert scene.victim.publications() == []
 
 
 FRAMES = {"text": (0x81, PINGREQ), "reserved_opcode": (0x83, PINGREQ), "reserved_bits": (0xF2, PINGREQ)}
@@ -206,13 +206,12 @@ FRAMES = {"text": (0x81, PINGREQ), "reserved_opcode": (0x83, PINGREQ), "reserved
 @pytest.mark.parametrize("kind", FRAMES)
 def test_malformed_frame(fleet: Fleet, scene: Scene, kind: str, *, is_in: bool) -> None:
     """What isn't a binary frame closes a WebSocket connection (6.0.0-1)."""
-    with Wire(fleet, websocket=True) as wire:
+    with Wire.to(fleet, websocket=True) as wire:
         if is_in:
             wire.enter(scene.attacker)
-        stream = wire._socket
-        assert isinstance(stream, WebSocketStream)
-        stream.send_frame(*FRAMES[kind])
-        assert wire.receive() is None
+        assert isinstance(wire.stream, WebSocketStream)
+        wire.stream.send_frame(*FRAMES[kind])
+        assert wire.read() is None
     assert scene.is_quiet()
 
 
@@ -220,29 +219,29 @@ def test_malformed_frame(fleet: Fleet, scene: Scene, kind: str, *, is_in: bool) 
 def test_frames_mean_nothing(fleet: Fleet, scene: Scene, kind: str) -> None:
     """Packets may be cut into frames in any way (6.0.0-2)."""
     who = scene.attacker
-    whole = subscribe(1, [_own(who)]) + b"".join(publish(_own(who), b"%d" % number) for number in range(50))
+    whole = subscribe(1, _own(who)) + b"".join(publish(_own(who), b"%d" % number) for number in range(50))
     pieces = {
         "packets_in_one_frame": [whole],
         "packet_in_many_frames": [bytes([byte]) for byte in whole],
         "empty_frames": [b"", whole[:10], b"", b"", whole[10:], b""],
     }[kind]
-    with Wire(fleet, websocket=True) as wire:
+    with Wire.to(fleet, websocket=True) as wire:
         wire.enter(who)
         for piece in pieces:
             wire.send(piece)
         assert [int(message.payload) for message in wire.hear(50)] == list(range(50))
-    assert scene.victim.settle() == []
+    assert scene.victim.publications() == []
 
 
 def test_acknowledgements_of_nothing(fleet: Fleet, scene: Scene) -> None:
     """Acknowledging what was never sent harms nobody, and the client itself is answered as the standard says."""
     who = scene.attacker
-    with Wire(fleet) as wire:
+    with Wire.to(fleet) as wire:
         wire.enter(who)
         for number in (1, 7, 65_535):
-            wire.send(acknowledgement(PUBACK, number))
-            wire.send(acknowledgement(PUBCOMP, number))
-            wire.ask(acknowledgement(PUBREC, number), PUBREL)
-            wire.ask(acknowledgement(PUBREL, number), PUBCOMP)
-        assert wire.settle() == []
+            wire.send(acknowledgement(Kind.PUBACK, number))
+            wire.send(acknowledgement(Kind.PUBCOMP, number))
+            wire.ask(acknowledgement(Kind.PUBREC, number), Kind.PUBREL)
+            wire.ask(acknowledgement(Kind.PUBREL, number), Kind.PUBCOMP)
+        assert wire.publications() == []
     assert scene.is_quiet()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
 import tempfile
 import threading
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from unittest.mock import patch
 
 from fleetkey.access import hash_secret, new_secret
 from fleetkey.broker import ListenerName
+from fleetkey.cli.serve import runtime
 from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import Settings
 from fleetkey.registry import (
@@ -25,9 +26,9 @@ from fleetkey.registry import (
     new_access_key,
 )
 from tests.stateful.isolation_model import Key, Violation
-from tests.support.attack import WebSocketStream, open_socket
-from tests.support.wire import TcpStream, Wire
-from tests.support.wire_packets import connect
+from tests.support.packets import connect
+from tests.support.streams import TcpStream, WebSocketStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,36 +44,16 @@ BCRYPT_ROUNDS = 4
 TEMPLATES = ("devices/{device_id}/#", "site/{tag:site}/#")
 
 
-class FrameStream:
-    """MQTT over a WebSocket without a thread of its own, so that opening one costs no more than TCP."""
+class _BrokerAlone(EmbeddedServer):
+    """A server whose HTTP side serves nothing: nobody speaks it here, and building it is most of what a start costs."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = open_socket(port)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._frames = WebSocketStream(self._socket)
+    def __enter__(self) -> Self:
+        with patch.object(runtime, "build_api", _nothing), patch.object(runtime, "build_app", _nothing):
+            return super().__enter__()
 
-    def send(self, data: bytes) -> None:
-        """Send a frame."""
-        try:
-            self._frames.sendall(data)
-        except ConnectionError:
-            return
 
-    def receive(self, seconds: float) -> bytes:
-        """Return the next frame's content, nothing at the end."""
-        self._socket.settimeout(max(seconds, 0.001))
-        try:
-            return self._frames.recv(65_536)
-        except ConnectionError:
-            return b""
-
-    def end(self) -> None:
-        """End as if the network had failed."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close."""
-        self._socket.close()
+def _nothing(**_: object) -> None:
+    return None
 
 
 class BrokerDriver:
@@ -101,7 +82,7 @@ class BrokerDriver:
         """Return a new connection; `close` closes it if nobody else did."""
         assert self._server is not None
         port = self._server.mqtt_port(ListenerName.WEBSOCKET if websocket else ListenerName.TCP)
-        wire = Wire(FrameStream(port) if websocket else TcpStream(port))
+        wire = Wire(WebSocketStream(TcpStream(port)) if websocket else TcpStream(port))
         self._wires.append(wire)
         return wire
 
@@ -208,7 +189,7 @@ class BrokerDriver:
             topics={"publish": TEMPLATES, "subscribe": TEMPLATES},
             access={"max_failures_per_address_per_minute": 0, "max_failures_per_key_per_minute": 0},
         )
-        self._server = EmbeddedServer(settings).__enter__()
+        self._server = _BrokerAlone(settings).__enter__()
 
     def _stop_later(self, folder: Path) -> None:
         """Stop the server meanwhile, which takes it a fifth of a second, and remove a folder."""
@@ -228,7 +209,7 @@ class BrokerDriver:
 
     def _connect_canary(self) -> Wire:
         wire, key = self.open(), self._canary_key
-        code = wire.log_in(connect(self._canary_id, key.key, key.secret, clean=False, alive=0))
+        code = wire.log_in(connect(self._canary_id, key.key, key.secret, clean=False, keep_alive_seconds=0))
         if code != 0:
             msg = f"the canary was not let in: {code}"
             raise Violation(msg)

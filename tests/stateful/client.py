@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.stateful.isolation_model import Violation
-from tests.support.wire_packets import (
+from tests.support.packets import (
     DISCONNECT,
     PINGREQ,
     Kind,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.stateful.isolation_model import Session
+    from tests.support.packets import Packet
     from tests.support.wire import Wire
-    from tests.support.wire_packets import Packet
 
 __all__ = ["Client"]
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.stateful.isolation_model import Violation
 from tests.stateful.world import APPLICATIONS, DEVICES, Publications, World
-from tests.support.wire_packets import Will, publish, subscribe
+from tests.support.packets import Will, publish, subscribe
 
 __all__ = ["IsolationMachine"]
 

@@ -10,7 +10,7 @@ from tests.stateful.topic_model import NOTHING, Scope, matches
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.support.wire_packets import Publication, Will
+    from tests.support.packets import Publication, Will
 
 __all__ = ["ACCEPTED", "REFUSED_FILTER", "Key", "Message", "Model", "Owed", "Party", "Session", "Violation"]
 

@@ -10,8 +10,8 @@ from tests.stateful.broker_driver import BrokerDriver
 from tests.stateful.client import Client
 from tests.stateful.isolation_model import ACCEPTED, REFUSED_FILTER, Key, Model, Party, Violation
 from tests.stateful.topic_model import Scope
+from tests.support.packets import Will, connect
 from tests.support.waiting import eventually
-from tests.support.wire_packets import Will, connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class World:
         model = self.model
         party, key = model.prove(username, password) or (None, None)
         code = model.answer(party, client_id, will, clean=clean)
-        hello = connect(client_id, username, password, clean=clean, will=will, alive=0)
+        hello = connect(client_id, username, password, clean=clean, will=will, keep_alive_seconds=0)
         if party is None or key is None or code != ACCEPTED:
             self.say(f"CONNECT {username} as {client_id!r} {clean=} {will}: {code}")
             self.attempt(hello, said, code, websocket=websocket)
@@ -205,7 +205,9 @@ class World:
             client.unsubscribe(*filters)
             return codes
         wire = self.broker.open()
-        assert wire.log_in(connect("probe", party.keys[-1].key, party.keys[-1].secret, alive=0)) == ACCEPTED
+        assert (
+            wire.log_in(connect("probe", party.keys[-1].key, party.keys[-1].secret, keep_alive_seconds=0)) == ACCEPTED
+        )
         codes = wire.subscribe(*filters)
         wire.disconnect()
         return codes

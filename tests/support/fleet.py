@@ -14,13 +14,13 @@ from fleetkey.registry import ApplicationScope, SqliteStore, new_access_key
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.mqtt import MqttClient
+from tests.support.server import NO_LIMITS, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.server import ServerProcess
-
-__all__ = ["Credentials", "Fleet", "note_answer"]
+__all__ = ["Credentials", "Fleet", "note_answer", "running"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +124,12 @@ class Fleet:
         with self.client(credentials) as client:
             assert client.return_code in {0, 5}
             return client.return_code == 0
+
+
+@contextmanager
+def running(folder: Path, *, environment: dict[str, str] | None = None, **mqtt: object) -> Iterator[Fleet]:
+    """Run a server with settings of `[mqtt]`, and without the limits on registrations and failed logins."""
+    settings = {f"FLEETKEY_MQTT__{name.upper()}": str(value) for name, value in mqtt.items()}
+    listener = {"FLEETKEY_MQTT__WS_BIND": "127.0.0.1:0"}
+    with ServerProcess(folder, environment={**NO_LIMITS, **listener, **settings, **(environment or {})}) as server:
+        yield Fleet(server)

@@ -9,9 +9,9 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from tests.support.attack import PINGREQ, unsubscribe
 from tests.support.command_line import REPOSITORY, clean_environment
-from tests.support.raw_mqtt import publish, subscribe
+from tests.support.packets import PINGREQ, publish, subscribe, unsubscribe
+from tests.support.streams import TcpStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,14 +41,14 @@ FLOODS: dict[str, Callable[[Credentials], bytes]] = {
     "pings": lambda _: PINGREQ,
     "messages_qos_0": lambda device: _own(device, bytes(64)),
     "messages_qos_1": lambda device: _own(device, bytes(64), qos=1),
-    "messages_to_itself": lambda device: subscribe(1, [device.topic("#")], 1) + _own(device, bytes(64), qos=1) * 20,
+    "messages_to_itself": lambda device: subscribe(1, device.topic("#"), qos=1) + _own(device, bytes(64), qos=1) * 20,
     "long_messages": lambda device: publish(device.topic("state"), bytes(200_000), qos=1),
     "foreign_messages": lambda _: publish("devices/x/state", bytes(64)) * 50,
     "retained_messages": lambda device: _own(device, bytes(200), qos=1, retain=True),
     "new_topics": lambda device: b"".join(publish(device.topic(f"{n}".ljust(900, "x")), b"") for n in range(5_000)),
-    "filters": lambda device: subscribe(1, _filters(device)) + unsubscribe(2, _filters(device)),
+    "filters": lambda device: subscribe(1, *_filters(device)) + unsubscribe(2, *_filters(device)),
     "retained_asked_for": lambda device: (
-        _own(device, bytes(200), retain=True) + subscribe(1, [device.topic("#")] * 100) * 20
+        _own(device, bytes(200), retain=True) + subscribe(1, *([device.topic("#")] * 100)) * 20
     ),
 }
 
@@ -76,10 +76,10 @@ def flooding(port: int, connect: bytes, flood: bytes) -> Iterator[None]:
 
 
 def _flood(port: int, connect: bytes, flood: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as raw:
-        raw.sendall(connect)
-        if raw.recv(4) != b"\x20\2\0\0":
+    with TcpStream(port, connect) as stream:
+        if stream.receive() != b"\x20\2\0\0":
             raise SystemExit(1)
+        raw = stream.raw
         view = memoryview(flood * max(1, CHUNK_BYTES // len(flood)))
         position, ends = raw.send(view), time.monotonic() + MAX_SECONDS
         print("flooding", flush=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tests.support.attack import PINGREQ, PUBCOMP, PUBREC, PUBREL, Wire, acknowledgement, heard_from
-from tests.support.raw_mqtt import PUBLISH, packet, text
+from tests.support.packets import PINGREQ, Kind, acknowledgement, packet, publication_of, text
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     import random
@@ -32,7 +32,7 @@ class _Client:
     def connect(self) -> Wire:
         """Come back to the session."""
         self.close()
-        self.wire = Wire(self.fleet, websocket=self.websocket)
+        self.wire = Wire.to(self.fleet, websocket=self.websocket)
         return self.wire.enter(self.who, clean=False)
 
     def close(self) -> None:
@@ -67,16 +67,16 @@ class Sender(_Client):
         try:
             wire = self.wire or self.connect()
             if self._is_received:
-                wire.send(acknowledgement(PUBREL, self._number))
+                wire.send(acknowledgement(Kind.PUBREL, self._number))
             else:
                 flags = 2 << 1 | (0x08 if self._was_sent else 0)
                 self._was_sent = True
                 body = text(self._topic) + self._number.to_bytes(2, "big") + self._waiting[0]
-                wire.send(packet(PUBLISH, flags, body))
+                wire.send(packet(Kind.PUBLISH, flags, body))
             if loses is not None and loses.random() < chance:
                 self.close()
                 return
-            answer = wire.receive(PUBCOMP if self._is_received else PUBREC)
+            answer = wire.find(Kind.PUBCOMP if self._is_received else Kind.PUBREC)
         except (ConnectionError, AssertionError):
             answer = None
         if answer is None:
@@ -106,23 +106,23 @@ class Receiver(_Client):
             wire = self.wire or self.connect()
             wire.send(PINGREQ)
             for _ in range(MAX_STEPS):
-                got = wire.receive()
+                got = wire.read()
                 if got is None:
                     break
                 if got.kind == PINGRESP:
                     return
                 if loses is not None and loses.random() < chance:
                     break
-                if got.kind == PUBLISH:
-                    heard = heard_from(got)
+                if got.kind == Kind.PUBLISH:
+                    heard = publication_of(got)
                     if heard.number not in self._open:
                         self._open.add(heard.number)
                         self.delivered.append(heard.payload)
-                    wire.send(acknowledgement(PUBREC, heard.number))
-                elif got.kind == PUBREL:
+                    wire.send(acknowledgement(Kind.PUBREC, heard.number))
+                elif got.kind == Kind.PUBREL:
                     number = int.from_bytes(got.body, "big")
                     self._open.discard(number)
-                    wire.send(acknowledgement(PUBCOMP, number))
+                    wire.send(acknowledgement(Kind.PUBCOMP, number))
                 if loses is not None and loses.random() < chance:
                     break
         self.close()

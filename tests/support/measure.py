@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tests.support.http import NOBODY_TRUSTED
-from tests.support.raw_mqtt import publish
+from tests.support.packets import publish
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
-    from tests.support.attack import Wire
     from tests.support.fleet import Fleet
+    from tests.support.wire import Wire
 
 __all__ = [
     "MEBIBYTE",

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
-__all__ = ["REFUSED", "Message", "MqttClient", "Will"]
+    from tests.support.packets import Will
+
+__all__ = ["REFUSED", "Message", "MqttClient"]
 
 REFUSED = 0x80
 # paho shows MQTT 3.1.1's return codes as MQTT 5's reason codes.
@@ -35,16 +37,6 @@ class Message:
     topic: str
     payload: bytes
     qos: int = 0
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """A last will."""
-
-    topic: str
-    payload: bytes = b"gone"
-    qos: int = 1
     retain: bool = False
 
 
@@ -176,6 +168,7 @@ class MqttClient:
         if key is not None:
             client.username_pw_set(key, secret)
         if self._will is not None:
+            assert isinstance(self._will.topic, str)
             client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
         if self._ca_file is not None:
             client.tls_set(str(self._ca_file))

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.support.raw_mqtt import RawMqtt, connect, publish
+from tests.support.packets import connect, publish
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ class Scene:
     victim_client: MqttClient
     observer: MqttClient
 
-    def settle(self, attacker: RawMqtt | None = None) -> None:
+    def settle(self, attacker: Wire | None = None) -> None:
         """Return when whatever was sent so far would have arrived: later messages have, which is the control too."""
         if attacker is not None:
             mark, topic = secrets.token_hex(8), self.attacker.topic("mark")
@@ -60,8 +61,9 @@ def staged(fleet: Fleet) -> Iterator[Scene]:
 
 
 @contextmanager
-def raw_session(fleet: Fleet, who: Credentials) -> Iterator[RawMqtt]:
+def raw_session(fleet: Fleet, who: Credentials) -> Iterator[Wire]:
     """Log in with good credentials over a raw connection."""
-    with RawMqtt(fleet.server.mqtt_port) as raw:
-        assert raw.log_in(connect(who.client_id, username=who.key, password=who.secret)) == (0, 0)
+    with Wire.to(fleet) as raw:
+        assert raw.log_in(connect(who.client_id, username=who.key, password=who.secret)) == 0
+        assert not raw.is_session_present
         yield raw

@@ -155,6 +155,11 @@ class ServerProcess:
         return self.ready.http
 
     @property
+    def http_port(self) -> int:
+        """The port of registration."""
+        return _port(self.ready.http)
+
+    @property
     def mqtt_port(self) -> int:
         """The port of MQTT over TCP."""
         return _port(self.ready.mqtt)

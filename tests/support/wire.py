@@ -1,109 +1,47 @@
-"""An MQTT 3.1.1 client that does exactly what a test says, over TCP or WebSocket; it answers nothing by itself."""
+"""An MQTT 3.1.1 client that does exactly what a test says, over any stream; it answers nothing by itself."""
 
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Self
 
-from websockets import Subprotocol
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect as connect_websocket
+import pytest
 
-from tests.support.waiting import WAIT_SECONDS
-from tests.support.wire_packets import (
+from tests.support.packets import (
     DISCONNECT,
     PINGREQ,
     Kind,
     Packet,
     Publication,
     acknowledgement,
+    connect,
     number_of,
     publication_of,
     publish,
     subscribe,
     unsubscribe,
 )
+from tests.support.streams import TcpStream, WebSocketStream
+from tests.support.waiting import WAIT_SECONDS
 
-__all__ = ["Stream", "TcpStream", "WebSocketStream", "Wire"]
+if TYPE_CHECKING:
+    from tests.support.fleet import Credentials, Fleet
+    from tests.support.streams import Stream
 
+__all__ = ["BOTH_TRANSPORTS", "Wire"]
 
-class Stream(Protocol):
-    """Bytes in both directions."""
-
-    def send(self, data: bytes) -> None:
-        """Send; what the broker doesn't take any more is dropped, and `receive` then finds the end."""
-
-    def receive(self, seconds: float) -> bytes:
-        """Return what comes next, nothing at the end; raises TimeoutError."""
-
-    def end(self) -> None:
-        """End as if the network had failed."""
-
-    def close(self) -> None:
-        """Close."""
+BOTH_TRANSPORTS = pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
+GROUP_COMMIT_SECONDS = 0.05
+LAST_NUMBER = 65_535
 
 
-class TcpStream:
-    """A TCP connection."""
+class ClosedByBrokerError(AssertionError):
+    """The broker closed the connection instead of sending a packet."""
 
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def send(self, data: bytes) -> None:
-        """Send."""
-        with contextlib.suppress(ConnectionError):
-            self._socket.sendall(data)
-
-    def receive(self, seconds: float) -> bytes:
-        """Return what comes next."""
-        self._socket.settimeout(max(seconds, 0.001))
-        try:
-            return self._socket.recv(65_536)
-        except ConnectionError:
-            return b""
-
-    def end(self) -> None:
-        """End without a word."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close."""
-        self._socket.close()
-
-
-class WebSocketStream:
-    """A WebSocket; what is sent at once is one binary frame."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = connect_websocket(
-            f"ws://127.0.0.1:{port}/mqtt", subprotocols=[Subprotocol("mqtt")], max_size=None
-        )
-
-    def send(self, data: bytes | str) -> None:
-        """Send a frame; text makes a text frame."""
-        with contextlib.suppress(ConnectionClosed):
-            self.socket.send(data)
-
-    def receive(self, seconds: float) -> bytes:
-        """Return the next frame, which must be a binary one (6.0.0-1)."""
-        try:
-            data = self.socket.recv(timeout=max(seconds, 0))
-        except ConnectionClosed:
-            return b""
-        assert isinstance(data, bytes), "a text frame"
-        return data
-
-    def end(self) -> None:
-        """End without a closing frame."""
-        self.socket.socket.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close."""
-        self.socket.close()
+    def __init__(self, kind: Kind) -> None:
+        super().__init__(f"closed before {kind.name}")
 
 
 class Wire:
@@ -115,10 +53,30 @@ class Wire:
         self.is_session_present = False
         self._buffer = bytearray()
         self._number = 0
+        self._is_persistent = False
+
+    @classmethod
+    def to(cls, fleet: Fleet, *, websocket: bool = False, source: str = "", receive_buffer: int = 0) -> Self:
+        """Open a connection to a fleet's server; the last two arguments are the stream's."""
+        port = fleet.server.ws_port if websocket else fleet.server.mqtt_port
+        tcp = TcpStream(port, source=source, receive_buffer=receive_buffer)
+        return cls(WebSocketStream(tcp) if websocket else tcp)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def send(self, *packets: bytes) -> None:
-        """Send packets at once."""
-        self.stream.send(b"".join(packets))
+        """Send packets at once; what the broker doesn't take any more is dropped, and the next read finds the end."""
+        with contextlib.suppress(ConnectionError):
+            self.stream.send(b"".join(packets))
+
+    def ask(self, data: bytes, kind: Kind) -> Packet:
+        """Send a packet and return the answer of a kind."""
+        self.send(data)
+        return self.receive(kind)
 
     def close(self) -> None:
         """Close without a DISCONNECT."""
@@ -145,7 +103,15 @@ class Wire:
         assert (got.kind, got.flags, len(got.body)) == (Kind.CONNACK, 0, 2)
         assert got.body[0] in {0, 1}
         self.is_session_present = bool(got.body[0])
+        assert not (self.is_session_present and got.body[1]), "session-present in a refusal"
         return got.body[1]
+
+    def enter(self, who: Credentials, **options: Any) -> Self:
+        """Log in with good credentials; `options` are those of `connect`."""
+        self._is_persistent = not options.get("clean", True)
+        code = self.log_in(connect(who.client_id, who.key, who.secret, **options))
+        assert code == 0, f"CONNACK {code}"
+        return self
 
     def read(self, seconds: float = WAIT_SECONDS) -> Packet | None:
         """Return the next packet, whatever it is; None when the broker closed the connection. Raises TimeoutError."""
@@ -162,10 +128,18 @@ class Wire:
         deadline = time.monotonic() + seconds
         while True:
             following = self._next(deadline)
-            assert following is not None, f"closed before {kind.name}"
+            if following is None:
+                raise ClosedByBrokerError(kind)
             if following.kind == kind:
                 return following
             self.inbox.append(following)
+
+    def find(self, kind: Kind, seconds: float = WAIT_SECONDS) -> Packet | None:
+        """Return the next packet of a kind, or None when the connection ends without one."""
+        try:
+            return self.receive(kind, seconds)
+        except ClosedByBrokerError:
+            return None
 
     def is_closed_by_broker(self, seconds: float = WAIT_SECONDS) -> bool:
         """Whether the broker closes the connection in time; what comes before is in the inbox."""
@@ -178,14 +152,14 @@ class Wire:
         return True
 
     def new_number(self) -> int:
-        """Return a packet id that this connection has not used."""
-        self._number += 1
+        """Return the next packet id."""
+        self._number = self._number % LAST_NUMBER + 1
         return self._number
 
     def subscribe(self, *filters: str | bytes, qos: int = 0) -> list[int]:
         """Subscribe, and return the SUBACK's codes."""
         number = self.new_number()
-        self.send(subscribe(number, *((topic_filter, qos) for topic_filter in filters)))
+        self.send(subscribe(number, *filters, qos=qos))
         got = self.receive(Kind.SUBACK)
         assert number_of(got) == number
         return list(got.body[2:])
@@ -199,9 +173,9 @@ class Wire:
     def publish(self, topic: str | bytes, payload: bytes = b"x", *, qos: int = 0, retain: bool = False) -> None:
         """Publish and finish the handshake; at QoS 0, return when the broker has handled it."""
         number = self.new_number()
-        self.send(publish(topic, payload, qos=qos, number=number, retain=retain))
+        self.send(publish(topic, payload, qos=qos, number=number, retain=retain), b"" if qos else PINGREQ)
         if not qos:
-            self.settle()
+            self.receive(Kind.PINGRESP)
         elif qos == 1:
             assert number_of(self.receive(Kind.PUBACK)) == number
         else:
@@ -221,10 +195,21 @@ class Wire:
     def delivery(self, seconds: float = WAIT_SECONDS) -> Publication:
         """Return the next message and finish its handshake."""
         got = self.publication(seconds)
-        self.finish(got)
+        self.acknowledge(got)
         return got
 
-    def finish(self, got: Publication) -> None:
+    def hear(self, count: int = 1, seconds: float = WAIT_SECONDS, *, acknowledges: bool = True) -> list[Publication]:
+        """Wait for messages, acknowledge them if asked to, and return them; fewer when the time is over."""
+        deadline = time.monotonic() + seconds
+        heard: list[Publication] = []
+        with contextlib.suppress(TimeoutError):
+            while len(heard) < count:
+                heard.append(self.publication(deadline - time.monotonic()))
+                if acknowledges:
+                    self.acknowledge(heard[-1])
+        return heard
+
+    def acknowledge(self, got: Publication) -> None:
         """Acknowledge a message, to the end of its handshake."""
         if got.qos == 1:
             self.send(acknowledgement(Kind.PUBACK, got.number))
@@ -234,7 +219,12 @@ class Wire:
             self.send(acknowledgement(Kind.PUBCOMP, got.number))
 
     def publications(self) -> list[Publication]:
-        """Return every message that has come until now, without acknowledging any."""
+        """Return every message that has come until now, without acknowledging any.
+
+        What a persistent session is sent may have to be committed before.
+        """
+        if self._is_persistent:
+            time.sleep(GROUP_COMMIT_SECONDS)
         self.settle()
         found = [publication_of(got) for got in self.inbox if got.kind == Kind.PUBLISH]
         self.inbox = deque(got for got in self.inbox if got.kind != Kind.PUBLISH)
@@ -249,7 +239,10 @@ class Wire:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            data = self.stream.receive(left)
+            try:
+                data = self.stream.receive(left)
+            except ConnectionError:
+                return None
             if not data:
                 return None
             self._buffer += data

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Self
 
-from tests.support.wire import TcpStream, WebSocketStream, Wire
-from tests.support.wire_packets import Will, connect
+from tests.support.packets import Will, connect
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
@@ -49,8 +49,7 @@ class Clients:
 
     def open(self, *, websocket: bool = False) -> Wire:
         """Return a connection on which nothing was sent yet."""
-        server = self.fleet.server
-        wire = Wire(WebSocketStream(server.ws_port) if websocket else TcpStream(server.mqtt_port))
+        wire = Wire.to(self.fleet, websocket=websocket)
         self._open.append(wire)
         return wire
 
@@ -60,12 +59,12 @@ class Clients:
         *,
         clean: bool = True,
         will: Will | None = None,
-        alive: int = 60,
+        keep_alive_seconds: int = 60,
         key: Credentials | None = None,
     ) -> bytes:
         """Return a CONNECT that the broker accepts."""
         key = key or self.key
-        return connect(client_id, key.key, key.secret, clean=clean, will=will, alive=alive)
+        return connect(client_id, key.key, key.secret, clean=clean, will=will, keep_alive_seconds=keep_alive_seconds)
 
     def connect(
         self,
@@ -73,14 +72,16 @@ class Clients:
         *,
         clean: bool = True,
         will: Will | None = None,
-        alive: int = 60,
+        keep_alive_seconds: int = 60,
         key: Credentials | None = None,
         websocket: bool = False,
     ) -> Wire:
         """Return a client that the broker let in."""
         wire = self.open(websocket=websocket)
         name = self.name() if client_id is None else client_id
-        assert wire.log_in(self.hello(name, clean=clean, will=will, alive=alive, key=key)) == 0
+        assert (
+            wire.log_in(self.hello(name, clean=clean, will=will, keep_alive_seconds=keep_alive_seconds, key=key)) == 0
+        )
         return wire
 
     def subscriber(self, *filters: str, qos: int = 0, client_id: str | None = None, clean: bool = True) -> Wire:

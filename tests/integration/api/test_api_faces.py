@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.cli import main
 from fleetkey.registry import DeviceState, KeyStatus, NotFoundError, Role
+from tests.support.command_here import run_here
 from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
@@ -264,13 +263,8 @@ class Faces:
 
     def run(self, face: str, words: str, *more: str) -> tuple[int, str, str]:
         """Run a command and return its exit status and what it printed."""
-        self._output.readouterr()
-        self._patch.setattr(sys, "argv", ["fleetkey", *shlex.split(self.fill(words)), *self.options[face], *more])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = self._output.readouterr()
-        the_ledger().note_text(printed.err)
-        return int(ended.value.code or 0), printed.out, printed.err
+        finished = run_here([*shlex.split(self.fill(words)), *self.options[face], *more], self._patch, self._output)
+        return finished.status, finished.out, finished.err
 
     def do(self, face: str, row: Row) -> dict[str, Any]:
         """Do a row's operation and return what it says."""

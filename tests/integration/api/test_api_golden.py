@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.cli import main
 from fleetkey.registry import DevicePolicy, ListedSerial, Reregistration
 from tests.integration.api.api_rig import serving
 from tests.integration.api.conftest import WEBHOOK
+from tests.support.command_here import run_here
 from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
@@ -128,14 +127,10 @@ def _typed(
             if words == "webhooks list" and not more:
                 # Its columns are as wide as the error is long.
                 continue
-            output.readouterr()
-            patch.setattr(sys, "argv", ["fleetkey", *words.format(**values).split(), *where, *more])
-            with pytest.raises(SystemExit) as ended:
-                main()
-            out = output.readouterr().out
-            for secret in re.findall(r"\b[0-9a-f]{64}\b", out):
+            finished = run_here([*words.format(**values).split(), *where, *more], patch, output)
+            for secret in re.findall(r"\b[0-9a-f]{64}\b", finished.out):
                 the_ledger().note_secret(secret)
-            yield f">>> fleetkey {' '.join([words, *more])}\n{ended.value.code}\n{out}"
+            yield f">>> fleetkey {' '.join([words, *more])}\n{finished.status}\n{finished.out}"
 
 
 def test_bytes_of_answers(

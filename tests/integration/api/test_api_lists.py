@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,6 +11,7 @@ from fleetkey.registry import Presence, Role
 from tests.integration.api.api_rig import Api, serving
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.problems import assert_problem
+from tests.support.streams import TcpStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -343,10 +343,9 @@ def test_values_that_are_none(api: Api, query: str) -> None:
 def test_other_spellings(api: Api, path: str) -> None:
     """The API is at one spelling of its path, which a proxy in front can know."""
     token = api.tokens[Role.ADMIN]
-    url = httpx.URL(api.server.url)
-    with socket.create_connection((url.host, url.port), timeout=10) as raw:
-        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
-        assert raw.recv(100).startswith(b"HTTP/1.1 404")
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+    with TcpStream(api.server.http_port, request) as stream:
+        assert stream.receive().startswith(b"HTTP/1.1 404")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from amqtt.errors import PluginInitError, PluginLoadError
 
 from fleetkey.registry import DeviceState
 from tests.integration.auth_plugin.plain_broker import PlainBroker, configuration, running
-from tests.support.mqtt import REFUSED, Will
+from tests.support.mqtt import REFUSED
+from tests.support.packets import Will
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def test_connect_without_credentials(broker: PlainBroker) -> None:
 def test_connect_foreign_will(broker: PlainBroker) -> None:
     """A will on somebody else's topic is a refusal; an own one is not."""
     device, other = broker.device(), broker.device()
-    assert _code(broker, device, will=Will(other.topic("x"))) == 5
-    assert _code(broker, device, will=Will(device.topic("x"))) == 0
+    assert _code(broker, device, will=Will(other.topic("x"), qos=1)) == 5
+    assert _code(broker, device, will=Will(device.topic("x"), qos=1)) == 0
 
 
 def test_topics(broker: PlainBroker) -> None:

@@ -16,7 +16,8 @@ from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import MqttClient, Will
+from tests.support.mqtt import MqttClient
+from tests.support.packets import Will
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def test_what_it_says(rig: Rig) -> None:
 @pytest.mark.parametrize("sends_will", [True, False])
 def test_disconnect(rig: Rig, *, sends_will: bool) -> None:
     """An owner's connections are closed, with or without their wills."""
-    with rig.client(will=Will(rig.topic("will"), b"gone", retain=True)) as client:
+    with rig.client(will=Will(rig.topic("will"), b"gone", qos=1, retain=True)) as client:
         assert rig.ask(rig.engine.disconnect(rig.device_id, Reason.REVOKED, sends_will=sends_will)) == 1
         assert client.is_disconnected_within(2)
     assert rig.ask(rig.engine.messages_of(rig.device_id)).retained == int(sends_will)

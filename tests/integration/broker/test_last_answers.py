@@ -15,10 +15,9 @@ import uvloop
 from fleetkey.broker import lingering
 from fleetkey.broker.store import BrokerStore
 from tests.integration.broker.broker_rig import running
-from tests.support.attack import DISCONNECT, PINGREQ
 from tests.support.certificates import make_certificate
-from tests.support.early import CLOSE_FRAME, NORMAL, UPGRADE, EarlyTcp, EarlyTls, frame, frames_of, read_all
-from tests.support.raw_mqtt import connect, packet, publish, subscribe
+from tests.support.packets import DISCONNECT, PINGREQ, Will, connect, packet, publish, subscribe
+from tests.support.streams import CLOSE_FRAME, NORMAL, UPGRADE, TcpStream, TlsStream, frame, frames_of, read_all
 from tests.support.waiting import WAIT_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -85,12 +84,12 @@ def _wrapped(carrier: str, data: bytes) -> bytes:
     return UPGRADE + b"".join(frame(data[start : start + FRAME_BYTES]) for start in range(0, len(data), FRAME_BYTES))
 
 
-def _client(hosted: FleetkeyBroker, carrier: str, data: bytes = b"", **options: Any) -> EarlyTcp | EarlyTls:
-    kind = EarlyTls if carrier in {"tls", "wss"} else EarlyTcp
+def _client(hosted: FleetkeyBroker, carrier: str, data: bytes = b"", **options: Any) -> TcpStream | TlsStream:
+    kind = TlsStream if carrier in {"tls", "wss"} else TcpStream
     return kind(_port(hosted, carrier), _wrapped(carrier, data) if data else b"", **options)
 
 
-def _answers(client: EarlyTcp | EarlyTls, carrier: str) -> bytes:
+def _answers(client: TcpStream | TlsStream, carrier: str) -> bytes:
     """Return all packets that come; a WebSocket has to end in order."""
     return _packets(carrier, read_all(client, websocket=carrier in {"ws", "wss"}))
 
@@ -112,10 +111,9 @@ def _hello(who: Credentials, **options: Any) -> bytes:
 
 def _log_in(broker: PlainBroker, who: Credentials, **options: Any) -> None:
     """Let the broker remember a secret, so that it decides at once the next time."""
-    with socket.create_connection(("127.0.0.1", broker.port), timeout=WAIT_SECONDS) as raw:
-        raw.sendall(_hello(who, **options) + DISCONNECT)
-        assert raw.recv(100)[:2] == b"\x20\x02"
-        assert raw.recv(100) == b""
+    with TcpStream(broker.port, _hello(who, **options) + DISCONNECT) as stream:
+        assert stream.receive()[:2] == b"\x20\x02"
+        assert stream.receive() == b""
 
 
 def _session_of_another(broker: PlainBroker) -> bytes:
@@ -133,7 +131,7 @@ def _nameless(broker: PlainBroker) -> bytes:
 
 def _long_will(broker: PlainBroker) -> bytes:
     device = broker.device()
-    return _hello(device, will=(device.topic("x" * 2_000), b""))
+    return _hello(device, will=Will(device.topic("x" * 2_000), b""))
 
 
 REFUSALS: dict[str, tuple[int, Callable[[PlainBroker], bytes]]] = {
@@ -182,7 +180,7 @@ def test_answers_before_a_close_frame(secure: Started) -> None:
     device = broker.device()
     _log_in(broker, device)
     data = UPGRADE + frame(_hello(device)) + frame(PINGREQ) + frame(NORMAL, CLOSE_FRAME)
-    with EarlyTls(_port(hosted, "wss"), data) as client:
+    with TlsStream(_port(hosted, "wss"), data) as client:
         assert _packets("wss", read_all(client)) == b"\x20\x02\x00\x00" + PINGRESP
 
 
@@ -192,7 +190,7 @@ ANSWERS = b"\x20\x02\x00\x00" + b"\x90\x03\x00\x01\x01" + b"\x40\x02\x00\x02" + 
 def _conversation(device: Credentials, *, clean: bool) -> bytes:
     return (
         _hello(device, clean=clean)
-        + subscribe(1, [device.topic("in")], 1)
+        + subscribe(1, device.topic("in"), qos=1)
         + publish(device.topic("out"), b"1", qos=1, number=2)
         + publish(device.topic("out"), b"2", qos=2, number=3)
         + PINGREQ
@@ -230,7 +228,7 @@ def test_much_before_disconnect(secure: Started, plain: Started, carrier: str) -
     _keep_little(hosted)
     topic = device.topic("x")
     messages = publish(topic, PAYLOAD) * MESSAGES
-    data = _hello(device) + subscribe(1, [topic]) + messages + PINGREQ + DISCONNECT
+    data = _hello(device) + subscribe(1, topic) + messages + PINGREQ + DISCONNECT
     with _client(hosted, carrier, data, receive_buffer=SMALL_BUFFER) as client:
         assert _answers(client, carrier) == ENTERED + messages + PINGRESP
 
@@ -252,7 +250,7 @@ def test_shutdown(tmp_path: Path, carrier: str) -> None:
         _keep_little(hosted)
         topic = device.topic("x")
         messages = publish(topic, PAYLOAD) * MESSAGES
-        data = _hello(device) + subscribe(1, [topic]) + messages
+        data = _hello(device) + subscribe(1, topic) + messages
         with _client(hosted, carrier, data, receive_buffer=SMALL_BUFFER) as client:
             assert eventually(lambda: hosted.core.counters.messages_received == MESSAGES)
             reader = threading.Thread(target=lambda: came.append(_answers(client, carrier)))
@@ -278,7 +276,7 @@ def test_bad_upgrade(secure: Started, kind: str) -> None:
     """The answer to what is no request for an upgrade arrives, over TLS as well (RFC 6455, 4.2.2)."""
     _, hosted = secure
     data, answer = BAD_UPGRADES[kind]
-    with EarlyTls(_port(hosted, "wss"), data) as client:
+    with TlsStream(_port(hosted, "wss"), data) as client:
         assert read_all(client).startswith(answer)
 
 
@@ -297,19 +295,19 @@ def test_bad_frame(secure: Started, kind: str) -> None:
     """The close frame that says what was wrong arrives, over TLS as well (RFC 6455, 7.1.7)."""
     _, hosted = secure
     data, code = BAD_FRAMES[kind]
-    with EarlyTls(_port(hosted, "wss"), UPGRADE + data) as client:
+    with TlsStream(_port(hosted, "wss"), UPGRADE + data) as client:
         _, _, rest = read_all(client).partition(b"\r\n\r\n")
     ((first, content),) = frames_of(rest)
     assert (first, int.from_bytes(content[:2], "big")) == (CLOSE_FRAME, code)
 
 
-def _deaf(broker: PlainBroker, hosted: FleetkeyBroker, carrier: str) -> EarlyTcp | EarlyTls:
+def _deaf(broker: PlainBroker, hosted: FleetkeyBroker, carrier: str) -> TcpStream | TlsStream:
     """Return a client that is owed much, reads nothing, and has said DISCONNECT."""
     device = broker.device()
     _log_in(broker, device)
     _keep_little(hosted)
     topic, before = device.topic("x"), hosted.core.counters.messages_received
-    data = _hello(device) + subscribe(1, [topic]) + publish(topic, PAYLOAD) * MESSAGES
+    data = _hello(device) + subscribe(1, topic) + publish(topic, PAYLOAD) * MESSAGES
     client = _client(hosted, carrier, data, receive_buffer=SMALL_BUFFER)
     try:
         assert eventually(lambda: hosted.core.counters.messages_received == before + MESSAGES)
@@ -317,7 +315,7 @@ def _deaf(broker: PlainBroker, hosted: FleetkeyBroker, carrier: str) -> EarlyTcp
         client.send(frame(DISCONNECT) if carrier in {"ws", "wss"} else DISCONNECT)
         assert eventually(lambda: hosted.core.counters.disconnections["disconnect"] == ended + 1)
     except BaseException:
-        client.raw.close()
+        client.close()
         raise
     return client
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.broker.codec import Kind
 from fleetkey.broker.codec.reader import Reader
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, filter_cost
 from tests.integration.broker.broker_rig import running
-from tests.support.attack import unsubscribe
-from tests.support.raw_mqtt import RawMqtt, connect, packet, subscribe, text
+from tests.support.packets import Kind, connect, packet, subscribe, text, unsubscribe
+from tests.support.streams import TcpStream
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ AT_ONCE = 2 * (WORK_PER_TURN + WORK_AT_ONCE) // filter_cost(FILTERS[0])
 class Watched:
     """The broker, and a client of it that is in."""
 
-    def __init__(self, hosted: FleetkeyBroker, broker: PlainBroker, client: RawMqtt, who: Credentials) -> None:
+    def __init__(self, hosted: FleetkeyBroker, broker: PlainBroker, client: Wire, who: Credentials) -> None:
         self.hosted = hosted
         self.broker = broker
         self.client = client
@@ -73,7 +73,7 @@ class Watched:
 def _watched(folder: Path, *, is_clean: bool = True) -> Iterator[Watched]:
     with running(folder, {}) as (broker, hosted):
         who = broker.application()
-        with RawMqtt(broker.port) as client:
+        with Wire(TcpStream(broker.port)) as client:
             client.log_in(connect(who.client_id, username=who.key, password=who.secret, clean=is_clean))
             yield Watched(hosted, broker, client, who)
 
@@ -89,21 +89,21 @@ def _holders(hosted: FleetkeyBroker) -> int:
 def test_subscribe_and_unsubscribe(tmp_path: Path) -> None:
     """A thousand filters are granted, and taken away, a few in each turn; the answer comes behind the last."""
     with _watched(tmp_path) as watched:
-        seen = watched.watch(lambda: len(watched.session.subscriptions), until=MOST, send=subscribe(1, FILTERS))
+        seen = watched.watch(lambda: len(watched.session.subscriptions), until=MOST, send=subscribe(1, *FILTERS))
         assert max(_steps(seen)) <= AT_ONCE
-        answer = watched.client.receive(Kind.SUBACK)
+        answer = watched.client.find(Kind.SUBACK)
         assert answer is not None
         assert answer.body == b"\0\x01" + bytes(MOST)
-        seen = watched.watch(lambda: len(watched.session.subscriptions), until=0, send=unsubscribe(2, FILTERS))
+        seen = watched.watch(lambda: len(watched.session.subscriptions), until=0, send=unsubscribe(2, *FILTERS))
         assert max(_steps(seen)) <= AT_ONCE
-        assert watched.client.receive(Kind.UNSUBACK) is not None
+        assert watched.client.find(Kind.UNSUBACK) is not None
 
 
 def test_disconnect(tmp_path: Path) -> None:
     """When a session with a thousand filters ends, the tree lets go of a few in each turn, and of all in the end."""
     with _watched(tmp_path) as watched:
-        watched.client.send(subscribe(1, FILTERS))
-        assert watched.client.receive(Kind.SUBACK) is not None
+        watched.client.send(subscribe(1, *FILTERS))
+        assert watched.client.find(Kind.SUBACK) is not None
         seen = watched.watch(lambda: _holders(watched.hosted), until=0, send=None)
         assert max(_steps(seen)) <= AT_ONCE
         assert len(watched.hosted.core.sessions) == 0
@@ -112,10 +112,10 @@ def test_disconnect(tmp_path: Path) -> None:
 def test_packets_behind_it(tmp_path: Path) -> None:
     """What comes behind a long packet is handled behind it, in order."""
     with _watched(tmp_path) as watched:
-        watched.client.send(subscribe(1, FILTERS) + b"\xc0\0" + unsubscribe(2, FILTERS) + b"\xc0\0")
+        watched.client.send(subscribe(1, *FILTERS) + b"\xc0\0" + unsubscribe(2, *FILTERS) + b"\xc0\0")
         kinds: list[int] = []
         while len(kinds) < 4:
-            got = watched.client.receive()
+            got = watched.client.read()
             assert got is not None
             kinds.append(got.kind)
         assert kinds == [Kind.SUBACK, Kind.PINGRESP, Kind.UNSUBACK, Kind.PINGRESP]
@@ -124,16 +124,17 @@ def test_packets_behind_it(tmp_path: Path) -> None:
 def test_client_leaves_meanwhile(tmp_path: Path) -> None:
     """A client that is gone before its packet is handled leaves a session that has what was granted, and no more."""
     with _watched(tmp_path, is_clean=False) as watched:
-        watched.client.send(subscribe(1, FILTERS))
+        watched.client.send(subscribe(1, *FILTERS))
         watched.client.close()
         who = watched.who
-        with RawMqtt(watched.broker.port) as again:
+        with Wire(TcpStream(watched.broker.port)) as again:
             log_in = connect(who.client_id, username=who.key, password=who.secret, clean=False)
-            assert again.log_in(log_in) == (1, 0)
+            assert again.log_in(log_in) == 0
+            assert again.is_session_present
             session = watched.session
             assert session.subscriptions.keys() <= set(FILTERS)
-            again.send(subscribe(1, FILTERS))
-            answer = again.receive(Kind.SUBACK)
+            again.send(subscribe(1, *FILTERS))
+            answer = again.find(Kind.SUBACK)
             assert answer is not None
             assert len(watched.session.subscriptions) == MOST
             assert _holders(watched.hosted) == MOST

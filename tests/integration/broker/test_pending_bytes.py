@@ -13,8 +13,8 @@ from fleetkey.broker.admission import Admission
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.transport.websocket import WebSocket
 from tests.integration.broker.broker_rig import running
-from tests.support.early import UPGRADE, EarlyTcp, frame
-from tests.support.raw_mqtt import connect, publish
+from tests.support.streams import UPGRADE, TcpStream, frame
+from tests.support.packets import connect, publish
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_both_buffers(hosted: FleetkeyBroker) -> None:
     """Of a WebSocket client, what waits as frames and what waits as packets counts together; nothing is left of it."""
     port = hosted.port_of("ws")
     assert port is not None
-    with EarlyTcp(port, UPGRADE + frame(LOG_IN + BEHIND[:300]) + frame(BEHIND)):
+    with TcpStream(port, UPGRADE + frame(LOG_IN + BEHIND[:300]) + frame(BEHIND)):
         assert eventually(lambda: _is_charged_for(hosted, 2, len(BEHIND)))
     assert _in_its_loop(hosted, _charged_when_all_are_gone) == 0
 
@@ -101,9 +101,9 @@ def test_bound(hosted: FleetkeyBroker, monkeypatch: pytest.MonkeyPatch, listener
     assert port is not None
     with ExitStack() as stack:
         for _ in range(3):
-            stack.enter_context(EarlyTcp(port, data))
+            stack.enter_context(TcpStream(port, data))
         assert eventually(lambda: _in_its_loop(hosted, _charged) > 2.7 * len(data))
-        further = stack.enter_context(EarlyTcp(port, data))
+        further = stack.enter_context(TcpStream(port, data))
         read = b""
         try:
             while part := further.read():

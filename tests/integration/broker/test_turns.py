@@ -15,9 +15,9 @@ from fleetkey.broker.scheduler import CONNECTS_PER_TURN, UPGRADES_PER_TURN
 from fleetkey.broker.transport.websocket import FEED_BYTES, FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
 from tests.integration.broker.broker_rig import PLUGINS, running
-from tests.support.early import UPGRADE, EarlyTcp, frame, read_all
 from tests.support.flood import FLOODS, flooding
-from tests.support.raw_mqtt import connect, publish
+from tests.support.packets import connect, publish
+from tests.support.streams import UPGRADE, TcpStream, frame, read_all
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def test_frames(tmp_path: Path) -> None:
         assert port is not None
         message = frame(publish(device.topic("x"), b""))
         log_in = frame(connect(device.client_id, username=device.key, password=device.secret))
-        with EarlyTcp(port, UPGRADE + log_in) as client:
-            while not client.read().endswith(b"\x20\x02\x00\x00"):
+        with TcpStream(port, UPGRADE + log_in) as client:
+            while not client.receive().endswith(b"\x20\x02\x00\x00"):
                 pass
 
             def flood() -> None:
@@ -116,11 +116,11 @@ def test_connects(tmp_path: Path) -> None:
     with running(tmp_path) as (broker, hosted), ExitStack() as stack:
         core, clients = hosted.core, 4 * CONNECTS_PER_TURN
         applications = [broker.application() for _ in range(clients)]
-        streams = [stack.enter_context(EarlyTcp(broker.port)) for _ in applications]
+        streams = [stack.enter_context(TcpStream(broker.port)) for _ in applications]
         assert eventually(lambda: len(core.connections) == clients)
         for application in applications:
-            with EarlyTcp(broker.port, connect("w", username=application.key, password=application.secret)) as warm:
-                assert warm.read()[:2] == CONNACK
+            with TcpStream(broker.port, connect("w", username=application.key, password=application.secret)) as warm:
+                assert warm.receive()[:2] == CONNACK
         with _held(core.scheduler.loop):
             before = core.counters.connections
             for number, (application, stream) in enumerate(zip(applications, streams, strict=True)):
@@ -129,7 +129,7 @@ def test_connects(tmp_path: Path) -> None:
                 _changes_of_rounds(lambda: core.counters.connections - before, clients), core.scheduler.loop
             )
         assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * CONNECTS_PER_TURN
-        assert all(stream.read()[:4] == CONNACK + b"\0\0" for stream in streams)
+        assert all(stream.receive()[:4] == CONNACK + b"\0\0" for stream in streams)
 
 
 def test_upgrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_upgrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(tmp_path, ws_bind="127.0.0.1:0") as (_, hosted), ExitStack() as stack:
         core, clients, port = hosted.core, 8 * UPGRADES_PER_TURN, hosted.port_of("ws")
         assert port is not None
-        streams = [stack.enter_context(EarlyTcp(port)) for _ in range(clients)]
+        streams = [stack.enter_context(TcpStream(port)) for _ in range(clients)]
         assert eventually(lambda: len(core.connections) == clients)
         with _held(core.scheduler.loop):
             for stream in streams:

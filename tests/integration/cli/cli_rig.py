@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from fleetkey.access import hash_secret, new_secret
-from fleetkey.cli import main
 from fleetkey.registry import IssuePending, IssueRequest, KeyIssued, Reregistration, SqliteStore, new_access_key
-from tests.support.command_line import Finished
-from tests.support.ledger import the_ledger
+from tests.support.command_here import run_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    import pytest
+
+    from tests.support.command_line import Finished
 
 __all__ = ["CommandLine"]
 
@@ -44,13 +43,7 @@ class CommandLine:
 
     def run(self, words: Iterable[str | Path]) -> Finished:
         """Run a command exactly as given, however it ends."""
-        self._output.readouterr()
-        self._patch.setattr(sys, "argv", ["fleetkey", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = self._output.readouterr()
-        the_ledger().note_text(printed.err)
-        return Finished(int(ended.value.code or 0), printed.out, printed.err)
+        return run_here(words, self._patch, self._output)
 
     def text(self, *words: str | Path) -> str:
         """Run a command on the registry and return what it printed for people."""

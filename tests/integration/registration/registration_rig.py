@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import socket
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,15 @@ import httpx
 from tests.support.fleet import Fleet, note_answer
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["at_refusal", "head", "identity", "is_closed", "post", "raw_connection", "read_answer", "serving"]
+__all__ = ["at_refusal", "head", "identity", "is_closed", "post", "read_answer", "serving"]
+
+ANSWER_SECONDS = 20
 
 
 @contextmanager
@@ -38,14 +40,6 @@ def post(fleet: Fleet, content: bytes | Iterator[bytes], **headers: str) -> http
     return response
 
 
-@contextmanager
-def raw_connection(fleet: Fleet) -> Iterator[socket.socket]:
-    """Connect to registration."""
-    url = httpx.URL(fleet.server.url)
-    with socket.create_connection((url.host, url.port), timeout=20) as connection:
-        yield connection
-
-
 def head(path: str = "/register", *, method: str = "POST", **headers: str) -> bytes:
     """Return a request's line and headers, without the empty line that ends them."""
     fields = {"Host": "localhost", "Content-Type": "application/json", **headers}
@@ -53,9 +47,10 @@ def head(path: str = "/register", *, method: str = "POST", **headers: str) -> by
     return "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def read_answer(connection: socket.socket, path: str = "/register") -> httpx.Response:
+def read_answer(connection: TcpStream, path: str = "/register") -> httpx.Response:
     """Read one whole answer to a request for a path."""
-    with closing(http.client.HTTPResponse(connection)) as raw:
+    connection.raw.settimeout(ANSWER_SECONDS)
+    with closing(http.client.HTTPResponse(connection.raw)) as raw:
         raw.begin()
         content = raw.read()
     request = httpx.Request("POST", f"http://localhost{path}")
@@ -64,11 +59,10 @@ def read_answer(connection: socket.socket, path: str = "/register") -> httpx.Res
     return response
 
 
-def is_closed(connection: socket.socket, seconds: float) -> bool:
+def is_closed(connection: TcpStream, seconds: float) -> bool:
     """Wait for the server to close a connection on which nothing more is to be read."""
-    connection.settimeout(seconds)
     try:
-        return connection.recv(1) == b""
+        return connection.receive(seconds) == b""
     except TimeoutError:
         return False
     except ConnectionError:

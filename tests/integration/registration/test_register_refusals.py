@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from tests.support.fleet import Fleet
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.problems import assert_problem
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.streams import TcpStream, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,12 +190,10 @@ def test_post_serial_in_query(http: httpx.Client) -> None:
 
 def test_post_no_http(fleet: Fleet) -> None:
     """What is no HTTP gets an answer of the same shape, if any, and the server lives on."""
-    host, port = fleet.server.url.removeprefix("http://").split(":")
     for junk in (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"POST /register\r\n\r\n", secrets.token_bytes(2000)):
-        with socket.create_connection((host, int(port)), timeout=15) as connection:
-            connection.sendall(junk)
-            connection.shutdown(socket.SHUT_WR)
-            answer = connection.recv(65_536)
+        with TcpStream(fleet.server.http_port, junk) as stream:
+            stream.end()
+            answer = stream.receive()
             assert not answer or b"application/problem+json" in answer
     assert httpx.get(f"{fleet.server.url}/health", verify=NOBODY_TRUSTED).status_code == 200
 
@@ -204,15 +202,12 @@ def test_post_slow_body(tmp_path: Path) -> None:
     """A body that doesn't arrive in time: 408, and the reason in the audit."""
     environment = {**NO_LIMITS, "FLEETKEY_HTTP__BODY_TIMEOUT_SECONDS": "0.3"}
     with ServerProcess(tmp_path, environment=environment) as server:
-        host, port = server.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with TcpStream(server.http_port) as stream:
             began = time.monotonic()
-            connection.sendall(
+            stream.send(
                 b"POST /register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n{"
             )
-            answer = b""
-            while chunk := connection.recv(65_536):
-                answer += chunk
+            answer = read_all(stream)
             assert time.monotonic() - began < 5
         head, _, body = answer.partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")

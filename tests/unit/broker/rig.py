@@ -24,8 +24,7 @@ from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WorkQueue
 from fleetkey.config import MqttSettings
 from fleetkey.registry import KeyKind, SteadyClock
-from tests.support.raw_mqtt import Packet
-from tests.support.wire_packets import Publication, publication_of
+from tests.support.packets import Packet, Publication, publication_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

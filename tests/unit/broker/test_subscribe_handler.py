@@ -8,7 +8,7 @@ import pytest
 
 from fleetkey.broker.codec import Kind, MalformedPacketError, Reason, SubscriptionOptions
 from fleetkey.broker.handlers import SubscribeHandler
-from tests.support import wire_packets as wire
+from tests.support import packets as wire
 from tests.unit.broker.rig import Parts, Sink, packets_of, principal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from fleetkey.broker import EngineError, ListenerError, ListenerName
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.engine import OwnedMessages, SessionInfo
-from tests.support import wire_packets as wire
+from tests.support import packets as wire
 from tests.unit.broker.amqtt.engine_rig import DEVICE, OTHER, new_engine
 from tests.unit.broker.rig import Transport, message
 

@@ -17,7 +17,7 @@ from fleetkey.broker.codec import (
     Will,
     read_connect,
 )
-from tests.support import wire_packets as wire
+from tests.support import packets as wire
 
 FIRST = 0x10
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -34,7 +34,7 @@ def _read(packet: bytes) -> Connect:
 
 def test_read_least() -> None:
     """A client id and nothing else."""
-    assert _read(wire.connect("", alive=0)) == Connect(
+    assert _read(wire.connect("", keep_alive_seconds=0)) == Connect(
         client_id="",
         clean_start=True,
         session_expiry_seconds=0,
@@ -48,7 +48,14 @@ def test_read_least() -> None:
 def test_read_everything() -> None:
     """Each field, and no secret in the `repr`."""
     connect = _read(
-        wire.connect("c", "u", b"\xff secret", clean=False, alive=65_535, will=wire.Will("w", b"hush", 2, retain=True))
+        wire.connect(
+            "c",
+            "u",
+            b"\xff secret",
+            clean=False,
+            keep_alive_seconds=65_535,
+            will=wire.Will("w", b"hush", 2, retain=True),
+        )
     )
     assert connect == Connect(
         client_id="c",
@@ -87,7 +94,7 @@ def test_read_written(
 ) -> None:
     """What was written is read, wherever in the data it is."""
     password = password if username is not None else None
-    body = _body(wire.connect(client_id, username, password, clean=clean, will=will, alive=alive))
+    body = _body(wire.connect(client_id, username, password, clean=clean, will=will, keep_alive_seconds=alive))
     _, connect = read_connect(FIRST, before + body + after, len(before), len(before) + len(body))
     assert (connect.client_id, connect.username, connect.password) == (client_id, username, password)
     assert (connect.clean_start, connect.keep_alive_seconds) == (clean, alive)
@@ -117,9 +124,9 @@ def test_read_written(
         pytest.param(wire.connect_fields(0x06, "c", "\0", b""), id="will_topic_nul"),
         pytest.param(wire.connect_fields(0x82, "c", b"\xff"), id="username_not_utf8"),
         pytest.param(wire.connect_fields(0x82, "c", "\0"), id="username_nul"),
-        pytest.param(wire.connect_fields(0x02, "c", name="MQTX"), id="unknown_protocol"),
-        pytest.param(wire.connect_fields(0x02, "c", name="mqtt"), id="protocol_in_lower_case"),
-        pytest.param(wire.connect_fields(0x02, "c", name=""), id="no_protocol"),
+        pytest.param(wire.connect_fields(0x02, "c", protocol="MQTX"), id="unknown_protocol"),
+        pytest.param(wire.connect_fields(0x02, "c", protocol="mqtt"), id="protocol_in_lower_case"),
+        pytest.param(wire.connect_fields(0x02, "c", protocol=""), id="no_protocol"),
         pytest.param(wire.packet(1, 0, b""), id="empty"),
         pytest.param(wire.packet(1, 0, b"\0\4MQTT\4\2\0\0\0\x09c"), id="client_id_longer_than_the_packet"),
         pytest.param(wire.packet(1, 0, b"\0\xffMQTT"), id="protocol_name_longer_than_the_packet"),
@@ -137,7 +144,7 @@ def test_malformed(packet: bytes) -> None:
 @pytest.mark.parametrize(
     "packet",
     [
-        pytest.param(wire.connect_fields(0x02, "c", name="MQIsdp", level=3), id="mqtt_3_1"),
+        pytest.param(wire.connect_fields(0x02, "c", protocol="MQIsdp", level=3), id="mqtt_3_1"),
         pytest.param(wire.connect_fields(0x02, "c", level=3), id="level_3"),
         pytest.param(wire.connect_fields(0x02, "c", level=0), id="level_0"),
         pytest.param(wire.connect_fields(0x02, "c", level=0x84), id="bridge"),

@@ -17,7 +17,7 @@ from fleetkey.broker.codec import (
     SubscriptionOptions,
     TooManyFiltersError,
 )
-from tests.support import wire_packets as wire
+from tests.support import packets as wire
 
 CODEC = MQTT_3_1_1
 MOST = 10

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tests.support.raw_mqtt import Packet, packet, text
-
 __all__ = [
     "DISCONNECT",
     "PINGREQ",
@@ -27,6 +25,7 @@ __all__ = [
 ]
 
 CLEAN, WILL, WILL_RETAIN, WITH_PASSWORD, WITH_USERNAME = 0x02, 0x04, 0x20, 0x40, 0x80
+LEVEL_OF_MQTT_5 = 5
 
 
 class Kind(IntEnum):
@@ -36,7 +35,13 @@ class Kind(IntEnum):
     SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = range(8, 15)
 
 
-PINGREQ, DISCONNECT = packet(Kind.PINGREQ, 0, b""), packet(Kind.DISCONNECT, 0, b"")
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """A control packet as it came."""
+
+    kind: int
+    flags: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,35 @@ class Publication:
     number: int
 
 
+def packet(kind: int, flags: int, body: bytes) -> bytes:
+    """Put a fixed header before a body (2.2)."""
+    length, digits = len(body), bytearray()
+    while True:
+        length, digit = divmod(length, 128)
+        digits.append(digit | 0x80 if length else digit)
+        if not length:
+            return bytes([kind << 4 | flags]) + bytes(digits) + body
+
+
+def text(value: str | bytes) -> bytes:
+    """Put a length of two bytes before a string (1.5.3)."""
+    data = value.encode() if isinstance(value, str) else value
+    return len(data).to_bytes(2, "big") + data
+
+
+PINGREQ, DISCONNECT = packet(Kind.PINGREQ, 0, b""), packet(Kind.DISCONNECT, 0, b"")
+
+
 def connect_fields(
-    flags: int, *fields: str | bytes, name: str | bytes = "MQTT", level: int = 4, alive: int = 60
+    flags: int,
+    *fields: str | bytes,
+    protocol: str | bytes = "MQTT",
+    level: int = 4,
+    keep_alive_seconds: int = 60,
+    properties: bytes = b"",
 ) -> bytes:
     """Return a CONNECT with any flags and any length-prefixed fields after them, whether they fit or not."""
-    header = text(name) + bytes([level, flags]) + alive.to_bytes(2, "big")
+    header = text(protocol) + bytes([level, flags]) + keep_alive_seconds.to_bytes(2, "big") + properties
     return packet(Kind.CONNECT, 0, header + b"".join(map(text, fields)))
 
 
@@ -76,9 +105,11 @@ def connect(
     *,
     clean: bool = True,
     will: Will | None = None,
-    alive: int = 60,
+    protocol: str | bytes = "MQTT",
+    level: int = 4,
+    keep_alive_seconds: int = 60,
 ) -> bytes:
-    """Return a CONNECT (3.1)."""
+    """Return a CONNECT (3.1); level 5 has an empty list of properties."""
     flags, fields = CLEAN if clean else 0, [client_id]
     if will is not None:
         flags |= WILL | will.qos << 3 | (WILL_RETAIN if will.retain else 0)
@@ -87,7 +118,14 @@ def connect(
         if field is not None:
             flags |= flag
             fields.append(field)
-    return connect_fields(flags, *fields, alive=alive)
+    return connect_fields(
+        flags,
+        *fields,
+        protocol=protocol,
+        level=level,
+        keep_alive_seconds=keep_alive_seconds,
+        properties=b"\0" if level == LEVEL_OF_MQTT_5 else b"",
+    )
 
 
 def publish(
@@ -98,8 +136,9 @@ def publish(
     return packet(Kind.PUBLISH, dup << 3 | qos << 1 | retain, text(topic) + identifier + payload)
 
 
-def subscribe(number: int, *pairs: tuple[str | bytes, int]) -> bytes:
-    """Return a SUBSCRIBE (3.8) of filters, each with its QoS."""
+def subscribe(number: int, *filters: str | bytes | tuple[str | bytes, int], qos: int = 0) -> bytes:
+    """Return a SUBSCRIBE (3.8) of filters; one that comes as a pair has a QoS of its own."""
+    pairs = (each if isinstance(each, tuple) else (each, qos) for each in filters)
     return packet(Kind.SUBSCRIBE, 2, number.to_bytes(2, "big") + b"".join(text(f) + bytes([q]) for f, q in pairs))
 
 
