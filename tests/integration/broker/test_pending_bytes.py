@@ -13,8 +13,8 @@ from fleetkey.broker.admission import Admission
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.transport.websocket import WebSocket
 from tests.integration.broker.broker_rig import running
-from tests.support.streams import UPGRADE, TcpStream, frame
 from tests.support.packets import connect, publish
+from tests.support.streams import UPGRADE, TcpStream, frame
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def test_bound(hosted: FleetkeyBroker, monkeypatch: pytest.MonkeyPatch, listener
         further = stack.enter_context(TcpStream(port, data))
         read = b""
         try:
-            while part := further.read():
+            while part := further.receive():
                 read += part
         except ConnectionError:
             pass
