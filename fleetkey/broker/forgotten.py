@@ -10,6 +10,7 @@ if TYPE_CHECKING:
         """A store, as far as this is concerned."""
 
         committed: int
+        lost: int
 
 
 __all__ = ["ForgottenSessions"]
@@ -52,10 +53,14 @@ class ForgottenSessions:
         position = max(self._positions.get(hash(client_id), 0), self._others)
         return position if position > self._store.committed else 0
 
+    def is_lost(self, client_id: str) -> bool:
+        """Whether the note of a client's end may be lost, so that it has to be noted again."""
+        return 0 < self._positions.get(hash(client_id), self._others) <= self._store.lost
+
     def _let_go(self) -> None:
-        """Forget what is committed; positions only grow, so those come first."""
+        """Forget what is committed and not lost; positions only grow, so those come first."""
         while self._positions:
             oldest = next(iter(self._positions))
-            if self._positions[oldest] > self._store.committed:
+            if not self._store.lost < self._positions[oldest] <= self._store.committed:
                 return
             del self._positions[oldest]

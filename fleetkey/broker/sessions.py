@@ -109,6 +109,9 @@ class Sessions:
         if existing is not None and connect.clean_start:
             self.drop(existing)
             existing = None
+        if existing is None and self._forgotten.is_lost(client_id):
+            self._store.drop_sessions_of(client_id)
+            self._forgotten.add(client_id, self._store.position)
         # Also when it was dropped before, and its client was told to try again.
         position = self._forgotten.position(client_id)
         session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)

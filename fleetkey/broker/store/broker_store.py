@@ -89,6 +89,15 @@ class BrokerStore(GroupCommit):
             self.note(f"DELETE FROM {table} WHERE session = ?", session.row)  # noqa: S608 - the names are ours
         self.note("DELETE FROM sessions WHERE row = ?", session.row)
 
+    def drop_sessions_of(self, client_id: str) -> None:
+        """Note the end of whatever session of a client is stored, when a note of it was lost."""
+        for table in OF_SESSIONS:
+            self.note(
+                f"DELETE FROM {table} WHERE session IN (SELECT row FROM sessions WHERE client_id = ?)",  # noqa: S608 - the names are ours
+                client_id,
+            )
+        self.note("DELETE FROM sessions WHERE client_id = ?", client_id)
+
     def set_expiry(self, session: Session) -> None:
         """Note when a session ends by itself."""
         self.note("UPDATE sessions SET expires_at = ? WHERE row = ?", session.expires_at, session.row)

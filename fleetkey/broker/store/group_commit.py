@@ -61,7 +61,9 @@ class GroupCommit:
         self.position = 0
         """How many statements were noted so far: what was noted since can be told from what it was before."""
         self.committed = 0
-        """The position up to which everything is committed."""
+        """The position up to which everything is committed, but for what was lost."""
+        self.lost = 0
+        """The position up to which notes may have been lost, since there were too many to keep; 0 = none was."""
         self.is_failing = False
         """Whether the last commit failed; nothing that must be stored is acknowledged until one succeeds."""
 
@@ -160,6 +162,8 @@ class GroupCommit:
                 log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
             # Nothing of it was acknowledged, and it is in memory: it is tried again, so that the two stay the same.
             self._keep(statements, size)
+            if self._is_losing:
+                self.lost = position - len(self._kept)
         self.is_failing = error is not None
         if self._notes or self._waiters or self._kept:
             self._schedule()

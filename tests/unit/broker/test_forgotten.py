@@ -12,6 +12,7 @@ class Store:
     """Has committed as much as the test says."""
 
     committed = 0
+    lost = 0
 
 
 def test_position() -> None:
@@ -42,3 +43,20 @@ def test_position_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [ended.position(client_id) for client_id in "abcde"] == [2, 2, 3, 4, 2]
     store.committed = 2
     assert [ended.position(client_id) for client_id in "abcde"] == [0, 0, 3, 4, 0]
+
+
+def test_is_lost() -> None:
+    """What may be lost is remembered although what came later is committed, until it is noted again."""
+    store = Store()
+    ended = ForgottenSessions(store)
+    ended.add("a", 5)
+    ended.add("b", 8)
+    store.committed, store.lost = 9, 5
+    assert [ended.position(client_id) for client_id in "abc"] == [0, 0, 0]
+    assert [ended.is_lost(client_id) for client_id in "abc"] == [True, False, False]
+    ended.add("a", 10)
+    assert not ended.is_lost("a")
+    assert ended.position("a") == 10
+    store.committed = 10
+    assert ended.position("a") == 0
+    assert len(ended) == 0

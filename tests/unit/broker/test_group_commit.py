@@ -136,6 +136,7 @@ async def test_failing_bounds(
                 assert len(commits._kept) <= kept
         await _recovered(commits)
     assert [int(text) for text in _rows(tmp_path)] == list(range(6 - kept, 6))
+    assert (commits.committed, commits.lost) == (6, 6 - kept)
     assert [line["event"] for line in lines].count("broker_store_overflowed") == 1
 
 

@@ -79,6 +79,26 @@ async def test_open_clean(parts: Parts) -> None:
     assert parts.store.position == 0
 
 
+async def test_clean_start_lost(parts: Parts, new_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that was noted while the disk failed, and lost to what came after, is noted again for the next start."""
+    monkeypatch.setattr("fleetkey.broker.store.group_commit.MAX_KEPT", 3)
+    _left(parts, "a", "x")
+    await parts.settle()
+    with parts.failing():
+        sink, _ = parts.open(principal("a"), clean=True)
+        sink.close(Reason.REFUSED)
+        for number in range(4):
+            _left(parts, f"other {number}")
+        assert not await parts.commit()
+        assert parts.sessions.is_ending("a")
+    await parts.settle()
+    assert not parts.sessions.is_ending("a")
+    _, opened = parts.open(principal("a"), clean=True)
+    assert opened.position > parts.store.committed
+    await parts.close()
+    assert "a" not in {stored.client_id for stored in new_parts().store.load_sessions()}
+
+
 async def test_open_again(parts: Parts) -> None:
     """A client that comes back finds its session, which then doesn't expire."""
     session = _left(parts, "a", "x")
