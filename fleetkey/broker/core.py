@@ -73,6 +73,7 @@ class BrokerCore:
             self.sessions,
             self.publisher,
             store,
+            self.scheduler.work,
             observer,
             topic_authorizer,
             self.counters,

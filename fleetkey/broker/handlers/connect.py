@@ -13,6 +13,8 @@ from fleetkey.broker.codec import Reason
 from fleetkey.broker.session import ClientSink, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetkey.access import Principal
     from fleetkey.broker.admission import Admission, Rejected
     from fleetkey.broker.codec import Connect, Will
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import Session
     from fleetkey.broker.sessions import OpenedSession, Sessions
     from fleetkey.broker.store import BrokerStore
+    from fleetkey.broker.work import WorkQueue
 
 __all__ = ["ConnectHandler"]
 
@@ -47,6 +50,10 @@ class Client(ClientSink, Protocol):
         """Handle nothing more until `proceed`."""
         ...
 
+    def hold(self) -> None:
+        """Handle nothing more, and deliver nothing, until `open` and `proceed`."""
+        ...
+
     def proceed(self) -> None:
         """Go on handling."""
         ...
@@ -61,6 +68,7 @@ class ConnectHandler:
         sessions: Sessions,
         publisher: PublishHandler,
         store: BrokerStore,
+        work: WorkQueue,
         observer: BrokerObserver,
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
@@ -70,6 +78,7 @@ class ConnectHandler:
         self._sessions = sessions
         self._publisher = publisher
         self._store = store
+        self._work = work
         self._observer = observer
         self._topic_authorizer = topic_authorizer
         self._counters = counters
@@ -135,6 +144,10 @@ class ConnectHandler:
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
         connection.accept(opened.session, decision.principal, connect)
+        if opened.session.subscriptions:
+            if not self._work.do(self._take_up(connection, connect, opened)):
+                connection.hold()
+            return
         if opened.position <= self._store.committed:
             self._welcome(connection, connect, opened)
             return
@@ -150,6 +163,17 @@ class ConnectHandler:
                 self.refuse(connection, Reason.SERVER_BUSY)
 
         self._store.after_commit(committed)
+
+    def _take_up(self, connection: Client, connect: Connect, opened: OpenedSession) -> Iterator[int]:
+        """Go on with a session that has subscriptions: answer when it is decided for each who its client is.
+
+        Meanwhile the connection may be closed, refused or taken over.
+        """
+        for cost in self._sessions.reroute(opened.session):
+            yield cost
+            if not connection.is_deciding:
+                return
+        self._welcome(connection, connect, opened)
 
     def _welcome(self, connection: Client, connect: Connect, opened: OpenedSession) -> None:
         session, principal = opened.session, connection.principal
