@@ -157,9 +157,14 @@ class ConnectionLifecycle(OutboundStream):
         self.session, self.principal = session, principal
         self.keep_alive_seconds = connect.keep_alive_seconds * 1.5
 
+    def hold(self) -> None:
+        """Take nothing, and deliver nothing to its session, until `open` and `proceed`."""
+        self.is_paused = True
+        self.suspend()
+
     def open(self, will: Will | None) -> None:
         """Begin to serve."""
-        self.state, self.will, self.was_welcomed = State.OPEN, will, True
+        self.state, self.will, self.is_paused, self.was_welcomed = State.OPEN, will, False, True
 
     @property
     def is_deciding(self) -> bool:

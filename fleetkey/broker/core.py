@@ -73,11 +73,12 @@ class BrokerCore:
             self.sessions,
             self.publisher,
             store,
+            self.scheduler.work,
+            self.scheduler.connects,
             observer,
             topic_authorizer,
             self.counters,
             presence,
-            self.scheduler.connects,
         )
         self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)

@@ -306,6 +306,9 @@ class Delivery:
     def _send_committed(self, session: Session) -> None:
         """Send what need not wait for a commit any more, unless older ones are still to be sent again."""
         unsent = session.unsent
+        if session.connection is not None and session.connection.is_deciding:
+            # Nothing comes before its CONNACK; `resume` goes on.
+            return
         while unsent and not unsent[0].must_wait and not session.resending:
             first = unsent.popleft()
             if session.connection is None or session.inflight.get(first.packet_id) is not first:

@@ -25,6 +25,8 @@ RECEIVER_BYTES = 80
 """What a receiver of a topic takes in memory: a pair, and its place in a list."""
 RECEIVERS_PER_UNIT = 8
 """Receivers that are let go of in a unit of work."""
+BRANCHES_PER_UNIT = 32
+"""Branches that are marked as over in a unit of work."""
 BRANCH_LEVELS = 2
 """Levels that a topic and a filter have in common when a change of the filter may touch the topic."""
 
@@ -123,29 +125,33 @@ class RouteCache:
         self._bytes += route.size
         return route
 
-    def changed(self, topic_filter: str) -> None:
-        """Forget what a new, changed or ended subscription may touch."""
+    def changed(self, topic_filter: str) -> int:
+        """Forget what a new, changed or ended subscription may touch; return the units of work that it took."""
         key = _branch_of(topic_filter)
         if "+" in key or "#" in key:
+            cost = 1 + len(self._branches) // BRANCHES_PER_UNIT
             self.all_changed()
-            return
+            return cost
         branch = self._branches.get(key)
         if branch is None:
-            return
+            return 1
         if "+" in topic_filter or topic_filter[-1] == "#":
             del self._branches[key]
             self._count -= len(branch.routes)
             self._bytes -= branch.size
             self._end([branch])
-            return
+            return 1
         route = branch.routes.pop(topic_filter.encode(), None)
-        if route is not None:
-            branch.size -= route.size
-            self._count -= 1
-            self._bytes -= route.size
-            route.end()
-            if not branch.routes:
-                del self._branches[key]
+        if route is None:
+            return 1
+        cost = 1 + len(route.targets) // RECEIVERS_PER_UNIT
+        branch.size -= route.size
+        self._count -= 1
+        self._bytes -= route.size
+        route.end()
+        if not branch.routes:
+            del self._branches[key]
+        return cost
 
     def all_changed(self) -> None:
         """Forget everything; after a change of anybody's scope, too."""

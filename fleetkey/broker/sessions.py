@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.forgotten import ForgottenSessions
 from fleetkey.broker.session import Message, OutboundMessage, Session
 from fleetkey.broker.work import filter_cost
@@ -100,7 +102,10 @@ class Sessions:
             self._away.add(session)
 
     def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
-        """Give a connection its session: the one there is, or a new one."""
+        """Give a connection its session: the one there is, or a new one.
+
+        If it has subscriptions, `reroute` has to be done before anything is delivered to the connection.
+        """
         existing = self._by_client_id.get(client_id)
         if existing is not None and existing.connection is not None:
             existing.connection.close(Reason.SESSION_TAKEN_OVER)
@@ -118,13 +123,17 @@ class Sessions:
         if existing is not None:
             self._come_back(existing)
         session.principal, session.connection, session.is_drop_logged = principal, connection, False
-        for topic_filter in session.subscriptions:
-            self._routes.changed(topic_filter)
         return OpenedSession(session=session, is_present=existing is not None, position=position)
 
     def is_ending(self, client_id: str) -> bool:
         """Whether the store still has a session of a client that has ended."""
         return self._forgotten.position(client_id) > 0
+
+    def reroute(self, session: Session) -> Iterator[int]:
+        """Have it decided anew what a session receives, by who its client is now: a job for `WorkQueue`."""
+        # A copy: the host may subscribe for the client meanwhile.
+        for topic_filter in list(session.subscriptions):
+            yield self._routes.changed(topic_filter)
 
     def resume(self, session: Session) -> None:
         """Send a session what it was not sent, or didn't acknowledge."""
@@ -152,10 +161,13 @@ class Sessions:
         session.is_over = True
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
-        if filters:
-            self._work.do(self._take_out(session, filters))
-        for waiting in (session.queue, session.inflight, session.unsent, session.replays, session.resending):
+        queue = session.queue
+        if queue:
+            session.queue = deque()
+        for waiting in (session.inflight, session.unsent, session.replays, session.resending):
             waiting.clear()
+        if filters or queue:
+            self._work.do(self._take_out(session, filters, queue))
         if self._by_client_id.get(session.client_id) is session:
             del self._by_client_id[session.client_id]
         if session.row:
@@ -201,11 +213,14 @@ class Sessions:
             self._away.discard(session)
             self._store.set_expiry(session)
 
-    def _take_out(self, session: Session, filters: Iterable[str]) -> Iterator[int]:
+    def _take_out(self, session: Session, filters: Iterable[str], queue: deque[Any]) -> Iterator[int]:
         for topic_filter in filters:
             self._subscriptions.remove(topic_filter, session)
-            self._routes.changed(topic_filter)
-            yield filter_cost(topic_filter)
+            yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
+        while queue:
+            for _ in range(min(len(queue), ENTRIES_PER_UNIT)):
+                queue.popleft()
+            yield 1
 
     def _restored(self, stored: StoredSession) -> Session:
         session = Session(stored.client_id, None, stored.owner, is_kept=True)

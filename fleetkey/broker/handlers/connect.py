@@ -14,6 +14,8 @@ from fleetkey.broker.codec import Reason
 from fleetkey.broker.session import ClientSink, Message
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetkey.access import Principal
     from fleetkey.broker.admission import Admission, Rejected
     from fleetkey.broker.codec import Connect, Will
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import Session
     from fleetkey.broker.sessions import OpenedSession, Sessions
     from fleetkey.broker.store import BrokerStore
+    from fleetkey.broker.work import WorkQueue
     from fleetkey.turns import TurnQueue
 
 __all__ = ["ConnectHandler"]
@@ -51,6 +54,10 @@ class Client(ClientSink, Protocol):
         """Handle nothing more until `proceed`."""
         ...
 
+    def hold(self) -> None:
+        """Handle nothing more, and deliver nothing, until `open` and `proceed`."""
+        ...
+
     def proceed(self) -> None:
         """Go on handling."""
         ...
@@ -65,16 +72,18 @@ class ConnectHandler:
         sessions: Sessions,
         publisher: PublishHandler,
         store: BrokerStore,
+        work: WorkQueue,
+        turns: TurnQueue,
         observer: BrokerObserver,
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
         presence: PresenceRecorder | None,
-        turns: TurnQueue,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
         self._publisher = publisher
         self._store = store
+        self._work = work
         self._observer = observer
         self._topic_authorizer = topic_authorizer
         self._counters = counters
@@ -155,6 +164,10 @@ class ConnectHandler:
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
         connection.accept(opened.session, decision.principal, connect)
+        if opened.session.subscriptions:
+            if not self._work.do(self._take_up(connection, connect, opened)):
+                connection.hold()
+            return
         if opened.position <= self._store.committed:
             self._welcome(connection, connect, opened)
             return
@@ -173,6 +186,17 @@ class ConnectHandler:
                     self._sessions.drop(opened.session)
 
         self._store.after_commit(committed)
+
+    def _take_up(self, connection: Client, connect: Connect, opened: OpenedSession) -> Iterator[int]:
+        """Go on with a session that has subscriptions: answer when it is decided for each who its client is.
+
+        Meanwhile the connection may be closed, refused or taken over.
+        """
+        for cost in self._sessions.reroute(opened.session):
+            yield cost
+            if not connection.is_deciding:
+                return
+        self._welcome(connection, connect, opened)
 
     def _welcome(self, connection: Client, connect: Connect, opened: OpenedSession) -> None:
         session, principal = opened.session, connection.principal

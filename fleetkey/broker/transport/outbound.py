@@ -117,7 +117,8 @@ class OutboundStream:
         while self._held and not self._is_draining:
             # Calls `pause_writing` if it can't send it at once.
             self._write_held()
-        if self.is_paused and len(self._held) <= self._write_buffer_bytes // 2:
+        # Before CONNACK nothing is held: it is paused for another reason then.
+        if self.is_paused and self.state is State.OPEN and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False
             self._on_room()
 

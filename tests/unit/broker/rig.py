@@ -336,6 +336,8 @@ class Parts:
         sink = sink or Sink(who, self.loop, codec)
         opened = self.sessions.open(sink, connect(clean=clean), who, client_id or who.owner)
         sink.belong(opened.session, self.sessions.leave)
+        for _ in self.sessions.reroute(opened.session):
+            pass
         self.sessions.resume(opened.session)
         return sink, opened
 

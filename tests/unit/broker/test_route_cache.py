@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleetkey.broker import route_cache
 from fleetkey.broker.codec import SubscriptionOptions
-from fleetkey.broker.route_cache import RECEIVER_BYTES, RouteCache
+from fleetkey.broker.route_cache import BRANCHES_PER_UNIT, RECEIVER_BYTES, RECEIVERS_PER_UNIT, RouteCache
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, WorkQueue
@@ -124,6 +124,22 @@ def test_many_changes_are_one_job() -> None:
     while table.loop.due:
         table.loop.turn()
     assert not any(route.branch.routes for route in routes)
+
+
+def test_changed_costs_what_it_ends() -> None:
+    """A change costs its look, the receivers of the topic that it ends, and the branches, if it ends all of them."""
+    table = Table()
+    assert table.routes.changed("a/b/c") == 1
+    for number in range(5 * RECEIVERS_PER_UNIT):
+        table.trie.add("a/b/c", Session(f"s{number}", None, "owner", is_kept=True), OPTIONS)
+    for number in range(3 * BRANCHES_PER_UNIT - 1):
+        table.find(f"a/{number}")
+    table.find("a/b/c")
+    assert table.routes.changed("a/b/c") == 1 + 5
+    table.find("a/b/c")
+    assert table.routes.changed("a/b/#") == 1
+    table.find("a/b/c")
+    assert table.routes.changed("+/x") == 1 + 3
 
 
 def test_visited() -> None:

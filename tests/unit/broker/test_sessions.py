@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.sessions import MAX_EXPIRED_PER_TICK
 from fleetkey.broker.work import WORK_AT_ONCE
 from fleetkey.registry import SteadyClock
@@ -362,3 +363,18 @@ async def test_add(parts: Parts) -> None:
     sink, opened = parts.open(principal(DEVICE, is_device=True))
     assert opened.session is session
     assert sink.payloads() == [b"early"]
+
+
+async def test_drop_long_queue(new_parts: Callable[..., Parts]) -> None:
+    """However much waits for a session, it is gone from the moment it is dropped; letting go of it takes turns."""
+    many = 2 * WORK_AT_ONCE * ENTRIES_PER_UNIT
+    parts = new_parts(max_queued_messages=many)
+    session = _left(parts, "a", "x")
+    parts.publish("x", qos=1)
+    waits = session.queue
+    waits.extend(waits[0] for _ in range(many))
+    parts.sessions.drop(session)
+    assert not session.queue
+    assert 0 < len(waits) < many
+    assert parts.loop.settle() >= 1
+    assert not waits

@@ -1,0 +1,303 @@
+"""CONNECT for a session with many subscriptions: in turns, counted on a loop that the test turns by hand."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from fleetkey.access import Granted
+from fleetkey.broker.admission import Admission
+from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.connection import Connection
+from fleetkey.broker.connection_lifecycle import ConnectionParts
+from fleetkey.broker.connection_limits import ConnectionLimits
+from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.scheduler import Scheduler
+from fleetkey.broker.transport.outbound import State
+from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN
+from fleetkey.operations import Descriptors
+from tests.support import wire_packets as wire
+from tests.support.packets import Kind
+from tests.unit.broker.rig import Censor, Parts, Transport, packets_of, principal, publications_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fleetkey.access import Authenticator, ConnectAttempt, Principal
+    from fleetkey.broker.session import Session
+
+CLIENT = "app"
+MANY = [f"devices/{number}/x" for number in range(4 * WORK_PER_TURN)]
+"""Each a branch of its own."""
+PINGREQ = b"\xc0\0"
+
+
+class Client:
+    """A socket's side of a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.transport = Transport()
+        connection.connection_made(cast("asyncio.Transport", self.transport))
+
+    def send(self, data: bytes) -> None:
+        """Let something come in."""
+        self.connection.data_received(data)
+
+    def packets(self) -> list[bytes]:
+        """Return what the client got, packet by packet."""
+        packets, rest = [], self.transport.written
+        while rest:
+            size = 2 + rest[1]
+            packets.append(rest[:size])
+            rest = rest[size:]
+        return packets
+
+    def kinds(self) -> list[int]:
+        """Return the kinds of what it got."""
+        return [packet.kind for packet in packets_of(self.packets())]
+
+
+class Rig:
+    """Connections over parts; whoever `who` says is let in."""
+
+    def __init__(self, parts: Parts, who: Principal) -> None:
+        self.parts, self.who = parts, who
+        scheduler = Scheduler(parts.loop.as_loop())
+        publisher = PublishHandler(
+            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
+        )
+        self.handler = ConnectHandler(
+            Admission(parts.limits, cast("Authenticator", self), Censor(is_asked=False), parts.sessions),  # type: ignore[arg-type] # nobody is asked
+            parts.sessions,
+            publisher,
+            parts.store,
+            scheduler.work,
+            scheduler.connects,
+            parts.observer,
+            parts.censor,
+            parts.counters,
+            None,
+        )
+        self.work = scheduler.work
+        self._parts = ConnectionParts(
+            limits=parts.limits,
+            scheduler=scheduler,
+            store=parts.store,
+            router=parts.router,
+            delivery=parts.delivery,
+            observer=parts.observer,
+            topic_authorizer=parts.censor,
+            connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
+            lingering=Lingering(parts.bounds),
+            bounds=parts.bounds,
+            on_connect=self.handler,
+            on_publish=publisher,
+            on_subscribe=SubscribeHandler(
+                parts.limits,
+                parts.sessions,
+                parts.delivery,
+                parts.store,
+                parts.observer,
+                parts.censor,
+                parts.bounds,
+            ),
+            on_acknowledge=AcknowledgeHandler(parts.delivery, parts.store),
+        )
+
+    def recall(self, attempt: ConnectAttempt) -> Granted:
+        """Let it in, as an authenticator does that remembers its secret."""
+        del attempt
+        return Granted(self.who)
+
+    def connect(self, *, clean: bool = False, behind: bytes = b"") -> Client:
+        """Return a client that sent its CONNECT, and something right behind it."""
+        client = Client(Connection(self._parts, "tcp"))
+        client.send(wire.connect(CLIENT, "user", b"secret", clean=clean) + behind)
+        return client
+
+    def away(self, *filters: str) -> Session:
+        """Return a session with subscriptions whose client is away."""
+        session = self.parts.sessions.add(CLIENT, self.who.owner, is_kept=True)
+        for topic_filter in filters:
+            self.parts.sessions.add_subscription(session, topic_filter, SubscriptionOptions(1))
+        self.parts.sessions.leave(session)
+        return session
+
+    def turn_until_answered(self, client: Client) -> int:
+        """Turn the loop until the client has its answer; return how many turns it waited."""
+        turns = 0
+        while not client.packets():
+            assert self.parts.loop.due
+            self.parts.loop.turn()
+            turns += 1
+        return turns
+
+
+@pytest.fixture
+async def rig(parts: Parts) -> Rig:
+    """Return connections that are let in as an application key which may have everything under `devices/`."""
+    return Rig(parts, principal("key", "devices/+/x"))
+
+
+async def test_few_subscriptions(rig: Rig) -> None:
+    """A session with few of them is there at once."""
+    rig.away(*MANY[: WORK_AT_ONCE - 1])
+    client = rig.connect()
+    assert not client.connection.is_suspended
+    assert len(rig.work) == 0
+    assert rig.turn_until_answered(client) == 1
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\1\0")]
+
+
+@pytest.mark.parametrize("is_taken_over", [True, False])
+async def test_many_subscriptions(rig: Rig, *, is_taken_over: bool) -> None:
+    """However many there are, each turn decides as many anew as it may; the answer comes after all of them."""
+    rig.away(*MANY)
+    older = rig.connect() if is_taken_over else None
+    rig.parts.loop.settle()
+    routes = [rig.parts.router.resolve(topic.encode(), topic) for topic in MANY]
+    client, seen = rig.connect(), []
+    while not client.packets():
+        seen.append(sum(route.branch.is_over for route in routes))
+        assert client.connection.is_deciding or seen[-1] == len(MANY)
+        rig.parts.loop.turn()
+    assert seen[0] <= WORK_AT_ONCE
+    assert all(after - before <= WORK_PER_TURN for before, after in itertools.pairwise(seen))
+    assert seen[-1] == len(MANY)
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\1\0")]
+    assert older is None or older.transport.is_closed
+
+
+async def test_messages_meanwhile(rig: Rig) -> None:
+    """What is published while it waits comes behind its answer, if it was to be kept; what its client sent, too."""
+    rig.away(*MANY)
+    client = rig.connect(behind=PINGREQ)
+    for topic in (MANY[0], MANY[-1]):
+        rig.parts.publish(topic, b"live")
+        rig.parts.publish(topic, b"kept", 1)
+    client.connection.pause_writing()
+    client.connection.resume_writing()
+    rig.parts.loop.turn()
+    rig.parts.publish(MANY[0], b"later", 1)
+    rig.parts.publish(MANY[0], b"live")
+    assert client.packets() == []
+    rig.parts.loop.settle()
+    assert client.kinds() == [Kind.CONNACK, Kind.PUBLISH, Kind.PUBLISH, Kind.PUBLISH, Kind.PINGRESP]
+    assert [sent.payload for sent in publications_of(client.packets())] == [b"kept", b"kept", b"later"]
+    rig.parts.publish(MANY[-1], b"now")
+    rig.parts.loop.settle()
+    assert publications_of(client.packets())[-1].payload == b"now"
+
+
+async def test_exactly_once_meanwhile(rig: Rig) -> None:
+    """A message whose packet id is committed meanwhile comes behind the answer as well."""
+    session = rig.away(*MANY)
+    rig.parts.sessions.add_subscription(session, MANY[0], SubscriptionOptions(2))
+    older = rig.connect()
+    rig.parts.loop.settle()
+    rig.parts.publish(MANY[0], b"once", 2)
+    assert len(session.unsent) == 1
+    client = rig.connect()
+    await rig.parts.settle()
+    assert client.packets() == []
+    rig.parts.loop.settle()
+    assert publications_of(older.packets()) == []
+    assert client.kinds() == [Kind.CONNACK, Kind.PUBLISH]
+    assert not session.unsent
+
+
+async def test_narrower_scope(rig: Rig) -> None:
+    """What the client's new key may not receive doesn't come, whenever its topic was looked up."""
+    rig.away(*MANY)
+    for topic in MANY:
+        rig.parts.router.resolve(topic.encode(), topic)
+    rig.who = principal("key", MANY[0])
+    client = rig.connect()
+    rig.parts.loop.turn()
+    for topic in MANY:
+        rig.parts.publish(topic, topic.encode(), 1)
+    rig.parts.loop.settle()
+    for topic in MANY:
+        rig.parts.publish(topic, topic.encode(), 0)
+    rig.parts.loop.settle()
+    assert {sent.topic for sent in publications_of(client.packets())} == {MANY[0]}
+
+
+async def test_taken_over_meanwhile(rig: Rig) -> None:
+    """The newest connection has the session, after a job of its own; the one before it gets no answer."""
+    session = rig.away(*MANY)
+    first = rig.connect()
+    rig.parts.loop.turn()
+    second = rig.connect()
+    rig.parts.loop.settle()
+    assert first.packets() == []
+    assert first.transport.is_closed
+    assert first.connection.state is State.CLOSED
+    assert second.kinds() == [Kind.CONNACK]
+    assert session.connection is second.connection
+    rig.parts.publish(MANY[-1], b"x", 1)
+    rig.parts.loop.settle()
+    assert len(publications_of(second.packets())) == 1
+    assert len(rig.work) == 0
+
+
+async def test_clean_start_meanwhile(rig: Rig) -> None:
+    """A clean start ends the session that is still being taken up."""
+    session = rig.away(*MANY)
+    first = rig.connect()
+    rig.parts.loop.turn()
+    second = rig.connect(clean=True)
+    await rig.parts.settle()
+    rig.parts.loop.settle()
+    assert session.is_over
+    assert (first.packets(), second.packets()) == ([], [wire.packet(Kind.CONNACK, 0, b"\0\0")])
+    assert rig.parts.trie._root.is_empty
+
+
+@pytest.mark.parametrize("behind", [b"", PINGREQ])
+async def test_closed_meanwhile(rig: Rig, behind: bytes) -> None:
+    """A session whose client is gone again waits for the next connection, as before."""
+    session = rig.away(*MANY)
+    client = rig.connect(behind=behind)
+    rig.parts.loop.turn()
+    client.connection.connection_lost(None)
+    rig.parts.loop.settle()
+    assert session.connection is None
+    assert session.expires_at is not None
+    assert client.connection.state is State.CLOSED
+    # What it sent behind its CONNECT is handled after that.
+    assert (("connected", CLIENT) in rig.parts.observer.told) is bool(behind)
+    assert len(rig.work) == 0
+    rig.parts.publish(MANY[0], b"x", 1)
+    again = rig.connect()
+    rig.parts.loop.settle()
+    assert again.kinds() == [Kind.CONNACK, Kind.PUBLISH]
+
+
+async def test_revoked_meanwhile(rig: Rig) -> None:
+    """A client whose key stops being valid meanwhile is refused."""
+    session = rig.away(*MANY)
+    client = rig.connect()
+    rig.parts.loop.turn()
+    rig.who.is_revoked = True
+    rig.handler.revoke(client.connection)
+    rig.parts.loop.settle()
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\0\5")]
+    assert session.connection is None
+
+
+async def test_deleted_meanwhile(rig: Rig) -> None:
+    """A client whose session is dropped meanwhile gets no answer."""
+    session = rig.away(*MANY)
+    client = rig.connect()
+    rig.parts.loop.turn()
+    client.connection.abort(Reason.DELETED)
+    rig.parts.sessions.drop(session)
+    rig.parts.loop.settle()
+    assert client.packets() == []
+    assert client.transport.is_closed
+    assert rig.parts.trie._root.is_empty
