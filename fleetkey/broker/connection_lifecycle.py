@@ -9,6 +9,7 @@ import structlog
 
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
 from fleetkey.broker.transport.outbound import OutboundStream, State
+from fleetkey.broker.transport.unread import read_unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -122,8 +123,13 @@ class ConnectionLifecycle(OutboundStream):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Let go of everything, after what came before is handled."""
-        del exc
+        if self.state is State.OPEN and (data := read_unread(self.transport, exc)):
+            self.data_received(data)
         self.lost()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle what came."""
+        raise NotImplementedError
 
     def lost(self) -> None:
         """Let go of everything; the will goes out unless DISCONNECT came (3.1.2-8).

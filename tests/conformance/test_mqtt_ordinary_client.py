@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import Message
+from tests.support.mqtt_client import Message
 from tests.support.packets import Will
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 
 from fleetkey.access import verify_secret
 from fleetkey.registry import KeyStatus, SqliteStore
-from tests.support.command_lines import CommandLineWatch
+from tests.support.command_line_watch import CommandLineWatch
 from tests.support.fleet import Credentials, Fleet
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger

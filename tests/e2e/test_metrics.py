@@ -14,8 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.packets import connect, publish
-from tests.support.receiver import Receiver
 from tests.support.waiting import eventually
+from tests.support.webhook_receiver import Receiver
 from tests.support.wire import Wire
 from tests.unit.docs.docs_pages import DOCS, rows
 

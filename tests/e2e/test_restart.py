@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from fleetkey.registry import DeviceState, Presence
-from tests.support.command_lines import CommandLineWatch
+from tests.support.command_line_watch import CommandLineWatch
 from tests.support.fleet import Fleet
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.server import NO_LIMITS, ServerProcess

@@ -13,7 +13,7 @@ import pytest
 
 from fleetkey.registry import SqliteStore
 from tests.support.command_line import clean_environment
-from tests.support.command_lines import CommandLineWatch
+from tests.support.command_line_watch import CommandLineWatch
 from tests.support.ledger import the_ledger
 from tests.support.server import NO_LIMITS, serve_command
 from tests.support.waiting import eventually

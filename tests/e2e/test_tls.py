@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.fleet import Credentials, Fleet, note_answer
-from tests.support.mqtt import REFUSED
+from tests.support.mqtt_client import REFUSED
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.streams import TcpStream
 

@@ -12,9 +12,9 @@ from fleetkey.registry import DeviceState, Role
 from tests.support.command_line import cli
 from tests.support.fleet import Fleet
 from tests.support.ledger import the_ledger
-from tests.support.receiver import Receiver
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.waiting import eventually
+from tests.support.webhook_receiver import Receiver
 
 if TYPE_CHECKING:
     from pathlib import Path

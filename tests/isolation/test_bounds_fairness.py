@@ -1,6 +1,6 @@
 """One client's flood, of whatever kind, doesn't keep another from being served.
 
-The benchmark has the figures; `tests/integration/broker/test_turns.py` counts what a flood gets at once.
+The benchmark has the figures; `tests/integration/broker/test_packets_per_turn.py` counts what a flood gets at once.
 """
 
 from __future__ import annotations

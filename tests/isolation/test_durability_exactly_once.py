@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.exactly_once import Receiver, Sender
 from tests.support.fleet import running
-from tests.support.handshakes import Receiver, Sender
 from tests.support.packets import Kind, acknowledgement, publish
 from tests.support.wire import Wire
 

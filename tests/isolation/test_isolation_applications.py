@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from tests.support.command_line import cli
 from tests.support.fleet import Credentials
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import REFUSED
+from tests.support.mqtt_client import REFUSED
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
-    from tests.support.mqtt import MqttClient
+    from tests.support.mqtt_client import MqttClient
     from tests.support.scene import Scene
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.exactly_once import Receiver, Sender
 from tests.support.fleet import running
-from tests.support.handshakes import Receiver, Sender
 from tests.support.packets import DISCONNECT, Kind, Will, connect, publish
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 

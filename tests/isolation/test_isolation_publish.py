@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.hostile_topics import BROKEN_NAMES, FOREIGN_NAMES, OWN_LOOKALIKES, spell
 from tests.support.packets import publish
 from tests.support.scene import raw_session
-from tests.support.tricks import BROKEN_NAMES, FOREIGN_NAMES, OWN_LOOKALIKES, spell
 
 if TYPE_CHECKING:
     from tests.support.scene import Scene

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.fleet import Credentials, Fleet
-    from tests.support.mqtt import MqttClient
+    from tests.support.mqtt_client import MqttClient
 
 
 @dataclass(frozen=True, slots=True)

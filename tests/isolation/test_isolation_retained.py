@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import REFUSED, Message
+from tests.support.mqtt_client import REFUSED, Message
 from tests.support.packets import Will
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.mqtt import MqttClient
+    from tests.support.mqtt_client import MqttClient
     from tests.support.scene import Scene
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.command_line import cli
-from tests.support.mqtt import REFUSED
+from tests.support.mqtt_client import REFUSED
 from tests.support.packets import Will, connect
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.fleet import Credentials, Fleet
-    from tests.support.mqtt import MqttClient
+    from tests.support.mqtt_client import MqttClient
     from tests.support.scene import Scene
 
 REVOKED_SECONDS = 1.0

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.mqtt import REFUSED
+from tests.support.hostile_topics import BROKEN_FILTERS, FOREIGN_FILTERS, OWN_LOOKALIKES, spell
+from tests.support.mqtt_client import REFUSED
 from tests.support.packets import Kind, subscribe, text
 from tests.support.scene import raw_session
-from tests.support.tricks import BROKEN_FILTERS, FOREIGN_FILTERS, OWN_LOOKALIKES, spell
 
 if TYPE_CHECKING:
     from tests.support.scene import Scene

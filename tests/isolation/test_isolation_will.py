@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.hostile_topics import BROKEN_NAMES, FOREIGN_NAMES, spell
 from tests.support.packets import Will, connect
 from tests.support.scene import raw_session
-from tests.support.tricks import BROKEN_NAMES, FOREIGN_NAMES, spell
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:

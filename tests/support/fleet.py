@@ -13,7 +13,7 @@ from fleetkey.access import hash_secret, new_secret
 from fleetkey.registry import ApplicationScope, SqliteStore, new_access_key
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import MqttClient
+from tests.support.mqtt_client import MqttClient
 from tests.support.server import NO_LIMITS, ServerProcess
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.fleet import Credentials, Fleet
-    from tests.support.mqtt import MqttClient
+    from tests.support.mqtt_client import MqttClient
 
 __all__ = ["Scene", "raw_session", "staged"]
 

@@ -22,7 +22,7 @@ from fleetkey.registry import (
 )
 from tests.support.fleet import Credentials
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import MqttClient
+from tests.support.mqtt_client import MqttClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

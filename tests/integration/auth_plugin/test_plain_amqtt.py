@@ -13,7 +13,7 @@ from amqtt.errors import PluginInitError, PluginLoadError
 
 from fleetkey.registry import DeviceState
 from tests.integration.auth_plugin.plain_broker import PlainBroker, configuration, running
-from tests.support.mqtt import REFUSED
+from tests.support.mqtt_client import REFUSED
 from tests.support.packets import Will
 from tests.support.waiting import eventually
 

@@ -10,7 +10,7 @@ from fleetkey.registry import ApplicationScope, new_access_key
 from tests.integration.auth_plugin.plain_broker import PlainBroker, running
 from tests.support.fleet import Credentials
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import REFUSED
+from tests.support.mqtt_client import REFUSED
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.broker.amqtt_plugins import Recorder
 from tests.integration.broker.broker_rig import PLUGINS, running
-from tests.support.mqtt import MqttClient
+from tests.support.mqtt_client import MqttClient
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.integration.broker.broker_rig import running
 from tests.integration.cli.cli_rig import CommandLine
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import MqttClient
+from tests.support.mqtt_client import MqttClient
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:

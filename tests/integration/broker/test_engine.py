@@ -16,7 +16,7 @@ from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
-from tests.support.mqtt import MqttClient
+from tests.support.mqtt_client import MqttClient
 from tests.support.packets import Will
 from tests.support.waiting import eventually
 

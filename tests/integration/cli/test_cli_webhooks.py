@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.receiver import Receiver
+from tests.support.webhook_receiver import Receiver
 
 if TYPE_CHECKING:
     from tests.integration.cli.cli_rig import CommandLine

@@ -19,7 +19,7 @@ from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN
 from fleetkey.operations import Descriptors
-from tests.support import wire_packets as wire
+from tests.support import packets as wire
 from tests.support.packets import Kind
 from tests.unit.broker.rig import Censor, Parts, Transport, packets_of, principal, publications_of
 
@@ -116,7 +116,7 @@ class Rig:
     def connect(self, *, clean: bool = False, behind: bytes = b"") -> Client:
         """Return a client that sent its CONNECT, and something right behind it."""
         client = Client(Connection(self._parts, "tcp"))
-        client.send(wire.connect(CLIENT, "user", b"secret", clean=clean) + behind)
+        client.send(wire.connect(CLIENT, username="user", password=b"secret", clean=clean) + behind)
         return client
 
     def away(self, *filters: str) -> Session:

@@ -67,6 +67,22 @@ def test_reset(fleet: Fleet) -> None:
         assert _all_heard(fleet, backend, before) == _numbers()
 
 
+def test_reset_while_the_broker_is_busy(fleet: Fleet) -> None:
+    """The same when the last of it comes while the broker handles, and answers, what came first."""
+    device = fleet.device()
+    with Wire.to(fleet) as warm:
+        warm.enter(device).disconnect()
+    with Wire.to(fleet) as backend:
+        backend.enter(fleet.application()).subscribe(device.topic("#"))
+        packets = b"".join(publish(device.topic("x"), number) + PINGREQ for number in _numbers())
+        for _ in range(10):
+            before = open_sockets(fleet)
+            stream = TcpStream(fleet.server.mqtt_port, _hello(device) + packets[: len(packets) // 2])
+            stream.send(packets[len(packets) // 2 :] + DISCONNECT)
+            stream.close()
+            assert _all_heard(fleet, backend, before) == _numbers()
+
+
 @pytest.mark.parametrize("notifies", [True, False], ids=["close_notify", "fin"])
 def test_tls(secure_fleet: Fleet, *, notifies: bool) -> None:
     """The same over TLS, whether its end is announced or not."""
