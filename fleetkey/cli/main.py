@@ -11,7 +11,20 @@ import typer
 
 from fleetkey import __version__
 from fleetkey.access import SharedSecretError, TemplateError
-from fleetkey.cli import audit, backup, demo, devices, doctor, keys, serials, serve, tls, tokens, webhooks
+from fleetkey.cli.commands import (
+    audit,
+    backup,
+    demo,
+    devices,
+    doctor,
+    keys,
+    restore,
+    serials,
+    serve,
+    tls,
+    tokens,
+    webhooks,
+)
 from fleetkey.cli.errors import CommandError, RefusedError, UsageError
 from fleetkey.cli.output import print_broken, print_failure, say
 from fleetkey.config import SettingsError
@@ -54,7 +67,7 @@ app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(tls.app, name="tls")
 app.add_typer(audit.app, name="audit")
 app.command("backup")(backup.backup)
-app.command("restore")(backup.restore)
+app.command("restore")(restore.restore)
 app.command("doctor")(doctor.doctor)
 
 

@@ -11,15 +11,17 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fleetkey.operations.archive import BROKER, REGISTRY, pack, unpack
 from fleetkey.operations.errors import BackupError
 from fleetkey.operations.sqlite_files import Snapshot, check_file, check_same_shape, seized, write_over
-from fleetkey.registry import AuditEntry, SqliteStore, make_private_folder
+from fleetkey.registry import AuditEntry, SqliteStore, make_private_folder, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from fleetkey.config import Settings
 
 __all__ = ["FleetFiles", "MadeBackup", "RestoredBackup", "make_backup", "restore_backup"]
 
@@ -32,6 +34,11 @@ class FleetFiles:
 
     registry: Path
     broker: Path
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the files that the settings name. Raises `StoreError`: the registry is not a file."""
+        return cls(registry=store_path(settings), broker=settings.data_dir / "broker.db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

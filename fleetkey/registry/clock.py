@@ -32,7 +32,7 @@ MAX_AWAY_SECONDS = 30 * 86_400.0
 A server that is off for longer is rare, and pays with `STEADY_SECONDS`; a clock that nobody set is off by years.
 """
 FRESH_SECONDS = 180.0
-"""For which a mark counts as one of a server that runs; it makes one every `cli.clock_keeper.SAVE_SECONDS`."""
+"""For which a mark counts as one of a server that runs; it makes one every `cli.serve.clock_keeper.SAVE_SECONDS`."""
 LOOK_SECONDS = 1.0
 """Between two looks at the wall clock, while anyone asks for the time."""
 BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")

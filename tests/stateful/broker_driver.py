@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import hash_secret, new_secret
 from fleetkey.broker import ListenerName
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import Settings
 from fleetkey.registry import (
     ApplicationScope,

@@ -32,7 +32,7 @@ __all__ = ["ForkedProcess", "start"]
 LIBRARIES = (
     "amqtt.broker bcrypt cryptography.x509 httptools httpx litestar litestar.openapi msgspec prometheus_client pydantic"
     " pydantic_settings rich.console rich.table sqlite_utils structlog typer uvicorn.protocols.http.httptools_impl"
-    " uvloop websockets.server fleetkey.cli.main fleetkey.cli.runtime fleetkey.cli.serving"
+    " uvloop websockets.server fleetkey.cli.main fleetkey.cli.serve.runtime fleetkey.cli.serve.server"
 )
 MAX_MESSAGE_BYTES = 1024 * 1024
 ANSWER_SECONDS = 30.0

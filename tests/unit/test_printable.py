@@ -20,7 +20,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import fleetkey
-from fleetkey.cli import audit_export, output
+from fleetkey.cli import output
+from fleetkey.cli.commands import audit_export
 from fleetkey.cli.logs import log_renderers
 from fleetkey.device.outbox import Message
 from fleetkey.device.printer import Printer
@@ -279,7 +280,7 @@ GATES = {
     "cli/output.py",
     "cli/logs.py",
     "cli/progress.py",
-    "cli/audit_export.py",
+    "cli/commands/audit_export.py",
     "device/printer.py",
     "device/__main__.py",
 }

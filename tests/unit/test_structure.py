@@ -5,6 +5,11 @@ from __future__ import annotations
 import ast
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from fleetkey.cli import app
 
 PACKAGE = Path(__file__).resolve().parents[2] / "fleetkey"
 AMQTT_PLACES = ("fleetkey.broker.amqtt", "fleetkey.auth_plugin")
@@ -37,6 +42,19 @@ def test_no_circles() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_commands_in_their_modules() -> None:
+    """`fleetkey NAME`, and whatever commands it has, are in `fleetkey/cli/commands/NAME.py`."""
+    commands: dict[str, Any] = getattr(typer.main.get_command(app), "commands", {})
+    where = {name: _places(command) for name, command in commands.items()}
+    assert where == {name: {f"fleetkey.cli.commands.{name}"} for name in commands}
+
+
+def _places(command: Any) -> set[str]:
+    """Return the modules in which a command and those inside it are written."""
+    own = {command.callback.__module__} if command.callback is not None else set[str]()
+    return own.union(*map(_places, getattr(command, "commands", {}).values()))
 
 
 def test_amqtt_in_its_place() -> None:

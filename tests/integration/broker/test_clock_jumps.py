@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.broker import BundledEngine, sessions
 from fleetkey.broker.session import Message
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.management import TokenRefused, TokenService
 from fleetkey.registry import KeyStatus, Role, Token, clock

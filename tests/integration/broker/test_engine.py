@@ -12,7 +12,7 @@ from fleetkey.broker import BrokerEngine
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.listeners import ListenerName
 from fleetkey.broker.tap import MAX_TAPPED_MESSAGES
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from fleetkey.broker.store import BrokerStore
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger

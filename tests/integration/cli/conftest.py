@@ -21,7 +21,7 @@ def bare_fleetkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setenv("COLUMNS", "200")
     for module in ("serve", "demo"):
         # It would bind the log of this whole process to a stream that ends with the test.
-        monkeypatch.setattr(f"fleetkey.cli.{module}.configure_logs", lambda _settings: None)
+        monkeypatch.setattr(f"fleetkey.cli.commands.{module}.configure_logs", lambda _settings: None)
     return CommandLine(tmp_path, monkeypatch, capsys)
 
 

@@ -149,7 +149,7 @@ def test_audit_export_stopped(fleetkey: CommandLine, monkeypatch: pytest.MonkeyP
     def broken(record: object) -> dict[str, object]:
         raise StoreUnavailableError(str(type(record)))
 
-    monkeypatch.setattr("fleetkey.cli.audit_export.as_fields", broken)
+    monkeypatch.setattr("fleetkey.cli.commands.audit_export.as_fields", broken)
     fleetkey.error("audit", "export", file)
     assert not file.exists()
 

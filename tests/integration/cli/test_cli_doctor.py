@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.operations import certificate_end, make_self_signed, write_pair
 from fleetkey.registry import AuditEntry, WebhookState
@@ -58,7 +58,7 @@ def test_all_well(bare_fleetkey: CommandLine) -> None:
 
 def test_port_in_use(fleetkey: CommandLine, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An address that something else has is a warning, as no server could start there."""
-    monkeypatch.setattr("fleetkey.cli.doctor_ports.HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr("fleetkey.cli.doctor.ports.HEALTH_SECONDS", 0.1)
     verdicts = _examine(fleetkey, f"[http]\nbind = '127.0.0.1:{taken}'\n[mqtt]\nbind = '127.0.0.1:0'\n")
     assert (verdicts["http port"], verdicts["mqtt port"]) == ("warning", "ok")
 
@@ -76,7 +76,7 @@ def test_beside_its_own_server(fleetkey: CommandLine) -> None:
         words = ("doctor", "--data-dir", fleetkey.folder / "other", "--json")
         of_another = {finding["check"]: finding for finding in fleetkey(*words).json}
         assert of_another["http port"]["verdict"] == of_another["mqtt port"]["verdict"] == "warning"
-        assert "of another fleet" in of_another["http port"]["detail"]
+        assert "by another fleet's server" in of_another["http port"]["detail"]
 
 
 def test_open_to_others(fleetkey: CommandLine) -> None:
@@ -226,7 +226,7 @@ def test_certificate_end(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch,
             def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
                 return ends.astimezone(tz) + timedelta(seconds=1)
 
-        monkeypatch.setattr("fleetkey.cli.doctor_operations.datetime", Later)
+        monkeypatch.setattr("fleetkey.cli.doctor.certificates.datetime", Later)
     settings = FREE + "tls_cert = 'cert.pem'\ntls_key = 'key.pem'\n"
     verdicts = _examine(fleetkey, settings, status=int(verdict == "failed"))
     assert verdicts["mqtt TLS"] == verdict
@@ -286,7 +286,7 @@ def test_webhook_missed(fleetkey: CommandLine, taken: int) -> None:
         store.save_webhook(WebhookState(name="backend", position=0, missed=7, given_up=2, last_error="too_slow"))
     (fleetkey.folder / "fleetkey.toml").write_text(FREE + HOOK.format(port=taken))
     said = fleetkey.text("doctor")
-    assert "2 events were given up, 7 changes were missed" in said
+    assert "2 events could not be delivered, 7 changes were missed" in said
     assert "too_slow" in said
 
 
@@ -313,10 +313,10 @@ def test_disk_space(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch, free
 
 def test_open_files(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A limit that is too low for the settings is a warning with both numbers; one for no server at all, a failure."""
-    monkeypatch.setattr("fleetkey.cli.doctor_operations.open_file_limit", lambda _: 1024)
+    monkeypatch.setattr("fleetkey.cli.doctor.host.open_file_limit", lambda _: 1024)
     assert _examine(fleetkey, FREE.replace("500", "5000"))["open files"] == "warning"
     said = fleetkey.text("doctor", "--config", fleetkey.folder / "fleetkey.toml")
-    assert "may have 1,024, the settings need 6,128: it takes" in said
+    assert "may open 1,024, the settings need 6,128: it accepts" in said
     assert "LimitNOFILE=6128" in said
-    monkeypatch.setattr("fleetkey.cli.doctor_operations.open_file_limit", lambda _: 100)
+    monkeypatch.setattr("fleetkey.cli.doctor.host.open_file_limit", lambda _: 100)
     assert _examine(fleetkey, FREE, status=1)["open files"] == "failed"

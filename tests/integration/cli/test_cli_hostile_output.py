@@ -160,7 +160,7 @@ def test_follow(fleetkey: CommandLine, words: dict[str, str], monkeypatch: pytes
     def stop(_seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fleetkey.cli.audit.time.sleep", stop)
+    monkeypatch.setattr("fleetkey.cli.commands.audit.time.sleep", stop)
     out = fleetkey.text("audit", "--follow")
     assert not harmful(out)
     assert len(out.splitlines()) == len(fleetkey.json("audit"))
@@ -220,7 +220,7 @@ def test_crash(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError(HOSTILE)
 
-    monkeypatch.setattr("fleetkey.cli.devices.as_fields", broken)
+    monkeypatch.setattr("fleetkey.cli.commands.devices.as_fields", broken)
     device_id, _ = fleetkey.device()
     finished = fleetkey("devices", "show", device_id, "--data-dir", fleetkey.data_dir, status=1)
     assert "Traceback" in finished.err

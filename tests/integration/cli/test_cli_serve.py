@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.cli.embedded_server import EmbeddedServer
 from fleetkey.cli.errors import CommandError
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.operations import make_self_signed, write_pair
 from tests.support.command_line import cli

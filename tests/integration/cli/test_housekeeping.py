@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fleetkey.cli import runtime
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.serve import runtime
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.registry import SqliteStore, store_path
 from tests.support.waiting import eventually

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from fleetkey.cli import clock_keeper
-from fleetkey.cli.clock_keeper import ClockKeeper
+from fleetkey.cli.serve import clock_keeper
+from fleetkey.cli.serve.clock_keeper import ClockKeeper
 from fleetkey.registry import SqliteStore, SteadyClock
 from tests.unit.access.access_rig import until
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.cli import supervision
-from fleetkey.cli.supervision import kept_running
+from fleetkey.cli.serve import supervision
+from fleetkey.cli.serve.supervision import kept_running
 from tests.unit.access.access_rig import until
 
 if TYPE_CHECKING:

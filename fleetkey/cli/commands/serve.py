@@ -42,6 +42,6 @@ def serve(
     """
     settings = options.settings({"http.bind": http, "mqtt.bind": mqtt})
     configure_logs(settings.log)
-    from fleetkey.cli.serving import run_server  # noqa: PLC0415 - heavy; other commands do without
+    from fleetkey.cli.serve.server import run_server  # noqa: PLC0415 - heavy; other commands do without
 
     run_server(settings, sample=sample, as_json=options.as_json)

@@ -1,4 +1,4 @@
-"""What `fleetkey doctor` finds out about the addresses to listen on: free, taken by the fleet's own server, or not."""
+"""Whether each address to listen on is free, or taken by this fleet's own server or by something else."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
-from fleetkey.cli.findings import Finding, Verdict
+from fleetkey.cli.doctor.findings import Finding, Verdict
 from fleetkey.config import parse_address
-from fleetkey.operations import serving_pid
-from fleetkey.registry import store_path
+from fleetkey.operations import FleetFiles, serving_pid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["ports"]
 
 HEALTH_SECONDS = 2.0
-"""For a server on registration's address to say what it is."""
+"""How long a server on the registration address has to answer its health check."""
 MAX_HEALTH_BYTES = 1024
-"""Read of what it says."""
-WAYS_OUT = "Stop what uses it, or choose another port."
+"""How much of the health check's answer is read."""
+PORT_ADVICE = "Stop what uses it, or choose another port."
 
 
 class _Health(msgspec.Struct):
@@ -34,8 +33,9 @@ class _Health(msgspec.Struct):
 
 
 def ports(settings: Settings) -> Iterator[Finding]:
-    """Look at each address: whether it can be listened on, or is in use by the server of this very fleet."""
-    pid = serving_pid(store_path(settings)) or serving_pid(settings.data_dir / "broker.db")
+    """Check each address: whether it is free, or in use by this fleet's own server."""
+    databases = FleetFiles.from_settings(settings)
+    pid = serving_pid(databases.registry) or serving_pid(databases.broker)
     yield _port("http port", settings.http.bind, lambda: _registration(settings.http, pid))
     for name, bind in (
         ("mqtt", settings.mqtt.bind),
@@ -66,23 +66,23 @@ def _port(check: str, bind: str, holder: Callable[[], tuple[Verdict, str, str]])
 def _registration(http: HttpSettings, pid: int | None) -> tuple[Verdict, str, str]:
     is_fleetkey = _is_live(http)
     if pid is not None and is_fleetkey:
-        return Verdict.OK, f" by the server of this fleet (pid {pid})", ""
-    return Verdict.WARNING, " by the server of another fleet" if is_fleetkey else " by something else", WAYS_OUT
+        return Verdict.OK, f" by this fleet's server (pid {pid})", ""
+    return Verdict.WARNING, " by another fleet's server" if is_fleetkey else " by something else", PORT_ADVICE
 
 
 def _broker(pid: int | None) -> tuple[Verdict, str, str]:
     if pid is not None:
-        return Verdict.OK, f", and the server of this fleet runs (pid {pid})", ""
-    return Verdict.WARNING, " by something else", WAYS_OUT
+        return Verdict.OK, f"; this fleet's server is running (pid {pid})", ""
+    return Verdict.WARNING, " by something else", PORT_ADVICE
 
 
 def _is_live(http: HttpSettings) -> bool:
-    """Ask whoever listens there whether it is Fleetkey; anything but a clear yes is a no."""
+    """Ask whatever listens there whether it is Fleetkey; anything but a clear yes counts as no."""
     address = parse_address(http.bind)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - compared, not bound
     url = httpx.URL(scheme="https" if http.tls_cert else "http", host=host, port=address.port, path="/health/live")
     try:
-        # The certificate is for the name that devices use, and nothing is sent that anyone may not have.
+        # The certificate names the host that devices use, not this one, and the request holds nothing secret.
         with httpx.stream("GET", url, timeout=HEALTH_SECONDS, trust_env=False, verify=False) as answer:  # noqa: S501
             content = next(answer.iter_bytes(MAX_HEALTH_BYTES), b"")
         return msgspec.json.decode(content, type=_Health).status == "live"

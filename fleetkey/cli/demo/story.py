@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.access import hash_secret, new_secret
-from fleetkey.cli.demo_client import DemoClient
-from fleetkey.cli.embedded_server import EmbeddedServer
+from fleetkey.cli.demo.client import DemoClient
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import Settings, load_settings
 from fleetkey.device import Credentials, Registrar, RegistrationRefused
 from fleetkey.registry import ApplicationScope, DeviceState, new_access_key

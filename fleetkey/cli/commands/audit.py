@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetkey.cli.audit_export import ExportFormat, export_audit
+from fleetkey.cli.commands.audit_export import ExportFormat, export_audit
 from fleetkey.cli.errors import UsageError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (

@@ -12,8 +12,8 @@ import uvloop
 
 from fleetkey.broker import ListenerName
 from fleetkey.cli.output import print_json, say
-from fleetkey.cli.runtime import Runtime
-from fleetkey.cli.sample import make_sample, print_next_steps
+from fleetkey.cli.serve.runtime import Runtime
+from fleetkey.cli.serve.sample import make_sample, print_next_steps
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings

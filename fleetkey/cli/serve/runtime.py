@@ -11,18 +11,19 @@ import structlog
 from fleetkey.access import build_authenticator, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.broker import BrokerEngine, BundledEngine, EngineError, ListenerError, ListenerName, PresenceRecorder
-from fleetkey.cli.clock_keeper import ClockKeeper
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.metrics import Metrics
-from fleetkey.cli.open_files import fit_to_open_files, log_lowered
-from fleetkey.cli.supervision import kept_running
-from fleetkey.cli.sweep import Sweep
+from fleetkey.cli.serve.clock_keeper import ClockKeeper
+from fleetkey.cli.serve.metrics import Metrics
+from fleetkey.cli.serve.open_files import fit_to_open_files, log_lowered
+from fleetkey.cli.serve.orphan_cleanup import OrphanCleanup
+from fleetkey.cli.serve.supervision import kept_running
 from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.http import HttpServer, build_app
 from fleetkey.management import build_management
 from fleetkey.operations import (
     CertificateError,
     Descriptors,
+    FleetFiles,
     ServedCertificate,
     ServedElsewhereError,
     ServeLock,
@@ -35,7 +36,6 @@ from fleetkey.registry import (
     StoreError,
     make_private_folder,
     open_store,
-    store_path,
 )
 from fleetkey.webhooks import Webhooks
 
@@ -73,8 +73,8 @@ class Runtime:
         self._clock = SteadyClock()
         self.store = open_store(settings, clock=self._clock)
         self._clock_keeper = ClockKeeper(self.store, self._clock)
-        self._broker_file = settings.data_dir / "broker.db"
-        self._lock = ServeLock([store_path(settings), self._broker_file])
+        self._databases = FleetFiles.from_settings(settings)
+        self._lock = ServeLock([self._databases.registry, self._databases.broker])
         self._pool = build_worker_pool(settings)
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._api_pools = build_api_pools()
@@ -131,7 +131,7 @@ class Runtime:
             engine = BundledEngine(
                 settings.mqtt,
                 self._authenticator,
-                self._broker_file,
+                self._databases.broker,
                 presence=PresenceRecorder(
                     self.store,
                     flush_seconds=settings.mqtt.presence_flush_seconds,
@@ -142,9 +142,9 @@ class Runtime:
             )
             await engine.start()
             self._engine, self._ports = engine, await engine.listeners()
-            sweep = Sweep(self.store, engine)
-            self._authenticator.on_reset(sweep.ask)
-            await sweep.look()
+            cleanup = OrphanCleanup(self.store, engine)
+            self._authenticator.on_reset(cleanup.request)
+            await cleanup.clean()
         except ListenerError as error:
             raise CommandError(_cannot_listen_for_mqtt(settings.mqtt, error)) from None
         except EngineError as error:
@@ -192,7 +192,7 @@ class Runtime:
         log_lowered(self._files)
         self._housekeepers = [
             asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
-            asyncio.create_task(kept_running("sweep", sweep.run), name="fleetkey-sweep"),
+            asyncio.create_task(kept_running("sweep", cleanup.run), name="fleetkey-orphan-cleanup"),
             asyncio.create_task(kept_running("clock", self._clock_keeper.run), name="fleetkey-clock"),
             asyncio.create_task(kept_running("descriptors", self._watch_descriptors), name="fleetkey-descriptors"),
             asyncio.create_task(kept_running("certificates", self._watch_certificates), name="fleetkey-certificates"),

@@ -1,4 +1,4 @@
-"""Leaving nothing in the broker of owners that ended while nobody told it."""
+"""Removing from the broker what belongs to devices and keys that no longer exist."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import DeviceLookup, KeyLookup
 
     class OwnerStore(DeviceLookup, KeyLookup, Protocol):
-        """Where owners are looked for."""
+        """The part of the registry that says whether an owner still exists."""
 
 
-__all__ = ["Sweep"]
+__all__ = ["OrphanCleanup"]
 
 log = structlog.get_logger(__name__)
 
 RETRY_SECONDS = 1.0
-"""Before the next try, when the registry could not be read."""
+"""Delay before the next try when the registry could not be read."""
 
 
 class Owners(Protocol):
-    """Whoever has something of devices and application keys; `BrokerEngine` is one. Raises `EngineError`."""
+    """Whatever keeps data of devices and application keys, such as a `BrokerEngine`. Raises `EngineError`."""
 
     async def owners(self) -> Collection[str]:
-        """Return of whom there is anything."""
+        """Return the owners of everything that is kept."""
         ...
 
     async def forget(self, owner: str) -> None:
-        """Leave nothing of an owner."""
+        """Remove everything that belongs to an owner."""
         ...
 
 
-class Sweep:
-    """Looks, when it is asked to, which owners of the broker's sessions and messages are gone, until it could look.
+class OrphanCleanup:
+    """Removes, on request, the broker's sessions and messages whose owners no longer exist; retries until it succeeds.
 
     Args:
         store: the registry.
-        engine: who carries the messages.
+        engine: the broker.
     """
 
     def __init__(self, store: OwnerStore, engine: Owners) -> None:
@@ -52,24 +52,24 @@ class Sweep:
         self._engine = engine
         self._asked = asyncio.Event()
 
-    def ask(self) -> None:
-        """Ask for one more look; what ended while one is under way is found by the next."""
+    def request(self) -> None:
+        """Request one more cleanup. Owners that end during a cleanup are found by the next."""
         self._asked.set()
 
     async def run(self) -> None:
-        """Look whenever it is asked for, until it is cancelled."""
+        """Clean up at each request, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
             try:
-                await self.look()
+                await self.clean()
             except (StoreError, EngineError) as error:
                 log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
                 self._asked.set()
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def look(self) -> None:
-        """Drop what is of devices that were deleted, and keys that were retired. Raises `StoreError`, `EngineError`."""
+    async def clean(self) -> None:
+        """Remove what belonged to deleted devices and retired keys. Raises `StoreError`, `EngineError`."""
         owners = await self._engine.owners()
 
         def gone() -> list[str]:

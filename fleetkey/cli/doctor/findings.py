@@ -1,4 +1,4 @@
-"""What `fleetkey doctor` finds."""
+"""The result of a check of `fleetkey doctor`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Finding", "Verdict"]
 
 
 class Verdict(StrEnum):
-    """How a check ended."""
+    """The outcome of a check."""
 
     OK = "ok"
     WARNING = "warning"
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check; for anything but ok, `advice` says what to do."""
+    """One check and its outcome; unless that is ok, `advice` says what to do."""
 
     check: str
     verdict: Verdict

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.device_options import (
     AttributeOption,
     DeviceOptions,
@@ -23,7 +24,6 @@ from fleetkey.cli.options import (
     parse_labels,
 )
 from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
-from fleetkey.cli.stale_presence import note_stale_presence
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceState

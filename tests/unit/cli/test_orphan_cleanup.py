@@ -7,8 +7,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from fleetkey.cli import sweep
-from fleetkey.cli.sweep import Sweep
+from fleetkey.cli.serve import orphan_cleanup
+from fleetkey.cli.serve.orphan_cleanup import OrphanCleanup
 from fleetkey.registry import SqliteStore
 from tests.unit.access.access_rig import until
 from tests.unit.registry.store_rig import issue
@@ -40,17 +40,17 @@ async def test_asked_again_while_it_looks(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "fleetkey.db")
     first, second = (issue(store, serial)[1] for serial in ("S1", "S2"))
     engine = Owners(first, second)
-    looking = Sweep(store, engine)
-    task = asyncio.create_task(looking.run())
+    cleanup = OrphanCleanup(store, engine)
+    task = asyncio.create_task(cleanup.run())
     try:
         store.delete_device(first, actor="test")
-        looking.ask()
+        cleanup.request()
         await until(lambda: engine.forgotten == [first], 10)
         engine.known.remove(first)
-        looking.ask()
+        cleanup.request()
         await asyncio.sleep(0)
         store.delete_device(second, actor="test")
-        looking.ask()
+        cleanup.request()
         await until(lambda: second in engine.forgotten, 10)
     finally:
         task.cancel()
@@ -59,17 +59,17 @@ async def test_asked_again_while_it_looks(tmp_path: Path) -> None:
 
 async def test_registry_unreadable_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A registry that can't be read is looked into again, until it can."""
-    monkeypatch.setattr(sweep, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(orphan_cleanup, "RETRY_SECONDS", 0.05)
     path = tmp_path / "fleetkey.db"
     store = SqliteStore(path)
     device_id = issue(store, "S1")[1]
     store.delete_device(device_id, actor="test")
     engine = Owners(device_id)
-    looking = Sweep(store, engine)
+    cleanup = OrphanCleanup(store, engine)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("ALTER TABLE devices RENAME TO elsewhere")
-        looking.ask()
-        task = asyncio.create_task(looking.run())
+        cleanup.request()
+        task = asyncio.create_task(cleanup.run())
         try:
             await asyncio.sleep(0.2)
             assert engine.forgotten == []

@@ -15,7 +15,7 @@ from fleetkey.cli.output import say_lines
 from fleetkey.registry import ApplicationScope, new_access_key
 
 if TYPE_CHECKING:
-    from fleetkey.cli.runtime import Runtime
+    from fleetkey.cli.serve.runtime import Runtime
 
 __all__ = ["Sample", "make_sample", "print_next_steps"]
 

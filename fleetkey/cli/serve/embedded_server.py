@@ -10,7 +10,7 @@ import uvloop
 
 from fleetkey.broker import ListenerName
 from fleetkey.cli.errors import CommandError
-from fleetkey.cli.runtime import Runtime
+from fleetkey.cli.serve.runtime import Runtime
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.logs import configure_logs
@@ -13,9 +12,6 @@ from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import LocalOptions
 from fleetkey.cli.output import print_json, print_step, say
 from fleetkey.config import LogSettings
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["demo"]
 
@@ -29,7 +25,7 @@ def demo(options: LocalOptions) -> None:
 
     Example: fleetkey demo --json
     """
-    from fleetkey.cli.demo_story import story  # noqa: PLC0415 - heavy; other commands do without
+    from fleetkey.cli.demo.story import story  # noqa: PLC0415 - heavy; other commands do without
 
     configure_logs(LogSettings(level="error"))
     started = time.monotonic()

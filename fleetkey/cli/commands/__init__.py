@@ -1,0 +1,1 @@
+"""The commands: `fleetkey NAME` is in the module NAME."""

@@ -1,0 +1,1 @@
+"""The story that `fleetkey demo` tells, and the MQTT client it uses."""

@@ -1,0 +1,1 @@
+"""The checks that `fleetkey doctor` runs."""

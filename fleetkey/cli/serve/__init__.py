@@ -1,0 +1,1 @@
+"""The server that `fleetkey serve` runs, and that `fleetkey demo` embeds."""
