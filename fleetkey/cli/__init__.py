@@ -1,4 +1,4 @@
-"""The command line, and the only place where everything is wired together."""
+"""The command line, and the only place where the parts are wired together."""
 
 from fleetkey.cli.main import app, main
 

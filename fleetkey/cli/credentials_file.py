@@ -1,4 +1,4 @@
-"""Writing credentials where only their owner can read them."""
+"""Writing credentials to files that only their owner can read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["application_credentials", "new_file", "write_credentials"]
 
 
 def application_credentials(key: str, secret: Secret, endpoint: MqttEndpoint) -> dict[str, Any]:
-    """Return an application's credentials in the form of a registration answer."""
+    """Return an application's credentials in the format of a registration response."""
     return {
         "key": key,
         "secret": secret.reveal(),
@@ -33,7 +33,7 @@ def write_credentials(path: Path, credentials: dict[str, Any]) -> None:
     """Write a new file with mode 0600.
 
     Raises:
-        CommandError: it exists already, or can't be written.
+        CommandError: it already exists, or can't be written.
     """
     with new_file(path) as write:
         write(json.dumps(credentials, indent=2) + "\n")
@@ -41,20 +41,20 @@ def write_credentials(path: Path, credentials: dict[str, Any]) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Callable[[str], None]]:
-    """Make an empty file with mode 0600 and give who asks a way to write into it.
+    """Create an empty file with mode 0600 and yield a function that writes to it.
 
-    So that what can't be written down isn't made in the first place. If anything fails, the file is removed again.
-    Its folder is made, for its owner alone, if that alone is missing.
+    The file is created first so that no credential is issued that can't be saved. If anything fails, the file is
+    removed. A missing parent directory is created, accessible only to its owner, if its own parent exists.
 
     Raises:
-        CommandError: it exists already, or can't be written.
+        CommandError: it already exists, or can't be written.
     """
     try:
         if path.parent.parent.is_dir() and not path.parent.exists():
             make_private_folder(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        msg = f"{path} exists already; it was left as it is"
+        msg = f"{path} already exists and was left unchanged"
         raise CommandError(msg) from None
     except OSError as error:
         msg = f"can't write {path}: {error.strerror}"

@@ -1,4 +1,4 @@
-"""Which devices a command is about: those named, or those that match."""
+"""The devices that a command applies to: those named, or those that match."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ AttributeOption = Annotated[
 ]
 SerialPatternOption = Annotated[
     str | None,
-    typer.Option("--serial-pattern", metavar="PATTERN", help="Only devices whose whole serial has this pattern."),
+    typer.Option("--serial-pattern", metavar="PATTERN", help="Only devices whose whole serial matches this pattern."),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchOptions:
-    """Which devices a command is about: those that match everything that is given."""
+    """The devices that a command applies to: those that match every given option."""
 
     tag: TagOption = None
     attribute: AttributeOption = None
     serial_pattern: SerialPatternOption = None
 
     def selection(self, device_ids: Sequence[str] = ()) -> DeviceSelection:
-        """Return these devices, or the named ones. Raises `UsageError`."""
+        """Return the selection of devices, optionally limited to named ones. Raises `UsageError`."""
         return DeviceSelection(
             device_ids=tuple(dict.fromkeys(device_ids)),
             tags=parse_labels(self.tag),
@@ -62,23 +62,23 @@ class MatchOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceOptions(MatchOptions):
-    """Which devices a command is about: those named, or those that match."""
+    """The devices that a command applies to: those named, or those that match."""
 
     device_ids: DeviceIdsArgument = None
 
     def selected(self) -> DeviceSelection:
-        """Return what is said. Raises `UsageError`."""
+        """Return the selection of devices. Raises `UsageError`."""
         return self.selection(self.device_ids or ())
 
 
 def names_one(selection: DeviceSelection) -> bool:
-    """Whether one device is named and nothing else is said; what contradicts that, the service refuses."""
+    """Whether the selection is just one named device; the service refuses contradictory selections."""
     has_more = selection.tags or selection.attributes or selection.serial_pattern
     return len(selection.device_ids) == 1 and not has_more
 
 
 def print_bulk(verb: str, result: BulkAnswer, *, as_json: bool) -> None:
-    """Print how a change to many went."""
+    """Print the result of a bulk change."""
     if as_json:
         print_json({verb: result.changed, "unchanged": result.unchanged})
     else:

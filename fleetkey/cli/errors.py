@@ -1,4 +1,4 @@
-"""A command that could not do what was asked."""
+"""How commands fail."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["CommandError", "RefusedError", "UsageError"]
 
 
 class CommandError(Exception):
-    """The message is one sentence that says what to do; exit status 1."""
+    """A command failed. The message is one sentence that says what to do; exit status 1."""
 
 
 class UsageError(CommandError):
-    """What was asked for can't be, whatever the fleet is like; exit status 2."""
+    """The command was used wrongly, whatever the state of the fleet; exit status 2."""
 
 
 class RefusedError(CommandError):

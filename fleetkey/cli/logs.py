@@ -1,4 +1,4 @@
-"""Log lines on standard error: pretty on a terminal, JSON otherwise; nothing in either moves a terminal's cursor."""
+"""Log lines on standard error: pretty on a terminal, JSON otherwise; neither can emit terminal control sequences."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["configure_logs", "log_renderers"]
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 QUOTED = frozenset(" \t=\r\n\"'")
-"""Characters of a value that would run into what is beside it: it is quoted then, as in Python."""
+"""Characters that would make a value run into its neighbours: a value with one of them is quoted, as in Python."""
 LINES = ("exception", "stack")
 INDENT = "    "
-"""Before each line of a traceback: what an exception says can't pass for the next log line."""
+"""Before each line of a traceback, so that an exception's message can't pass for the next log line."""
 
 
 def configure_logs(settings: LogSettings) -> None:
-    """Write Fleetkey's own lines without a detour, and the libraries' in the same form."""
+    """Write Fleetkey's own lines directly, and those of libraries in the same format."""
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     pretty = settings.format == "pretty" or (settings.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -52,15 +52,15 @@ def configure_logs(settings: LogSettings) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    # The engine's own lines name packets and sessions, and could hold payloads; what they report of clients that were
-    # refused or went away, and of ports in use, Fleetkey's own lines say.
+    # The engine's own lines name packets and sessions, and could contain payloads. Fleetkey's own lines report refused
+    # and disconnected clients, and ports in use.
     for name in ("amqtt", "websockets", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 
 def log_renderers(*, pretty: bool, colors: bool) -> list[structlog.typing.Processor]:
-    """Return what makes a line of an event, with whatever clients chose escaped in it."""
+    """Return the processors that turn an event into a line, escaping everything that clients chose."""
     if pretty:
         # Plain tracebacks: where rich is installed, the default shows local variables, which may be passwords.
         return [_show_fields, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_show_traceback)]
@@ -68,7 +68,7 @@ def log_renderers(*, pretty: bool, colors: bool) -> list[structlog.typing.Proces
 
 
 class _Shown(str):
-    """A value as it is to be seen, whether it is asked for its text or for its `repr`."""
+    """An escaped value that is written the same way by `str` and by `repr`."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ class _Shown(str):
 def _show_fields(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Escape everything that the pretty renderer writes, names as well as values."""
+    """Escape everything that the pretty renderer writes, both names and values."""
     shown: structlog.typing.EventDict = {}
     for name, value in event.items():
         if name == "exc_info":
@@ -97,7 +97,7 @@ def _value(value: object) -> str:
     if isinstance(value, str) and not QUOTED & {*value}:
         return printable(value)
     said = repr(value)
-    # Python escapes what isn't printable in a text, with backslashes; what else there is may say anything of itself.
+    # `repr` of a string escapes what isn't printable; the `repr` of other objects may contain anything.
     return said if said.isprintable() else printable(said)
 
 
@@ -109,6 +109,6 @@ def _to_json(value: Any, **_: Any) -> str:
     try:
         text = _encode(value).decode()
     except UnicodeEncodeError:
-        # Half a character, which UTF-8 can't spell: a line that can't be written must not break what it tells of.
+        # A lone surrogate, which UTF-8 can't encode. Logging must not fail because of what is logged.
         text = json.dumps(value, default=str)
     return printable_json(text)

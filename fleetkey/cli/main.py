@@ -1,4 +1,4 @@
-"""The `fleetkey` command: its groups, and how failures end."""
+"""The `fleetkey` command: its subcommands, and the exit status of each kind of failure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["app", "main"]
 FAILED = 1
 USAGE = 2
 INTERRUPTED = 130
-# What typer raises for wrong usage; it doesn't export the class by name.
+# What Typer raises for wrong usage; it doesn't export the class by name.
 UsageProblem: type[typer.BadParameter] = typer.BadParameter.__mro__[2]
 
 HELP = """Self-hosted self-registration and topic isolation for MQTT fleets.
@@ -88,21 +88,21 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line: exit status 0, 1 when a command failed, 2 for wrong usage or settings."""
+    """Run the command line. Exit status: 0, 1 if the command failed, 2 for wrong usage or invalid settings."""
     guard_tracebacks()
     if logging.lastResort is not None:
-        # What libraries log in a command that has no log of its own.
+        # For what libraries log in commands that configure no log.
         logging.lastResort.setFormatter(PrintableFormatter())
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except UsageProblem as error:
         if type(error).__name__ == "NoArgsIsHelpError":
-            # It has printed the help already.
+            # The help has already been printed.
             sys.exit(USAGE)
-        # What comes before the reason is how the checks of a choice are built, not for whoever typed it.
+        # The prefix comes from how choices are validated; it means nothing to the user.
         _fail(error.format_message().replace("Value error, ", "", 1), USAGE)
     except typer.Abort:
-        _fail("given up", FAILED)
+        _fail("aborted", FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except (SettingsError, TemplateError, SharedSecretError) as error:
@@ -110,15 +110,15 @@ def main() -> None:
     except (UsageError, InvalidRequestError, InvalidSerialError) as error:
         _fail(str(error), USAGE)
     except RefusedError as error:
-        # 400 is what `InvalidRequestError` is here.
+        # The remote counterpart of `InvalidRequestError`.
         _fail(str(error), USAGE if error.status == HTTPStatus.BAD_REQUEST else FAILED)
     except (StoreError, ManagementError, CommandError) as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
+        # The reader of the output has gone, as `head` does.
         sys.stderr.close()
         sys.exit(FAILED)
-    except Exception as error:  # noqa: BLE001 - the process ends with it; Python would print what it says as it is
+    except Exception as error:  # noqa: BLE001 - the process ends here; Python would print the message unescaped
         print_broken(error)
         sys.exit(FAILED)
 

@@ -1,4 +1,4 @@
-"""Options that several commands take, declared once: a group is a dataclass, a command takes it as one parameter."""
+"""Options that several commands share: a group is a dataclass, and a command takes it as one parameter."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["with_option_groups"]
 
 
 def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
-    """Return a command to Typer that takes a group's fields, where this one takes the group.
+    """Return the command for Typer: it takes the fields of each group in place of the group.
 
     Args:
-        command: a parameter whose type is a dataclass stands for the fields of that, each with a default, and an
-            `Annotated` type that says which option or argument it is. In the help they are where the parameter is.
+        command: a parameter whose type is a dataclass stands for that dataclass's fields, each with a default and an
+            `Annotated` type that says which option or argument it is. In the help they appear in its place.
     """
     parameters: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
@@ -42,7 +42,7 @@ def with_option_groups(command: Callable[..., None]) -> Callable[..., None]:
             given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
         command(**given)
 
-    # Where Typer looks for a command's options.
+    # Typer finds a command's options here.
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

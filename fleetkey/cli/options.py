@@ -1,4 +1,4 @@
-"""What every command takes, and how it gets from there to settings and fleet."""
+"""The options that commands share, and how they lead to the settings and the fleet."""
 
 from __future__ import annotations
 
@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     Fleet = Management | RemoteFleet
     """The services of this machine's registry, or of another machine's."""
 
-__all__ = ["FleetOptions", "LocalOptions", "actor", "expiry_from", "parse_label", "parse_labels"]
+__all__ = [
+    "ExpiresOption",
+    "FleetOptions",
+    "LocalOptions",
+    "SaveOption",
+    "actor",
+    "expiry_from",
+    "parse_label",
+    "parse_labels",
+]
 
 ConfigOption = Annotated[
     Path | None,
@@ -34,20 +43,20 @@ ConfigOption = Annotated[
         envvar="FLEETKEY_CONFIG",
         show_envvar=True,
         metavar="FILE",
-        help="Settings file; without it, fleetkey.toml in this folder if there is one.",
+        help="Settings file. Default: fleetkey.toml in the current directory, if it exists.",
         rich_help_panel="Common",
     ),
 ]
 DataDirOption = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", help="Folder of the registry.", rich_help_panel="Common"),
+    typer.Option("--data-dir", metavar="DIR", help="Directory of the registry.", rich_help_panel="Common"),
 ]
 UrlOption = Annotated[
     str | None,
     typer.Option(
         "--url",
         metavar="URL",
-        help="Work on the server there, through its admin API, with the token in FLEETKEY_TOKEN or --token-file.",
+        help="Manage the server at this URL through its admin API, with the token in FLEETKEY_TOKEN or --token-file.",
         rich_help_panel="Common",
     ),
 ]
@@ -55,25 +64,34 @@ TokenFileOption = Annotated[
     Path | None,
     typer.Option("--token-file", metavar="FILE", help="File with the token for --url.", rich_help_panel="Common"),
 ]
+ExpiresOption = Annotated[
+    str | None, typer.Option("--expires", metavar="WHEN", help="When it expires: 30d, 12h, or a date (UTC).")
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save", metavar="FILE", help="Write the credentials to a new file (mode 0600) instead of printing them."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.", rich_help_panel="Common")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalOptions:
-    """What a command takes that works on this machine alone."""
+    """Options of commands that work on this machine only."""
 
     config: ConfigOption = None
     data_dir: DataDirOption = None
     as_json: JsonOption = False
 
     def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
-        """Load the settings, with what flags say instead. Raises `SettingsError`."""
+        """Load the settings, overridden by flags. Raises `SettingsError`."""
         return load_settings(self.config, {**(flags or {}), "data_dir": self.data_dir})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetOptions:
-    """What a command takes that works on this machine's fleet, or through the admin API on another's."""
+    """Options of commands that work on this machine's fleet, or on another's through its admin API."""
 
     config: ConfigOption = None
     data_dir: DataDirOption = None
@@ -87,13 +105,13 @@ class FleetOptions:
 
     @contextmanager
     def fleet(self, *, makes_registry: bool = False) -> Iterator[Fleet]:
-        """Open the registry of this machine, or with a URL the admin API there, for one command.
+        """Open this machine's registry, or the admin API if there is a URL, for one command.
 
         Raises:
-            CommandError: there is no registry, and the command makes none.
-            SettingsError: of this machine's settings.
-            StoreError: of this machine's registry.
-            UsageError: the URL can't be used, there is no token, or the options don't go together.
+            CommandError: there is no registry, and the command doesn't create one.
+            SettingsError: this machine's settings are invalid.
+            StoreError: this machine's registry can't be opened.
+            UsageError: the URL can't be used, there is no token, or the options contradict each other.
         """
         if self.is_remote():
             with self.remote() as remote:
@@ -103,19 +121,19 @@ class FleetOptions:
             yield management
 
     def is_remote(self) -> bool:
-        """Whether the command works on another machine's fleet. Raises `UsageError`: a token without a URL."""
+        """Whether the command works on another machine's fleet. Raises `UsageError` for a token without a URL."""
         if self.url is None and self.token_file is not None:
-            msg = "--token-file goes with --url"
+            msg = "--token-file needs --url"
             raise UsageError(msg)
         return self.url is not None
 
     @contextmanager
     def remote(self) -> Iterator[RemoteFleet]:
-        """Open the admin API at the URL for one command. Raises `CommandError` as `fleet` does."""
+        """Open the admin API at the URL for one command. Raises `UsageError`, as `fleet` does."""
         if self.config is not None or self.data_dir is not None:
-            msg = "--url works on another machine's registry; leave out --config and --data-dir"
+            msg = "--url manages a remote server; leave out --config and --data-dir"
             raise UsageError(msg)
-        from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token  # noqa: PLC0415 - heavy; other commands do without
+        from fleetkey.cli.remote import RemoteClient, RemoteFleet, read_token  # noqa: PLC0415 - slow to import; only these commands need it
 
         client = RemoteClient(self.url or "", read_token(self.token_file))
         try:
@@ -125,16 +143,16 @@ class FleetOptions:
 
     @contextmanager
     def _management(self, *, makes_registry: bool) -> Iterator[Management]:
-        """Open the registry and put the services over it.
+        """Open the registry and the services on top of it.
 
-        One that isn't there is made by what puts something into it alone: whoever is in the wrong folder must not take
-        an empty fleet for theirs.
+        Only commands that add something create a missing registry: in the wrong directory, nobody should mistake an
+        empty fleet for their own.
         """
         settings = self.settings()
         path = store_path(settings)
         is_new = not path.exists()
         if is_new and not makes_registry:
-            msg = f"there is no registry at {path}; say where it is with --config or --data-dir, or see: fleetkey serve"
+            msg = f"there is no registry at {path}; use --config or --data-dir to name another, or run: fleetkey serve"
             raise CommandError(msg)
         store = open_store(settings)
         try:
@@ -142,21 +160,21 @@ class FleetOptions:
         finally:
             store.close()
         if is_new:
-            note(f"made a new registry, {path}")
+            note(f"created a new registry: {path}")
 
 
 def parse_label(text: str, what: str = "tag") -> tuple[str, str]:
     """Split `name=value`.
 
     Raises:
-        UsageError: there is no `=`, no name, or too much of either.
+        UsageError: there is no `=` or no name, or either is too long.
     """
     name, separator, value = text.partition("=")
     if not separator or not name:
         msg = f"{text!r} is not {'an' if what == 'attribute' else 'a'} {what}; write NAME=VALUE"
         raise UsageError(msg)
     if max(len(name), len(value)) > MAX_LABEL_CHARACTERS or not (name + value).isprintable():
-        msg = f"{what} name and value have at most {MAX_LABEL_CHARACTERS} printable characters each"
+        msg = f"{what} names and values must be at most {MAX_LABEL_CHARACTERS} printable characters each"
         raise UsageError(msg)
     return name, value
 
@@ -167,18 +185,18 @@ def parse_labels(texts: Iterable[str] | None, what: str = "tag") -> dict[str, st
     for text in texts or ():
         name, value = parse_label(text, what)
         if found.setdefault(name, value) != value:
-            msg = f"the {what} {name!r} has two values here"
+            msg = f"the {what} {name!r} is given two values"
             raise UsageError(msg)
     return found
 
 
 def expiry_from(text: str | None, fleet: Fleet) -> int | None:
-    """Return when something ends, counted from the fleet's time. Raises `InvalidRequestError`."""
+    """Return when something expires, by the fleet's clock. Raises `InvalidRequestError`."""
     return parse_expiry(text, now=fleet.now()) if text else None
 
 
 def actor() -> str:
-    """Return who runs the command, for the audit."""
+    """Return who runs the command, for the audit log."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):

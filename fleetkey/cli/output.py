@@ -1,6 +1,6 @@
-"""Printing for people and for scripts: the only way to standard output and standard error but for log lines.
+"""Output for people and for scripts. Everything but log lines goes to standard output and error through here.
 
-What is printed for people is escaped here, whoever chose it and wherever it goes: see `printable`. JSON is ASCII.
+Text for people is escaped here, whoever chose it and wherever it goes: see `printable`. JSON is ASCII.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 MAX_MEASURED_ROWS = 200
-"""Rows of a list that are looked at before the first is printed."""
+"""How many rows of a list are measured before the first is printed."""
 
 
 def say(text: str, *, flush: bool = False) -> None:
@@ -41,12 +41,12 @@ def say(text: str, *, flush: bool = False) -> None:
 
 
 def say_lines(text: str, *, flush: bool = False) -> None:
-    """Print lines of ours, of which nobody else chose any part that could hold the end of a line."""
+    """Print lines of our own text; no part of it that others chose may contain a line break."""
     _put(printable_lines(text), flush=flush)
 
 
 def note(text: str, *, as_json: bool = False) -> None:
-    """Print a remark on standard error, as one line or as `{"note": …}`."""
+    """Print a note on standard error, as one line or as `{"note": …}`."""
     _put(json.dumps({"note": text}) if as_json else printable(f"fleetkey: {text}"), stream=sys.stderr)
 
 
@@ -56,7 +56,7 @@ def print_failure(message: str, *, as_json: bool) -> None:
 
 
 def print_broken(error: BaseException) -> None:
-    """Print the traceback of an error that nobody expected."""
+    """Print the traceback of an unexpected error."""
     _put(printable_lines("".join(traceback.format_exception(error)).rstrip("\n")), stream=sys.stderr)
 
 
@@ -65,7 +65,7 @@ def print_step(title: str, detail: str, *, is_good: bool) -> None:
     from rich.console import Console  # noqa: PLC0415 - heavy; other commands do without
     from rich.text import Text  # noqa: PLC0415
 
-    # Texts, not markup: `[red]` in what was said is what was said.
+    # Text objects, not markup: `[red]` in a value must be printed as it is.
     mark = Text("✓", style="green") if is_good else Text("✗", style="red")
     lines = Text.assemble(mark, " ", printable(title), "\n    ", (printable(detail), "dim"))
     Console(highlight=False).print(lines)
@@ -77,13 +77,13 @@ def print_json(value: object) -> None:
 
 
 def as_fields(shown: object) -> dict[str, Any]:
-    """Return the fields of what a schema shows."""
+    """Return the fields of a schema's value."""
     fields: dict[str, Any] = msgspec.to_builtins(shown)
     return fields
 
 
 def print_one(shown: object, *, as_json: bool) -> None:
-    """Print one thing, a schema's value or a dictionary: JSON, or a line a field."""
+    """Print one value of a schema, or a dictionary: as JSON, or one line per field."""
     fields = as_fields(shown)
     if as_json:
         print_json(fields)
@@ -94,14 +94,14 @@ def print_one(shown: object, *, as_json: bool) -> None:
 
 
 def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, as_json: bool) -> None:
-    """Print rows almost as they come, so that a fleet of any size takes little memory.
+    """Print rows as they arrive, so that a fleet of any size takes little memory.
 
-    The first `MAX_MEASURED_ROWS` say how wide a column is; what is longer behind them shifts its line.
+    The first `MAX_MEASURED_ROWS` rows set the column widths; a longer value in a later row shifts the rest of its line.
 
     Args:
-        rows: what to print, values of a schema; JSON shows every field, and takes any value for a row.
-        columns: field names and least widths for people.
-        as_json: one JSON array.
+        rows: values of a schema. With JSON every field is printed, and a row may be any value.
+        columns: field names and minimum widths, for people.
+        as_json: print one JSON array.
     """
     if as_json:
         separator = "["
@@ -137,5 +137,5 @@ def _text(value: object, separator: str = ", ") -> str:
 
 
 def _put(text: str, *, stream: TextIO | None = None, flush: bool = False) -> None:
-    """Print what is escaped already, or is JSON."""
+    """Print text that is already escaped, or JSON."""
     print(text, file=stream, flush=flush)

@@ -1,4 +1,4 @@
-"""Progress on a terminal, in words and numbers of ours alone; nothing where there is none."""
+"""Progress bars on a terminal, and nothing elsewhere. They show only our own words and numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["counting", "reading"]
 
 @contextlib.contextmanager
 def counting(what: str, things: str) -> Iterator[Callable[[int, int], None] | None]:
-    """Show a bar; what is yielded is told how many are done, and of how many."""
+    """Show a bar; the function that is yielded takes how many are done, and of how many."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -37,7 +37,7 @@ def counting(what: str, things: str) -> Iterator[Callable[[int, int], None] | No
 
 @contextlib.contextmanager
 def reading(file: Path, stream: BinaryIO) -> Iterator[Callable[[int], None] | None]:
-    """Show a bar by bytes read; what is yielded is told how many serials were in them."""
+    """Show a bar of the bytes read; the function that is yielded takes how many serials they held."""
     if not sys.stderr.isatty():
         yield None
         return

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 READY = "Fleetkey is ready"
 END = "Ctrl-C stops the server."
-USED = "is in use already"
+USED = "is not empty"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`fleetkey audit`: who did what, and how it ended."""
+"""`fleetkey audit`: who did what, and with what outcome."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import typer
 from fleetkey.cli.commands.audit_export import ExportFormat, export_audit
 from fleetkey.cli.errors import UsageError
 from fleetkey.cli.option_groups import with_option_groups
-from fleetkey.cli.options import (
-    FleetOptions,
-)
+from fleetkey.cli.options import FleetOptions
 from fleetkey.cli.output import as_fields, print_json, print_list, say
 from fleetkey.management import (
     AuditAction,
@@ -55,7 +53,7 @@ ActorOption = Annotated[
     typer.Option(
         "--actor",
         metavar="WHO",
-        help="Who: `device`, `application`, `server`, `cli:USER` or `api:NAME:ID`; `cli` and `api` are all of them.",
+        help="Who did it: `device`, `application`, `server`, `cli:USER` or `api:NAME:ID`; `cli` and `api` match any.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -64,7 +62,7 @@ ActionOption = Annotated[
     typer.Option(
         "--action",
         metavar="WHAT",
-        help=f"What: {', '.join(f'`{word}`' for word in AuditAction)}.",
+        help=f"What was done: {', '.join(f'`{word}`' for word in AuditAction)}.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -72,25 +70,36 @@ OutcomeOption = Annotated[
     str | None, typer.Option("--outcome", metavar="HOW", help="`ok`, `refused` or `pending`.", rich_help_panel=PANEL)
 ]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="ADDRESS", help="From where: an IP address.", rich_help_panel=PANEL)
+    str | None,
+    typer.Option("--address", metavar="ADDRESS", help="Only requests from this IP address.", rich_help_panel=PANEL),
 ]
 SerialOption = Annotated[
-    str | None, typer.Option("--serial", metavar="SERIAL", help="Of a serial.", rich_help_panel=PANEL)
+    str | None,
+    typer.Option("--serial", metavar="SERIAL", help="Only entries about this serial.", rich_help_panel=PANEL),
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", metavar="ID", help="Of a device.", rich_help_panel=PANEL)]
-KeyOption = Annotated[str | None, typer.Option("--key", metavar="KEY", help="Of a key.", rich_help_panel=PANEL)]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", metavar="ID", help="Only entries about this device.", rich_help_panel=PANEL)
+]
+KeyOption = Annotated[
+    str | None, typer.Option("--key", metavar="KEY", help="Only entries about this key.", rich_help_panel=PANEL)
+]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="From then on: `24h` ago, or a date.", rich_help_panel=PANEL),
+    typer.Option(
+        "--since", metavar="WHEN", help="Only entries since then: `24h` ago, or a date.", rich_help_panel=PANEL
+    ),
 ]
 UntilOption = Annotated[
-    str | None, typer.Option("--until", metavar="WHEN", help="Before then, likewise.", rich_help_panel=PANEL)
+    str | None,
+    typer.Option(
+        "--until", metavar="WHEN", help="Only entries before then, in the same format.", rich_help_panel=PANEL
+    ),
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterOptions:
-    """Which audit entries a command is about."""
+    """The audit entries that a command applies to."""
 
     actor: ActorOption = None
     action: ActionOption = None
@@ -103,7 +112,7 @@ class FilterOptions:
     until: UntilOption = None
 
     def wanted(self) -> AuditFilter:
-        """Return what is said. Raises `InvalidRequestError`."""
+        """Return the filter. Raises `InvalidRequestError`."""
         return AuditFilter(
             actor=self.actor,
             action=self.action,
@@ -122,18 +131,19 @@ class FilterOptions:
 def audit(
     context: typer.Context,
     *,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on and print what is added, until Ctrl-C.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new entries until Ctrl-C.")] = False,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", metavar="N", min=0, max=1_000_000, help="How many of the newest to print.")
+        int,
+        typer.Option(
+            "--limit", "-n", metavar="N", min=0, max=1_000_000, help="How many of the newest entries to print."
+        ),
     ] = 100,
     filters: FilterOptions,
     options: FleetOptions,
 ) -> None:
     """Print the newest audit entries that match, oldest first.
 
-    JSON: an array; with `--follow`, one object a line.
+    JSON: an array; with `--follow`, one object per line.
 
     Examples:
     - `fleetkey audit --follow --json`
@@ -141,12 +151,12 @@ def audit(
     """
     if context.invoked_subcommand is not None:
         if options.url is not None or options.token_file is not None:
-            msg = f"write --url and --token-file behind {context.invoked_subcommand}"
+            msg = f"put --url and --token-file after {context.invoked_subcommand}"
             raise UsageError(msg)
         return
     wanted = filters.wanted()
     if follow and filters.until is not None:
-        raise InvalidRequestError("until", "--follow has no end; leave --until out")
+        raise InvalidRequestError("until", "--follow has no end; leave out --until")
     with options.fleet() as fleet:
         last = fleet.audit.newest(limit=1).items if follow else ()
         newest = _newest(fleet, wanted, limit)
@@ -167,15 +177,15 @@ def export(
     *,
     export_format: Annotated[
         ExportFormat | None,
-        typer.Option("--format", help="JSON lines or CSV; without it, by the file's name: .csv is CSV."),
+        typer.Option("--format", help="Default: `csv` for a file whose name ends in .csv, otherwise `jsonl`."),
     ] = None,
     filters: FilterOptions,
     options: FleetOptions,
 ) -> None:
-    """Write audit entries to a new file, oldest first; all of them, or those that match.
+    """Write audit entries to a new file, oldest first: all of them, or those that match.
 
-    In CSV, what a spreadsheet would take for a formula gets an apostrophe in front, and control characters are escaped;
-    JSON lines are exact.
+    In CSV, values that a spreadsheet would treat as formulas are prefixed with an apostrophe, and control characters
+    are escaped; JSON lines are exact.
 
     Examples:
     - `fleetkey audit export audit.jsonl --since 2026-11-01 --until 2026-12-01`

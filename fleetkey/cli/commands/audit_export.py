@@ -1,4 +1,4 @@
-"""Writing the audit to a file, a line an entry, in bounded memory."""
+"""Writing the audit log to a file, one line per entry, in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportFormat", "export_audit"]
 
-FORMULA = re.compile(r"(^|[;\t\r\n|])(?=[=+\-@\t\r＝＋－＠])")  # noqa: RUF001 - some spreadsheets take the wide ones too
-"""Where a spreadsheet takes a cell for a formula, also one that splits at other characters than commas."""
+FORMULA = re.compile(r"(^|[;\t\r\n|])(?=[=+\-@\t\r＝＋－＠])")  # noqa: RUF001 - some spreadsheets accept the full-width ones too
+"""Where a spreadsheet may see the start of a formula, even if it splits cells at characters other than commas."""
 
 
 class ExportFormat(StrEnum):
@@ -38,7 +38,7 @@ class ExportFormat(StrEnum):
 
 
 class AuditSource(Protocol):
-    """The audit of this machine's registry, or of another machine's."""
+    """The audit log of this machine's registry, or of a remote server."""
 
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
@@ -48,10 +48,10 @@ class AuditSource(Protocol):
 
 
 def export_audit(service: AuditSource, wanted: AuditFilter, file: Path, export_format: ExportFormat) -> int:
-    """Write the entries that match and return how many; a file that could not be finished is removed.
+    """Write the entries that match and return their number. An incomplete file is removed.
 
     Raises:
-        CommandError: the file exists already, or can't be written.
+        CommandError: the file already exists, or can't be written.
     """
     with _opened(file) as stream, counting("exporting", "entries") as on_progress:
         records = service.iterate(wanted, on_progress=on_progress)
@@ -83,7 +83,7 @@ def _csv_line(cells: Iterable[object]) -> str:
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
-        # A serial is whatever somebody sent. JSON lines have it as it is, in ASCII.
+        # A refused serial is whatever a client sent. JSON lines keep it exactly, in ASCII.
         return FORMULA.sub(r"\1'", printable(value))
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -98,10 +98,10 @@ def _opened(file: Path) -> Iterator[TextIO]:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        msg = f"{file} exists already; it was left as it is"
+        msg = f"{file} already exists and was left unchanged"
         raise CommandError(msg) from None
     except FileNotFoundError:
-        msg = f"can't write {file}: there is no folder {file.parent}; make it first"
+        msg = f"can't write {file}: there is no directory {file.parent}; create it first"
         raise CommandError(msg) from None
     except OSError as error:
         msg = f"can't write {file}: {error.strerror}"

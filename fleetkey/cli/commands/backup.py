@@ -21,16 +21,16 @@ __all__ = ["backup"]
 
 @with_option_groups
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to create.")],
     *,
     options: LocalOptions,
 ) -> None:
-    """Write the whole fleet into one file, while the server runs: registry, sessions, retained messages.
+    """Write the whole fleet to one file: registry, sessions and retained messages. The server may keep running.
 
-    Every key that was answered before is in it. Keep it encrypted: it says which devices exist, and has what waits for
-    them in clear.
+    It includes every key issued before the backup began. Keep it encrypted: it lists the devices, and contains the
+    messages queued for them in plain text.
 
-    It works on the server's machine alone and takes no --url.
+    This runs on the server's machine only; there is no --url.
 
     Example: fleetkey backup fleet-2026-11-23.tar
     """
@@ -45,8 +45,8 @@ def backup(
         with closing(open_store(settings)) as store:
             store.record(AuditEntry(actor=actor(), action="backup_made", outcome="ok", reason=f"bytes={made.size}"))
     except StoreError as error:
-        # The backup is whole, and on a full disk it may be what is needed most.
-        note(f"the backup is written, but not noted in the audit: {error}")
+        # The backup is complete, and on a full disk it may be needed more than ever.
+        note(f"the backup was written, but could not be recorded in the audit log: {error}")
     if options.as_json:
         print_json({"file": str(file), "bytes": made.size, "made_at": made.made_at, "has_broker": made.has_broker})
     else:

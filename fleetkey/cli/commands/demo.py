@@ -1,4 +1,4 @@
-"""`fleetkey demo`: the whole story in one go, on a temporary fleet."""
+"""`fleetkey demo`: a tour of the main features, on a temporary fleet."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["demo"]
 
 @with_option_groups
 def demo(options: LocalOptions) -> None:
-    """Register two devices, let them talk, let one try the other's topics, throw one out.
+    """Register two devices, exchange messages, try to reach the other device's topics, and disable one of them.
 
-    Runs a real server on a temporary registry, on loopback and free ports; the settings and the registry of this
-    installation stay untouched. Takes a few seconds; exit status 1 if anything is not as promised.
+    Runs a real server with a temporary registry, on loopback and free ports; the settings and the registry of this
+    installation are not touched. Takes a few seconds; exit status 1 if a step does not go as it should.
 
     Example: fleetkey demo --json
     """
-    from fleetkey.cli.demo.story import story  # noqa: PLC0415 - heavy; other commands do without
+    from fleetkey.cli.demo.story import story  # noqa: PLC0415 - slow to import; only this command needs it
 
     configure_logs(LogSettings(level="error"))
     started = time.monotonic()
@@ -38,7 +38,7 @@ def demo(options: LocalOptions) -> None:
             else:
                 print_step(step.title, step.detail, is_good=step.is_shown)
     if failed:
-        msg = f"{failed} step(s) of the demo did not go as promised"
+        msg = f"{failed} step(s) of the demo failed"
         raise CommandError(msg)
     if not options.as_json:
         say("")

@@ -1,4 +1,4 @@
-"""`fleetkey devices`: the devices that registered."""
+"""`fleetkey devices`: the registered devices."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-HELP = """The devices: list, approve, reject, disable, tag, describe, delete.
+HELP = """Devices: list, show, approve, reject, disable, enable, tag, describe, delete.
 
 Examples:
 - `fleetkey devices list --state pending`
@@ -71,7 +71,7 @@ def list_devices(
     *,
     options: FleetOptions,
 ) -> None:
-    """List the devices, in order of id.
+    """List the devices, ordered by id.
 
     Examples:
     - `fleetkey devices list --state pending --json`
@@ -79,7 +79,7 @@ def list_devices(
     - `fleetkey devices list --online`
     """
     if online and offline:
-        msg = "--online and --offline exclude each other: no device is both"
+        msg = "--online and --offline exclude each other"
         raise UsageError(msg)
     wanted = DeviceFilter(
         state=state,
@@ -117,7 +117,7 @@ def show(
 
 
 def _deciding(decision: Decision) -> Callable[..., None]:
-    """Return the command with which an operator takes a decision."""
+    """Return the command for a decision about devices."""
 
     @with_option_groups
     def decide(
@@ -146,13 +146,15 @@ for _decision in DECISIONS.values():
 @with_option_groups
 def delete(
     devices: DeviceOptions,
-    yes: Annotated[bool, typer.Option("--yes", help="Really delete more than one device, or all that match.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm deleting more than one device, or all that match.")
+    ] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """Forget devices and retire their keys: those named, or all that match.
+    """Delete devices and retire their keys: those named, or all that match.
 
-    A serial may register as a new device while it is on the allow-list.
+    While a serial is on the allow-list, it can register again as a new device.
 
     Examples:
     - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
@@ -160,7 +162,7 @@ def delete(
     """
     selection = devices.selected()
     if not yes and not names_one(selection):
-        msg = "this forgets many devices for good: look at them with `fleetkey devices list`, then say --yes"
+        msg = "this may delete many devices for good: check them with `fleetkey devices list`, then add --yes"
         raise UsageError(msg)
     with options.fleet() as fleet:
         if not names_one(selection):
@@ -180,13 +182,13 @@ def delete(
 def tag(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` takes one away."),
+        typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` removes one."),
     ],
     match: MatchOptions,
     *,
     options: FleetOptions,
 ) -> None:
-    """Set or take away tags of devices: those named, or all that match.
+    """Set or remove tags of devices: those named, or all that match.
 
     Examples:
     - `fleetkey devices tag 5f0c1d2e3a4b5c6d7e8f9a0c site=north line=3`
@@ -195,7 +197,7 @@ def tag(
     selection = match.selection([word for word in words if "=" not in word])
     texts = [word for word in words if "=" in word]
     if not texts:
-        msg = "say which tags to set, as NAME=VALUE"
+        msg = "name the tags to set, as NAME=VALUE"
         raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with options.fleet() as fleet:
@@ -213,19 +215,21 @@ def describe(
     device_id: DeviceIdArgument,
     attributes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE…]", help="Attributes to set; `NAME=` takes one away.", show_default=False),
+        typer.Argument(metavar="[NAME=VALUE…]", help="Attributes to set; `NAME=` removes one.", show_default=False),
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty = none.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="The device's name; empty removes it.")
+    ] = None,
     *,
     options: FleetOptions,
 ) -> None:
-    """Set a device's name, and set or take away attributes. No topic depends on them.
+    """Set a device's name, and set or remove attributes. No topic depends on them.
 
     Example: fleetkey devices describe 5f…c2 --name 'Pump 3' firmware=1.4.2
     """
     changes = {key: value or None for key, value in parse_labels(attributes, "attribute").items()}
     if name is None and not changes:
-        msg = "say what to set: --name TEXT or NAME=VALUE"
+        msg = "nothing to set: give --name TEXT or NAME=VALUE"
         raise UsageError(msg)
     with options.fleet() as fleet:
         device = fleet.devices.describe(device_id, name=name, attributes=changes, actor=actor())

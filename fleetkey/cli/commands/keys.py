@@ -1,4 +1,4 @@
-"""`fleetkey keys`: credentials of devices and applications."""
+"""`fleetkey keys`: the credentials of devices and applications."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from fleetkey.cli.device_options import (
 from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
+    ExpiresOption,
     FleetOptions,
+    SaveOption,
     actor,
     expiry_from,
     parse_labels,
@@ -55,6 +57,8 @@ Examples:
 """
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")]
+
 MAX_DOCUMENT_BYTES = 1024 * 1024
 COLUMNS = (
     ("key", 32),
@@ -72,11 +76,11 @@ COLUMNS = (
 def list_keys(
     device: Annotated[str | None, typer.Option("--device", metavar="ID", help="Only this device's keys.")] = None,
     applications: Annotated[bool, typer.Option("--applications", help="Only application keys.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Retired keys as well.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include retired keys.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """List keys, in order of issue; secrets are not stored and can't be shown.
+    """List the keys, oldest first; secrets are not stored and can't be shown.
 
     Example: fleetkey keys list --applications --json
     """
@@ -88,67 +92,70 @@ def list_keys(
 
 @app.command("create")
 @with_option_groups
-def create(  # noqa: PLR0917 - options, which Typer hands over by name
+def create(  # noqa: PLR0917 - options, which Typer passes by name
     application: Annotated[
         str | None, typer.Option("--application", metavar="NAME", help="What the key is for.")
     ] = None,
-    all_devices: Annotated[bool, typer.Option("--all-devices", help="Reach every device's topics.")] = False,
+    all_devices: Annotated[bool, typer.Option("--all-devices", help="Allow the topics of every device.")] = False,
     device: Annotated[
-        list[str] | None, typer.Option("--device", metavar="ID", help="Reach this device; repeatable.")
+        list[str] | None, typer.Option("--device", metavar="ID", help="Allow the topics of this device; repeatable.")
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option("--tag", metavar="NAME=VALUE", help="Reach devices with this tag; repeated, all must match."),
+        typer.Option(
+            "--tag",
+            metavar="NAME=VALUE",
+            help="Allow the topics of devices with this tag; if repeated, all must match.",
+        ),
     ] = None,
     publish: Annotated[
-        list[str] | None, typer.Option("--publish", metavar="TOPIC", help="May publish there as well.")
+        list[str] | None, typer.Option("--publish", metavar="TOPIC", help="Also allow publishing to this topic.")
     ] = None,
     subscribe: Annotated[
-        list[str] | None, typer.Option("--subscribe", metavar="TOPIC", help="May subscribe there as well.")
+        list[str] | None, typer.Option("--subscribe", metavar="TOPIC", help="Also allow subscribing to this topic.")
     ] = None,
     source: Annotated[
         list[str] | None,
-        typer.Option("--source", metavar="NETWORK", help="May connect from this address or network alone; repeatable."),
+        typer.Option(
+            "--source", metavar="NETWORK", help="Allow connections only from this address or network; repeatable."
+        ),
     ] = None,
-    description: Annotated[str, typer.Option("--description", metavar="TEXT", help="More about what it is for.")] = "",
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="WHEN", help="When the key ends: 30d, 12h, or a date (UTC).")
-    ] = None,
+    description: Annotated[
+        str, typer.Option("--description", metavar="TEXT", help="Further details about its purpose.")
+    ] = "",
+    expires: ExpiresOption = None,
     from_json: Annotated[
         Path | None,
         typer.Option(
-            "--from-json", metavar="FILE", help="Take name and scope from Losant's JSON; `-` reads standard input."
+            "--from-json",
+            metavar="FILE",
+            help="Read name and scope from a Losant JSON document; `-` reads standard input.",
         ),
     ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option(
-            "--save", metavar="FILE", help="Write the credentials to a new file, mode 0600, instead of printing them."
-        ),
-    ] = None,
+    save: SaveOption = None,
     *,
     options: FleetOptions,
 ) -> None:
-    """Make a key for a back end. The secret is shown once and stored only as a hash.
+    """Create a key for a back end. The secret is shown once and stored only as a hash.
 
     Examples:
     - `fleetkey keys create --application backend --all-devices --save credentials/backend.json`
     - `fleetkey keys create --application dashboard --tag site=north --source 10.1.0.0/16 --expires 30d --json`
     """
-    # Said before a registry is made; it counts from the fleet's time.
+    # Checked before a registry is created; the value used below counts from the fleet's time.
     expires_at = parse_expiry(expires, now=datetime.now(UTC)) if expires else None
     sources = tuple(source or ())
     document: LosantKey | None = None
     if from_json is not None:
         if application or description or all_devices or device or tag or publish or subscribe:
             msg = (
-                "--from-json says name, description and scope; leave out --application, --description, --all-devices, "
-                "--device, --tag and topics"
+                "--from-json provides name, description and scope; leave out --application, --description, "
+                "--all-devices, --device, --tag, --publish and --subscribe"
             )
             raise UsageError(msg)
         document, request = parse_losant_key(_read(from_json), sources=sources, expires_at=expires_at)
     elif application is None:
-        msg = "say --application NAME, or --from-json FILE"
+        msg = "give --application NAME or --from-json FILE"
         raise UsageError(msg)
     else:
         request = ApplicationKeyRequest(
@@ -175,8 +182,7 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
 
                 created = fleet.keys.create_application(request, actor=actor(), hand_over=write_down)
             if not endpoint.port:
-                remark = f"the settings leave the broker's port to the system: write it into {save}, where it is 0 now"
-                note(remark)
+                note(f"the settings let the system choose the broker's port: replace the port 0 in {save} with it")
             print_one({**as_fields(created.key), "saved": str(save)}, as_json=options.as_json)
             return
         created = fleet.keys.create_application(request, actor=actor())
@@ -190,11 +196,11 @@ def create(  # noqa: PLR0917 - options, which Typer hands over by name
 @app.command("show")
 @with_option_groups
 def show(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
+    key: KeyArgument,
     *,
     options: FleetOptions,
 ) -> None:
-    """Show one key, also a retired one; its secret is not stored and can't be shown.
+    """Show one key, active or retired; its secret is not stored and can't be shown.
 
     Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
     """
@@ -205,11 +211,11 @@ def show(
 @app.command("revoke")
 @with_option_groups
 def revoke(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="Access key, 32 hex digits.")],
+    key: KeyArgument,
     *,
     options: FleetOptions,
 ) -> None:
-    """Retire a key for good and disconnect whoever uses it, within a second.
+    """Revoke a key for good and disconnect the clients that use it, within a second.
 
     Example: fleetkey keys revoke 6f575800639de382efb6c92467b68b0b
     """
@@ -228,15 +234,15 @@ def rotate(
             metavar="N",
             min=0,
             max=365 * 86_400,
-            help="Default: its profile's, or [registration] grace_seconds.",
+            help="Default: that of the device's profile, or [registration] grace_seconds.",
         ),
     ] = None,
     *,
     options: FleetOptions,
 ) -> None:
-    """Let the keys of devices end after a grace period; they are refused then and register again.
+    """Expire the keys of devices after a grace period, so that the devices register again.
 
-    The devices are those named, or all that match. A device without a key that could end is unchanged.
+    The devices are those named, or all that match. A device without a key to expire stays unchanged.
 
     Examples:
     - `fleetkey keys rotate 5f0c1d2e3a4b5c6d7e8f9a0c --grace-seconds 3600`
@@ -257,15 +263,15 @@ def rotate(
 
 
 def _rotated(rotation: RotationAnswer) -> str:
-    said = f"{rotation.keys} key(s) of {rotation.device_id} end in {rotation.grace_seconds} s"
-    sooner = f"{rotation.ending_sooner} key(s) of {rotation.device_id} end sooner already"
+    said = f"{rotation.keys} key(s) of {rotation.device_id} expire in {rotation.grace_seconds} s"
+    sooner = f"{rotation.ending_sooner} key(s) of {rotation.device_id} already expire sooner"
     if rotation.keys:
         return f"{said}; {sooner}" if rotation.ending_sooner else said
     return sooner if rotation.ending_sooner else f"{rotation.device_id} has no active key; nothing to rotate"
 
 
 def _read(file: Path) -> bytes:
-    """Return a document, bounded. Raises `CommandError` when it can't be read."""
+    """Return a document, up to one byte over its bound. Raises `CommandError` if it can't be read."""
     try:
         with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
             return stream.read(MAX_DOCUMENT_BYTES + 1)

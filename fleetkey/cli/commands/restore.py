@@ -1,4 +1,4 @@
-"""`fleetkey restore`: a backup in place of the fleet."""
+"""`fleetkey restore`: replace the fleet with a backup."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["restore"]
 
 @with_option_groups
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `fleetkey backup` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file written by `fleetkey backup`.")],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the fleet that is there. Its own state is gone then.")
+        bool, typer.Option("--overwrite", help="Replace the existing fleet; its current state is lost.")
     ] = False,
     *,
     options: LocalOptions,
 ) -> None:
-    """Put a backup in place of the fleet. The server must not run.
+    """Restore the fleet from a backup. The server must not be running.
 
-    What was revoked or disabled after the backup works again; devices that registered after it register again.
+    Whatever was revoked or disabled after the backup works again; devices that registered after it must register again.
 
-    It works on the server's machine alone and takes no --url.
+    This runs on the server's machine only; there is no --url.
 
     Example: fleetkey restore fleet-2026-11-23.tar --data-dir /var/lib/fleetkey
     """
-    from fleetkey.broker import check_broker_database  # noqa: PLC0415 - heavy; other commands do without
+    from fleetkey.broker import check_broker_database  # noqa: PLC0415 - slow to import; only this command needs it
 
     settings = options.settings()
     try:

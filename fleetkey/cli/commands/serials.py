@@ -36,17 +36,18 @@ Examples:
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
 NOTHING_IMPORTED = "nothing was imported"
+SerialArgument = Annotated[str, typer.Argument(metavar="SERIAL", help="The serial.")]
 COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
 
 
 @app.command("add")
 @with_option_groups
 def add(
-    serials: Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serials to add; all of them or none.")],
+    serials: Annotated[list[str], typer.Argument(metavar="SERIAL…", help="Serials to add: all of them or none.")],
     *,
     options: FleetOptions,
 ) -> None:
-    """Let serials register.
+    """Add serials to the allow-list.
 
     Example: fleetkey serials add SN-0001 SN-0002
     """
@@ -60,14 +61,14 @@ def import_file(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A list of serials, UTF-8; `-` reads standard input.")],
     serial_format: Annotated[
         SerialFormat | None,
-        typer.Option("--format", help="Default: `csv` for a file whose name ends in .csv, `text` for others."),
+        typer.Option("--format", help="Default: `csv` for a file whose name ends in .csv, otherwise `text`."),
     ] = None,
     *,
     options: FleetOptions,
 ) -> None:
-    """Add the serials of a file, all of them or none.
+    """Add the serials in a file: all of them or none.
 
-    Text: one serial a line; empty lines are passed over. CSV: a header with `serial` and any of `name`, `profile`,
+    Text: one serial per line; empty lines are ignored. CSV: a header with `serial` and any of `name`, `profile`,
     `tag:NAME` and `attribute:NAME`, which a device gets when it is created.
 
     Examples:
@@ -88,7 +89,7 @@ def import_file(
             msg = f"{name}{', ' if said.startswith('line ') else ': '}{said}"
             raise CommandError(msg) from None
     if not added.added + added.known:
-        note(f"there is no serial in {name}", as_json=options.as_json)
+        note(f"{name} contains no serials", as_json=options.as_json)
     _print_added(added, as_json=options.as_json)
 
 
@@ -96,12 +97,12 @@ def import_file(
 @with_option_groups
 def list_serials(
     details: Annotated[
-        bool, typer.Option("--details", help="With what their devices get; JSON: an array of objects.")
+        bool, typer.Option("--details", help="Include what each device will get; JSON: an array of objects.")
     ] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """Print the serials, in order. JSON: an array of strings.
+    """List the serials, in order. JSON: an array of strings.
 
     Example: fleetkey serials list --json
     """
@@ -119,16 +120,17 @@ def list_serials(
 @app.command("prove")
 @with_option_groups
 def prove(
-    serial: Annotated[str, typer.Argument(metavar="SERIAL")],
+    serial: SerialArgument,
     group: Annotated[
-        str | None, typer.Option("--group", metavar="NAME", help="The group secret; needed if there are several.")
+        str | None,
+        typer.Option("--group", metavar="NAME", help="Which group secret to use; required if there are several."),
     ] = None,
     *,
     options: LocalOptions,
 ) -> None:
-    """Print the proof with which a serial registers under the `hmac` verifier, for the factory to write into a device.
+    """Print the proof that a serial needs to register under the `hmac` verifier, for the factory to put on the device.
 
-    It works on the server's machine alone and takes no --url.
+    This runs on the server's machine only; there is no --url.
 
     Example: fleetkey serials prove SN-0001 --group factory-2026
     """
@@ -142,11 +144,11 @@ def prove(
 @app.command("remove")
 @with_option_groups
 def remove(
-    serial: Annotated[str, typer.Argument(metavar="SERIAL")],
+    serial: SerialArgument,
     *,
     options: FleetOptions,
 ) -> None:
-    """Take a serial off the list. A device that registered with it stays; see `fleetkey devices disable`.
+    """Remove a serial from the allow-list. A device that registered with it stays; see `fleetkey devices disable`.
 
     Example: fleetkey serials remove SN-0001
     """
@@ -162,8 +164,8 @@ def _print_added(result: AddedAnswer, *, as_json: bool) -> None:
     if as_json:
         print_json(as_fields(result))
     else:
-        others = f", {result.replaced} got other details" if result.replaced else ""
-        say(f"added {result.added}, {result.known} were listed already{others}")
+        others = f", {result.replaced} updated" if result.replaced else ""
+        say(f"added {result.added}, {result.known} already listed{others}")
 
 
 @contextlib.contextmanager

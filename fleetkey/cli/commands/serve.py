@@ -16,24 +16,27 @@ __all__ = ["serve"]
 @with_option_groups
 def serve(
     http: Annotated[
-        str | None, typer.Option("--http", metavar="HOST:PORT", help="Registration's address; port 0 = any free one.")
+        str | None,
+        typer.Option(
+            "--http", metavar="HOST:PORT", help="Address for registration and the admin API; port 0 picks a free one."
+        ),
     ] = None,
     mqtt: Annotated[
-        str | None, typer.Option("--mqtt", metavar="HOST:PORT", help="The broker's address; port 0 = any free one.")
+        str | None, typer.Option("--mqtt", metavar="HOST:PORT", help="Address for the broker; port 0 picks a free one.")
     ] = None,
     sample: Annotated[
         bool,
         typer.Option(
             "--sample",
-            help="On an empty registry, make one sample serial and one application key and print what to paste next.",
+            help="If the registry is empty, create a sample serial and an application key, and print what to try next.",
         ),
     ] = False,
     *,
     options: LocalOptions,
 ) -> None:
-    """Run registration and the MQTT broker until Ctrl-C or SIGTERM; SIGHUP reads the certificates again.
+    """Run registration and the MQTT broker until Ctrl-C or SIGTERM; SIGHUP reloads the certificates.
 
-    One line on standard output tells when both are ready; the log goes to standard error.
+    A line on standard output says when both are ready; the log goes to standard error.
 
     Examples:
     - `fleetkey serve`
@@ -42,6 +45,6 @@ def serve(
     """
     settings = options.settings({"http.bind": http, "mqtt.bind": mqtt})
     configure_logs(settings.log)
-    from fleetkey.cli.serve.server import run_server  # noqa: PLC0415 - heavy; other commands do without
+    from fleetkey.cli.serve.server import run_server  # noqa: PLC0415 - slow to import; only this command needs it
 
     run_server(settings, sample=sample, as_json=options.as_json)

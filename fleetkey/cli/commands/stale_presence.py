@@ -1,4 +1,4 @@
-"""What the registry says of connections while no server runs."""
+"""A note that the online states in the registry are stale while no server runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["note_stale_presence"]
 
-NOTE = "no server runs on this registry: the devices shown as online were so when the last one was killed"
+NOTE = "no server is running on this registry: devices shown as online were online when the last server was killed"
 
 
 def note_stale_presence(fleet: Management, settings: Settings) -> None:
-    """Say on standard error that who is shown as online can't be: a killed server says of nobody that it is gone."""
+    """Note on standard error that devices shown as online are not: a killed server could not record disconnections."""
     if serving_pid(store_path(settings)) is None and fleet.devices.page(DeviceFilter(online=True), limit=1).items:
         note(NOTE)

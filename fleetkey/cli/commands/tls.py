@@ -1,4 +1,4 @@
-"""`fleetkey tls`: a certificate for a first secure start."""
+"""`fleetkey tls`: a self-signed certificate to start with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 DAYS = 365
 HTTP_PORT = 8443
 MQTT_PORT = 8883
-"""IANA's for MQTT over TLS."""
+"""Registered with IANA for MQTT over TLS."""
 
 HELP = """Certificates.
 
@@ -41,24 +41,28 @@ def _group() -> None:
 def self_signed(
     hosts: Annotated[
         list[str] | None,
-        typer.Option("--host", metavar="HOST", help="Name or address that devices use; again for several."),
+        typer.Option("--host", metavar="HOST", help="A host name or address that devices use; repeatable."),
     ] = None,
-    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3_650, help="For how long it holds.")] = DAYS,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, max=3_650, help="How long the certificate is valid.")
+    ] = DAYS,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder; without it, tls in the data folder.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to write the files. Default: tls in the data directory."),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace what is there; a running server takes it within seconds.")
+        bool,
+        typer.Option("--overwrite", help="Replace existing files; a running server loads the new ones within seconds."),
     ] = False,
     *,
     options: LocalOptions,
 ) -> None:
-    """Make a certificate and a key, and say how to use them.
+    """Create a self-signed certificate and its key, and print the settings that use them.
 
-    Devices must be given cert.pem: nobody else vouches for it. It is for this machine's loopback, for [mqtt]
+    Devices need a copy of cert.pem to trust it. It is valid for this machine's loopback addresses, for [mqtt]
     advertise_host if that is set, and for the hosts that you name.
 
-    It works on the server's machine alone and takes no --url.
+    This runs on the server's machine only; there is no --url.
 
     Example: fleetkey tls self-signed --host fleet.example.com
     """
@@ -81,13 +85,13 @@ def self_signed(
             }
         )
         return
-    say_lines(f"# for {', '.join(dict.fromkeys(named))}; ends {ends.date()}. In fleetkey.toml:")
+    say_lines(f"# for {', '.join(dict.fromkeys(named))}; expires {ends.date()}. In fleetkey.toml:")
     pair = f"tls_cert = {_toml(shown[0])}\ntls_key = {_toml(shown[1])}"
     outer = next((host.strip("[]") for host in named if not Address(host=host.strip("[]"), port=0).is_loopback), None)
     if outer is None:
         say_lines(f'[http]\n{pair}\n[mqtt]\nbind = ""\ntls_bind = "127.0.0.1:{MQTT_PORT}"\n{pair}')
         return
-    # Devices come from elsewhere: a listener on loopback would be of no use to them.
+    # Devices connect from other machines, so a listener on loopback would be of no use to them.
     every = "[::]" if ":" in outer else "0.0.0.0"  # noqa: S104 - printed, for TLS alone
     say_lines(f'[http]\nbind = "{every}:{HTTP_PORT}"\n{pair}')
     say_lines(f'[mqtt]\nbind = ""\ntls_bind = "{every}:{MQTT_PORT}"\n{pair}')

@@ -1,9 +1,8 @@
-"""`fleetkey tokens`: who may use the admin API."""
+"""`fleetkey tokens`: the bearer tokens of the admin API."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,9 @@ import typer
 from fleetkey.cli.credentials_file import new_file
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
+    ExpiresOption,
     FleetOptions,
+    SaveOption,
     actor,
     expiry_from,
 )
@@ -35,28 +36,23 @@ COLUMNS = (("token_id", 12), ("name", 24), ("role", 8), ("created_at", 24), ("ex
 @app.command("create")
 @with_option_groups
 def create(
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Whose it is, or what for; the audit shows it.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Who or what it is for; shown in the audit log.")],
     role: Annotated[
-        Role, typer.Option("--role", help="viewer: read; operator: change the fleet; admin: everything, tokens too.")
+        Role, typer.Option("--role", help="viewer: read; operator: also change the fleet; admin: also manage tokens.")
     ],
-    expires: Annotated[
-        str | None, typer.Option("--expires", metavar="WHEN", help="When it ends: 30d, 12h, or a date (UTC).")
-    ] = None,
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="FILE", help="Write the token to a new file, mode 0600; don't print it."),
-    ] = None,
+    expires: ExpiresOption = None,
+    save: SaveOption = None,
     *,
     options: FleetOptions,
 ) -> None:
-    """Make a token for the admin API. It is shown once and stored only as a hash.
+    """Create a token for the admin API. It is shown once and stored only as a hash.
 
     Examples:
     - `fleetkey tokens create --name ci --role operator --expires 30d --save credentials/ci.token`
     - `fleetkey tokens create --name dashboard --role viewer --json`
     """
     if expires:
-        # Before a registry is made; it counts from the fleet's time.
+        # Checked before a registry is created; the value used below counts from the fleet's time.
         parse_expiry(expires, now=datetime.now(UTC))
     with options.fleet(makes_registry=True) as fleet:
         expires_at = expiry_from(expires, fleet)
@@ -77,11 +73,11 @@ def create(
 @app.command("list")
 @with_option_groups
 def list_tokens(
-    everything: Annotated[bool, typer.Option("--all", help="Revoked and expired ones as well.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include revoked and expired tokens.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """List the tokens, in order of making; they are not stored in clear and can't be shown.
+    """List the tokens, oldest first; their text is not stored and can't be shown.
 
     Example: fleetkey tokens list --json
     """
@@ -96,7 +92,7 @@ def revoke(
     *,
     options: FleetOptions,
 ) -> None:
-    """End a token for good; the next request with it is refused.
+    """Revoke a token for good; the next request with it is refused.
 
     Example: fleetkey tokens revoke 3f9a1c0b7d2e
     """

@@ -1,4 +1,4 @@
-"""`fleetkey webhooks`: whom the server tells of what happens."""
+"""`fleetkey webhooks`: the state of webhooks, and test requests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import typer
 
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.option_groups import with_option_groups
-from fleetkey.cli.options import (
-    FleetOptions,
-)
+from fleetkey.cli.options import FleetOptions
 from fleetkey.cli.output import print_json, print_list, say
 from fleetkey.management import find_webhook
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-HELP = """Webhooks: what happens in the fleet, posted to your back end.
+HELP = """Webhooks: events of the fleet, posted to your back end.
 
 Examples:
 - `fleetkey webhooks list`
@@ -47,7 +45,7 @@ def list_webhooks(
     *,
     options: FleetOptions,
 ) -> None:
-    """Print the webhooks of the settings, how far each is behind, and what it delivered, gave up and missed.
+    """List the webhooks in the settings: how far behind each is, and what it delivered, gave up and missed.
 
     Example: fleetkey webhooks list --json
     """
@@ -58,13 +56,13 @@ def list_webhooks(
 @app.command("test")
 @with_option_groups
 def try_out(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The webhook's name in the settings.")],
     *,
     options: FleetOptions,
 ) -> None:
-    """Post the event `webhook.test` to a webhook, once, and say how it was answered. Exit status 1 if it wasn't taken.
+    """Post the event `webhook.test` to a webhook once, and print the response. Exit status 1 if it was not accepted.
 
-    With --url the server there posts it, otherwise this machine, with its settings.
+    With --url the remote server posts it; otherwise this machine does, with its own settings.
 
     Example: fleetkey webhooks test backend
     """
@@ -73,14 +71,14 @@ def try_out(
         with options.remote() as fleet:
             trial = fleet.webhooks.trial(name)
     else:
-        from fleetkey.webhooks import try_webhook  # noqa: PLC0415 - heavy; other commands do without
+        from fleetkey.webhooks import try_webhook  # noqa: PLC0415 - slow to import; only this command needs it
 
         hook = find_webhook(options.settings().webhooks, name)
         trial = asyncio.run(try_webhook(name, hook))
     if not trial.taken:
-        msg = f"the webhook {name} did not take it: {trial.reason}"
+        msg = f"the webhook {name} did not accept the event: {trial.reason}"
         raise CommandError(msg)
     if options.as_json:
         print_json({"webhook": name, "status": trial.status, "milliseconds": trial.milliseconds})
     else:
-        say(f"{name} took it: {trial.status} after {trial.milliseconds} ms")
+        say(f"{name} accepted the event: {trial.status} after {trial.milliseconds} ms")

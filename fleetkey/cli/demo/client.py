@@ -1,4 +1,4 @@
-"""A small MQTT client for the demo, which remembers what happened to it."""
+"""A small MQTT client for the demo that records what it receives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.01
 
 
 class DemoClient:
-    """One connection with a key and its secret; it doesn't reconnect."""
+    """One connection, authenticated with a key and its secret; it doesn't reconnect."""
 
     def __init__(self, *, client_id: str, key: str, secret: str, host: str, port: int) -> None:
         self.messages: list[tuple[str, bytes]] = []
@@ -38,7 +38,7 @@ class DemoClient:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the broker let it in and it still is."""
+        """Whether the broker accepted the connection and it is still open."""
         return self.return_code == 0 and self.disconnected_at is None
 
     def subscribe(self, topic_filter: str) -> bool:
@@ -55,7 +55,7 @@ class DemoClient:
         message.wait_for_publish(WAIT_SECONDS)
 
     def wait_for(self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> bool:
-        """Wait until something is so, at most some seconds; return whether it is."""
+        """Wait until a condition holds, or the time is up; return whether it holds."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() >= deadline:

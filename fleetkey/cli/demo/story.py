@@ -28,7 +28,7 @@ ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was shown: what happened, and whether it did."""
+    """One step of the demo: what should happen, and whether it did."""
 
     title: str
     is_shown: bool
@@ -36,34 +36,34 @@ class Step:
 
 
 def story(folder: Path) -> Iterator[Step]:
-    """Tell it, on a server in an empty folder; yields each step when it was taken."""
+    """Run the demo on a server in an empty directory; yields each step when it is done."""
     flags = {"data_dir": folder, "http.bind": "127.0.0.1:0", "mqtt.bind": "127.0.0.1:0"}
-    # An empty file in place of this installation's settings: the demo shows the defaults.
+    # An empty settings file in place of this installation's: the demo shows the defaults.
     defaults = folder / "fleetkey.toml"
     defaults.touch()
-    # No webhook either, which a variable may name: nobody is to be told of devices that are none.
+    # No webhooks either, which environment variables may configure: no receiver should hear of demo devices.
     settings: Settings = load_settings(defaults, flags).model_copy(update={"webhooks": {}})
     with EmbeddedServer(settings) as server:
         url, port = server.http_url, server.mqtt_port()
-        yield Step("Registration and broker are up", is_shown=True, detail=f"{url}, MQTT on 127.0.0.1:{port}")
+        yield Step("Registration and broker are running", is_shown=True, detail=f"{url}, MQTT on 127.0.0.1:{port}")
 
         serials = [f"SN-{secrets.token_hex(4)}" for _ in range(2)]
         added = server.store.add_serials(serials, actor=ACTOR)
         yield Step(
-            "The operator lists two serials", added.added == len(serials), f"fleetkey serials add {' '.join(serials)}"
+            "The operator allows two serials", added.added == len(serials), f"fleetkey serials add {' '.join(serials)}"
         )
         yield _stranger(url)
 
         first, second = (Registrar(serial, url).register() for serial in serials)
         yield Step(
-            "Both devices register over HTTP; each gets an id, a key and a secret of its own",
+            "Both devices register over HTTP; each gets its own id, key and secret",
             first.device_id != second.device_id and first.key != second.key,
             f"POST /register: {serials[0]} is {first.device_id}, {serials[1]} is {second.device_id}",
         )
         backend, alice, bob = _application(server, port), _connect(first), _connect(second)
         try:
             yield Step(
-                "Both connect over MQTT, and a back end with an application key",
+                "Both connect over MQTT, and so does a back end with an application key",
                 alice.is_connected and bob.is_connected and backend.subscribe("devices/+/#"),
                 "client id = device id, username = key, password = secret",
             )
@@ -74,9 +74,9 @@ def story(folder: Path) -> Iterator[Step]:
             bob.publish(f"devices/{second.device_id}/state", "still here")
             topic = f"devices/{second.device_id}/state"
             yield Step(
-                "The other device never noticed",
+                "The other device is not affected",
                 backend.wait_for(lambda: (topic, b"still here") in backend.messages) and bob.is_connected,
-                "a hacked device gives away only itself",
+                "a compromised device exposes only itself",
             )
         finally:
             for client in (backend, alice, bob):
@@ -85,19 +85,19 @@ def story(folder: Path) -> Iterator[Step]:
 
 def _stranger(url: str) -> Step:
     try:
-        Registrar("SN-nobody-listed", url).register()
+        Registrar("SN-not-listed", url).register()
     except RegistrationRefused as refusal:
         return Step(
-            "A serial that nobody listed is refused", is_shown=True, detail=f"{refusal.status} {refusal.detail}"
+            "A serial that is not on the list is refused", is_shown=True, detail=f"{refusal.status} {refusal.detail}"
         )
-    return Step("A serial that nobody listed is refused", is_shown=False, detail="it was let in")
+    return Step("A serial that is not on the list is refused", is_shown=False, detail="it was accepted")
 
 
 def _heard(backend: DemoClient, device: DemoClient, credentials: Credentials) -> Step:
     topic, payload = f"devices/{credentials.device_id}/state", '{"data": {"temperature": 21}}'
     device.publish(topic, payload)
     is_heard = backend.wait_for(lambda: (topic, payload.encode()) in backend.messages)
-    return Step("The device publishes its state and the back end hears it", is_heard, f"{topic} {payload}")
+    return Step("The device publishes its state and the back end receives it", is_heard, f"{topic} {payload}")
 
 
 def _trespass(thief: DemoClient, victim: DemoClient, backend: DemoClient, target: Credentials) -> Step:
@@ -110,12 +110,12 @@ def _trespass(thief: DemoClient, victim: DemoClient, backend: DemoClient, target
     return Step(
         "One device tries the other's topics and is refused",
         not granted and not is_heard,
-        f"SUBSCRIBE {', '.join(filters)}: refused; its forged command reached nobody",
+        f"SUBSCRIBE {', '.join(filters)}: refused; its forged command reached no one",
     )
 
 
 def _expulsion(server: EmbeddedServer, client: DemoClient, credentials: Credentials, url: str, serial: str) -> Step:
-    title = "The operator disables it: thrown out at once, and it can't come back"
+    title = "The operator disables it: it is disconnected at once and can't return"
     began = time.monotonic()
     server.store.set_device_state(credentials.device_id or "", DeviceState.DISABLED, actor=ACTOR)
     is_out = client.wait_for(lambda: client.disconnected_at is not None)

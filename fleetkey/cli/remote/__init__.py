@@ -1,4 +1,4 @@
-"""The services of `fleetkey.management`, as far as commands use them, through the admin API of another machine."""
+"""The services of `fleetkey.management` that commands use, through the admin API of a remote server."""
 
 from fleetkey.cli.remote.client import RemoteClient, read_token
 from fleetkey.cli.remote.fleet import RemoteFleet

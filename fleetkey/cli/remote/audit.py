@@ -1,4 +1,4 @@
-"""The audit, remotely."""
+"""The audit log of a remote server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERYTHING = AuditFilter()
 
 
 class RemoteAudit:
-    """What `AuditService` does for commands. Errors of every method: `CommandError`."""
+    """What `AuditService` does for commands. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
@@ -41,7 +41,7 @@ class RemoteAudit:
     def iterate(
         self, wanted: AuditFilter, *, on_progress: Callable[[int, int], None] | None = None
     ) -> Iterator[AuditAnswer]:
-        """Yield all entries that match, oldest first, a page at a time, up to the one that is the newest now."""
+        """Yield all entries that match and exist now, oldest first, a page at a time."""
         oldest = next((record.seq for record in self.oldest(limit=1).items), 1)
         newest = next((record.seq for record in self.newest(limit=1).items), 0)
         position = oldest - 1

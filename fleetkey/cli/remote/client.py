@@ -1,4 +1,4 @@
-"""Requests to the admin API: bounded, with the token in no place but the header."""
+"""Requests to the admin API: bounded, with the token only in the header."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ __all__ = ["RemoteClient", "read_token", "segment"]
 TOKEN_VARIABLE = "FLEETKEY_TOKEN"  # noqa: S105 - the name of a variable
 MAX_TOKEN_BYTES = 1024
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Of one answer; more is an error."""
+"""Maximum size of a response; a larger one is an error."""
 TIMEOUT_SECONDS = 60.0
-"""Without anything from the server, or until it takes more of a body."""
+"""How long to wait for the server to send something, or to accept more of a request body."""
 AUTHORITIES_VARIABLE = "SSL_CERT_FILE"
 UNTRUSTED = frozenset({18, 19, 20, 21})
-"""OpenSSL's numbers for a chain that ends at nobody who is trusted (X509_V_ERR_…: x509_vfy.h)."""
+"""OpenSSL's error numbers for a chain without a trusted root (X509_V_ERR_…, x509_vfy.h)."""
 PREFIX = "/api/v1"
 IDENTIFIER = re.compile(r"[0-9A-Za-z_-]{1,128}\Z")
-"""What may be sent as a part of a path: another text would mean another path."""
+"""What may be a segment of a path: other characters could change which path is requested."""
 PLACE = re.compile(r"At `[^`]*`: ")
 
 T = TypeVar("T")
 
 
 class RemoteClient:
-    """Asks one server.
+    """Sends requests to one server.
 
     Args:
-        url: where it is, with or without `/api/v1`; `https://`, or `http://` on this machine.
-        token: proves who asks.
+        url: its address, with or without `/api/v1`; `https://`, or `http://` on this machine.
+        token: the bearer token.
 
     Raises:
-        CommandError: the address can't be used.
+        CommandError: the URL or the certificate authorities can't be used.
     """
 
     def __init__(self, url: str, token: Secret) -> None:
@@ -55,23 +55,21 @@ class RemoteClient:
         except httpx.InvalidURL:
             parsed = httpx.URL()
         if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo or parsed.query:
-            msg = "--url is not an address of a server; write https://HOST or https://HOST:PORT"
+            msg = "--url is not the address of a server; write https://HOST or https://HOST:PORT"
             raise UsageError(msg)
         if parsed.scheme == "http" and not Address(host=parsed.host, port=0).is_loopback:
-            msg = (
-                f"--url {url} would send the token in clear; only this machine may be asked over http://, use https://"
-            )
+            msg = f"--url {url} would send the token in plain text; use https:// (http:// is only for this machine)"
             raise UsageError(msg)
         self._where = f"{parsed.scheme}://{parsed.netloc.decode()}"
-        # trust_env: no proxy that the environment names may see the token. SSL_CERT_FILE is the exception, for a
-        # server whose authority is one's own.
+        # trust_env=False: no proxy from the environment may see the token. SSL_CERT_FILE is the one exception, for
+        # servers with a private certificate authority.
         authorities = os.environ.get(AUTHORITIES_VARIABLE)
         try:
-            # Over http:// nobody is asked for a certificate; to read the authorities would take 0.1 s.
+            # http:// needs no certificate, and reading the authorities would take 0.1 s.
             context = _trust(authorities) if parsed.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         except OSError as error:
-            why = "holds no certificate in PEM" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
-            msg = f"{authorities}, which {AUTHORITIES_VARIABLE} names, can't be used: {why}"
+            why = "it contains no PEM certificate" if isinstance(error, ssl.SSLError) else f"{error.strerror}"
+            msg = f"{authorities}, set by {AUTHORITIES_VARIABLE}, can't be used: {why}"
             raise CommandError(msg) from None
         self._client = httpx.Client(
             base_url=parsed.copy_with(path=f"{parsed.path.rstrip('/').removesuffix(PREFIX)}{PREFIX}/"),
@@ -84,7 +82,7 @@ class RemoteClient:
 
     @property
     def host(self) -> str:
-        """The server, as it was named."""
+        """The server's host name, as given."""
         return self._client.base_url.host
 
     def close(self) -> None:
@@ -102,20 +100,20 @@ class RemoteClient:
         content: Iterator[bytes] | None = None,
         media_type: str = "application/json",
     ) -> T:
-        """Return what the server answers.
+        """Send a request and return the decoded response.
 
         Args:
-            method: HTTP's.
-            path: below `/api/v1/`.
-            shape: of the answer; `type(None)` = none.
-            query: None as a value leaves it out.
-            body: what to post, as JSON.
-            content: what to post, as it is.
-            media_type: of what is posted.
+            method: the HTTP method.
+            path: the path below `/api/v1/`.
+            shape: the type of the response; `type(None)` if there is no body.
+            query: query parameters; those that are None are left out.
+            body: a request body to encode as JSON.
+            content: a request body to send as it is.
+            media_type: the type of `content`.
 
         Raises:
-            RefusedError: it refuses.
-            CommandError: it can't be reached, or answers what this version can't read.
+            RefusedError: the server refuses.
+            CommandError: the server can't be reached, or this version can't read its response.
         """
         sent: bytes | Iterator[bytes] | None = content if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": media_type} if sent is not None else {}
@@ -125,7 +123,7 @@ class RemoteClient:
                 answer = self._read(response)
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
             reason = str(error) or type(error).__name__
-            msg = f"can't ask {self._where}: {reason}{self._hint(error)}"
+            msg = f"can't reach {self._where}: {reason}{self._hint(error)}"
             raise CommandError(msg) from None
         if not response.is_success:
             raise RefusedError(self._refusal(response.status_code, answer), response.status_code)
@@ -134,22 +132,22 @@ class RemoteClient:
         try:
             return msgspec.json.decode(answer, type=shape)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            msg = f"{self._where} answered what this version of Fleetkey can't read"
+            msg = f"this version of Fleetkey can't read the response of {self._where}"
             raise CommandError(msg) from None
 
     def _hint(self, error: Exception) -> str:
         if _is_untrusted(error):
-            return f"; if its authority is your own, name its certificate in {AUTHORITIES_VARIABLE}"
-        # A server that waits for TLS hangs up on anything else, or answers in TLS.
+            return f"; if it has a private certificate authority, name its certificate in {AUTHORITIES_VARIABLE}"
+        # A server that expects TLS closes other connections, or answers with TLS.
         is_cut_off = isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
-        return "; does it speak https://?" if is_cut_off and self._client.base_url.scheme == "http" else ""
+        return "; does it need https://?" if is_cut_off and self._client.base_url.scheme == "http" else ""
 
     def _read(self, response: httpx.Response) -> bytes:
         answer = bytearray()
         for chunk in response.iter_bytes():
             answer += chunk
             if len(answer) > MAX_ANSWER_BYTES:
-                msg = f"the answer of {self._where} is over {MAX_ANSWER_BYTES} bytes"
+                msg = f"the response of {self._where} is larger than {MAX_ANSWER_BYTES} bytes"
                 raise CommandError(msg)
         return bytes(answer)
 
@@ -157,31 +155,31 @@ class RemoteClient:
         try:
             detail = str(msgspec.json.decode(answer)["detail"])
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
-            return f"{self._where} answered {status}; is there a Fleetkey with its admin API?"
+            return f"{self._where} answered {status}; is it a Fleetkey server with the admin API enabled?"
         detail = PLACE.sub("", detail, count=1).removesuffix(".")
         detail = detail[:1].lower() + detail[1:]
         if status == httpx.codes.UNAUTHORIZED:
-            return f"{self._where} refuses the token: it is unknown, revoked or expired"
+            return f"{self._where} refused the token: it is unknown, revoked or expired"
         return detail
 
 
 def segment(what: str, identifier: str) -> str:
-    """Return an identifier as a part of a path. Raises `NotFoundError` for a text that can't be one of any kind."""
+    """Return an identifier as a segment of a path. Raises `NotFoundError` if no identifier can look like it."""
     if not IDENTIFIER.match(identifier):
         raise NotFoundError(what, identifier)
     return identifier
 
 
 def read_token(file: Path | None) -> Secret:
-    """Return the token from a file, or else from the environment. Never from the command line, which `ps` shows.
+    """Return the token from a file, or from the environment; never from the command line, which `ps` shows.
 
     Raises:
-        CommandError: there is none, or the file can't be read.
+        CommandError: there is no token, or the file can't be read.
     """
     if file is None:
         text = os.environ.get(TOKEN_VARIABLE, "")
         if not text:
-            msg = f"--url needs a token: put it into the variable {TOKEN_VARIABLE} or name a file with --token-file"
+            msg = f"--url needs a token: set {TOKEN_VARIABLE}, or name a file with --token-file"
             raise UsageError(msg)
         where = TOKEN_VARIABLE
     else:
@@ -194,13 +192,13 @@ def read_token(file: Path | None) -> Secret:
             raise CommandError(msg) from None
     text = text.strip()
     if not text.isascii() or not text.isprintable() or " " in text or not 0 < len(text) <= MAX_TOKEN_BYTES:
-        msg = f"{where} holds no token"
+        msg = f"{where} does not contain a token"
         raise CommandError(msg)
     return Secret(text)
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether nobody trusted vouches for the certificate; one for another host, say, is wrong in another way."""
+    """Whether the certificate has no trusted issuer, as opposed to being expired or for another host."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return error.verify_code in UNTRUSTED

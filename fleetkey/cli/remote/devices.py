@@ -1,4 +1,4 @@
-"""Devices, remotely."""
+"""The devices of a remote server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RemoteDevices"]
 
 
 class RemoteDevices:
-    """What `DeviceService` does for commands. Errors of every method: `CommandError`."""
+    """What `DeviceService` does for commands. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
@@ -28,7 +28,7 @@ class RemoteDevices:
         return self._client.ask("GET", _path(device_id), DeviceAnswer)
 
     def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
-        """Yield all devices that match, in order of id, a page at a time."""
+        """Yield all devices that match, ordered by id, a page at a time."""
         query: dict[str, Any] = {
             "state": wanted.state,
             "tag": [f"{name}={value}" for name, value in wanted.tags.items()] or None,
@@ -50,7 +50,7 @@ class RemoteDevices:
         return self._client.ask("POST", f"{_path(device_id)}/{decision.path}", DeviceAnswer)
 
     def change_many(self, change: BulkAction | BulkChange, selection: DeviceSelection, *, actor: str) -> BulkAnswer:
-        """Change devices that are named, or that match; as many requests as it takes."""
+        """Change devices that are named, or that match, in as many requests as it takes."""
         if isinstance(change, BulkAction):
             change = BulkChange(action=change)
         body = BulkBody(
@@ -71,11 +71,11 @@ class RemoteDevices:
             body.cursor = answer.next_cursor
 
     def delete(self, device_id: str, *, actor: str) -> None:
-        """Forget a device."""
+        """Delete a device."""
         self._client.ask("DELETE", _path(device_id), type(None))
 
     def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> DeviceAnswer:
-        """Set tags; None takes one away."""
+        """Set tags; None removes one."""
         return self._client.ask("PATCH", f"{_path(device_id)}/tags", DeviceAnswer, body=TagsBody(tags=dict(tags)))
 
     def describe(

@@ -1,4 +1,4 @@
-"""All services of one fleet, remotely."""
+"""All services of a remote server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["RemoteFleet"]
 
 
 class RemoteFleet:
-    """What `Management` is on the server's machine. Who does something is decided by the token, not by `actor`."""
+    """The remote counterpart of `Management`. The audit log records the token's name, whatever `actor` is."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
@@ -34,10 +34,10 @@ class RemoteFleet:
 
     @staticmethod
     def now() -> datetime:
-        """Return the time here; the server's isn't known."""
+        """Return the local time; the server's isn't known."""
         return datetime.now(UTC)
 
     def mqtt_endpoint(self) -> MqttEndpoint:
-        """Return where the server's broker is."""
+        """Return the address of the server's broker."""
         mqtt = self._client.ask("GET", "", AboutAnswer).mqtt
         return MqttEndpoint(host=mqtt.host or self._client.host, port=mqtt.port, is_tls=mqtt.tls)

@@ -1,4 +1,4 @@
-"""Keys, remotely."""
+"""The keys of a remote server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["RemoteKeys"]
 
 
 class RemoteKeys:
-    """What `KeyService` does for commands. Errors of every method: `CommandError`."""
+    """What `KeyService` does for commands. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
@@ -38,7 +38,7 @@ class RemoteKeys:
         return self._client.ask("GET", _path(key), KeyAnswer)
 
     def iterate(self, wanted: KeyFilter) -> Iterator[KeyAnswer]:
-        """Yield all keys that match, in order of issue, a page at a time."""
+        """Yield all keys that match, oldest first, a page at a time."""
         query: dict[str, Any] = {
             "device_id": wanted.device_id,
             "kind": wanted.kind,
@@ -55,10 +55,10 @@ class RemoteKeys:
     def create_application(
         self, request: ApplicationKeyRequest, *, actor: str, hand_over: Callable[[str, Secret], None] | None = None
     ) -> CreatedKey:
-        """Make a key for a back end; it is revoked again if `hand_over` raises.
+        """Create a key for a back end; it is revoked if `hand_over` raises.
 
         Raises:
-            InvalidRequestError: the key can't be one.
+            InvalidRequestError: no such key can be created.
         """
         check_application_key(request)
         scope = request.scope
@@ -91,11 +91,11 @@ class RemoteKeys:
         return CreatedKey(key=answer.without_secret(), secret=secret)
 
     def revoke(self, key: str, *, actor: str) -> KeyAnswer:
-        """Retire a key for good."""
+        """Revoke a key for good."""
         return self._client.ask("POST", f"{_path(key)}/revoke", KeyAnswer)
 
     def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> RotationAnswer:
-        """Let a device's keys end after a grace period."""
+        """Expire a device's keys after a grace period."""
         return self._client.ask(
             "POST",
             f"devices/{segment('device', device_id)}/rotate-keys",

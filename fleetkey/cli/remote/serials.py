@@ -1,4 +1,4 @@
-"""The allow-list, remotely."""
+"""The allow-list of a remote server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MEDIA_TYPES = {SerialFormat.TEXT: "text/plain", SerialFormat.CSV: "text/csv"}
 
 
 class RemoteSerials:
-    """What `SerialService` does for commands. Errors of every method: `CommandError`."""
+    """What `SerialService` does for commands. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
     def add(self, serials: Iterable[str], *, actor: str) -> AddedAnswer:
-        """Let serials register: all of them or none."""
+        """Add serials: all of them or none."""
         return self._client.ask("POST", "serials", AddedAnswer, body=SerialsBody(serials=list(serials)))
 
     def import_file(
@@ -37,7 +37,7 @@ class RemoteSerials:
         actor: str,
         on_progress: Callable[[int], None] | None = None,
     ) -> AddedAnswer:
-        """Add the serials of a file, all of them or none; `on_progress` is told how many lines were sent."""
+        """Add the serials in a file, all of them or none; `on_progress` takes how many lines have been sent."""
 
         def chunks() -> Iterator[bytes]:
             lines = 0
@@ -52,7 +52,7 @@ class RemoteSerials:
         )
 
     def iterate(self) -> Iterator[SerialAnswer]:
-        """Yield all listed serials, in order, a page at a time."""
+        """Yield all serials on the list, in order, a page at a time."""
         query: dict[str, Any] = {"limit": MAX_PAGE}
         while True:
             page = self._client.ask("GET", "serials", SerialPage, query=query)
@@ -62,5 +62,5 @@ class RemoteSerials:
             query["cursor"] = page.next_cursor
 
     def remove(self, serial: str, *, actor: str) -> None:
-        """Take a serial off the list."""
+        """Remove a serial from the list."""
         self._client.ask("DELETE", "serials", type(None), query={"serial": serial})

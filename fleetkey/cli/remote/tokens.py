@@ -1,4 +1,4 @@
-"""Bearer tokens, remotely."""
+"""The bearer tokens of a remote server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["RemoteTokens"]
 
 
 class RemoteTokens:
-    """What `TokenService` does for commands. Errors of every method: `CommandError`."""
+    """What `TokenService` does for commands. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
     def create(self, name: str, role: Role, *, expires_at: int | None = None, actor: str) -> CreatedToken:
-        """Make a token."""
+        """Create a token."""
         expires = None if expires_at is None else datetime.fromtimestamp(expires_at / 1000, UTC).isoformat()
         answer = self._client.ask(
             "POST", "tokens", CreatedTokenAnswer, body=TokenBody(name=name, role=role, expires=expires)
@@ -34,7 +34,7 @@ class RemoteTokens:
         return CreatedToken(token=answer.without_text(), text=Secret(answer.token))
 
     def iterate(self, *, include_ended: bool = False) -> Iterator[TokenAnswer]:
-        """Yield all tokens, in order of making, a page at a time."""
+        """Yield all tokens, oldest first, a page at a time."""
         query: dict[str, Any] = {"include_ended": "true" if include_ended else None, "limit": MAX_PAGE}
         while True:
             page = self._client.ask("GET", "tokens", TokenPage, query=query)
@@ -44,5 +44,5 @@ class RemoteTokens:
             query["cursor"] = page.next_cursor
 
     def revoke(self, token_id: str, *, actor: str) -> TokenAnswer:
-        """End a token for good."""
+        """Revoke a token for good."""
         return self._client.ask("POST", f"tokens/{segment('token', token_id)}/revoke", TokenAnswer)

@@ -1,4 +1,4 @@
-"""Webhooks, remotely."""
+"""The webhooks of a remote server."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["RemoteWebhooks"]
 
 
 class RemoteWebhooks:
-    """What `WebhookService` does for commands, and trials by the server. Errors of every method: `CommandError`."""
+    """What `WebhookService` does for commands, and test requests by the server. Every method raises `CommandError`."""
 
     def __init__(self, client: RemoteClient) -> None:
         self._client = client
 
     def statuses(self) -> list[WebhookAnswer]:
-        """Return all webhooks of the server's settings."""
+        """Return all webhooks in the server's settings."""
         return self._client.ask("GET", "webhooks", WebhookPage).items
 
     def trial(self, name: str) -> TrialAnswer:
-        """Let the server post `webhook.test` once."""
+        """Make the server post `webhook.test` once."""
         return self._client.ask("POST", f"webhooks/{segment('webhook', name)}/test", TrialAnswer)

@@ -1,4 +1,4 @@
-"""Running the whole server in a thread, for commands that talk to it from the same process."""
+"""A server in a thread of the same process, for the demo and for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOP_SECONDS = 15
 
 
 class EmbeddedServer:
-    """A `Runtime` on an event loop of its own; use it as a context manager."""
+    """A `Runtime` with its own thread and event loop; use it as a context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class EmbeddedServer:
         self._thread = threading.Thread(target=self._run, name="fleetkey-server", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start, and wait until it serves. Raises what starting raised."""
+        """Start the server and wait until it is ready. Raises whatever the start raised."""
         self._thread.start()
         if not self._ready.wait(START_SECONDS):
             msg = f"the server did not start within {START_SECONDS} s"
@@ -45,14 +45,14 @@ class EmbeddedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop and wait for the end."""
+        """Stop the server and wait until it has stopped."""
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(STOP_SECONDS)
 
     @property
     def runtime(self) -> Runtime:
-        """What runs; only for reading from another thread."""
+        """The running server. Other threads may only read from it."""
         if self._runtime is None:
             msg = "the server is not running"
             raise CommandError(msg)
@@ -65,7 +65,7 @@ class EmbeddedServer:
 
     @property
     def http_url(self) -> str:
-        """Where registration is served."""
+        """The URL of registration and the admin API."""
         return self.runtime.http_url()
 
     def mqtt_port(self, listener: ListenerName = ListenerName.TCP) -> int:
@@ -79,7 +79,7 @@ class EmbeddedServer:
     def _run(self) -> None:
         try:
             uvloop.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that started it
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that started it
             self._failure = error
             self._ready.set()
 

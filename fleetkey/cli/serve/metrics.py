@@ -1,4 +1,4 @@
-"""What Prometheus is told: read from the parts' own counters when it asks, so that counting costs them nothing."""
+"""Metrics for Prometheus, read from the counters of each part at scrape time, so that they cost nothing until then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 
 class Metrics:
-    """Renders everything that is counted, in the text format of Prometheus."""
+    """Renders all metrics in Prometheus's text format."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class Metrics:
         self._registry.register(_Http(http))
 
     async def render(self) -> bytes:
-        """Return all metrics as of now; without the engine's while it doesn't answer."""
+        """Return the current metrics; those of the engine are missing while it doesn't answer."""
         try:
             self._fleet.engine = await self._engine.counters()
         except EngineError as error:
-            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
             self._fleet.engine = None
         return generate_latest(self._registry)
 
@@ -83,15 +83,15 @@ class _Fleet(Collector):
         yield info
         yield _by(
             "fleetkey_registrations",
-            "Registrations by outcome or reason of refusal.",
+            "Registrations, by outcome or reason for refusal.",
             "outcome",
             self._registrar.counts,
         )
-        yield _by("fleetkey_logins", "Decided CONNECTs by outcome.", "outcome", self._authenticator.counts)
+        yield _by("fleetkey_logins", "Decided CONNECTs, by outcome.", "outcome", self._authenticator.counts)
         yield _gauge("fleetkey_hash_queue", "Calls that run in the hash threads or wait for one.", self._pool.pending)
         yield _by(
             "fleetkey_audit_bounds_reached",
-            "Refusals without an audit entry of their own, by the bound that was reached.",
+            "Refusals without their own audit entry, by the bound that was reached.",
             "bound",
             self._registrar.refusals.bounds,
         )
@@ -106,19 +106,21 @@ class _Fleet(Collector):
 
 
 def _engine_metrics(counted: EngineCounters) -> Iterator[Metric]:
-    yield _gauge("fleetkey_mqtt_connections", "Open connections, admitted or not yet.", counted.connections)
-    yield _gauge("fleetkey_mqtt_sessions", "Sessions, connected or waiting.", counted.sessions)
+    yield _gauge("fleetkey_mqtt_connections", "Open connections, whether admitted yet or not.", counted.connections)
+    yield _gauge("fleetkey_mqtt_sessions", "Sessions, connected or not.", counted.sessions)
     yield _gauge("fleetkey_mqtt_retained_messages", "Retained messages.", counted.retained)
-    yield CounterMetricFamily("fleetkey_mqtt_messages_received", "Messages that were taken.", counted.messages_received)
+    yield CounterMetricFamily(
+        "fleetkey_mqtt_messages_received", "Messages that were accepted.", counted.messages_received
+    )
     yield CounterMetricFamily(
         "fleetkey_mqtt_messages_delivered",
-        "Receivers that messages were passed on to or queued for.",
+        "Deliveries of messages to receivers, sent or queued.",
         counted.messages_delivered,
     )
     yield CounterMetricFamily("fleetkey_mqtt_connects", "CONNECTs that were accepted.", counted.connects)
     refusals = {str(code): count for code, count in dict(counted.refusals).items()}
     yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
-    yield _by("fleetkey_mqtt_disconnects", "Ends of connections, by reason.", "reason", counted.disconnections)
+    yield _by("fleetkey_mqtt_disconnects", "Closed connections, by reason.", "reason", counted.disconnections)
     yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
 
 
@@ -131,16 +133,26 @@ class _Hooks(Collector):
         """Yield each metric, with a sample for each webhook."""
         states, newest = self._webhooks.states(), self._follower.position
         delivered = {state.name: state.delivered for state in states}
-        yield _by("fleetkey_webhook_events_delivered", "Events that were taken.", "webhook", delivered)
+        yield _by(
+            "fleetkey_webhook_events_delivered", "Events that were accepted by the receiver.", "webhook", delivered
+        )
         given_up = {state.name: state.given_up for state in states}
-        yield _by("fleetkey_webhook_events_given_up", "Events that were tried for too long.", "webhook", given_up)
+        yield _by(
+            "fleetkey_webhook_events_given_up",
+            "Events given up after too many attempts to deliver them.",
+            "webhook",
+            given_up,
+        )
         missed = {state.name: state.missed for state in states}
         yield _by(
-            "fleetkey_webhook_changes_missed", "Changes that were dropped before they came to it.", "webhook", missed
+            "fleetkey_webhook_changes_missed",
+            "Changes that were deleted before the webhook processed them.",
+            "webhook",
+            missed,
         )
-        backlog = _gauges("fleetkey_webhook_backlog_changes", "Changes that it has still to look at.")
-        failing = _gauges("fleetkey_webhook_failing", "1 while the last request failed.")
-        delivered_at = _gauges("fleetkey_webhook_last_delivered_timestamp_seconds", "When an event was taken last.")
+        backlog = _gauges("fleetkey_webhook_backlog_changes", "Changes that are yet to be processed.")
+        failing = _gauges("fleetkey_webhook_failing", "1 if the last request failed.")
+        delivered_at = _gauges("fleetkey_webhook_last_delivered_timestamp_seconds", "When an event was last accepted.")
         for state in states:
             backlog.add_metric([state.name], max(0, newest - state.position))
             failing.add_metric([state.name], int(bool(state.last_error)))
@@ -156,10 +168,10 @@ class _Time(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each metric."""
         difference = self._clock.difference_seconds
-        yield CounterMetricFamily("fleetkey_clock_jumps", "How often the clock was set.", self._clock.jumps)
+        yield CounterMetricFamily("fleetkey_clock_jumps", "How often the system clock jumped.", self._clock.jumps)
         yield GaugeMetricFamily(
             "fleetkey_clock_difference_seconds",
-            "How far the clock is ahead of the time that things end by.",
+            "How far the system clock is ahead of the server's time.",
             difference,
         )
 
@@ -170,7 +182,7 @@ class _Http(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield how often each bound was reached."""
-        text = "How often a bound on HTTP was reached, by its name."
+        text = "How often a bound on HTTP was reached, by bound."
         yield _by("fleetkey_http_bounds_reached", text, "bound", self._http.bounds_reached)
 
 

@@ -1,4 +1,4 @@
-"""Fitting what clients may take to how many open files the process may have, before anything is opened."""
+"""Adapting the limits on connections to the limit on open files, before anything is opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def fit_to_open_files(settings: Settings) -> FilePlan:
-    """Raise this process's limit as far as the settings need it, and plan what clients may have under it.
+    """Raise the process's limit as far as the settings need, and plan the connections that fit under it.
 
     Raises:
         CommandError: the limit is too low for any server.
@@ -31,7 +31,7 @@ def fit_to_open_files(settings: Settings) -> FilePlan:
 
 
 def log_lowered(files: FilePlan) -> None:
-    """Say that clients get fewer connections than the settings say, if so, and what to do about it."""
+    """Log it if fewer connections are possible than the settings allow, and what to do about it."""
     if not files.is_lowered:
         return
     log.warning(

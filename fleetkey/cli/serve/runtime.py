@@ -1,4 +1,4 @@
-"""Everything that `fleetkey serve` runs, wired together and stopped in order."""
+"""Everything that `fleetkey serve` runs: wired together, started, and stopped in order."""
 
 from __future__ import annotations
 
@@ -50,18 +50,19 @@ __all__ = ["Runtime"]
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_SECONDS = 1.0
+"""Interval between housekeeping rounds, which retire expired keys."""
 AUDIT_SECONDS = 60.0
-"""Between two looks for audit entries that are too old; those that are go in pieces, one a look for keys."""
+"""Interval between checks for old audit entries. They are deleted in batches, one batch per housekeeping round."""
 
 
 class Runtime:
     """Registration and broker over one registry, on the running event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the registry and bind registration's address.
+        """Open the registry and put the parts together; nothing listens yet.
 
         Raises:
-            CommandError: the process may not have as many open files as any server needs.
+            CommandError: the limit on open files is too low for any server.
             StoreError: the registry can't be opened.
             TemplateError: a topic pattern can't be used.
             SharedSecretError: a verifier's or a webhook's secret can't be used.
@@ -95,7 +96,7 @@ class Runtime:
         }
 
     async def start(self) -> None:
-        """Serve; returns when both are ready. Stops again whatever it started when something fails.
+        """Start serving, and return when both are ready. On failure, stop whatever was started.
 
         Raises:
             CommandError: another process serves this fleet, an address can't be bound, or a certificate can't be used.
@@ -114,7 +115,9 @@ class Runtime:
         except ServedElsewhereError as error:
             raise CommandError(str(error)) from None
         except OSError as error:
-            msg = f"can't make the data folder {settings.data_dir}: {error.strerror}; choose another with --data-dir"
+            msg = (
+                f"can't create the data directory {settings.data_dir}: {error.strerror}; choose another with --data-dir"
+            )
             raise CommandError(msg) from None
         for name, certificate in self._certificates.items():
             try:
@@ -163,7 +166,7 @@ class Runtime:
             descriptors=self._descriptors,
             http=self._http,
         )
-        # Before anything can register: what is committed from here on is delivered, whatever happens to this process.
+        # Before anything can register: changes committed from here on are delivered, even if this process is killed.
         await self.webhooks.start()
         endpoint = self.mqtt_endpoint()
         api = build_api(
@@ -199,7 +202,7 @@ class Runtime:
         ]
 
     async def stop(self) -> None:
-        """Stop taking registrations, then connections, then close the registry."""
+        """Stop accepting registrations, then connections, then close the registry."""
         self._is_stopping = True
         for task in self._housekeepers:
             task.cancel()
@@ -221,25 +224,25 @@ class Runtime:
         self._lock.release()
 
     async def reload(self) -> None:
-        """Read the certificates again, as SIGHUP asks; connections that stand keep theirs."""
+        """Reload the certificates, as SIGHUP requests; existing connections keep theirs."""
         for certificate in self._certificates.values():
             await certificate.check(at_once=True)
 
     def http_url(self) -> str:
-        """Return where registration is served."""
+        """Return the URL of registration and the admin API."""
         settings = self.settings.http
         scheme = "https" if settings.tls_cert else "http"
         return f"{scheme}://{_at_port(settings.bind, self._http.port if self._http else 0)}"
 
     def mqtt_address(self, listener: ListenerName) -> str | None:
-        """Return where a listener of the broker is, as `host:port`; None if there is none."""
+        """Return the address of one of the broker's listeners, as `host:port`; None if there is no such listener."""
         mqtt = self.settings.mqtt
         binds = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
         port = self._ports.get(listener)
         return _at_port(binds[listener], port) if port is not None else None
 
     def mqtt_endpoint(self) -> MqttEndpoint:
-        """Return what the registration answer says about the broker: the TLS listener if there is one."""
+        """Return the broker's address as registration responses give it: the TLS listener if there is one."""
         mqtt = self.settings.mqtt
         listener, bind = (ListenerName.TLS, mqtt.tls_bind) if mqtt.tls_bind else (ListenerName.TCP, mqtt.bind)
         if not bind:
@@ -251,7 +254,7 @@ class Runtime:
         return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS or is_secure_websocket)
 
     async def _broker_listens(self) -> bool:
-        """Whether the broker serves: every listener of the settings is there, its store is written, it doesn't stop."""
+        """Whether the broker isn't stopping, listens on every configured address and can write its store."""
         mqtt, engine = self.settings.mqtt, self._engine
         if engine is None or self._is_stopping:
             return False
@@ -260,7 +263,7 @@ class Runtime:
             listeners = await engine.listeners()
             return await engine.can_store() and all(name in listeners for name, bind in wanted.items() if bind)
         except EngineError as error:
-            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
             return False
 
     def _attach_certificates(self) -> None:
@@ -283,19 +286,19 @@ class Runtime:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
     async def _keep_house(self) -> None:
-        """Retire keys whose time is over, which disconnects whoever uses them, and drop old audit entries."""
+        """Retire expired keys, which disconnects the clients that use them, and delete old audit entries."""
         days = self.settings.store.max_audit_days
         audit_due = self._loop.time()
         while True:
             try:
-                # A bulk rotation ends thousands at once; they go a batch in a transaction, without a pause between.
+                # A bulk rotation can expire thousands at once: one batch per transaction, without a pause in between.
                 while await asyncio.to_thread(self.store.retire_expired_keys):
                     pass
                 if days and self._loop.time() >= audit_due:
                     dropped = await asyncio.to_thread(self.store.drop_old_audit, days=days)
                     audit_due = self._loop.time() + (0 if dropped else AUDIT_SECONDS)
             except StoreError as error:
-                log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+                log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
@@ -315,9 +318,9 @@ def _cannot_listen_for_mqtt(mqtt: MqttSettings, failed: ListenerError) -> str:
 
 def _cannot_listen(what: str, bind: str, error: OSError, way: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        reason, advice = "the address is in use", "stop what uses it or choose another with"
+        reason, advice = "the address is in use", "stop whatever uses it or choose another with"
     elif error.errno == errno.EACCES:
-        reason, advice = "no permission for that port", "choose one above 1023 with"
+        reason, advice = "no permission to use that port", "choose one above 1023 with"
     else:
         reason, advice = error.strerror or str(error), "choose another address with"
     return f"can't serve {what} on {bind}: {reason}; {advice} {way}"

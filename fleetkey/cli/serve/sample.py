@@ -1,4 +1,4 @@
-"""First contact: something to try on an empty registry."""
+"""A sample serial and application key, to try Fleetkey with on an empty registry."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ APPLICATION_FILE = "sample-application.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """What was made: a serial that may register, and a file with an application's credentials."""
+    """The sample: a serial that may register, and a file with an application's credentials."""
 
     serial: str
     application_file: Path
 
 
 def make_sample(runtime: Runtime) -> Sample | None:
-    """Add a serial and an application key if the registry is empty; None if it isn't."""
+    """Add a serial and an application key if the registry is empty, otherwise return None."""
     store = runtime.store
     if store.count_serials() or store.count_devices() or store.count_keys():
         return None
@@ -52,13 +52,13 @@ def make_sample(runtime: Runtime) -> Sample | None:
 
 
 def print_next_steps(runtime: Runtime, sample: Sample | None) -> None:
-    """Print what to paste into a second terminal."""
+    """Print commands to paste into another terminal."""
     fleetkey = _command("fleetkey")
     python = _command("python")
     data_dir = runtime.settings.data_dir
     if sample is None:
         say_lines(
-            f"\nThe registry in {data_dir} is in use already. To let another device in:\n\n"
+            f"\nThe registry in {data_dir} is not empty. To let another device register:\n\n"
             f"  {fleetkey} serials add SERIAL --data-dir {data_dir}\n",
             flush=True,
         )
@@ -67,30 +67,30 @@ def print_next_steps(runtime: Runtime, sample: Sample | None) -> None:
     wildcard = "losant/+/state" if runtime.settings.topics.preset == "losant" else "devices/+/#"
     say_lines(
         f"""
-Paste next, in this folder, in a second terminal. A device registers with its serial:
+Next, paste these commands into a second terminal, in this directory. A device registers with its serial:
 
   (umask 077; mkdir -p credentials; curl -sS {runtime.http_url()}/register -H 'Content-Type: application/json' \\
     -d '{{"serial": "{sample.serial}"}}' -o credentials/device.json); cat credentials/device.json; echo
 
-The back end listens to every device (key and secret are in the file):
+A back end subscribes to every device (its key and secret are in the file):
 
   {python} -m fleetkey.device --credentials {sample.application_file} --subscribe '{wildcard}'
 
-And in a third terminal the device publishes with its own credentials:
+In a third terminal, the device publishes with its own credentials:
 
   ID=$(grep -oE '[0-9a-f]{{24}}' credentials/device.json | head -n 1)
   {python} -m fleetkey.device --credentials credentials/device.json \\
     --publish "{state}" '{{"data": {{"temperature": 21}}}}'
 
-Any MQTT 3.1.1 client will do: client id = deviceId, username = key, password = secret.
-To let the next device in: {fleetkey} serials add SERIAL --data-dir {data_dir}      Ctrl-C stops the server.
+Any MQTT 3.1.1 client works: client id = deviceId, username = key, password = secret.
+To let another device register: {fleetkey} serials add SERIAL --data-dir {data_dir}      Ctrl-C stops the server.
 """,
         flush=True,
     )
 
 
 def _command(name: str) -> str:
-    """Return how to call a program that is installed beside this one, as short as it can be typed here."""
+    """Return the shortest path to a program that is installed beside this one."""
     path = Path(sys.executable).parent / name
     try:
         return str(path.relative_to(Path.cwd()))

@@ -1,4 +1,4 @@
-"""What `fleetkey serve` runs, from its start to its end."""
+"""The process of `fleetkey serve`: signals, readiness, and shutdown."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["run_server"]
 
 GARBAGE_THRESHOLDS = 10_000, 20, 20
-"""How many new objects the collector waits for: looking through a fleet's connections costs a pause each time."""
+"""When the garbage collector runs. Each run pauses the server to look through all connections, so it runs rarely."""
 
 
 def run_server(settings: Settings, *, sample: bool, as_json: bool) -> None:
-    """Serve until SIGINT or SIGTERM. Raises what `Runtime` raises when it can't start."""
+    """Serve until SIGINT or SIGTERM. Raises what `Runtime` raises if it can't start."""
     uvloop.run(_serve(settings, sample=sample, as_json=as_json))
 
 
@@ -34,12 +34,12 @@ async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    # From the start: without a handler the first SIGHUP would end the process.
+    # Set before anything starts: without a handler, a SIGHUP would end the process.
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     runtime = Runtime(settings)
     await runtime.start()
-    # What is there now stays, so the collector needn't look at it again.
+    # Everything that exists now lives as long as the process, so the collector needn't look at it again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
@@ -54,7 +54,7 @@ async def _serve(settings: Settings, *, sample: bool, as_json: bool) -> None:
 
 
 async def _reload_at(hangup: asyncio.Event, runtime: Runtime) -> None:
-    """Read the certificates again at each SIGHUP; those that come while it reads count as one."""
+    """Reload the certificates at each SIGHUP; signals that arrive during a reload count as one."""
     while True:
         await hangup.wait()
         hangup.clear()

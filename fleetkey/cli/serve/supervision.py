@@ -1,4 +1,4 @@
-"""Work in the background that must not end while the server runs."""
+"""Background work that must not stop while the server runs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["kept_running"]
 log = structlog.get_logger(__name__)
 
 RESTART_SECONDS = 1.0
-"""Before work that broke begins again."""
+"""Delay before failed work is restarted."""
 
 
 async def kept_running(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run work until it is cancelled; when it breaks, say so and begin again after `RESTART_SECONDS`.
+    """Run work until cancelled; if it fails, log that and restart it after `RESTART_SECONDS`.
 
-    Keys that end and owners that are gone are found by such work: if it stopped without a word, they would stay.
+    Such work retires expired keys and cleans up after deleted devices: if it silently stopped, they would stay.
     """
     while True:
         try:

@@ -366,7 +366,7 @@ def test_saved_key_of_another_machine(faces: Faces, tmp_path: Path) -> None:
     newest = faces.api.store.audit_bounds()
     for face in ("local", "remote"):
         for command in (words, "tokens create --name ci --role viewer --save backend.json"):
-            assert faces.run(face, command)[2] == "fleetkey: backend.json exists already; it was left as it is\n"
+            assert faces.run(face, command)[2] == "fleetkey: backend.json already exists and was left unchanged\n"
             status, _, error = faces.run(face, command.replace("backend.json", "nowhere/at/all"))
             assert (status, error) == (1, "fleetkey: can't write nowhere/at/all: No such file or directory\n")
     assert faces.api.store.audit_bounds() == newest
@@ -391,14 +391,14 @@ def test_deleted_over_http(faces: Faces) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ("devices list --url http://fleet.example.com --token-file admin.token", 2, "in clear"),
-        ("devices list --url ftp://fleet.example.com --token-file admin.token", 2, "not an address"),
-        ("devices list --url https://user:x@fleet.example.com --token-file admin.token", 2, "not an address"),
-        ("devices list --url http://127.0.0.1:1 --token-file admin.token", 1, "can't ask"),
+        ("devices list --url http://fleet.example.com --token-file admin.token", 2, "in plain text"),
+        ("devices list --url ftp://fleet.example.com --token-file admin.token", 2, "not the address"),
+        ("devices list --url https://user:x@fleet.example.com --token-file admin.token", 2, "not the address"),
+        ("devices list --url http://127.0.0.1:1 --token-file admin.token", 1, "can't reach"),
         ("devices list --url http://127.0.0.1:1", 2, "FLEETKEY_TOKEN"),
         ("devices list --url http://127.0.0.1:1 --token-file nowhere", 1, "can't read"),
-        ("devices list --url http://127.0.0.1:1 --token-file serials.txt", 1, "holds no token"),
-        ("devices list --token-file admin.token", 2, "goes with --url"),
+        ("devices list --url http://127.0.0.1:1 --token-file serials.txt", 1, "does not contain a token"),
+        ("devices list --token-file admin.token", 2, "needs --url"),
         ("devices list --url http://127.0.0.1:1 --token-file admin.token --data-dir data", 2, "leave out"),
     ],
 )
@@ -428,4 +428,4 @@ def test_refused_token(faces: Faces, tmp_path: Path) -> None:
     faces.options["bad"] = ["--url", faces.api.server.url, "--token-file", "bad.token"]
     status, _, error = faces.run("bad", "devices list")
     assert status == 1
-    assert "refuses the token" in error
+    assert "refused the token" in error

@@ -117,9 +117,9 @@ def test_audit_export_jsonl(fleetkey: CommandLine) -> None:
     assert fleetkey.json("audit", "export", file)["exported"] == 1_200
     assert [json.loads(line) for line in file.read_text().splitlines()] == everything
     assert file.stat().st_mode & 0o777 == 0o600
-    assert "exists already" in fleetkey.error("audit", "export", file)
+    assert "already exists" in fleetkey.error("audit", "export", file)
     said = fleetkey.error("audit", "export", "nowhere/x.csv")
-    assert "can't write nowhere/x.csv: there is no folder nowhere; make it first" in said
+    assert "can't write nowhere/x.csv: there is no directory nowhere; create it first" in said
     assert len(file.read_text().splitlines()) == 1_200
     some = fleetkey.text("audit", "export", "-", "--outcome", "refused", "--since", "1d")
     assert len(some.splitlines()) == 120

@@ -104,5 +104,5 @@ def test_no_registry(bare_fleetkey: CommandLine, words: tuple[str, ...]) -> None
 )
 def test_first_registry(bare_fleetkey: CommandLine, words: tuple[str, ...]) -> None:
     """What puts something into a registry may make it, and says so."""
-    for expected in (f"fleetkey: made a new registry, {bare_fleetkey.database}\n", ""):
+    for expected in (f"fleetkey: created a new registry: {bare_fleetkey.database}\n", ""):
         assert bare_fleetkey(*words, "--data-dir", bare_fleetkey.data_dir).err == expected

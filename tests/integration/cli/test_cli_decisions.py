@@ -66,7 +66,7 @@ def test_list_by_labels_and_pattern(fleetkey: CommandLine) -> None:
     assert found("--tag", "site=north", "--attribute", "batch=0") == ["SN-0", "SN-2"]
     assert found("--attribute", "batch=0", "--serial-pattern", "SN-[1-9]") == ["SN-2"]
     assert found("--tag", "site=south") == []
-    assert "has two values here" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2", status=2)
+    assert "is given two values" in fleetkey.error("devices", "list", "--tag", "a=1", "--tag", "a=2", status=2)
 
 
 def test_describe(fleetkey: CommandLine) -> None:
@@ -76,5 +76,5 @@ def test_describe(fleetkey: CommandLine) -> None:
     assert (described["name"], described["attributes"]) == ("Pump 3", {"a": "1", "b": "2"})
     shown = fleetkey.json("devices", "describe", device_id, "a=", "--name", "")
     assert (shown["name"], shown["attributes"], shown["profile"], shown["policy"]) == ("", {"b": "2"}, None, {})
-    assert "say what to set" in fleetkey.error("devices", "describe", device_id, status=2)
+    assert "nothing to set" in fleetkey.error("devices", "describe", device_id, status=2)
     assert "not an attribute" in fleetkey.error("devices", "describe", device_id, "a", status=2)

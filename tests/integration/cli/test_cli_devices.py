@@ -116,5 +116,5 @@ def test_online_without_a_server(fleetkey: CommandLine) -> None:
     for words in (("list", "--online"), ("list",), ("show", device_id)):
         ended = fleetkey("devices", *words, "--data-dir", fleetkey.data_dir)
         assert device_id in ended.out
-        assert "no server runs" in ended.err
+        assert "no server is running" in ended.err
     assert fleetkey("devices", "list", "--offline", "--data-dir", fleetkey.data_dir).err == ""

@@ -163,8 +163,8 @@ def test_output_that_nobody_reads(fleetkey: CommandLine) -> None:
     [
         pytest.param("127.0.0.1", None, "SSL_CERT_FILE", id="own_authority"),
         pytest.param("127.0.0.1", "cert.pem", None, id="another_host"),
-        pytest.param("127.0.0.1", "junk.pem", "junk.pem, which SSL_CERT_FILE names", id="junk_authority"),
-        pytest.param("127.0.0.1", "none.pem", "none.pem, which SSL_CERT_FILE names", id="no_authority"),
+        pytest.param("127.0.0.1", "junk.pem", "junk.pem, set by SSL_CERT_FILE", id="junk_authority"),
+        pytest.param("127.0.0.1", "none.pem", "none.pem, set by SSL_CERT_FILE", id="no_authority"),
     ],
 )
 def test_url_not_trusted(
@@ -205,8 +205,8 @@ def test_url_of_a_tls_server(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPa
         said = fleetkey("devices", "list", "--url", url, status=1).error
         listening.shutdown(socket.SHUT_RDWR)
         server.join()
-    assert said.startswith(f"fleetkey: can't ask {url}: ")
-    assert said.endswith("; does it speak https://?")
+    assert said.startswith(f"fleetkey: can't reach {url}: ")
+    assert said.endswith("; does it need https://?")
 
 
 def test_restore_of_nothing(fleetkey: CommandLine) -> None:

@@ -42,7 +42,7 @@ def test_import_csv(fleetkey: CommandLine) -> None:
     ]
     assert "site=north" in fleetkey.text("serials", "list", "--details")
     file.write_text("serial,name\nSN-1,One\nSN-2,Two\nSN-1,One\n")
-    assert fleetkey.text("serials", "import", file) == "added 0, 2 were listed already, 1 got other details\n"
+    assert fleetkey.text("serials", "import", file) == "added 0, 2 already listed, 1 updated\n"
     assert "site=north" not in fleetkey.text("serials", "list", "--details")
 
 
@@ -84,8 +84,8 @@ def test_import_empty(fleetkey: CommandLine) -> None:
     for name, content in (("empty.txt", ""), ("blank.txt", "\n\n"), ("header.csv", "serial,name\n")):
         (fleetkey.folder / name).write_text(content)
         ended = fleetkey("serials", "import", name, "--data-dir", fleetkey.data_dir)
-        assert ended.err == f"fleetkey: there is no serial in {name}\n"
-        assert ended.out == "added 0, 0 were listed already\n"
+        assert ended.err == f"fleetkey: {name} contains no serials\n"
+        assert ended.out == "added 0, 0 already listed\n"
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.1])

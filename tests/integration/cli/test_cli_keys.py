@@ -154,7 +154,7 @@ def test_rotate(fleetkey: CommandLine) -> None:
     (listed,) = fleetkey.json("keys", "list")
     assert listed["key"] == key
     assert listed["expires_at"] < far
-    assert fleetkey.text("keys", "rotate", device_id) == f"1 key(s) of {device_id} end sooner already\n"
+    assert fleetkey.text("keys", "rotate", device_id) == f"1 key(s) of {device_id} already expire sooner\n"
     fleetkey.json("keys", "revoke", key)
     assert fleetkey.text("keys", "rotate", device_id) == f"{device_id} has no active key; nothing to rotate\n"
     assert [entry["reason"] for entry in fleetkey.json("audit", "--action", "keys_rotated")] == [

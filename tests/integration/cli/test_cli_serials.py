@@ -26,7 +26,7 @@ def test_add(fleetkey: CommandLine) -> None:
     """What is new and what was known is counted, for people and for scripts."""
     assert fleetkey.json("serials", "add", "SN-2", "SN-1") == {"added": 2, "known": 0, "replaced": 0}
     assert fleetkey.json("serials", "add", "SN-2", "SN-3") == {"added": 1, "known": 1, "replaced": 0}
-    assert fleetkey.text("serials", "add", "SN-3") == "added 0, 1 were listed already\n"
+    assert fleetkey.text("serials", "add", "SN-3") == "added 0, 1 already listed\n"
 
 
 def test_add_one_that_is_none(fleetkey: CommandLine) -> None:
