@@ -1,4 +1,4 @@
-"""The admin API, `/api/v1`: a thin face of `fleetkey.management`, behind bearer tokens with roles."""
+"""The admin API, `/api/v1`: a thin layer over `fleetkey.management`, protected by bearer tokens with roles."""
 
 from fleetkey.admin_api.router import build_api, build_api_pools
 

@@ -1,4 +1,4 @@
-"""`/api/v1/audit`: who did what, and how it ended."""
+"""`/api/v1/audit`: who did what, and with what outcome."""
 
 from __future__ import annotations
 
@@ -23,43 +23,47 @@ __all__ = ["audit_handlers"]
 
 
 class Order(StrEnum):
-    """From which end."""
+    """Which entries come first."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
 
 
-Text = Annotated[str | None, QueryParameter(description="Only entries with just this.")]
-# Texts to Litestar: what is no such word is refused in the service's words, as on the command line.
+Text = Annotated[str | None, QueryParameter(description="Only entries with exactly this value.")]
+# Strings to Litestar, so that the service refuses unknown words, with the same message as on the command line.
 What = Annotated[
     str | None,
-    QueryParameter(description="Only entries of this action.", schema_extra={"enum": [*map(str, AuditAction)]}),
+    QueryParameter(description="Only entries with this action.", schema_extra={"enum": [*map(str, AuditAction)]}),
 ]
 How = Annotated[
     str | None,
-    QueryParameter(description="Only entries that ended so.", schema_extra={"enum": [*map(str, AuditOutcome)]}),
+    QueryParameter(description="Only entries with this outcome.", schema_extra={"enum": [*map(str, AuditOutcome)]}),
 ]
 Address = Annotated[str | None, QueryParameter(description="Only entries from this IP address.")]
 Who = Annotated[
     str | None,
-    QueryParameter(description="Only entries of this actor; `cli` stands for every user of it, `api` for every token."),
+    QueryParameter(
+        description="Only entries by this actor; `cli` matches every user of the command line, `api` every token."
+    ),
 ]
 Since = Annotated[
     str | None,
-    QueryParameter(description="From then on: how long ago (`24h`), a date, or a date and time in ISO 8601."),
+    QueryParameter(description="Only entries since then: how long ago (`24h`), a date, or an ISO 8601 date and time."),
 ]
-Until = Annotated[str | None, QueryParameter(description="Before then, likewise.")]
+Until = Annotated[str | None, QueryParameter(description="Only entries before then, in the same format.")]
 First = Annotated[
     Order,
-    QueryParameter(description="What comes first. `oldest` always has a `next_cursor`: ask again for what came since."),
+    QueryParameter(
+        description="Which entries come first. `oldest` always returns a `next_cursor`, to ask for new entries later."
+    ),
 ]
 
 
 def audit_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
-    """Return the operation on the audit."""
+    """Return the operation on the audit log."""
 
     @get("/audit", opt={"role": Role.VIEWER}, responses=answers(200, AuditPage, "Audit entries"))
-    async def list_audit(  # noqa: PLR0917 - parameters, which Litestar hands over by name
+    async def list_audit(  # noqa: PLR0917 - parameters, which Litestar passes by name
         request: Asked,
         actor: Who = None,
         action: What = None,
@@ -74,7 +78,7 @@ def audit_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         cursor: AuditCursor = None,
         limit: Limit = 100,
     ) -> Answer:
-        """List the audit entries that match everything that is given."""
+        """List the audit entries that match all given filters."""
         wanted = AuditFilter(
             actor=actor,
             action=action,

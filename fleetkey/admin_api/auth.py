@@ -1,4 +1,4 @@
-"""Who may call the admin API: every request is decided here, and nothing but this leads to the registry."""
+"""Who may call the admin API. Every request is authorized here; there is no other way to the registry."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ PREFIX = b"/api/v1"
 READS = frozenset({"GET", "HEAD"})
 ROLES = tuple(Role)
 WORD = re.compile(r"(?!null\Z)(-?[0-9]{1,64}|[A-Za-z_]{1,64})\Z")
-"""A parameter that isn't text: a word of a list, a boolean or a whole number."""
+"""The value of a parameter that isn't text: a word from a list, a boolean or an integer."""
 CALLER, BEARER, MOMENT = "fleetkey_caller", "fleetkey_bearer", "fleetkey_moment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whose request it is."""
+    """Who sent a request."""
 
     token: Token
     address: str
 
     @property
     def actor(self) -> Actor:
-        """Who it is, for the audit."""
+        """The caller, for the audit log."""
         return Actor(f"api:{self.token.name}:{self.token.token_id}", address=self.address)
 
     def may(self, role: Role) -> bool:
@@ -66,29 +66,29 @@ class Caller:
 
 
 class RefusalLog(Protocol):
-    """Where refusals are written."""
+    """Where refusals are recorded."""
 
     async def note(self, entry: AuditEntry) -> None:
-        """Write one."""
+        """Record a refusal."""
         ...
 
 
 class Authorizer:
-    """Decides about requests, and runs what they ask for in a thread.
+    """Authorizes requests, and runs their work in a thread.
 
-    A request that changes something is decided before its body is read, and again when it is there. One that reads is
-    decided in the same thread call that then reads, which is most of what it costs; either way `run` is the only way
-    to the services, and it runs nothing for a token that isn't good or hasn't the role. A handler that names no role
-    is for admins.
+    A request that changes something is authorized before its body is read, and again once it has been read. A request
+    that only reads is authorized in the same call to a thread that then reads, since that call is most of its cost.
+    Either way, `run` is the only way to the services, and it does nothing for a token that is invalid or lacks the
+    role. A handler that names no role is for admins.
 
     Args:
         management: the services.
-        pool: where they run.
-        cache: tokens and answers of lately.
-        refusals: writes refusals into the audit.
-        max_failures_per_minute: bad tokens from one address before they are answered 429; 0 = no limit. A good token
-            gets in all the same.
-        max_tracked: addresses that are remembered.
+        pool: the threads that they run in.
+        cache: recently used tokens and responses.
+        refusals: records refusals in the audit log.
+        max_failures_per_minute: invalid tokens from one address before the response is 429; 0 = no limit. A valid
+            token is accepted regardless.
+        max_tracked: how many addresses are tracked.
     """
 
     def __init__(
@@ -108,21 +108,21 @@ class Authorizer:
         self._failures = RateLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
-        # One for each operation, so it doesn't grow.
+        # One entry per operation, so its size is fixed.
         self._parameters: dict[object, dict[str, _Parameter]] = {}
-        # Refusals are audited once a minute and source, so that a flood can't fill the disk.
+        # Refusals are audited at most once a minute for each source, so that a flood can't fill the disk.
         self._notes = RateLimiter(limit=1, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked)
 
     async def before(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Answer | None:
-        """Refuse a request without a token, or with a query that the operation doesn't have, before it is parsed.
+        """Refuse a request without a token, or with unknown query parameters, before it is parsed.
 
-        Returns the answer if it is remembered and the request may have it.
+        Returns the response if it is cached and the caller may have it.
         """
         if not connection.scope["raw_path"].startswith(PREFIX):
-            # Another spelling of the same path, which a proxy in front may have let through for another one.
+            # Another spelling of the path, which may have bypassed a rule of a proxy in front.
             raise NotFoundException
         bearer = _bearer(connection)
-        connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI lets a server's context add to it
+        connection.scope[BEARER] = bearer  # type: ignore[literal-required] # ASGI allows additional keys
         if connection.scope.get("method") not in READS:
             checked = await self._pool.run(self._management.tokens.check, bearer)
             await self._admit(connection, checked)
@@ -135,13 +135,13 @@ class Authorizer:
         return None
 
     def keep(self, connection: ASGIConnection[Any, Any, Any, Any], answer: Answer) -> Answer:
-        """Remember an answer that depends on the registry alone, not on who asks or when; returns it."""
+        """Cache a response that depends only on the registry, not on the caller or the time, and return it."""
         moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
         self._cache.keep_answer(_target(connection), answer.body, since=moment)
         return answer
 
     def _knows(self, connection: ASGIConnection[Any, Any, Any, Any], bearer: str) -> bool:
-        """Whether the token was found good in the registry's present state, and is for this."""
+        """Whether the token is cached as valid for the registry's current state, and has the role."""
         connection.scope[MOMENT] = self._cache.moment()  # type: ignore[literal-required]
         token = self._cache.token(bearer)
         if token is None or self._management.tokens.refusal(token) is not None:
@@ -153,7 +153,7 @@ class Authorizer:
         return True
 
     def _check_query(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        """Refuse a parameter that the operation doesn't have, or not twice: what is meant can't be known."""
+        """Refuse unknown or repeated parameters, since their meaning is unclear."""
         path = (connection.scope.get("method"), connection.scope["path_template"])
         known = self._parameters.get(path)
         if known is None:
@@ -161,14 +161,14 @@ class Authorizer:
         query = connection.query_params
         for name in query:
             if name not in known:
-                msg = f"There is no query parameter `{name[:64]}` here."
+                msg = f"Unknown query parameter `{name[:64]}`."
                 raise ClientException(msg)
             if not known[name].is_list and len(query.getall(name)) > 1:
-                msg = f"The query parameter `{name}` is there twice."
+                msg = f"The query parameter `{name}` is given more than once."
                 raise ClientException(msg)
             if not known[name].is_text and not all(map(WORD.match, query.getall(name))):
-                # Litestar takes `null` for a parameter that isn't there, and `1e2` for a hundred.
-                msg = f"At `{name}`: {query[name][:64]!r} is no value that it can have."
+                # Litestar treats `null` as a missing parameter, and `1e2` as 100.
+                msg = f"At `{name}`: {query[name][:64]!r} is not a valid value."
                 raise ClientException(msg)
 
     async def run(
@@ -178,18 +178,18 @@ class Authorizer:
         *,
         pool: WorkerPool | None = None,
     ) -> T:
-        """Run work with the services in a thread, if the request may have it; in one of `pool` if it takes long.
+        """Run work with the services in a thread, if the request is authorized; pass `pool` if it may take long.
 
         Raises:
-            NotAuthorizedException: the token isn't good.
-            PermissionDeniedException: it hasn't the role.
-            TooManyRequestsException: too many bad ones from this address.
-            OverloadedError: too much is waiting.
+            NotAuthorizedException: the token is invalid.
+            PermissionDeniedException: the token lacks the role.
+            TooManyRequestsException: too many invalid tokens from this address.
+            OverloadedError: too many requests are waiting.
         """
         caller: Caller | None = connection.scope.get(CALLER)  # type: ignore[assignment]
         if caller is not None and connection.scope.get("method") in READS:
             return await (pool or self._pool).run(work, self._management, caller)
-        # Also what `before` has decided already: a body may take its time, and the token may have ended meanwhile.
+        # Even if `before` has authorized it: reading the body takes time, and the token may have been revoked since.
         address = _address(connection)
         role = _role(connection)
         bearer: str = connection.scope[BEARER]  # type: ignore[literal-required]
@@ -206,7 +206,7 @@ class Authorizer:
         if not isinstance(checked, TokenRefused):
             moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
             self._cache.keep_token(bearer, checked, since=moment)
-        return result  # type: ignore[return-value] # it is None only where `_admit` has refused
+        return result  # type: ignore[return-value] # None only if `_admit` raised
 
     async def _admit(self, connection: ASGIConnection[Any, Any, Any, Any], checked: Token | TokenRefused) -> None:
         address, role = _address(connection), _role(connection)
@@ -215,11 +215,13 @@ class Authorizer:
             return
         caller = Caller(token=checked, address=address)
         if not caller.may(role):
-            await self.refuse_role(caller, role, f"This needs the role {role}; the token has the role {checked.role}.")
+            await self.refuse_role(
+                caller, role, f"This requires the role {role}; the token has the role {checked.role}."
+            )
         connection.scope[CALLER] = caller  # type: ignore[literal-required]
 
     async def refuse_role(self, caller: Caller, role: Role, why: str) -> NoReturn:
-        """Refuse a request of a token without a role, and note it. Raises `PermissionDeniedException`."""
+        """Refuse a request whose token lacks a role, and record that. Raises `PermissionDeniedException`."""
         await self._note(caller.actor, f"needs_role_{role}", source=caller.token.token_id, by_stranger=False)
         raise PermissionDeniedException(why)
 
@@ -227,7 +229,7 @@ class Authorizer:
         bucket = address_bucket(address)
         wait = self._failures.admit(bucket)
         if wait:
-            msg = "Too many bad tokens from this address; try again later."
+            msg = "Too many invalid tokens from this address; try again later."
             raise TooManyRequestsException(msg, headers={"Retry-After": str(int(wait) + 1)})
         await self._note(Actor("api", address=address), f"token_{refused.reason}", source=bucket, by_stranger=True)
         raise _unauthorized()
@@ -243,16 +245,16 @@ class Authorizer:
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """What is known of a query parameter without parsing it."""
+    """What can be checked about a query parameter without parsing it."""
 
     is_list: bool
     """Whether it may be repeated."""
     is_text: bool
-    """Whether it may be any text."""
+    """Whether it may be any string."""
 
 
 def _parameters(handler: BaseRouteHandler) -> dict[str, _Parameter]:
-    """Return an operation's parameters by their names in a URL."""
+    """Return an operation's query parameters, by name."""
     found = {}
     for name, field in handler.parsed_fn_signature.parameters.items():
         kinds = [field, *field.inner_types]
@@ -265,8 +267,8 @@ def _parameters(handler: BaseRouteHandler) -> dict[str, _Parameter]:
 
 
 def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Return the token of the `Authorization` header (RFC 6750, 2.1)."""
-    # From the scope: making the mapping of all headers costs more than reading the token's row.
+    """Return the token in the `Authorization` header (RFC 6750, 2.1)."""
+    # From the scope: building the mapping of all headers costs more than reading the token's row.
     headers = [value for name, value in connection.scope["headers"] if name == b"authorization"]
     scheme, _, text = (headers[0] if len(headers) == 1 else b"").decode("latin-1").partition(" ")
     text = text.strip()
@@ -276,8 +278,8 @@ def _bearer(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def _unauthorized() -> NotAuthorizedException:
-    # RFC 9110, 11.6.1: a 401 says how to authenticate.
-    msg = "Send a token that is good: Authorization: Bearer …"
+    # RFC 9110, 11.6.1: a 401 response says how to authenticate.
+    msg = "A valid token is required: Authorization: Bearer …"
     return NotAuthorizedException(msg, headers={"WWW-Authenticate": "Bearer"}, status_code=HTTPStatus.UNAUTHORIZED)
 
 

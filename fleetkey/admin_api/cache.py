@@ -1,4 +1,4 @@
-"""What the registry answered lately, for as long as nobody commits anything to it."""
+"""A cache of tokens and responses that is valid until the next commit to the registry."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 __all__ = ["ApiCache", "Target"]
 
 Target = tuple[str, bytes]
-"""Path and query."""
+"""The path and the query string."""
 MAX_REMEMBERED_TOKENS = 1000
-"""Good tokens that are remembered; the oldest is forgotten first."""
+"""How many valid tokens are cached; the oldest is dropped first."""
 MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
-"""Bytes of answers that are remembered; the oldest are forgotten first."""
+"""How many bytes of responses are cached; the oldest are dropped first."""
 
 
 class ApiCache:
-    """Good tokens and answers to reads; every commit, of any process, ends all of it at once.
+    """Caches valid tokens and responses to reads; a commit by any process invalidates everything.
 
-    The registry is asked each time whether there was a commit (SQLite's `data_version`, a microsecond, without
-    waiting for anybody), so nothing that is used is older than the request. Lives on the event loop.
+    Each lookup first checks whether there was a commit (SQLite's `data_version`, a microsecond, without waiting for
+    locks), so no cached value is older than the request. Used only on the event loop.
 
     Args:
-        watch: tells of commits without waiting; closing it is its owner's.
+        watch: reports commits without waiting; its owner closes it.
     """
 
     def __init__(self, watch: ChangeWatch) -> None:
@@ -41,7 +41,7 @@ class ApiCache:
         self._bytes = 0
 
     def moment(self) -> int | None:
-        """Look for commits; return the number of the registry's present state, None if that can't be told."""
+        """Check for commits and return the number of the registry's current state; None if it can't be determined."""
         try:
             if not self._watch.has_news():
                 return self._moment
@@ -55,15 +55,15 @@ class ApiCache:
         return None if unknown else self._moment
 
     def token(self, text: str) -> Token | None:
-        """Return the token that a text was proven to be; whether it has expired since is the caller's to ask."""
+        """Return the token for its text, if cached. The caller checks whether it has expired since."""
         return self._tokens.get(self._mac(text))
 
     def answer(self, target: Target) -> bytes | None:
-        """Return the answer that a request for this path and query got."""
+        """Return the cached response for a path and query."""
         return self._answers.get(target)
 
     def keep_token(self, text: str, token: Token, *, since: int | None) -> None:
-        """Remember a token that was found good after the moment `since`, unless something was committed meanwhile."""
+        """Cache a token that was found valid in the state `since`, unless there was a commit in the meantime."""
         if since is None or self.moment() != since:
             return
         while len(self._tokens) >= MAX_REMEMBERED_TOKENS:
@@ -71,7 +71,7 @@ class ApiCache:
         self._tokens[self._mac(text)] = token
 
     def keep_answer(self, target: Target, body: bytes, *, since: int | None) -> None:
-        """Remember an answer that was read after the moment `since`, unless something was committed meanwhile."""
+        """Cache a response that was read in the state `since`, unless there was a commit in the meantime."""
         size = _size(target, body)
         if since is None or size > MAX_REMEMBERED_BYTES or target in self._answers or self.moment() != since:
             return
@@ -81,7 +81,7 @@ class ApiCache:
         self._bytes += size
 
     def _mac(self, text: str) -> bytes:
-        # Keyed: what is remembered is of no use outside this process, and looking it up tells nothing in its time.
+        # Keyed, so that cached values are useless outside this process and lookup times reveal nothing.
         return hmac.digest(self._mac_key, text.encode(), "sha256")
 
 

@@ -1,4 +1,4 @@
-"""What the handlers of the admin API share."""
+"""What the admin API's handlers share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_BODY_BYTES", "ApiContext", "Asked", "labels_from"]
 
 MAX_BODY_BYTES = 1024 * 1024
-"""Of every body but an import."""
+"""Maximum size of a request body, except for imports."""
 
 Asked = Request[Any, Any, Any]
 
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiContext:
-    """The authorizer, and what handlers know of the server.
+    """The authorizer, and what handlers need to know about the server.
 
     Args:
         authorizer: the only way to the services.
         import_pool: threads for imports, which may take minutes.
-        endpoint: where the broker is.
-        body_timeout_seconds: how long a body may take.
-        now: the time by which keys and tokens end.
+        endpoint: the broker's address.
+        body_timeout_seconds: how long a request body may take to arrive.
+        now: the clock by which keys and tokens expire.
     """
 
     authorizer: Authorizer
@@ -47,27 +47,27 @@ class ApiContext:
     now: Callable[[], datetime]
 
     async def body(self, request: Asked, shape: type[T]) -> T:
-        """Return what a request posts. Raises `BodyError`."""
+        """Return the decoded body of a request. Raises `BodyError`."""
         return decode_json(await self.raw_body(request), shape)
 
     async def optional_body(self, request: Asked, shape: type[T]) -> T:
-        """Return what a request posts; one without a body posts `{}`. Raises `BodyError`."""
-        # RFC 9112, 6.3: a request that announces no body has none, and so no media type to be asked for.
+        """Return the decoded body of a request; no body counts as `{}`. Raises `BodyError`."""
+        # RFC 9112, 6.3: a request that announces no body has none, so no media type is required either.
         is_announced = "transfer-encoding" in request.headers or request.headers.get("content-length", "0") != "0"
         return decode_json((await self.raw_body(request) if is_announced else b"") or b"{}", shape)
 
     async def raw_body(self, request: Asked) -> bytes:
-        """Return a JSON body as it is. Raises `BodyError`."""
+        """Return a JSON body without decoding it. Raises `BodyError`."""
         return await read_json(request, max_bytes=MAX_BODY_BYTES, timeout_seconds=self.body_timeout_seconds)
 
 
 def labels_from(texts: Iterable[str] | None, what: str) -> Mapping[str, str]:
-    """Split each `NAME=VALUE` of a query. Raises `InvalidRequestError`, also for a name that is there twice."""
+    """Split each `NAME=VALUE` of a query. Raises `InvalidRequestError`, also for a name with two values."""
     found: dict[str, str] = {}
     for text in texts or ():
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
             raise InvalidRequestError(what, "write NAME=VALUE")
         if found.setdefault(name, value) != value:
-            raise InvalidRequestError(what, "one name has two values here, and all must match: no device would")
+            raise InvalidRequestError(what, "a name is given two values, and all must match, so no device would")
     return found

@@ -1,4 +1,4 @@
-"""The OpenAPI description's context that Litestar can't see in the handlers' types."""
+"""The parts of the OpenAPI description that Litestar can't derive from the handlers' types."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = [
 
 LABEL = r"^[^=]+=[\s\S]+$"
 REFUSALS = {
-    400: "Malformed, or can't be",
-    401: "No token, or none that is good",
-    403: "The token's role may not",
-    404: "There is no such thing",
-    408: "The body came too slowly",
-    409: "Doesn't fit the state that it is in",
+    400: "Malformed or invalid",
+    401: "No token, or an invalid one",
+    403: "The token's role does not allow this",
+    404: "Not found",
+    408: "The body arrived too slowly",
+    409: "Conflicts with the current state",
     413: "The body is too large",
-    415: "The body is of another media type",
-    429: "Too many bad tokens from this address; see Retry-After",
-    503: "Can't be done now; see Retry-After",
+    415: "The body has an unsupported media type",
+    429: "Too many invalid tokens from this address; see Retry-After",
+    503: "Temporarily unavailable; see Retry-After",
 }
 ALWAYS = (400, 401, 403, 429, 503)
 OF_BODIES = (408, 413, 415)
-FROM_CURSOR = "`next_cursor` of an earlier page; without it, from the beginning."
+FROM_CURSOR = "The `next_cursor` of an earlier page. Without it, the list starts at the beginning."
 
 Cursor = Annotated[str | None, QueryParameter(description=FROM_CURSOR)]
 KeyCursor = Annotated[
@@ -48,28 +48,28 @@ TokenCursor = Annotated[
 AuditCursor = Annotated[
     Annotated[str, QueryParameter(pattern=PositionList.AUDIT.pattern)] | None, QueryParameter(description=FROM_CURSOR)
 ]
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="The most items of the page.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="Maximum number of items in the page.")]
 Tags = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,
-    QueryParameter(description="`NAME=VALUE`: only with this tag. Repeated, all must match."),
+    QueryParameter(description="`NAME=VALUE`: only devices with this tag. If repeated, all must match."),
 ]
 Attributes = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,
-    QueryParameter(description="`NAME=VALUE`: only with this attribute. Repeated, all must match."),
+    QueryParameter(description="`NAME=VALUE`: only devices with this attribute. If repeated, all must match."),
 ]
 
 
 def answers(
     status: int, shape: type | None, description: str, *more: int, has_body: bool = False
 ) -> dict[int, ResponseSpec]:
-    """Return what an operation answers.
+    """Return the responses of an operation.
 
     Args:
-        status: when it is done.
-        shape: of the answer then; None = empty.
-        description: of the answer then.
-        more: refusals beyond those that every operation has: 404, 409.
-        has_body: whether it reads a body.
+        status: the status of success.
+        shape: the body of success; None = empty.
+        description: describes success.
+        more: refusals besides those that every operation has: 404, 409.
+        has_body: whether the operation reads a request body.
     """
     refused = sorted({*ALWAYS, *more, *(OF_BODIES if has_body else ())})
     done = ResponseSpec(data_container=shape, description=description, generate_examples=False)

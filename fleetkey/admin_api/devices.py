@@ -1,4 +1,4 @@
-"""`/api/v1/devices`: the devices that registered."""
+"""`/api/v1/devices`: the registered devices."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 __all__ = ["device_handlers"]
 
 BULK_PAGES = 25
-"""Pages of devices that one bulk request looks at; with more, the answer has a cursor to go on from."""
+"""How many pages of devices one bulk request handles; if there are more, the response has a cursor to continue from."""
 
 Serial = Annotated[str | None, QueryParameter(description="Only the device with this serial.")]
 SerialPattern = Annotated[
     str | None, QueryParameter(description="A pattern for the whole serial; see docs/reference/patterns.md.")
 ]
 Online = Annotated[
-    bool | None, QueryParameter(description="Only devices that are connected (`true`), or that aren't (`false`).")
+    bool | None, QueryParameter(description="Only devices that are connected (`true`) or not connected (`false`).")
 ]
 InState = Annotated[DeviceState | None, QueryParameter(name="state", description="Only devices in this state.")]
-"""`state` by itself is a name that Litestar keeps for itself."""
+"""Not called `state` in the handler, because Litestar reserves that name."""
 OPERATOR = {"role": Role.OPERATOR}
 VIEWER = {"role": Role.VIEWER}
 
@@ -56,7 +56,7 @@ def device_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
 def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
     authorizer = context.authorizer
 
-    @get("/devices", opt=VIEWER, responses=answers(200, DevicePage, "Devices, in order of id"))
+    @get("/devices", opt=VIEWER, responses=answers(200, DevicePage, "Devices, ordered by id"))
     async def list_devices(
         request: Asked,
         in_state: InState = None,
@@ -68,7 +68,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> Answer:
-        """List the devices that match everything that is given."""
+        """List the devices that match all given filters."""
         wanted = DeviceFilter(
             state=in_state,
             tags=labels_from(tag, "tag"),
@@ -97,21 +97,21 @@ def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
         status_code=200,
         opt=OPERATOR,
         operation_class=described(BulkBody),
-        responses=answers(200, BulkAnswer, "How it went", 404, 409, has_body=True),
+        responses=answers(200, BulkAnswer, "The result of the bulk change", 404, 409, has_body=True),
     )
     async def change_devices(request: Asked) -> Answer:
-        """Approve, reject, disable, enable, tag, rotate or delete the devices that are named, or all that match.
+        """Approve, reject, disable, enable, tag, rotate or delete devices: those named, or all that match.
 
-        Give either `device_ids`, or any of `tags`, `attributes` and `serial_pattern`, all of which must match then.
-        `set_tags` goes with `tag` alone, `grace_seconds` with `rotate` alone.
+        Give either `device_ids`, or any of `tags`, `attributes` and `serial_pattern`, all of which must then match.
+        `set_tags` is only for `tag`, `grace_seconds` only for `rotate`.
 
-        Of devices that match, `approve` and `reject` take the pending ones, `enable` the disabled ones, `disable` the
-        active and pending ones, the others all. Named devices are all looked at before the first is changed, and any
-        whose state doesn't fit is a 409: a disabled one for `approve`, an active or disabled one for `reject`, one
-        that was never approved for `enable`.
+        Of the devices that match, `approve` and `reject` change the pending ones, `enable` the disabled ones,
+        `disable` the active and pending ones, and the other actions all of them. Named devices are all checked before
+        any is changed, and one in the wrong state is a 409: a disabled one for `approve`, an active or disabled one
+        for `reject`, one that was never approved for `enable`.
 
-        One request changes up to a few thousand. With a `next_cursor` in the answer there are more: send the same
-        again with it as `cursor`, until it is null. Devices that were changed before an error stay changed.
+        One request changes up to a few thousand devices. If the response has a `next_cursor`, there are more: repeat
+        the request with it as `cursor` until it is null. Devices changed before an error stay changed.
         """
         body = await context.body(request, BulkBody)
         selection = DeviceSelection(
@@ -139,7 +139,7 @@ def _decision(authorizer: Authorizer, decision: Decision) -> ControllerRouterHan
         )
         return as_json(device)
 
-    # What the description calls the operation, and says of it.
+    # The operation's name and text in the OpenAPI description.
     decide.__name__, decide.__doc__ = f"{decision.action}_device", decision.description
     return post(
         f"/devices/{{device_id:str}}/{decision.path}",
@@ -154,7 +154,7 @@ def _changing(context: ApiContext) -> list[ControllerRouterHandler]:
 
     @delete("/devices/{device_id:str}", status_code=204, opt=OPERATOR, responses=answers(204, None, "Forgotten", 404))
     async def delete_device(request: Asked, device_id: FromPath[str]) -> None:
-        """Forget a device and retire its keys; its serial may register as a new device."""
+        """Delete a device and retire its keys; its serial may register as a new device."""
         await authorizer.run(request, lambda fleet, caller: fleet.devices.delete(device_id, actor=caller.actor))
 
     @patch(
@@ -164,10 +164,10 @@ def _changing(context: ApiContext) -> list[ControllerRouterHandler]:
         responses=answers(200, DeviceAnswer, "The device", 404, 409, has_body=True),
     )
     async def describe_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Set a device's name and attributes; null as an attribute's value takes it away."""
+        """Set a device's name and attributes; an attribute that is null is removed."""
         body = await context.body(request, DeviceBody)
         if body.name is None and not body.attributes:
-            raise InvalidRequestError("name", "say what to set: a name, or attributes")
+            raise InvalidRequestError("name", "nothing to set: give a name or attributes")
 
         def work(fleet: Management, caller: Caller) -> DeviceAnswer:
             return fleet.devices.describe(device_id, name=body.name, attributes=body.attributes, actor=caller.actor)
@@ -181,7 +181,7 @@ def _changing(context: ApiContext) -> list[ControllerRouterHandler]:
         responses=answers(200, DeviceAnswer, "The device", 404, 409, has_body=True),
     )
     async def tag_device(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Set a device's tags; null as a value takes one away."""
+        """Set a device's tags; a tag that is null is removed."""
         body = await context.body(request, TagsBody)
         device = await authorizer.run(
             request, lambda fleet, caller: fleet.devices.tag(device_id, body.tags, actor=caller.actor)
@@ -193,10 +193,10 @@ def _changing(context: ApiContext) -> list[ControllerRouterHandler]:
         status_code=200,
         opt=OPERATOR,
         operation_class=described(RotationBody, is_required=False),
-        responses=answers(200, RotationAnswer, "How many keys end, and when", 404, has_body=True),
+        responses=answers(200, RotationAnswer, "How many keys expire, and when", 404, has_body=True),
     )
     async def rotate_keys(request: Asked, device_id: FromPath[str]) -> Answer:
-        """Let a device's keys end after a grace period; it is refused then and registers again."""
+        """Expire a device's keys after a grace period, so that it registers again."""
         body = await context.optional_body(request, RotationBody)
         rotation = await authorizer.run(
             request,

@@ -1,4 +1,4 @@
-"""What an operator asked for and can't have, as problems (RFC 9457)."""
+"""Problem details (RFC 9457) for refused requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORD = re.compile(r"[a-z]+[ ',;]")
 
 def _invalid(_: Request[Any, Any, Any], error: InvalidRequestError) -> Response[dict[str, Any]]:
     said = str(error)
-    # A message that begins with the place has to begin so for a command as well.
+    # A message that already begins with the field's name gets no prefix.
     return problem(400, f"{_cut(error)}." if said.startswith(error.field) else f"At `{error.field}`: {_cut(error)}.")
 
 
@@ -44,7 +44,7 @@ def _body(_: Request[Any, Any, Any], error: BodyError) -> Response[dict[str, Any
 
 
 def _parameter(request: Request[Any, Any, Any], error: ValidationException) -> Response[dict[str, Any]]:
-    # Litestar lists what is wrong, each with the name that the parameter has in the handler.
+    # Litestar lists the errors, each with the name of the handler's parameter.
     wrong = error.extra if isinstance(error.extra, list) else []
     said = ". ".join(_wrong_parameter(request, item.get("key", ""), item.get("message", "")) for item in wrong)
     missing = error.detail.partition(" for path ")[0]
@@ -57,10 +57,10 @@ def _wrong_parameter(request: Request[Any, Any, Any], key: str, message: str) ->
         return f"At `{key}`: {message}"
     name = getattr(field.kwarg_definition, "name", None) or key
     if name == "cursor":
-        return f"At `{name}`: This is no cursor of an earlier page of this list"
+        return f"At `{name}`: This is not a cursor of an earlier page of this list"
     for inner in (field, *field.inner_types):
         if inner.is_subclass_of(StrEnum):
-            return f"At `{name}`: {message}; it is one of {', '.join(inner.annotation)}"
+            return f"At `{name}`: {message}; must be one of {', '.join(inner.annotation)}"
     return f"At `{name}`: {message.replace(' | null`', '`')}"
 
 
@@ -73,14 +73,14 @@ def _conflict(_: Request[Any, Any, Any], error: Exception) -> Response[dict[str,
 
 
 def _unavailable(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    # The message names files of this machine: it is for the log.
+    # The message names local files, so it is only for the log.
     log.error("api_request_failed", path=request.url.path, error=str(error))
-    return problem(503, "This can't be done now; try again.", retry_after_seconds=RETRY_SECONDS)
+    return problem(503, "Temporarily unavailable; try again.", retry_after_seconds=RETRY_SECONDS)
 
 
 def _cut(error: Exception) -> str:
     text = str(error)
-    # A sentence begins with a capital, a name as it is written.
+    # Capitalize a sentence, but not a name that it starts with.
     first = text[:1].upper() if WORD.match(text) else text[:1]
     return (first + text[1:MAX_DETAIL_CHARACTERS]).rstrip(".")
 

@@ -1,4 +1,4 @@
-"""`/api/v1/keys`: credentials of devices and applications."""
+"""`/api/v1/keys`: the credentials of devices and applications."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ __all__ = ["key_handlers"]
 
 DeviceId = Annotated[str | None, QueryParameter(description="Only this device's keys.")]
 Kind = Annotated[KeyKind | None, QueryParameter(description="Only keys of this kind.")]
-IncludeRetired = Annotated[bool, QueryParameter(description="Retired keys as well.")]
-Expires = Annotated[str | None, QueryParameter(description="When the key ends: such as 30d, or a date (UTC).")]
+IncludeRetired = Annotated[bool, QueryParameter(description="Include retired keys.")]
+Expires = Annotated[
+    str | None, QueryParameter(description="When the key expires: a duration such as 30d, or a date (UTC).")
+]
 Source = Annotated[
-    list[str] | None, QueryParameter(description="An address or network from which alone it may connect. Repeatable.")
+    list[str] | None, QueryParameter(description="Allow connections only from this address or network. Repeatable.")
 ]
 VIEWER = {"role": Role.VIEWER}
 OPERATOR = {"role": Role.OPERATOR}
@@ -47,18 +49,18 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on keys."""
     authorizer = context.authorizer
 
-    @get("/keys", opt=VIEWER, responses=answers(200, KeyPage, "Keys, in order of issue"))
+    @get("/keys", opt=VIEWER, responses=answers(200, KeyPage, "Keys, oldest first"))
     async def list_keys(
         request: Asked,
         device_id: DeviceId = None,
         kind: Kind = None,
-        include_retired: IncludeRetired = False,  # noqa: FBT002 - Litestar hands it over by name
+        include_retired: IncludeRetired = False,  # noqa: FBT002 - Litestar passes it by name
         cursor: KeyCursor = None,
         limit: Limit = 100,
     ) -> Answer:
         """List keys; secrets are not stored and can't be shown."""
         wanted = KeyFilter(device_id=device_id, kind=kind, include_retired=include_retired)
-        # Made in the thread, too: a key may name thousands of devices.
+        # Encoded in the thread, too: a key may name thousands of devices.
         return await authorizer.run(
             request,
             lambda fleet, _: as_json(fleet.keys.page(wanted, cursor=cursor, limit=limit)),
@@ -77,7 +79,7 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         responses=answers(201, CreatedKeyAnswer, "The key, with its secret", 404, has_body=True),
     )
     async def create_key(request: Asked) -> Answer:
-        """Make an application key. For all devices, or with topics of its own, that needs the role admin."""
+        """Create an application key. One for all devices, or with its own topics, requires the role admin."""
         body = await context.body(request, KeyBody)
         expires_at = parse_expiry(body.expires, now=context.now()) if body.expires else None
         wanted = ApplicationKeyRequest(
@@ -95,17 +97,17 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         status_code=201,
         opt=OPERATOR,
         operation_class=described(LosantKey),
-        responses=answers(201, LosantKeyAnswer, "The key as Losant answers it, with its secret", 404, has_body=True),
+        responses=answers(201, LosantKeyAnswer, "The key in Losant's format, with its secret", 404, has_body=True),
     )
     async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
-        """Make an application key from the JSON that Losant takes for one."""
+        """Create an application key from a Losant JSON document."""
         expires_at = parse_expiry(expires, now=context.now()) if expires else None
         content = await context.raw_body(request)
         document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
         try:
             created = await _create(context, request, wanted)
         except InvalidRequestError as error:
-            # It has another name in the query.
+            # The query parameter has another name.
             raise InvalidRequestError("source" if error.field == "sources" else error.field, str(error)) from None
         return as_json(losant_answer(document, created), status=201)
 
@@ -113,10 +115,10 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         "/keys/{key:str}/revoke",
         status_code=200,
         opt=OPERATOR,
-        responses=answers(200, KeyAnswer, "The key, retired", 404),
+        responses=answers(200, KeyAnswer, "The revoked key", 404),
     )
     async def revoke_key(request: Asked, key: FromPath[str]) -> Answer:
-        """Retire a key for good and disconnect whoever uses it, within a second."""
+        """Revoke a key for good and disconnect the clients that use it, within a second."""
         revoked = await authorizer.run(request, lambda fleet, caller: fleet.keys.revoke(key, actor=caller.actor))
         return as_json(revoked)
 
@@ -133,8 +135,8 @@ async def _create(context: ApiContext, request: Asked, wanted: ApplicationKeyReq
     made = await context.authorizer.run(request, work)
     if isinstance(made, Caller):
         why = (
-            "A key for all devices, or with topics of its own, needs the role admin; "
-            "an operator's keys name devices or tags."
+            "A key for all devices, or with its own topics, requires the role admin; "
+            "operators may create keys for devices or tags."
         )
         await context.authorizer.refuse_role(made, Role.ADMIN, why)
     return made

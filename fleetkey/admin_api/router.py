@@ -1,4 +1,4 @@
-"""All of the admin API."""
+"""The router of the admin API."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ __all__ = ["PREFIX", "ApiPools", "build_api", "build_api_pools"]
 
 PREFIX = "/api/v1"
 API_WORKERS = 2
-"""Threads that work for the API: of its own, so that a slow request keeps no device waiting."""
+"""Threads for the API alone, so that a slow request delays no device."""
 MAX_PENDING_REQUESTS = 200
-"""Requests that run in or wait for those threads; the next gets 503."""
+"""Maximum number of requests that run in or wait for those threads; further ones get 503."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiPools:
-    """The threads that the API works in; imports, which may take minutes, have some of their own."""
+    """The API's threads; imports, which may take minutes, have their own."""
 
     requests: WorkerPool
     imports: WorkerPool
 
     def close(self) -> None:
-        """Let what runs end; call after the server has stopped."""
+        """Wait for running work; call after the server has stopped."""
         self.requests.close()
         self.imports.close()
 
 
 def build_api_pools() -> ApiPools:
-    """Return the threads that the API works in; close them after the server has stopped."""
+    """Return the API's threads; close them after the server has stopped."""
     return ApiPools(
         requests=WorkerPool(workers=API_WORKERS, max_pending=MAX_PENDING_REQUESTS),
         imports=WorkerPool(workers=MAX_IMPORTS, max_pending=MAX_IMPORTS),
@@ -72,15 +72,15 @@ def build_api(
     refusals: RefusalLog,
     endpoint: MqttEndpoint,
 ) -> Router:
-    """Return the API as a part of the application.
+    """Return the API's router.
 
     Args:
-        settings: bounds, how long a body may take, and the webhooks.
+        settings: bounds, timeouts and webhooks.
         management: the services.
         pools: from `build_api_pools`.
-        watch: tells of commits to the registry, without waiting.
-        refusals: writes refusals into the audit.
-        endpoint: where the broker is, for who asks.
+        watch: reports commits to the registry, without waiting.
+        refusals: records refusals in the audit log.
+        endpoint: the broker's address, which the API tells its clients.
     """
     authorizer = Authorizer(
         management,
@@ -100,14 +100,14 @@ def build_api(
 
     @get("/", opt={"role": Role.VIEWER}, responses=answers(200, AboutAnswer, "The server, and your token"))
     async def about(request: Asked) -> Answer:
-        """Say which version serves, whose token this is, and where the broker is."""
+        """Return the server's version, the token in use, and the broker's address."""
         token = await authorizer.run(request, lambda _, caller: caller.token)
         mqtt = MqttAnswer(host=endpoint.host, port=endpoint.port, tls=endpoint.is_tls)
         return as_json(AboutAnswer(version=__version__, token=TokenAnswer.of(token), mqtt=mqtt))
 
-    # A function: Litestar copies what it is given, and a copied authorizer would count and know by itself. No guard of
-    # Litestar's, which costs a copy of the handler for each request; what didn't come this way, `Authorizer.run`
-    # refuses.
+    # A function, because Litestar copies its arguments, and a copied authorizer would have its own counters and cache.
+    # Not a Litestar guard, because that copies the handler for each request. `Authorizer.run` refuses whatever bypassed
+    # this.
     async def before(request: Asked) -> Answer | None:
         return await authorizer.before(request)
 

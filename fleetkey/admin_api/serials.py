@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["MAX_IMPORTS", "serial_handlers"]
 
 MAX_IMPORT_BYTES = 64 * 1024 * 1024
-"""Of one import; it waits in a temporary file, not in memory."""
+"""Maximum size of an import, which is held in a temporary file, not in memory."""
 MAX_IMPORTS = 2
-"""Imports that are being received or worked on at once, in threads of their own; the next gets 503."""
+"""How many imports are received or processed at once, in their own threads; further ones get 503."""
 IMPORT_SECONDS = 600.0
-"""For an import to arrive; then 408."""
+"""How long an import may take to arrive, before it gets 408."""
 SPOOLED_BYTES = 1024 * 1024
 FORMATS = {"text/plain": SerialFormat.TEXT, "text/csv": SerialFormat.CSV}
 
@@ -48,10 +48,10 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     @get(
         "/serials",
         opt={"role": Role.VIEWER},
-        responses=answers(200, SerialPage, "Serials of the allow-list, in order"),
+        responses=answers(200, SerialPage, "Serials on the allow-list, in order"),
     )
     async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> Answer:
-        """List the serials that may register, with what their devices get."""
+        """List the serials that may register, with what each device will get."""
         page = await authorizer.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
         return as_json(page)
 
@@ -60,10 +60,10 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         status_code=200,
         opt={"role": Role.OPERATOR},
         operation_class=described(SerialsBody),
-        responses=answers(200, AddedAnswer, "Added, all of them", has_body=True),
+        responses=answers(200, AddedAnswer, "All were added", has_body=True),
     )
     async def add_serials(request: Asked) -> Answer:
-        """Let serials register: all of them or, if one can't be a serial, none."""
+        """Add serials: all of them or, if one is invalid, none."""
         body = await context.body(request, SerialsBody)
         entries = [_entry(entry) for entry in body.serials]
         added = await authorizer.run(request, lambda fleet, caller: fleet.serials.add(entries, actor=caller.actor))
@@ -74,12 +74,12 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         status_code=200,
         opt={"role": Role.OPERATOR},
         operation_class=described_text(*FORMATS),
-        responses=answers(200, AddedAnswer, "Added, all of them", has_body=True),
+        responses=answers(200, AddedAnswer, "All were added", has_body=True),
     )
     async def import_serials(request: Asked) -> Answer:
-        """Add the serials of a file, one a line or as CSV: all of them or none."""
+        """Add the serials in a file, one per line or as CSV: all of them or none."""
         if imports.locked():
-            msg = "other imports run"
+            msg = "too many imports are running"
             raise OverloadedError(msg)
         async with imports:
             with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as file:
@@ -90,13 +90,13 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
                     timeout_seconds=IMPORT_SECONDS,
                 )
                 async for chunk in chunks:
-                    # A file on a disk may block.
+                    # Writing to disk may block.
                     await asyncio.to_thread(file.write, chunk)
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
                 def work(fleet: Management, caller: Caller) -> AddedAnswer:
                     file.seek(0)
-                    stream: BinaryIO = file  # type: ignore[assignment] # it has all that is read
+                    stream: BinaryIO = file  # type: ignore[assignment] # it has the methods that are used
                     return fleet.serials.import_file(stream, FORMATS[media_type], actor=caller.actor)
 
                 added = await authorizer.run(request, work, pool=context.import_pool)
@@ -106,12 +106,12 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         "/serials",
         status_code=204,
         opt={"role": Role.OPERATOR},
-        responses=answers(204, None, "Taken off the list", 404),
+        responses=answers(204, None, "Removed from the list", 404),
     )
     async def remove_serial(
-        request: Asked, serial: Annotated[str, QueryParameter(description="The serial, as it is listed.")]
+        request: Asked, serial: Annotated[str, QueryParameter(description="The serial to remove.")]
     ) -> None:
-        """Take a serial off the list; a device that registered with it stays."""
+        """Remove a serial from the list; a device that registered with it stays."""
         await authorizer.run(request, lambda fleet, caller: fleet.serials.remove(serial, actor=caller.actor))
 
     return [list_serials, add_serials, import_serials, remove_serial]

@@ -1,4 +1,4 @@
-"""`/api/v1/tokens`: the bearer tokens of this API, for admins alone."""
+"""`/api/v1/tokens`: the bearer tokens of this API, for admins only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["token_handlers"]
 
-IncludeEnded = Annotated[bool, QueryParameter(description="Those that are revoked or expired as well.")]
+IncludeEnded = Annotated[bool, QueryParameter(description="Include revoked and expired tokens.")]
 ADMIN = {"role": Role.ADMIN}
 
 
@@ -28,14 +28,14 @@ def token_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     """Return the operations on tokens."""
     authorizer = context.authorizer
 
-    @get("/tokens", opt=ADMIN, responses=answers(200, TokenPage, "Tokens, in order of making"))
+    @get("/tokens", opt=ADMIN, responses=answers(200, TokenPage, "Tokens, oldest first"))
     async def list_tokens(
         request: Asked,
-        include_ended: IncludeEnded = False,  # noqa: FBT002 - Litestar hands it over by name
+        include_ended: IncludeEnded = False,  # noqa: FBT002 - Litestar passes it by name
         cursor: TokenCursor = None,
         limit: Limit = 100,
     ) -> Answer:
-        """List tokens; their texts are not stored and can't be shown."""
+        """List tokens; their text is not stored and can't be shown."""
         page = await authorizer.run(
             request,
             lambda fleet, _: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
@@ -50,7 +50,7 @@ def token_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         responses=answers(201, CreatedTokenAnswer, "The token, with its text", has_body=True),
     )
     async def create_token(request: Asked) -> Answer:
-        """Make a token; its text is shown here and never again."""
+        """Create a token; its text is shown here and never again."""
         body = await context.body(request, TokenBody)
         expires_at = parse_expiry(body.expires, now=context.now()) if body.expires else None
         created = await authorizer.run(
@@ -65,10 +65,10 @@ def token_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         "/tokens/{token_id:str}/revoke",
         status_code=200,
         opt=ADMIN,
-        responses=answers(200, TokenAnswer, "The token, revoked", 404),
+        responses=answers(200, TokenAnswer, "The revoked token", 404),
     )
     async def revoke_token(request: Asked, token_id: FromPath[str]) -> Answer:
-        """End a token for good; the next request with it is refused."""
+        """Revoke a token for good; the next request with it is refused."""
         revoked = await authorizer.run(request, lambda fleet, caller: fleet.tokens.revoke(token_id, actor=caller.actor))
         return as_json(revoked)
 

@@ -1,4 +1,4 @@
-"""`/api/v1/webhooks`: whom the server tells of what happens."""
+"""`/api/v1/webhooks`: the state of webhooks, and test requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["webhook_handlers"]
 
 MAX_TRIALS = 2
-"""Trials at once, each of which may take its webhook's `timeout_seconds`; the next gets 503."""
+"""How many test requests run at once, each for up to its webhook's `timeout_seconds`; further ones get 503."""
 
 
 def webhook_handlers(context: ApiContext, webhooks: Mapping[str, WebhookSettings]) -> list[ControllerRouterHandler]:
@@ -37,7 +37,7 @@ def webhook_handlers(context: ApiContext, webhooks: Mapping[str, WebhookSettings
 
     @get("/webhooks", opt={"role": Role.VIEWER}, responses=answers(200, WebhookPage, "All webhooks"))
     async def list_webhooks(request: Asked) -> Answer:
-        """List the webhooks of the settings: where each posts to, how far it is, what it delivered and missed."""
+        """List the webhooks in the settings: where each posts to, how far behind it is, and what it delivered."""
         found = await authorizer.run(request, lambda fleet, _: fleet.webhooks.statuses())
         return as_json(WebhookPage(items=found, next_cursor=None))
 
@@ -45,13 +45,13 @@ def webhook_handlers(context: ApiContext, webhooks: Mapping[str, WebhookSettings
         "/webhooks/{name:str}/test",
         status_code=200,
         opt={"role": Role.OPERATOR},
-        responses=answers(200, TrialAnswer, "How it was answered", 404),
+        responses=answers(200, TrialAnswer, "The receiver's response", 404),
     )
     async def try_out_webhook(request: Asked, name: FromPath[str]) -> Answer:
-        """Post the event `webhook.test` to a webhook, once, and say how it was answered."""
+        """Post the event `webhook.test` to a webhook once, and return the receiver's response."""
         hook = await authorizer.run(request, lambda _fleet, _caller: find_webhook(webhooks, name))
         if trials.locked():
-            msg = "other trials of webhooks run"
+            msg = "too many webhook tests are running"
             raise OverloadedError(msg)
         async with trials:
             return as_json(await try_webhook(name, hook))

@@ -12,12 +12,12 @@ MAX_PORT_DIGITS = 5
 
 
 class AddressError(ValueError):
-    """A text that is no address to listen on; the message says why."""
+    """A string is not an address to listen on; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """A place to listen on; port 0 lets the system pick one."""
+    """An address to listen on; port 0 lets the system choose one."""
 
     host: str
     port: int
@@ -34,7 +34,7 @@ class Address:
 
     @property
     def is_wildcard(self) -> bool:
-        """Whether it listens on every interface, and so names no host that a client could use."""
+        """Whether it listens on every interface, so that it names no host for clients to use."""
         try:
             return ipaddress.ip_address(self.host).is_unspecified
         except ValueError:
@@ -49,7 +49,7 @@ def parse_address(text: str) -> Address:
     """Parse `host:port`, `[v6]:port` or `:port` (every interface).
 
     Raises:
-        AddressError: when host or port is missing or out of range.
+        AddressError: the host or port is missing or invalid.
     """
     host, separator, port_text = text.strip().rpartition(":")
     if not separator or not (port_text.isascii() and port_text.isdigit()) or len(port_text) > MAX_PORT_DIGITS:
@@ -57,17 +57,17 @@ def parse_address(text: str) -> Address:
         raise AddressError(msg)
     port = int(port_text)
     if port > MAX_PORT:
-        msg = f"port {port} in {text!r} is over {MAX_PORT}"
+        msg = f"port {port} in {text!r} is greater than {MAX_PORT}"
         raise AddressError(msg)
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if ":" not in host:
-            msg = f"the brackets in {text!r} hold no IPv6 address"
+            msg = f"the brackets in {text!r} do not contain an IPv6 address"
             raise AddressError(msg)
     elif ":" in host:
         msg = f"write the IPv6 address in {text!r} in brackets, such as [::1]:8080"
         raise AddressError(msg)
     if any(character.isspace() for character in host):
-        msg = f"{text!r} has white space in its host"
+        msg = f"the host in {text!r} contains whitespace"
         raise AddressError(msg)
-    return Address(host=host or "0.0.0.0", port=port)  # noqa: S104 - what `:port` asks for
+    return Address(host=host or "0.0.0.0", port=port)  # noqa: S104 - what `:port` means

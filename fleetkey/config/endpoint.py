@@ -1,4 +1,4 @@
-"""Where devices and back ends find the broker."""
+"""The broker's address for devices and back ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["MqttEndpoint"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttEndpoint:
-    """The broker as devices reach it; `host` None: the host at which the device reached registration."""
+    """The broker's address for devices. A `host` of None means the host under which the device reached registration."""
 
     host: str | None
     port: int

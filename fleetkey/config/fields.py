@@ -1,4 +1,4 @@
-"""What the tables of settings are made of: types with their bounds, and checks that say what is wrong."""
+"""The types of settings, with bounds, and checks with clear error messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SQLITE_SCHEME = "sqlite:///"
 
 
 def split_commas(value: object) -> object:
-    """Let a variable or a flag write a list as `a,b`."""
+    """Accept `a,b` as a list, for variables and flags."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -56,7 +56,7 @@ def _address(value: str) -> str:
 
 def _required_address(value: str) -> str:
     if not value:
-        msg = "an address is needed, such as 127.0.0.1:8080"
+        msg = "an address is required, such as 127.0.0.1:8080"
         raise ValueError(msg)
     return _address(value)
 
@@ -81,7 +81,7 @@ def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def as_number(value: object) -> object:
-    """Let a variable, which is a text, hold one of a few numbers."""
+    """Accept a number as text, for variables."""
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
@@ -89,7 +89,7 @@ V = TypeVar("V")
 
 
 class FrozenDict(Mapping[str, V]):
-    """A mapping that can't be changed, so that settings stay what they were when they were read."""
+    """An immutable mapping, so that settings can't change after they were read."""
 
     __slots__ = ("_values",)
 
@@ -97,7 +97,7 @@ class FrozenDict(Mapping[str, V]):
         self._values = dict(values or {})
 
     def __getitem__(self, name: str) -> V:
-        """Return one value."""
+        """Return a value."""
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -105,15 +105,15 @@ class FrozenDict(Mapping[str, V]):
         return iter(self._values)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of names."""
         return len(self._values)
 
     def __repr__(self) -> str:
-        """Return it as a dict."""
+        """Return a plain dict."""
         return repr(self._values)
 
     def __deepcopy__(self, memo: object) -> FrozenDict[V]:
-        """Return itself: nothing in it changes."""
+        """Return itself, since it is immutable."""
         return self
 
 
@@ -132,6 +132,6 @@ StoreUrl = Annotated[str, AfterValidator(_store_url)]
 
 
 class Table(BaseModel):
-    """A table of `fleetkey.toml`: frozen, and an unknown name in it is an error."""
+    """A table of `fleetkey.toml`: frozen, and unknown names are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""What a settings file holds: which of it counts beside other sources, and whether it is of the right type."""
+"""The values in a settings file: which of them apply, and whether they have the right types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER_NAMES: dict[type, str] = {**NAMES, str: "text", list: "a list", dict: "a t
 
 
 class WrongTypeError(Exception):
-    """A value of a settings file that only looks like what is needed.
+    """A value in a settings file has the wrong type, although it could be converted.
 
     Attributes:
         key: the setting, dotted.
@@ -31,14 +31,14 @@ class WrongTypeError(Exception):
 
 
 class FileSource(TomlConfigSettingsSource):
-    """The settings file, without the tables of names that a source before it sets.
+    """The settings file, without the tables of names that a source with higher precedence sets.
 
-    Sources are merged table by table. A table of names, such as `[registration.hmac.secrets]`, is one setting: merged,
-    a name that was taken out of it would come back from the file.
+    Sources are merged table by table. But a table of names, such as `[registration.hmac.secrets]`, is one setting: if
+    it were merged, a name removed from it elsewhere would come back from the file.
     """
 
     def __call__(self) -> dict[str, Any]:
-        """Return what counts of the file."""
+        """Return the values in the file that apply."""
         values = super().__call__()
         for path in _tables_of_names(self.settings_cls):
             if _holds(self.current_state, path):
@@ -47,17 +47,17 @@ class FileSource(TomlConfigSettingsSource):
 
 
 def is_table(annotation: object) -> TypeGuard[type[BaseModel]]:
-    """Tell whether a setting of this type is a table whose settings have fixed names."""
+    """Return whether a setting's type is a table with fixed names."""
     return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def check_types(values: Mapping[str, Any], model: type[BaseModel], table: tuple[str, ...] = ()) -> None:
-    """See that numbers and booleans of a file are that; a variable's are text, so they are understood from text too.
+    """Check that numbers and booleans in a file are not strings; the values of variables always are.
 
-    What is wrong in another way is left to the settings themselves.
+    Other errors are found when the settings are built.
 
     Raises:
-        WrongTypeError: the first that isn't.
+        WrongTypeError: for the first value with the wrong type.
     """
     for name, value in values.items():
         field = model.model_fields.get(name)
@@ -71,7 +71,7 @@ def check_types(values: Mapping[str, Any], model: type[BaseModel], table: tuple[
             _check_named(value, get_args(field.annotation)[1], path)
         wanted = _wanted(field.annotation)
         if wanted is not None and not _is_of(wanted, value):
-            raise WrongTypeError(".".join(path), f"{NAMES[wanted]} is needed, not {name_of(value)}")
+            raise WrongTypeError(".".join(path), f"must be {NAMES[wanted]}, not {name_of(value)}")
 
 
 def _check_named(values: object, model: object, path: tuple[str, ...]) -> None:
@@ -82,21 +82,21 @@ def _check_named(values: object, model: object, path: tuple[str, ...]) -> None:
 
 
 def _wanted(annotation: object) -> type | None:
-    """Return bool, int or float if nothing else will do; all other types are strict without this."""
+    """Return bool, int or float if a setting must be one of them. Other types are checked strictly anyway."""
     of_values = {type(one) for one in get_args(annotation) if not isinstance(one, type)}
     kinds = {annotation, *get_args(annotation), *of_values}
     return next((kind for kind in (bool, int, float) if kind in kinds), None)
 
 
 def _is_of(wanted: type, value: object) -> bool:
-    # A bool is an int in Python, and not in TOML.
+    # A bool is an int in Python, but not in TOML.
     if isinstance(value, bool):
         return wanted is bool
     return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)
 
 
 def name_of(value: object) -> str:
-    """Return what a value of a settings file is, in words."""
+    """Return the type of a value in a settings file, in words."""
     return OTHER_NAMES.get(type(value), "a date or time")
 
 

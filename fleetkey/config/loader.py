@@ -1,4 +1,4 @@
-"""Reading settings from file, environment and flags, with one clear error when something is wrong."""
+"""Reading settings from file, environment and flags, with a clear error if something is wrong."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ DEFAULT_FILE = Path("fleetkey.toml")
 PREFIX = "FLEETKEY_"
 CONFIG_VARIABLE = "FLEETKEY_CONFIG"
 NO_SETTINGS = frozenset({CONFIG_VARIABLE, "FLEETKEY_TOKEN"})
-"""Variables that say which settings file, and who asks another machine's admin API."""
+"""Variables that are not settings: the settings file, and the token for `--url`."""
 MAX_FILE_BYTES = 1024 * 1024
 
 
 class SettingsError(Exception):
-    """Settings that can't be used; the message names the key and where it was set."""
+    """The settings are invalid; the message names the key and where it is set."""
 
 
 def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings: `fleetkey.toml`, then `FLEETKEY_*` variables, then flags; the later wins.
+    """Read the settings: `fleetkey.toml`, then `FLEETKEY_*` variables, then flags; the last one wins.
 
     Args:
-        config_file: the file to read, which must exist. None: `fleetkey.toml` in the current folder, if there is one.
-        flags: dotted keys to values, such as `{"http.bind": "127.0.0.1:0"}`; None values are passed over.
+        config_file: the file to read, which must exist. None: `fleetkey.toml` in the current directory, if it exists.
+        flags: dotted keys to values, such as `{"http.bind": "127.0.0.1:0"}`; None values are ignored.
 
     Raises:
-        SettingsError: unreadable file, unknown key or value of the wrong type; says which and where.
+        SettingsError: the file is unreadable, a key is unknown or a value is invalid; says which and where.
     """
     path = config_file or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
     file_values = _read_file(path) if path else {}
@@ -64,7 +64,7 @@ def load_settings(config_file: Path | None = None, flags: Mapping[str, Any] | No
         loaded = LoadedSettings(**flag_values)
     except EnvironmentDecodeError:
         broken = ", ".join(name for name, keys in _variables().items() if not _is_readable(name, keys))
-        msg = f"the variable {broken} can't be read: a table is written as JSON"
+        msg = f"the variable {broken} can't be parsed: write a table as JSON"
         raise SettingsError(msg) from None
     except ValidationError as error:
         raise SettingsError(_explain(error, file_values, flag_values, path)) from None
@@ -79,7 +79,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         msg = f"can't read the settings file {path}: {error.strerror}"
         raise SettingsError(msg) from None
     if len(content) > MAX_FILE_BYTES:
-        msg = f"the settings file {path} is over {MAX_FILE_BYTES} bytes"
+        msg = f"the settings file {path} is larger than {MAX_FILE_BYTES} bytes"
         raise SettingsError(msg)
     try:
         return tomllib.loads(content.decode())
@@ -92,7 +92,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _variables() -> dict[str, list[str]]:
-    """Return the `FLEETKEY_*` variables that are set, with the key that each names."""
+    """Return the `FLEETKEY_*` variables that are set, and the key that each sets."""
     return {
         name: name.upper().removeprefix(PREFIX).lower().split("__")
         for name in os.environ
@@ -101,7 +101,7 @@ def _variables() -> dict[str, list[str]]:
 
 
 def _refuse_unknown_variables() -> None:
-    """Refuse a variable that no setting reads: a misspelt limit must not pass for a set one."""
+    """Refuse variables that no setting uses, so that a misspelt limit isn't silently ignored."""
     for variable, keys in _variables().items():
         table: type[BaseModel] | None = Settings
         for key in keys:
@@ -113,7 +113,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _is_readable(variable: str, keys: list[str]) -> bool:
-    """Whether a variable that sets a whole table is JSON; others are read as they are."""
+    """Whether a variable that sets a whole table is valid JSON; others are plain strings."""
     table: type[BaseModel] | None = Settings
     annotation: object = Settings
     for key in keys:
@@ -142,9 +142,9 @@ def _nest(dotted: Mapping[str, Any]) -> dict[str, Any]:
 def _explain(
     error: ValidationError, file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None
 ) -> str:
-    """Say what is wrong with the first bad key, and where it was set."""
+    """Describe what is wrong with the first invalid key, and where it is set."""
     first = error.errors(include_url=False)[0]
-    # A number is a position in a list; a key that looks like one is a text.
+    # An int is a position in a list; a numeric key is a string.
     keys = [part for part in first["loc"] if isinstance(part, str)]
     key = ".".join(keys)
     where = _sources_of(keys, first["msg"], file_values, flag_values, path)
@@ -157,13 +157,13 @@ def _explain(
 def _sources_of(
     keys: list[str], message: str, file_values: dict[str, Any], flag_values: dict[str, Any], path: Path | None
 ) -> str:
-    """Say where a key was set.
+    """Describe where a key is set.
 
-    Of a whole table, only those settings are named that the message speaks of; others have nothing to do with it.
+    For a whole table, only the settings that the message mentions are named.
     """
     flags = [one for one in _leaves(flag_values) if _concerns(one, keys, message)]
     named = [name for name, one in _variables().items() if _concerns(one, keys, message)]
-    # A flag or a variable goes before the file, so the file is to blame only without them.
+    # Flags and variables override the file, so the file is the cause only without them.
     if path is not None and _holds(file_values, keys) and not (flags or named):
         named = [str(path)]
     places = [*(["as a flag"] if flags else []), *([f"in {', '.join(named)}"] if named else [])]
@@ -171,7 +171,7 @@ def _sources_of(
 
 
 def _concerns(setting: list[str], keys: list[str], message: str) -> bool:
-    """Whether what is wrong with `keys` is about a setting that a flag or a variable set."""
+    """Whether an error at `keys` concerns a setting that a flag or a variable sets."""
     if len(setting) <= len(keys):
         return setting == keys[: len(setting)]
     if setting[: len(keys)] != keys:

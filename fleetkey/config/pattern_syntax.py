@@ -1,7 +1,7 @@
 r"""The language of serial patterns: parse a pattern, bound its size and translate it for the engine (ADR 0016).
 
 Characters, `.`, `[a-z]`, `[^a-z]`, `\d`, `\w`, `\` before a punctuation mark, `( )`, `(?: )`, `|`, `*`, `+`, `?`,
-`{n}`, `{n,}` and `{n,m}`. Anything else is refused: the engine would give it a meaning that nobody documents here.
+`{n}`, `{n,}` and `{n,m}`. Anything else is refused, since the engine would give it a meaning that isn't documented.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ __all__ = ["MAX_PATTERN_CHARACTERS", "MAX_STATES", "PatternError", "to_rust"]
 
 MAX_PATTERN_CHARACTERS = 256
 MAX_STATES = 1000
-"""Size of a pattern with its repetitions written out; it bounds what the engine spends on compiling and matching.
+"""Maximum size of a pattern with its repetitions expanded; it bounds the engine's work for compiling and matching.
 
 A character or class counts 2, a group or alternative 1.
 """
 MAX_REPEATS = 128
-"""The highest number in `{n,m}`; no serial has more characters."""
+"""The highest number in `{n,m}`; no serial is longer."""
 MAX_DEPTH = 20
-"""Nested groups."""
+"""Maximum nesting of groups."""
 
 CHARACTER_STATES = 2
 GROUP_STATES = 1
 CLASS_CHARACTERS_PER_STATE = 4
-"""Characters beyond ASCII that a class lists; each is up to four bytes that the engine tells apart."""
+"""Maximum number of non-ASCII characters in a class; each is up to four bytes that the engine distinguishes."""
 TOKEN = re.compile(
     r"""(?P<escape>\\.)
       | (?P<class>\[\^?(?:\\.|[^\]\\])*\])
@@ -40,13 +40,13 @@ TOKEN = re.compile(
 )
 CLASS_ITEM = re.compile(r"(\\.|[^\\])(?:-(\\.|[^\\]))?", re.DOTALL)
 SETS = {r"\d": "0-9", r"\w": "0-9A-Z_a-z"}
-"""Spelled out, because the engine's own are Unicode's: hundreds of other digits would match."""
+"""Spelled out, because the engine's own classes are Unicode's: hundreds of other digits would match."""
 MISUSED = {
     "\\": "the pattern ends with a backslash",
     "[": "missing ] for this [",
     "(": "(?: is the only group that may begin with (?",
-    "^": "leave out ^, a pattern always matches the whole serial",
-    "$": "leave out $, a pattern always matches the whole serial",
+    "^": "leave out ^: a pattern always matches the whole serial",
+    "$": "leave out $: a pattern always matches the whole serial",
     "{": f"write {{n}}, {{n,}} or {{n,m}}, with numbers from 0 to {MAX_REPEATS} and n no greater than m",
     "]": r"write \] for the character itself",
     "}": r"write \} for the character itself",
@@ -59,14 +59,14 @@ class PatternError(ValueError):
 
 @dataclass(slots=True)
 class _Group:
-    """A group that isn't closed yet; the pattern itself is the outermost one."""
+    """An open group; the pattern itself is the outermost one."""
 
     opened_at: int
     states: int = GROUP_STATES
     last_states: int = 0
     """States of the item that a repetition would repeat; 0 = there is none."""
     is_repeated: bool = False
-    """Whether that item has a repetition already."""
+    """Whether that item already has a repetition."""
 
     def add(self, states: int) -> None:
         """Append a character, class or group."""
@@ -75,10 +75,10 @@ class _Group:
 
 
 def to_rust(text: str) -> str:
-    """Return the pattern in the syntax of the `regex` crate, to be compiled with its flag `s`; it isn't anchored.
+    """Return the pattern in the syntax of the `regex` crate, unanchored, to be compiled with the flag `s`.
 
     Raises:
-        PatternError: the pattern is empty, too long, too large, or has something that isn't supported.
+        PatternError: the pattern is empty, too long, too large, or contains something unsupported.
     """
     if not text:
         msg = "the pattern is empty; to match every serial, write .*"
@@ -110,7 +110,7 @@ def to_rust(text: str) -> str:
                 group.add(_states(part))
                 part = _character(kind, part, at)
         if groups[-1].states > MAX_STATES:
-            msg = f"the pattern needs over {MAX_STATES} states; use fewer or smaller repetitions"
+            msg = f"the pattern needs more than {MAX_STATES} states; use fewer or smaller repetitions"
             raise PatternError(msg)
         written.append(part)
     if len(groups) > 1:
@@ -123,7 +123,7 @@ def _error(reason: str, at: int) -> PatternError:
 
 
 def _repeat(group: _Group, token: re.Match[str]) -> None:
-    """Count the item before a repetition as often as it may occur."""
+    """Count the repeated item as often as it may occur."""
     if not group.last_states:
         raise _error(f"nothing to repeat before {token[0][0]!r}", token.start())
     if group.is_repeated:
@@ -143,7 +143,7 @@ def _states(part: str) -> int:
 
 
 def _character(kind: str | None, part: str, at: int) -> str:
-    """Translate what matches a single character of a serial."""
+    """Translate an element that matches a single character."""
     if kind == "any":
         return "."
     if kind == "class":
@@ -177,15 +177,15 @@ def _class(part: str, at: int) -> str:
 
 
 def _escaped(part: str, at: int) -> str:
-    """Translate an item of a class: a character, or one after a backslash."""
+    """Translate an item of a class: a character, or an escape."""
     character = part[-1]
     if len(part) == 1 or character in string.punctuation or character == " ":
         return _literal(character)
     if part in SETS:
         return SETS[part]
-    raise _error(rf"{part} is not supported; \d, \w and \ before a punctuation mark or a space are", at)
+    raise _error(rf"{part} is not supported; only \d, \w and \ before a punctuation mark or a space are", at)
 
 
 def _literal(character: str) -> str:
-    # By its code point unless it is a letter or a digit: `&&`, `--` and `\<` mean something to the engine.
+    # As its code point unless it is a letter or a digit, since `&&`, `--` and `\<` are special to the engine.
     return character if character.isalnum() else rf"\x{{{ord(character):x}}}"

@@ -1,4 +1,4 @@
-"""Profiles: what devices of a kind get when they are created."""
+"""Profiles: what devices of one kind get when they are created."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NAME_PLACEHOLDERS = frozenset({"serial", "device_id", "profile"})
 
 
 def check_profile_name(name: str) -> str:
-    """Return the name of a profile if it may be one.
+    """Return the name of a profile if it is valid.
 
     Raises:
-        ValueError: it has other characters than letters, digits, `_` and `-`, or too many.
+        ValueError: it has characters other than letters, digits, `_` and `-`, or too many.
     """
     if not PROFILE_NAME.match(name):
-        msg = f"{name[:64]!r} can't be a profile's name; it needs 1 to 64 letters, digits, _ or -"
+        msg = f"{name[:64]!r} is not a valid profile name; it must be 1 to 64 letters, digits, _ or -"
         raise ValueError(msg)
     return name
 
@@ -42,7 +42,7 @@ def _name_template(value: str) -> str:
     check_name(value)
     unknown = [name for name in NAME_PLACEHOLDER.findall(value) if name not in NAME_PLACEHOLDERS]
     if unknown or NAME_PLACEHOLDER.sub("", value).count("{") or NAME_PLACEHOLDER.sub("", value).count("}"):
-        msg = "a name may have {serial}, {device_id} and {profile} in it, and no other braces"
+        msg = "a name may contain {serial}, {device_id} and {profile}, and no other braces"
         raise ValueError(msg)
     return value
 
@@ -58,15 +58,15 @@ def _attributes(values: Mapping[str, str]) -> Mapping[str, str]:
 
 
 class ProfileSettings(Table):
-    """`[profiles.NAME]`: copied into a device when it is created; what is not set follows `[registration]`, `[topics]`.
+    """`[profiles.NAME]`: copied to a device when it is created; missing values follow `[registration]` and `[topics]`.
 
-    A later change of the profile doesn't reach devices that exist.
+    Later changes to a profile don't affect existing devices.
     """
 
     serials: Annotated[str, AfterValidator(_optional_pattern)] = ""
     """A pattern: devices with such serials get this profile, unless the allow-list or a verifier names another."""
     name: Annotated[str, AfterValidator(_name_template)] = ""
-    """Name of the devices; `{serial}`, `{device_id}` and `{profile}` are filled in."""
+    """Name of the devices, with placeholders `{serial}`, `{device_id}` and `{profile}`."""
     tags: Annotated[FrozenMap[str], AfterValidator(_tags)] = FrozenDict()
     """Tags of the devices."""
     attributes: Annotated[FrozenMap[str], AfterValidator(_attributes)] = FrozenDict()
@@ -76,12 +76,12 @@ class ProfileSettings(Table):
     subscribe: Strings = ()
     """Topic patterns instead of `[topics] subscribe`."""
     reregistration: Literal["rotate", "add", "deny"] | None = None
-    """What the devices get when they register again."""
+    """What devices get when they register again."""
     grace_seconds: Annotated[int | None, Field(ge=0, le=365 * 86_400)] = None
-    """With `rotate`, how long the older keys still work."""
+    """With `rotate`, how long the older keys keep working."""
     max_keys: Annotated[int | None, Field(ge=1, le=1_000)] = None
     """Active keys that a device may hold."""
     key_lifetime_seconds: Annotated[int | None, Field(ge=0, le=10 * 365 * 86_400)] = None
-    """How long a key works; 0 = no end."""
+    """How long a key is valid; 0 = no limit."""
     require_approval: bool | None = None
-    """Whether the devices wait for `fleetkey devices approve`."""
+    """Whether devices wait for `fleetkey devices approve`."""

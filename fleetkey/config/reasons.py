@@ -1,4 +1,4 @@
-"""What is wrong with a value, in the words of a settings file rather than of the library that reads it."""
+"""Error messages in terms of a settings file rather than of the library that parses it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEEDED = {
     "float_type": "a number",
     "float_parsing": "a number",
 }
-"""By pydantic's types of errors."""
+"""By pydantic's error types."""
 BOUNDS = {
     "greater_than_equal": ("ge", "at least "),
     "greater_than": ("gt", "more than "),
@@ -40,30 +40,30 @@ BOUNDS = {
     "less_than": ("lt", "less than "),
 }
 WORD = re.compile(r"[A-Za-z_.-]{1,24}")
-"""What is shown of a value: a misspelt word, and nothing that could be a secret in the wrong place."""
+"""How much of a value is shown: enough for a misspelt word, but not for a misplaced secret."""
 
 
 def reason_of(error: ErrorDetails, keys: Sequence[str]) -> str:
-    """Say what is wrong.
+    """Return what is wrong with a setting.
 
     Args:
-        error: what pydantic says.
-        keys: the setting.
+        error: pydantic's error.
+        keys: the setting's key, in parts.
     """
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind in NEEDED:
         needed = NEEDED[kind]
-        # A variable is text whatever is in it; that it is would explain nothing.
+        # A variable is always a string, so saying so would not help.
         other = "" if kind.endswith("_parsing") else f", not {name_of(value)}"
         advice = f"; write a table [{'.'.join(keys)}]" if needed == "a table" else ""
-        return f"{needed} is needed{other}{advice}"
+        return f"must be {needed}{other}{advice}"
     if kind == "literal_error":
         words = ", ".join(re.findall(r"[^', ]+", re.sub(r" or (?=\S+$)", ", ", context["expected"])))
         shown = repr(value) if isinstance(value, str) and WORD.fullmatch(value) else "the value"
-        return f"{shown} is none of {words}"
+        return f"{shown} is not one of {words}"
     if kind in BOUNDS:
         name, words = BOUNDS[kind]
-        return f"it has to be {words}{context[name]}"
+        return f"must be {words}{context[name]}"
     if kind == "missing":
-        return "it is needed and isn't set"
+        return "required but not set"
     return error["msg"].removeprefix("Value error, ")

@@ -1,8 +1,8 @@
-"""Patterns for serials: a part of regular expressions, matched in linear time whatever the pattern (ADR 0016).
+"""Patterns for serials: a subset of regular expressions, always matched in linear time (ADR 0016).
 
-The `regex` crate matches them, which pydantic-core ships. It never backtracks: the work is at most the characters of
-the serial times the states of the pattern. pydantic-core has no setting for the states, and a pattern runs without
-giving up the interpreter's lock, so `to_rust` bounds them before the crate sees a pattern.
+They are matched by the `regex` crate in pydantic-core, which never backtracks: the work is at most the length of the
+serial times the number of states in the pattern. pydantic-core can't limit the states, and matching holds the GIL, so
+`to_rust` limits them before the crate sees a pattern.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class SerialPattern:
     """A compiled pattern. It matches whole serials: `SN-[0-9]{6}` doesn't match `SN-1234567`.
 
     Raises:
-        PatternError: says what in the pattern can't be used, and at which character.
+        PatternError: says what is wrong with the pattern, and at which character.
     """
 
     __slots__ = ("_validator", "text")
@@ -27,11 +27,11 @@ class SerialPattern:
         self.text = text
         whole = rf"\A(?s:{to_rust(text)})\z"
         try:
-            # Named although it is the default: the other one is Python's `re`.
+            # Explicit although it is the default: the alternative is Python's `re`.
             schema = core_schema.str_schema(pattern=whole, regex_engine="rust-regex", strict=True)
             self._validator = SchemaValidator(schema)
         except SchemaError as error:
-            # Half of a surrogate pair, as a command line may have in it; or the engine got stricter than it was.
+            # A lone surrogate, as may come from a command line; or a stricter version of the engine.
             msg = f"the pattern can't be compiled: {str(error).splitlines()[-1].strip()}"
             raise PatternError(msg) from None
 
@@ -40,5 +40,5 @@ class SerialPattern:
         return self._validator.isinstance_python(serial)
 
     def __repr__(self) -> str:
-        """Return the pattern's text."""
+        """Return the pattern as a string."""
         return f"SerialPattern({self.text!r})"

@@ -1,4 +1,4 @@
-"""Placeholders in topic patterns, and the tags that a device needs for them."""
+"""Placeholders in topic patterns, and the tags that devices need for them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 __all__ = ["PLACEHOLDER", "is_safe_in_topics", "missing_tags", "missing_tags_text", "tag_names"]
 
 PLACEHOLDER = re.compile(r"\{(device_id|serial|tag:[^{}/]+)\}")
-"""What a topic pattern may have in place of a whole level."""
+"""The placeholders that may stand for a whole level of a topic pattern."""
 FORBIDDEN = frozenset("+#/$\0")
 MAX_NAMED_TAGS = 5
-"""Missing tags that the log and the audit name."""
+"""How many missing tags the log and the audit name."""
 
 
 def is_safe_in_topics(value: str) -> bool:
-    """Whether a value may be put into a topic: not empty, and without a character that means something there."""
-    # Splitting finds exactly the characters for which `isspace` is true, and returns nothing for an empty value.
+    """Whether a value is safe as a level of a topic: not empty, and without special characters."""
+    # `split` finds exactly the characters for which `isspace` is true, and returns nothing for an empty value.
     return value.split() == [value] and FORBIDDEN.isdisjoint(value)
 
 
 def tag_names(patterns: Iterable[str]) -> frozenset[str]:
-    """Return the tags that topic patterns ask for."""
+    """Return the tags that topic patterns use."""
     found = (match[1] for pattern in patterns for match in PLACEHOLDER.finditer(pattern))
     return frozenset(name.removeprefix("tag:") for name in found if name.startswith("tag:"))
 
 
 def missing_tags(patterns: Iterable[str], tags: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the tags that the patterns need and the device lacks, or has with a value that no topic may contain."""
+    """Return the tags in the patterns that the device lacks, or whose value isn't safe in a topic."""
     return tuple(name for name in sorted(tag_names(patterns)) if not is_safe_in_topics(tags.get(name, "")))
 
 

@@ -1,4 +1,4 @@
-"""Addresses to which Fleetkey posts: over TLS, or on this machine."""
+"""URLs to which Fleetkey posts: over TLS, or on this machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["check_url"]
 
 
 def check_url(value: str) -> str:
-    """Return the address of an API if requests may go there; empty is none.
+    """Return a URL if requests may be sent to it; empty means none.
 
     Raises:
-        ValueError: it is no http address, has a password in it, or isn't encrypted and leaves this machine.
+        ValueError: it is not an HTTP URL, contains a password, or is unencrypted and leaves this machine.
     """
     if not value:
         return value
@@ -22,13 +22,13 @@ def check_url(value: str) -> str:
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme not in {"http", "https"} or not host or parts.fragment:
-        msg = "an address such as https://fleet.example.com/fleetkey is needed"
+        msg = "must be a URL such as https://fleet.example.com/fleetkey"
         raise ValueError(msg)
     if parts.username is not None or parts.password is not None:
-        msg = "an address with a password in it would show it in logs; the request is signed with the secret instead"
+        msg = "a password in a URL would appear in logs; requests are signed with the secret instead"
         raise ValueError(msg)
     if parts.scheme == "http" and not _is_loopback(host):
-        msg = "http:// is for this machine only, since others could read and answer what is sent; use https://"
+        msg = "http:// is only for this machine, since others could read and forge messages; use https://"
         raise ValueError(msg)
     return value
 

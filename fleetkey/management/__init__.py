@@ -1,4 +1,4 @@
-"""What operators do to a fleet: one service layer; the command line and the HTTP API are its two faces."""
+"""What operators can do with a fleet: one service layer, used by both the command line and the HTTP API."""
 
 from fleetkey.management.audit import AuditAction, AuditOutcome, AuditService
 from fleetkey.management.bulk import BulkChange

@@ -1,4 +1,4 @@
-"""Reading the audit: who did what, and how it ended."""
+"""Reading the audit log: who did what, and with what outcome."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import AuditReader, AuditWriter
 
     class AuditStore(AuditReader, AuditWriter, Protocol):
-        """What the service reads and appends to."""
+        """The parts of the registry that the service uses."""
 
 
 __all__ = ["AuditAction", "AuditOutcome", "AuditService"]
 
 PAGE = 500
 MAX_SCANNED = 5000
-"""Entries that are held against a filter for one page."""
+"""How many entries are examined for one page of a filtered list."""
 EVERYTHING = AuditFilter()
 ACTORS = ("device", "application", "server", "cli", "api")
-"""What an entry's actor is, up to its first colon."""
+"""The kinds of actors: an entry's actor up to its first colon."""
 
 
 class AuditAction(StrEnum):
-    """What an entry may say that was done."""
+    """The actions of audit entries."""
 
     REGISTER = "register"
     KEY_CONNECTED = "key_connected"
@@ -58,7 +58,7 @@ class AuditAction(StrEnum):
 
 
 class AuditOutcome(StrEnum):
-    """How an entry may say that something ended."""
+    """The outcomes of audit entries."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -66,9 +66,9 @@ class AuditOutcome(StrEnum):
 
 
 class AuditService:
-    """Reads the audit; nothing in it changes. Every method blocks.
+    """Reads the audit log, whose entries never change. Every method blocks.
 
-    Errors of every method: `InvalidRequestError` and `StoreError`.
+    Every method may raise `InvalidRequestError` and `StoreError`.
     """
 
     def __init__(self, store: AuditStore) -> None:
@@ -77,7 +77,7 @@ class AuditService:
     def newest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
     ) -> Page[AuditAnswer]:
-        """Return a page of entries, newest first, going on before a cursor that an earlier page gave."""
+        """Return a page of entries, newest first, continuing from the cursor of an earlier page."""
         check_limit(limit)
         wanted = _checked(wanted)
         before = None if cursor is None else parse_position(PositionList.AUDIT, cursor)
@@ -88,7 +88,7 @@ class AuditService:
     def oldest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
     ) -> Page[AuditAnswer]:
-        """Return a page of entries, oldest first, after a cursor; there always is a next one, since more may come."""
+        """Return a page of entries, oldest first, after a cursor. There is always a next cursor, for later entries."""
         check_limit(limit)
         wanted = _checked(wanted)
         after = parse_position(PositionList.AUDIT, cursor)
@@ -102,8 +102,8 @@ class AuditService:
     ) -> Iterator[AuditAnswer]:
         """Yield all entries that match, oldest first, in bounded memory.
 
-        What is added meanwhile isn't waited for: it ends at the entry that was the newest at the beginning.
-        `on_progress` is told how many entries were looked at, and of how many.
+        It ends at the entry that was the newest when it began. `on_progress` takes how many entries have been examined,
+        and of how many.
         """
         wanted = _checked(wanted)
         oldest, newest = self._store.audit_bounds()
@@ -119,19 +119,19 @@ class AuditService:
                 on_progress(min(position, newest) - oldest + 1, newest - oldest + 1)
 
     def record(self, entry: AuditEntry) -> None:
-        """Append an entry about something that changed nothing, such as a refusal."""
+        """Append an entry for something that changed nothing, such as a refusal."""
         self._store.record(entry)
 
 
 def _checked(wanted: AuditFilter) -> AuditFilter:
-    """Return a filter that some entry may match, with its address as entries have it."""
+    """Check a filter, and return it with its address in the form that entries use."""
     if wanted.actor is not None and wanted.actor.partition(":")[0] not in ACTORS:
-        reason = f"{wanted.actor[:64]!r} is none of {', '.join(ACTORS)}, nor begins with cli: or api:"
+        reason = f"{wanted.actor[:64]!r} is not one of {', '.join(ACTORS)}, and does not begin with cli: or api:"
         raise InvalidRequestError("actor", reason)
     _check_word("action", wanted.action, AuditAction)
     _check_word("outcome", wanted.outcome, AuditOutcome)
     if wanted.since is not None and wanted.until is not None and wanted.since >= wanted.until:
-        raise InvalidRequestError("until", "the end is not after the beginning (since)")
+        raise InvalidRequestError("until", "the end (until) must be later than the beginning (since)")
     if wanted.address is None:
         return wanted
     try:
@@ -141,6 +141,6 @@ def _checked(wanted: AuditFilter) -> AuditFilter:
 
 
 def _check_word(field: str, word: str | None, words: type[StrEnum]) -> None:
-    # A word that no entry has would find nothing, which looks as if nothing had happened.
+    # An unknown word would match nothing, which would look as if nothing had happened.
     if word is not None and word not in {*words}:
-        raise InvalidRequestError(field, f"{word[:64]!r} is none of {', '.join(words)}")
+        raise InvalidRequestError(field, f"{word[:64]!r} is not one of {', '.join(words)}")

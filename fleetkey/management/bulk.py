@@ -1,4 +1,4 @@
-"""Changes to many devices: those that are named, or those that a filter finds, a chunk in a transaction."""
+"""Bulk changes to devices: those named, or those that match a filter, in chunks of one transaction each."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import DeviceBatches, DeviceLookup, KeyBatches
 
     class BulkStore(DeviceLookup, DeviceBatches, KeyBatches, Protocol):
-        """What bulk changes read and change."""
+        """The parts of the registry that bulk changes use."""
 
     class Pages(Protocol):
-        """Finds devices a page at a time."""
+        """Lists devices a page at a time."""
 
         def __call__(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
             """Return a page."""
@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 __all__ = ["BulkChange", "BulkChanges"]
 
 BULK_CHUNK = 200
-"""Devices that are changed in one transaction: a bulk change must not keep registrations waiting."""
+"""How many devices are changed in one transaction: a bulk change must not delay registrations."""
 MAX_SELECTED_IDS = 10_000
-"""Ids in one selection."""
+"""Maximum number of ids in one selection."""
 EVERY_STATE = frozenset(DeviceState)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkChange:
-    """What to do, with what it needs.
+    """A bulk action with its parameters.
 
     Args:
-        action: what.
-        set_tags: for `tag`, which tags to set; None takes one away.
-        grace_seconds: for `rotate`, how long keys go on working; None: as each device's profile or the settings say.
+        action: what to do.
+        set_tags: for `tag`, the tags to set; None removes one.
+        grace_seconds: for `rotate`, how long keys keep working; None = as in each device's profile, or the settings.
     """
 
     action: BulkAction
@@ -60,16 +60,16 @@ class BulkChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
     matching: DeviceState | None = None
-    """State that is looked for, when a filter says which devices."""
+    """The state to look for if the devices are selected by a filter."""
     expected: frozenset[DeviceState] = EVERY_STATE
-    """States of devices that match which are changed."""
+    """The states in which matching devices are changed."""
     refused: frozenset[DeviceState] = frozenset()
-    """States of named devices that it doesn't go with."""
+    """The states in which a named device is a conflict."""
     expected_of_named: frozenset[DeviceState] = EVERY_STATE
     check: Callable[[Device], object] | None = None
-    """Raises if a device can't be changed so."""
+    """Raises an error if a device can't be changed."""
     apply: Callable[[Sequence[Device], frozenset[DeviceState]], int]
-    """Changes devices, in one transaction, and returns how many it changed."""
+    """Changes devices in one transaction, and returns how many were changed."""
 
     def check_all(self, devices: Sequence[Device]) -> None:
         if self.check is not None:
@@ -82,9 +82,9 @@ class BulkChanges:
 
     Args:
         store: the registry.
-        page: finds devices.
+        page: lists devices.
         check_tags: raises `ConflictError` if a device can't have these tags.
-        grace_seconds: of the settings.
+        grace_seconds: the default grace period.
     """
 
     def __init__(
@@ -109,28 +109,30 @@ class BulkChanges:
         cursor: str | None = None,
         max_pages: int | None = None,
     ) -> BulkAnswer:
-        """Do it; see `DeviceService.change_many`."""
+        """Carry out a bulk change; see `DeviceService.change_many`."""
         matching = bool(selection.tags or selection.attributes or selection.serial_pattern)
         if matching == bool(selection.device_ids):
-            reason = "name devices by id, or say which by tag, attribute or serial pattern"
+            reason = "select devices by id, or by tag, attribute or serial pattern"
             raise InvalidRequestError("device_ids", f"{reason}, not both" if matching else reason)
         plan = self._plan(change, actor)
         if matching:
             return self._change_matching(plan, selection, cursor, max_pages)
         if cursor is not None:
-            raise InvalidRequestError("cursor", "devices that are named by id are changed at once; leave it out")
+            raise InvalidRequestError(
+                "cursor", "devices selected by id are changed in one request; leave out the cursor"
+            )
         return self._change_named(plan, list(dict.fromkeys(selection.device_ids)))
 
     def _plan(self, change: BulkChange, actor: str) -> _Plan:
         action, tags, grace_seconds = change.action, change.set_tags, change.grace_seconds
         if tags and action is not BulkAction.TAG:
-            raise InvalidRequestError("set_tags", f"this goes with the action tag, not with {action}")
+            raise InvalidRequestError("set_tags", f"this is only for the action tag, not for {action}")
         if grace_seconds is not None and action is not BulkAction.ROTATE:
-            raise InvalidRequestError("grace_seconds", f"this goes with the action rotate, not with {action}")
+            raise InvalidRequestError("grace_seconds", f"this is only for the action rotate, not for {action}")
         match action:
             case BulkAction.TAG:
                 if not tags:
-                    raise InvalidRequestError("set_tags", "say which tags to set")
+                    raise InvalidRequestError("set_tags", "name the tags to set")
                 check_label_changes(tags, "tag", field="set_tags")
                 return _Plan(
                     check=lambda device: self._check_tags(device, tags),
@@ -160,8 +162,8 @@ class BulkChanges:
 
     def _change_named(self, plan: _Plan, ids: Sequence[str]) -> BulkAnswer:
         if len(ids) > MAX_SELECTED_IDS:
-            raise InvalidRequestError("device_ids", f"{len(ids)} ids; at most {MAX_SELECTED_IDS} at once")
-        # All of them are looked at before the first is changed.
+            raise InvalidRequestError("device_ids", f"{len(ids)} ids; at most {MAX_SELECTED_IDS} are allowed")
+        # All of them are checked before any is changed.
         devices = list(map(self._store.get_device, ids))
         for device in devices:
             if device.state in plan.refused:

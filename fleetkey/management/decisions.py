@@ -1,7 +1,7 @@
-"""The decisions that operators take about devices: one table, and all that differs between them.
+"""The decisions that operators make about devices, as a table of everything in which they differ.
 
-The service carries them out, commands, operations of the admin API and requests of the remote client are built from
-them. One more is one more row.
+The service, the commands, the admin API's operations and the remote client's requests are all built from it. Another
+decision is another row.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ NOT_IN_YET = frozenset({DeviceState.PENDING, DeviceState.REJECTED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """One verb."""
+    """One decision, such as to approve a device."""
 
     action: BulkAction
-    """Its name: of the command, of the bulk action, and in the path."""
+    """The name of the command and of the bulk action, and the last segment of the path."""
     done: str
-    """What devices are afterwards, in the words of a command."""
+    """The participle for a command's output, such as `approved`."""
     role: Role = Role.OPERATOR
-    """What a token needs for it."""
+    """The role that a token needs."""
     state: DeviceState
-    """The state that devices get."""
+    """The new state of the devices."""
     refused: frozenset[DeviceState] = frozenset()
-    """States of named devices that it doesn't go with."""
+    """The states in which a named device is a conflict."""
     instead: str = ""
-    """What is said of a named device in such a state; `{device_id}` and `{state}` are filled in."""
+    """The message for a named device in such a state, with placeholders `{device_id}` and `{state}`."""
     matching: DeviceState | None = None
     """The state that is looked for, when a filter says which devices."""
     expected: frozenset[DeviceState]
-    """States of devices that match which are changed."""
+    """The states in which matching devices are changed."""
     description: str
-    """What it does, for the API's description."""
+    """The description for the API."""
     help: str
-    """What it does, for the command line, with examples."""
+    """The help text for the command line, with examples."""
 
     @property
     def path(self) -> str:
-        """What follows a device's path."""
+        """The segment after a device's path."""
         return self.action.value
 
     @property
     def expected_of_named(self) -> frozenset[DeviceState]:
-        """States of named devices that are changed."""
+        """The states in which named devices are changed."""
         return EVERY_STATE - self.refused - {self.state}
 
 
@@ -61,11 +61,11 @@ APPROVE = Decision(
     instead="device {device_id} is disabled, not pending; see: fleetkey devices enable {device_id}",
     matching=DeviceState.PENDING,
     expected=frozenset({DeviceState.PENDING}),
-    description="Let a pending or rejected device have credentials the next time it registers.",
+    description="Approve a pending or rejected device: it gets credentials the next time it registers.",
     help="""
-    Let pending devices have credentials the next time they register: those named, or all that match.
+    Approve pending devices: those named, or all that match. They get credentials the next time they register.
 
-    A rejected device that is named is approved as well.
+    A rejected device is approved only if it is named.
 
     Examples:
     - `fleetkey devices approve 5f0c1d2e3a4b5c6d7e8f9a0c`
@@ -80,9 +80,9 @@ REJECT = Decision(
     instead="device {device_id} is {state}, not pending; see: fleetkey devices disable {device_id}",
     matching=DeviceState.PENDING,
     expected=frozenset({DeviceState.PENDING}),
-    description="Refuse a pending device; its serial can't register until it is approved or deleted.",
+    description="Reject a pending device; its serial can't register until it is approved or deleted.",
     help="""
-    Refuse pending devices: those named, or all that match. Their serials can't register until you approve them.
+    Reject pending devices: those named, or all that match. Their serials can't register until you approve them.
 
     Examples:
     - `fleetkey devices reject 5f0c1d2e3a4b5c6d7e8f9a0c`
@@ -94,11 +94,11 @@ DISABLE = Decision(
     done="disabled",
     state=DeviceState.DISABLED,
     expected=frozenset({DeviceState.ACTIVE, DeviceState.PENDING}),
-    description="Disconnect a device within a second and keep it out.",
+    description="Disconnect a device within a second, and refuse it from then on.",
     help="""
-    Disconnect devices within a second and keep them out: those named, or all that match.
+    Disable devices: those named, or all that match. They are disconnected within a second and refused from then on.
 
-    They can't register their way back; a pending one that matches is disabled as well.
+    A disabled device can't register again. Pending devices that match are disabled, too.
 
     Examples:
     - `fleetkey devices disable 5f0c1d2e3a4b5c6d7e8f9a0c`
@@ -113,9 +113,9 @@ ENABLE = Decision(
     instead="device {device_id} is {state}; see: fleetkey devices approve {device_id}",
     matching=DeviceState.DISABLED,
     expected=frozenset({DeviceState.DISABLED}),
-    description="Let a disabled device in again, with the keys it had.",
+    description="Enable a disabled device: it may connect again, with the same keys.",
     help="""
-    Let disabled devices in again, with the keys they had: those named, or all that match.
+    Enable disabled devices: those named, or all that match. They may connect again, with the same keys.
 
     Examples:
     - `fleetkey devices enable 5f0c1d2e3a4b5c6d7e8f9a0c`
@@ -124,4 +124,4 @@ ENABLE = Decision(
 )
 
 DECISIONS = {decision.action: decision for decision in (APPROVE, REJECT, DISABLE, ENABLE)}
-"""All of them, in the order in which they are listed."""
+"""All decisions, in the order in which they are listed."""

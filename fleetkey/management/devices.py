@@ -1,4 +1,4 @@
-"""Devices as operators see and change them, one at a time or many."""
+"""Viewing and changing devices, one or many at a time."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import DeviceBatches, DeviceChanges, DeviceLookup, DeviceSearch, KeyBatches
 
     class DeviceStore(DeviceLookup, DeviceSearch, DeviceChanges, DeviceBatches, KeyBatches, Protocol):
-        """What the service reads and changes."""
+        """The parts of the registry that the service uses."""
 
 
 __all__ = ["DeviceService"]
 
 MAX_SCANNED = 2000
-"""Devices that are looked at for one page; the page may be short then."""
+"""How many devices are examined for one page, which may therefore be short."""
 MAX_SCAN_SECONDS = 0.25
-"""For which serials are held against a pattern for one page; the page may be short then."""
+"""How long serials are matched against a pattern for one page, which may therefore be short."""
 PAGE = 500
 
 
 class DeviceService:
     """Lists and changes devices. Every method blocks; every change is audited in its own transaction.
 
-    Errors of every method: `NotFoundError` for an id that doesn't exist, `InvalidRequestError` for a value that can't
-    be one, `ConflictError` for a device in another state, and `StoreError`.
+    Every method may raise `NotFoundError` for an unknown id, `InvalidRequestError` for an invalid value,
+    `ConflictError` for a device in the wrong state, and `StoreError`.
     """
 
     def __init__(self, store: DeviceStore, *, tag_rules: TagRules, grace_seconds: int) -> None:
@@ -54,7 +54,7 @@ class DeviceService:
         return DeviceAnswer.of(self._store.get_device(device_id))
 
     def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[DeviceAnswer]:
-        """Return a page of devices in order of id, beginning after a cursor that an earlier page gave."""
+        """Return a page of devices, ordered by id, continuing from the cursor of an earlier page."""
         found = self._find(wanted, cursor=cursor, limit=limit)
         return Page(items=tuple(map(DeviceAnswer.of, found.items)), next_cursor=found.next_cursor)
 
@@ -66,7 +66,7 @@ class DeviceService:
             return self._page_of_serial(wanted, pattern, after)
         conditions = (wanted.state is not None) + len(wanted.tags) + len(wanted.attributes) + bool(wanted.online)
         if pattern is None and conditions <= 1 and wanted.online is not False:
-            # One index has just these, in order.
+            # An index has exactly these, in order.
             found = self._store.list_devices(
                 after=after,
                 limit=limit,
@@ -103,7 +103,7 @@ class DeviceService:
         return Page(items=(device,) if device is not None and is_wanted else (), next_cursor=None)
 
     def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
-        """Yield all devices that match, in order of id, in bounded memory."""
+        """Yield all devices that match, ordered by id, in bounded memory."""
         cursor: str | None = None
         while True:
             page = self.page(wanted, cursor=cursor, limit=PAGE)
@@ -113,17 +113,17 @@ class DeviceService:
                 return
 
     def decide(self, decision: Decision, device_id: str, *, actor: str) -> DeviceAnswer:
-        """Approve, reject, disable or enable a device; one that is so already stays."""
+        """Approve, reject, disable or enable a device. If it already has that state, nothing changes."""
         if not decision.refused:
             return DeviceAnswer.of(self._store.set_device_state(device_id, decision.state, actor=actor))
         device = self._store.get_device(device_id)
         if device.state in decision.refused:
             raise ConflictError(decision.instead.format(device_id=device_id, state=device.state))
-        # Someone else's decision in between must not be undone by this one.
+        # A decision made concurrently by someone else must not be undone.
         expected = decision.expected_of_named
         self._store.set_device_states([device_id], decision.state, expected=expected, actor=actor)
         device = self._store.get_device(device_id)
-        # One that never had a key waits for approval again.
+        # A device that never had a key goes back to waiting for approval.
         waits_again = decision.action is BulkAction.ENABLE and device.state is DeviceState.PENDING
         if device.state is not decision.state and not waits_again:
             msg = f"device {device_id} became {device.state} in the meantime; nothing was changed"
@@ -141,30 +141,30 @@ class DeviceService:
     ) -> BulkAnswer:
         """Change devices: those named, or those that match.
 
-        Named devices are all looked at before the first is changed. Of those that match, approving and rejecting take
-        the pending ones, enabling the disabled ones, disabling the active and pending ones, the others all.
-        Devices that an error comes behind stay changed; doing it again changes the rest.
+        Named devices are all checked before any is changed. Of those that match, approving and rejecting change the
+        pending ones, enabling the disabled ones, disabling the active and pending ones, and the other actions all.
+        Devices changed before an error stay changed; repeating the call changes the rest.
 
         Args:
             change: what to do.
-            selection: with which devices.
+            selection: the devices to change.
             actor: who does it.
-            cursor: where an earlier call stopped, which `max_pages` made short.
-            max_pages: of `BULK_CHUNK` devices each; None = all that match.
+            cursor: where an earlier call stopped because of `max_pages`.
+            max_pages: the maximum number of pages of `BULK_CHUNK` devices; None = no limit.
         """
         if isinstance(change, BulkAction):
             change = BulkChange(action=change)
         return self._bulk.run(change, selection, actor=actor, cursor=cursor, max_pages=max_pages)
 
     def delete(self, device_id: str, *, actor: str) -> None:
-        """Forget a device and retire its keys; its serial may register as a new device."""
+        """Delete a device and retire its keys; its serial may register as a new device."""
         self._store.delete_device(device_id, actor=actor)
 
     def tag(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> DeviceAnswer:
-        """Set tags; None takes one away.
+        """Set tags; None removes one.
 
         Raises:
-            ConflictError: the device's topics could not be built with them.
+            ConflictError: the device's topics could not be built from the new tags.
         """
         check_label_changes(tags, "tag", field="tags")
         self._tag_rules.check(self._store.get_device(device_id), tags)
@@ -178,7 +178,7 @@ class DeviceService:
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
     ) -> DeviceAnswer:
-        """Set a device's name (empty = none) and attributes; None as an attribute's value takes it away."""
+        """Set a device's name (empty = none) and attributes; an attribute that is None is removed."""
         try:
             check_name(name or "")
         except LabelError as error:

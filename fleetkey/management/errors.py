@@ -1,4 +1,4 @@
-"""What an operator asked for and can't have. The messages are for the operator, one sentence each."""
+"""Why an operator's request is refused. Each message is one sentence for the operator."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ManagementError(Exception):
 
 
 class InvalidRequestError(ManagementError):
-    """A value that can't be one (an HTTP face answers 400).
+    """A value is invalid (over HTTP: 400).
 
     Args:
-        field: the name of the value, as in the request's dataclass; dotted inside one.
+        field: the name of the value, as in the request's dataclass; dotted if nested.
         reason: what is wrong with it.
     """
 
@@ -28,15 +28,15 @@ class InvalidRequestError(ManagementError):
 
 
 class ConflictError(ManagementError):
-    """What is asked for doesn't fit the state that something is in (an HTTP face answers 409)."""
+    """The request conflicts with the current state of something (over HTTP: 409)."""
 
 
 class SerialFileError(ManagementError):
-    """Lines of an import that can't be taken; nothing was imported."""
+    """Some lines of an import are invalid; nothing was imported."""
 
     def __init__(self, errors: Sequence[tuple[int, str]], *, has_more: bool) -> None:
         said = "; ".join(f"line {line}: {reason}" for line, reason in errors)
         super().__init__(f"{said}{'; and there are more' if has_more else ''}; nothing was imported")
         self.errors = tuple(errors)
-        """Line numbers, counted from 1, with what is wrong there."""
+        """The invalid lines, by number from 1, with what is wrong with each."""
         self.has_more = has_more

@@ -1,4 +1,4 @@
-"""Which devices and keys are meant."""
+"""Filters and selections of devices and keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFilter:
-    """Which devices; everything that is given must match.
+    """A filter for devices; everything given must match.
 
     Args:
         state: only devices in this state.
@@ -36,7 +36,7 @@ class DeviceFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSelection:
-    """What a change to many is about: the devices named by id, or those that a filter finds."""
+    """The devices of a bulk change: those named by id, or those that match."""
 
     device_ids: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class DeviceSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFilter:
-    """Which keys; everything that is given must match."""
+    """A filter for keys; everything given must match."""
 
     device_id: str | None = None
     kind: KeyKind | None = None

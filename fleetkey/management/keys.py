@@ -1,4 +1,4 @@
-"""Access keys as operators see, make and end them."""
+"""Viewing, creating and revoking access keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import DeviceLookup, KeyChanges, KeyLookup
 
     class KeyStore(KeyLookup, KeyChanges, DeviceLookup, Protocol):
-        """What the service reads and changes."""
+        """The parts of the registry that the service uses."""
 
 
 __all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyService", "grace_of"]
@@ -37,13 +37,13 @@ __all__ = ["ApplicationKeyRequest", "CreatedKey", "KeyService", "grace_of"]
 MAX_KEY_NAME_CHARACTERS = 128
 MAX_KEY_DESCRIPTION_CHARACTERS = 1024
 MAX_SCOPE_TOPICS = 1000
-"""Extra topics of one application key, each way."""
+"""Maximum number of additional topics of an application key, for each of publish and subscribe."""
 MAX_SCOPE_IDS = 10_000
-"""Device ids of one application key; more devices are named by a tag."""
+"""Maximum number of device ids of an application key; larger groups are selected by a tag."""
 MAX_PAGE_NAMED = 20_000
-"""Devices and topics that the keys of one page name, but for the last of them; the page may be short then."""
+"""Maximum number of devices and topics named by a page's keys, apart from the last; the page may therefore be short."""
 KEYS_AT_ONCE = 20
-"""Keys that are read at once for a page."""
+"""How many keys are read at a time for a page."""
 PAGE = 500
 
 
@@ -53,10 +53,10 @@ class ApplicationKeyRequest:
 
     Args:
         name: what it is for.
-        scope: what it reaches; at least something.
-        description: more about it.
-        sources: addresses and networks from which it may connect; empty = from anywhere.
-        expires_at: when it ends, in milliseconds since 1970; None = never.
+        scope: the devices and topics it may access; must not be empty.
+        description: further details.
+        sources: addresses and networks from which it may connect; empty = anywhere.
+        expires_at: when it expires, in milliseconds since 1970; None = never.
     """
 
     name: str
@@ -68,16 +68,16 @@ class ApplicationKeyRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedKey:
-    """A new key; the only moment at which its secret exists in clear."""
+    """A new key. Its secret exists in plain text only here."""
 
     key: KeyAnswer
     secret: Secret
 
 
 class KeyService:
-    """Lists, makes and ends keys. Every method blocks; every change is audited in its own transaction.
+    """Lists, creates and revokes keys. Every method blocks; every change is audited in the same transaction.
 
-    Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    Every method may raise `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
     def __init__(self, store: KeyStore, *, bcrypt_rounds: int, grace_seconds: int) -> None:
@@ -90,7 +90,7 @@ class KeyService:
         return KeyAnswer.of(self._store.get_key(key))
 
     def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[KeyAnswer]:
-        """Return a page of keys in order of issue, beginning after a cursor that an earlier page gave."""
+        """Return a page of keys, oldest first, continuing from the cursor of an earlier page."""
         check_limit(limit)
         found: list[KeyAnswer] = []
         position, named = parse_position(PositionList.KEYS, cursor), 0
@@ -112,7 +112,7 @@ class KeyService:
                 return Page(items=tuple(found), next_cursor=position_cursor(PositionList.KEYS, position))
 
     def iterate(self, wanted: KeyFilter) -> Iterator[KeyAnswer]:
-        """Yield all keys that match, in order of issue, in bounded memory."""
+        """Yield all keys that match, oldest first, in bounded memory."""
         cursor: str | None = None
         while True:
             page = self.page(wanted, cursor=cursor, limit=PAGE)
@@ -124,13 +124,13 @@ class KeyService:
     def create_application(
         self, request: ApplicationKeyRequest, *, actor: str, hand_over: Callable[[str, Secret], None] | None = None
     ) -> CreatedKey:
-        """Make a key for a back end.
+        """Create a key for a back end.
 
         Args:
-            request: what for, and what it may.
-            actor: who makes it.
-            hand_over: called with key and secret before the key is stored; when it raises, no key is made. For who
-                must have written the secret down before it counts.
+            request: the key's name, scope and limits.
+            actor: who creates it.
+            hand_over: called with key and secret before the key is stored; if it raises, no key is created. For
+                callers that must save the secret first.
         """
         check_application_key(request)
         sources = _sources(request.sources)
@@ -151,13 +151,13 @@ class KeyService:
         return CreatedKey(key=KeyAnswer.of(made), secret=secret)
 
     def revoke(self, key: str, *, actor: str) -> KeyAnswer:
-        """Retire a key for good and disconnect whoever uses it, within a second."""
+        """Revoke a key for good and disconnect the clients that use it, within a second."""
         return KeyAnswer.of(self._store.revoke_key(key, actor=actor))
 
     def rotate(self, device_id: str, *, grace_seconds: int | None = None, actor: str) -> RotationAnswer:
-        """Let a device's keys end after a grace period; it is refused then and registers again, also under `deny`.
+        """Expire a device's keys after a grace period, so that it registers again, even under `deny`.
 
-        Without `grace_seconds`: what the device's profile said, or else the settings.
+        Without `grace_seconds`, the device's profile applies, or else the settings.
         """
         grace = grace_of(grace_seconds, self._store.get_device(device_id), self._grace_seconds)
         ending = self._store.expire_device_keys(device_id, grace_seconds=grace, actor=actor)
@@ -167,14 +167,14 @@ class KeyService:
 
 
 def grace_of(asked: int | None, device: Device, of_settings: int) -> int:
-    """Return what is asked for, or what the device's profile said, or what the settings say.
+    """Return the requested grace period, or else the profile's, or else the settings'.
 
     Raises:
-        InvalidRequestError: it is negative, or over `MAX_GRACE_SECONDS`.
+        InvalidRequestError: it is negative or over `MAX_GRACE_SECONDS`.
     """
     grace = next(seconds for seconds in (asked, device.policy.grace_seconds, of_settings) if seconds is not None)
     if not 0 <= grace <= MAX_GRACE_SECONDS:
-        raise InvalidRequestError("grace_seconds", f"a grace period has 0 to {MAX_GRACE_SECONDS} seconds")
+        raise InvalidRequestError("grace_seconds", f"a grace period must be 0 to {MAX_GRACE_SECONDS} seconds")
     return grace
 
 
@@ -184,24 +184,26 @@ def _named(key: AccessKey) -> int:
 
 
 def check_application_key(request: ApplicationKeyRequest) -> None:
-    """Refuse a key that reaches nothing, or can't be one. Raises `InvalidRequestError`."""
+    """Refuse an invalid key, or one with an empty scope. Raises `InvalidRequestError`."""
     name, scope = request.name, request.scope
     if not name.strip() or not name.isprintable() or len(name) > MAX_KEY_NAME_CHARACTERS:
         reason = f"give the application a name of 1 to {MAX_KEY_NAME_CHARACTERS} printable characters"
         raise InvalidRequestError("name", reason)
     if not all(character.isprintable() or character == "\n" for character in request.description):
-        raise InvalidRequestError("description", "a description has printable characters and line ends alone")
+        raise InvalidRequestError("description", "a description may contain only printable characters and line breaks")
     if len(request.description) > MAX_KEY_DESCRIPTION_CHARACTERS:
-        reason = f"a description has at most {MAX_KEY_DESCRIPTION_CHARACTERS} characters"
+        reason = f"a description must be at most {MAX_KEY_DESCRIPTION_CHARACTERS} characters"
         raise InvalidRequestError("description", reason)
     if not (scope.all_devices or scope.device_ids or scope.tags or scope.publish or scope.subscribe):
-        reason = "say what the key may reach: all devices, some by id or tag, or topics to publish or subscribe to"
+        reason = (
+            "give the key something to access: all devices, some by id or tag, or topics to publish or subscribe to"
+        )
         raise InvalidRequestError("scope", reason)
     if scope.all_devices and (scope.device_ids or scope.tags):
-        reason = "all devices are every device already; leave out ids and tags"
+        reason = "all devices already includes every device; leave out ids and tags"
         raise InvalidRequestError("scope.all_devices", reason)
     if len(scope.device_ids) > MAX_SCOPE_IDS:
-        reason = f"a key names at most {MAX_SCOPE_IDS} devices; give them a tag and name that"
+        reason = f"a key may name at most {MAX_SCOPE_IDS} devices; give them a tag and use that"
         raise InvalidRequestError("scope.device_ids", reason)
     _check_tags(scope)
     _check_topics(scope)
@@ -209,10 +211,10 @@ def check_application_key(request: ApplicationKeyRequest) -> None:
 
 def _check_tags(scope: ApplicationScope) -> None:
     if len(dict(scope.tags)) < len(set(scope.tags)):
-        reason = "one tag has two values here, and all tags must match: no device would"
+        reason = "a tag is given two values, and all tags must match, so no device would"
         raise InvalidRequestError("scope.tags", reason)
     if any(not value for _, value in scope.tags):
-        raise InvalidRequestError("scope.tags", "a tag needs a value here")
+        raise InvalidRequestError("scope.tags", "a tag needs a value")
     try:
         check_labels(dict(scope.tags), "tag")
     except LabelError as error:
@@ -229,7 +231,7 @@ def _check_topics(scope: ApplicationScope) -> None:
         except TemplateError as error:
             raise InvalidRequestError(f"scope.{field}", str(error)) from None
     if any(topic.startswith("$") for topic in scope.publish):
-        raise InvalidRequestError("scope.publish", "nobody may publish to a topic that begins with $")
+        raise InvalidRequestError("scope.publish", "publishing to topics that begin with $ is never allowed")
 
 
 def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Changes to tags and attributes, as they are asked for."""
+"""Checking changes to tags and attributes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["check_label_changes"]
 
 
 def check_label_changes(labels: Mapping[str, str | None], what: str, *, field: str) -> None:
-    """Refuse names and values that can't be; None as a value takes a label away. Raises `InvalidRequestError`."""
+    """Refuse invalid names and values; a value of None removes a label. Raises `InvalidRequestError`."""
     try:
         check_labels({name: "-" if value is None else value for name, value in labels.items()}, what)
     except LabelError as error:

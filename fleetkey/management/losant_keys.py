@@ -1,7 +1,7 @@
-"""Losant's JSON for creating an access key, as far as it can be kept.
+"""Creating access keys from Losant's JSON, as far as it can be expressed here.
 
-Where the two could mean different things, the narrower one is taken or the document is refused: a key must never
-reach more than its writer meant.
+Where the two could differ in meaning, the narrower meaning applies or the document is refused: a key must never
+allow more than its author meant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILTERS = ("none", "all", "whitelist", "blacklist")
 
 
 class LosantKey(msgspec.Struct, forbid_unknown_fields=True):
-    """The document, with Losant's names."""
+    """A Losant document, with Losant's field names."""
 
     name: str = ""
     description: str = ""
@@ -38,7 +38,7 @@ class LosantKey(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LosantKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A new application key as Losant answers it; the secret is shown here and never again."""
+    """A new application key in Losant's format; the secret is shown here and never again."""
 
     name: str
     description: str
@@ -52,7 +52,7 @@ class LosantKeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     status: KeyStatus
 
     def __repr__(self) -> str:
-        """Name the key, and not its secret."""
+        """Show the key, but not its secret."""
         return f"LosantKeyAnswer(key={self.key!r})"
 
 
@@ -65,21 +65,21 @@ class _Topics:
 def parse_losant_key(
     content: bytes, *, sources: tuple[str, ...] = (), expires_at: int | None = None
 ) -> tuple[LosantKey, ApplicationKeyRequest]:
-    """Read a document and return it with the key that it asks for.
+    """Parse a document and return it with the key that it describes.
 
-    Neither `deviceIds` nor `deviceTags`: all devices. Several tags: all must match. `filterType` `whitelist`: the
-    topics in addition; `none`: no topics in addition; left out: whichever of the two fits; `all`: every topic, for a
-    key that reaches all devices anyway; `blacklist`: refused.
+    Without `deviceIds` and `deviceTags`: all devices. Several tags: all must match. `filterType` `whitelist`: the
+    listed topics in addition; `none`: no additional topics; missing: whichever of the two fits; `all`: every topic,
+    only for a key for all devices; `blacklist`: refused.
 
     Raises:
-        InvalidRequestError: it is no such document, or asks for what can't be kept; says what and where.
+        InvalidRequestError: it is not such a document, or it can't be expressed here; says what and where.
     """
     if len(content) > MAX_DOCUMENT_BYTES:
-        raise InvalidRequestError("document", f"the document is over {MAX_DOCUMENT_BYTES} bytes")
+        raise InvalidRequestError("document", f"the document is larger than {MAX_DOCUMENT_BYTES} bytes")
     try:
         document = msgspec.json.decode(content, type=LosantKey)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequestError("document", f"the document is no key as Losant writes it: {error}") from None
+        raise InvalidRequestError("document", f"the document is not a Losant access key: {error}") from None
     topics = _topics(document)
     tags = tuple(_tag(position, tag) for position, tag in enumerate(document.deviceTags))
     scope = ApplicationScope(
@@ -96,7 +96,7 @@ def parse_losant_key(
 
 
 def losant_answer(document: LosantKey, created: CreatedKey) -> LosantKeyAnswer:
-    """Return what Losant answers: the same document with key, secret and status."""
+    """Return the document with key, secret and status, as Losant's API does."""
     fields: dict[str, Any] = msgspec.structs.asdict(document)
     fields["filterType"] = document.filterType or ("whitelist" if document.pubTopics or document.subTopics else "none")
     return LosantKeyAnswer(**fields, key=created.key.key, secret=created.secret.reveal(), status=created.key.status)
@@ -115,20 +115,20 @@ def _topics(document: LosantKey) -> _Topics:
         case None | "whitelist":
             return listed
         case "none" if has_topics:
-            reason = "filterType none takes no pubTopics and subTopics; write whitelist, or leave the topics out"
+            reason = "filterType none allows no pubTopics or subTopics; write whitelist, or leave out the topics"
             raise InvalidRequestError("filterType", reason)
         case "none":
             return _Topics()
         case "all" if document.deviceIds or document.deviceTags:
             reason = (
-                "filterType all would let a key for some devices reach the topics of the others; "
+                "filterType all would let a key for some devices access the topics of the others; "
                 "write whitelist with pubTopics and subTopics, or none"
             )
             raise InvalidRequestError("filterType", reason)
         case "all":
             return _Topics(publish=("#",), subscribe=("#",))
         case "blacklist":
-            reason = "filterType blacklist can't be kept: a scope says what is allowed; write whitelist"
+            reason = "filterType blacklist is not supported: a scope lists what is allowed; write whitelist"
             raise InvalidRequestError("filterType", reason)
         case _:
-            raise InvalidRequestError("filterType", f"filterType is one of {', '.join(FILTERS)}")
+            raise InvalidRequestError("filterType", f"filterType must be one of {', '.join(FILTERS)}")

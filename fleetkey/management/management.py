@@ -25,7 +25,7 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What operators do: devices, keys, serials, audit, tokens and webhooks.
+    """The services for operators: devices, keys, serials, audit, tokens and webhooks.
 
     Its methods block; on an event loop, run them in a thread.
     """
@@ -37,10 +37,10 @@ class Management:
     tokens: TokenService
     webhooks: WebhookService
     clock: Callable[[], float]
-    """Seconds since 1970, by the registry."""
+    """The registry's clock, in seconds since 1970."""
 
     def now(self) -> datetime:
-        """Return the time by which keys and tokens end; it costs nothing."""
+        """Return the time by which keys and tokens expire; cheap, and doesn't block."""
         return datetime.fromtimestamp(self.clock(), UTC)
 
 

@@ -23,17 +23,17 @@ __all__ = [
 ]
 
 MAX_PAGE = 1000
-"""Items of one page."""
+"""Maximum number of items in one page."""
 MAX_CURSOR_DIGITS = 18
 DEVICE_CURSOR = re.compile(r"[0-9a-f]{24}\Z")
 SERIAL_CURSOR = "serial:"
-"""Before the serial: any text may be one, also the cursor of another list."""
+"""Prefix before the serial, since a serial may look like the cursor of another list."""
 
 T = TypeVar("T")
 
 
 class PositionList(StrEnum):
-    """The lists that go by position; the cursors of each begin with its name, so that none is taken for another's."""
+    """The lists ordered by position. Their cursors begin with the list's name, so that they can't be mixed up."""
 
     KEYS = "key"
     TOKENS = "token"
@@ -41,16 +41,16 @@ class PositionList(StrEnum):
 
     @property
     def pattern(self) -> str:
-        """The regular expression of its cursors."""
+        """The regular expression for its cursors."""
         return rf"^{self}:[0-9]{{1,{MAX_CURSOR_DIGITS}}}$"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page(Generic[T]):
-    """Some items, and where the next page begins.
+    """Some items, and the cursor of the next page.
 
-    A page may have fewer items than were asked for, or none, and still have a next one: the work for one page is
-    bounded, not only its size. `next_cursor` None: that was all.
+    A page may have fewer items than requested, or none, and still have a next page: the work for a page is bounded,
+    not only its size. If `next_cursor` is None, the list is complete.
     """
 
     items: tuple[T, ...]
@@ -60,17 +60,17 @@ class Page(Generic[T]):
 def check_limit(limit: int) -> int:
     """Return the size of a page. Raises `InvalidRequestError` unless it is 1 to `MAX_PAGE`."""
     if not 1 <= limit <= MAX_PAGE:
-        raise InvalidRequestError("limit", f"a page has 1 to {MAX_PAGE} items, not {limit}")
+        raise InvalidRequestError("limit", f"a page must have 1 to {MAX_PAGE} items, not {limit}")
     return limit
 
 
 def position_cursor(of: PositionList, position: int) -> str:
-    """Return the cursor of the page behind a position."""
+    """Return the cursor of the page after a position."""
     return f"{of}:{position}"
 
 
 def parse_position(of: PositionList, cursor: str | None) -> int:
-    """Return a cursor's position; 0 without one. Raises `InvalidRequestError` for what is no cursor of that list."""
+    """Return a cursor's position, 0 without one. Raises `InvalidRequestError` for a cursor of another list."""
     if cursor is None:
         return 0
     name, _, digits = cursor.partition(":")
@@ -80,19 +80,19 @@ def parse_position(of: PositionList, cursor: str | None) -> int:
 
 
 def parse_device_cursor(cursor: str | None) -> str:
-    """Return the device id behind which a page begins; empty without one. Raises `InvalidRequestError`."""
+    """Return the device id after which a page begins; empty if there is no cursor. Raises `InvalidRequestError`."""
     if cursor is not None and not DEVICE_CURSOR.match(cursor):
         raise _no_cursor()
     return cursor or ""
 
 
 def serial_cursor(serial: str) -> str:
-    """Return the cursor of the page behind a serial."""
+    """Return the cursor of the page after a serial."""
     return SERIAL_CURSOR + serial
 
 
 def parse_serial_cursor(cursor: str | None) -> str:
-    """Return the serial behind which a page begins; empty without one. Raises `InvalidRequestError`."""
+    """Return the serial after which a page begins; empty if there is no cursor. Raises `InvalidRequestError`."""
     if cursor is None:
         return ""
     try:
@@ -104,4 +104,4 @@ def parse_serial_cursor(cursor: str | None) -> str:
 
 
 def _no_cursor() -> InvalidRequestError:
-    return InvalidRequestError("cursor", "this is no cursor of an earlier page of this list")
+    return InvalidRequestError("cursor", "this is not a cursor of an earlier page of this list")

@@ -1,4 +1,4 @@
-"""Lists of serials as files: text with one serial a line, or CSV with a header."""
+"""Files of serials: text with one serial per line, or CSV with a header."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["SerialFormat", "read_serials"]
 
 MAX_LINE_BYTES = 16 * 1024
 MAX_SHOWN_ERRORS = 10
-"""Wrong lines that are named; then reading ends."""
+"""How many invalid lines are reported before reading stops."""
 MAX_COLUMNS = 200
 SEPARATORS = (",", ";", "\t")
-"""Between the columns of what is called CSV; the first is the one that is read."""
+"""Separators found in so-called CSV files; only the first is accepted."""
 HEADER = "serial"
-"""The column that every CSV has; a list of text that begins with it is a CSV with this column alone."""
+"""The required column of a CSV file. A text file whose first line is this is a CSV file with only this column."""
 LOOKS_LIKE_CSV = (
-    "that looks like CSV: name it .csv, or say --format csv (HTTP: text/csv);"
-    " a serial with a comma, semicolon or tab is added by `serials add`, or in quotes in a CSV file"
+    "this looks like CSV: name the file .csv or use --format csv (HTTP: text/csv);"
+    " to add a serial that contains a comma, semicolon or tab, use `serials add`, or quote it in a CSV file"
 )
 TAG, ATTRIBUTE = "tag:", "attribute:"
 PLAIN_COLUMNS = frozenset({"serial", "name", "profile"})
 
 
 class SerialFormat(StrEnum):
-    """How a list of serials is written."""
+    """The format of a file of serials."""
 
     TEXT = "text"
     CSV = "csv"
@@ -43,25 +43,25 @@ class SerialFormat(StrEnum):
 class _LineError(Exception):
     reason: str
     is_fatal: bool = False
-    """Nothing behind it can be understood."""
+    """Nothing after this line can be parsed."""
 
 
 def read_serials(
     stream: BinaryIO, serial_format: SerialFormat, *, profiles: Collection[str] = ()
 ) -> Iterator[tuple[int, ListedSerial | str]]:
-    """Yield the entries of a file in UTF-8, each with its line, in bounded memory.
+    """Yield the entries of a UTF-8 file, each with its line number, in bounded memory.
 
-    Text: one serial a line, without `SEPARATORS` in it; empty lines are passed over. CSV: a header with `serial` and
-    any of `name`, `profile`, `tag:NAME` and `attribute:NAME`; an empty cell says nothing.
+    Text: one serial per line, without `SEPARATORS` in it; empty lines are ignored. CSV: a header with `serial` and
+    any of `name`, `profile`, `tag:NAME` and `attribute:NAME`; an empty cell means no value.
 
     Args:
         stream: the file.
-        serial_format: how it is written.
-        profiles: the names that `profile` may have.
+        serial_format: its format.
+        profiles: the valid values of `profile`.
 
     Raises:
-        SerialFileError: names up to `MAX_SHOWN_ERRORS` lines that can't be taken, once it has found as many or has
-            reached the end. What was yielded before must not be used then.
+        SerialFileError: names up to `MAX_SHOWN_ERRORS` invalid lines, once it has found as many or has reached the
+            end. The entries yielded before must then be discarded.
     """
     lines = _Lines(stream)
     entries = _csv(lines, profiles) if serial_format is SerialFormat.CSV else _text(lines)
@@ -78,7 +78,7 @@ def read_serials(
 
 
 class _Lines:
-    """The lines of a stream, decoded, each of bounded length, with the number of the last one."""
+    """The decoded lines of a stream, of bounded length; knows the number of the current line."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -88,7 +88,7 @@ class _Lines:
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
             self.number += 1
             if len(line) > MAX_LINE_BYTES:
-                raise _LineError(f"over {MAX_LINE_BYTES} bytes", is_fatal=True)
+                raise _LineError(f"longer than {MAX_LINE_BYTES} bytes", is_fatal=True)
             try:
                 yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
             except UnicodeDecodeError:
@@ -100,7 +100,7 @@ def _text(lines: _Lines) -> Iterator[str | _LineError]:
         for line in lines:
             text = line.rstrip("\r\n")
             if (lines.number == 1 and text.strip(' "') == HEADER) or any(mark in text for mark in SEPARATORS):
-                # Once is enough: the others will look so as well.
+                # Report it once: the other lines will look the same.
                 yield _LineError(LOOKS_LIKE_CSV, is_fatal=True)
                 return
             if text:
@@ -119,7 +119,9 @@ def _csv(lines: _Lines, profiles: Collection[str]) -> Iterator[ListedSerial | _L
     try:
         header = next(rows, None)
         if header is None:
-            yield _LineError("there is no header; the first line names the columns, serial among them", is_fatal=True)
+            yield _LineError(
+                "there is no header; the first line must name the columns, including serial", is_fatal=True
+            )
             return
         columns = [cell.strip() for cell in header]
         _check_columns(columns)
@@ -135,36 +137,36 @@ def _csv(lines: _Lines, profiles: Collection[str]) -> Iterator[ListedSerial | _L
     except _LineError as error:
         yield error
     except csv.Error as error:
-        yield _LineError(f"not CSV: {error}", is_fatal=True)
+        yield _LineError(f"not valid CSV: {error}", is_fatal=True)
 
 
 def _check_columns(columns: Sequence[str]) -> None:
     for separator in SEPARATORS[1:]:
         if len(columns) == 1 and "serial" in _cells(columns[0], separator):
-            raise _LineError(f"the columns are separated by {separator!r}; separate them by commas", is_fatal=True)
+            raise _LineError(f"the columns are separated by {separator!r}; use commas", is_fatal=True)
     if "serial" not in columns:
-        reason = "the header of a CSV file needs a column serial"
+        reason = "the header of a CSV file must include a column serial"
         if len(columns) == 1 and not any(mark in columns[0] for mark in SEPARATORS):
-            reason += "; a list without a header is text (--format text)"
+            reason += "; for a list without a header use --format text"
         raise _LineError(reason, is_fatal=True)
     if len(columns) > MAX_COLUMNS:
         raise _LineError(f"{len(columns)} columns; at most {MAX_COLUMNS} are allowed", is_fatal=True)
     for column in columns:
         if column not in PLAIN_COLUMNS and not _label_of(column):
-            reason = f"the column {column[:64]!r} is not known; serial, name, profile, tag:NAME and attribute:NAME are"
+            reason = f"unknown column {column[:64]!r}; use serial, name, profile, tag:NAME and attribute:NAME"
             raise _LineError(reason, is_fatal=True)
         if columns.count(column) > 1:
-            raise _LineError(f"the column {column[:64]!r} is there twice", is_fatal=True)
+            raise _LineError(f"the column {column[:64]!r} appears twice", is_fatal=True)
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    """Return the cells of a header if it has several, as far as that can be told; empty if it has one."""
+    """Return the cells of a header that appears to have several; otherwise nothing."""
     cells = [cell.strip(' "') for cell in line.split(separator)]
     return cells if len(cells) > 1 else []
 
 
 def _label_of(column: str) -> str:
-    """Return the name in `tag:NAME` or `attribute:NAME`; empty for another column."""
+    """Return the name in `tag:NAME` or `attribute:NAME`; empty for other columns."""
     for prefix in (TAG, ATTRIBUTE):
         if column.startswith(prefix):
             return column.removeprefix(prefix)

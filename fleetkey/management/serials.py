@@ -1,4 +1,4 @@
-"""The allow-list as operators see and change it, and proofs for the factory."""
+"""Viewing and changing the allow-list, and computing proofs for the factory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["SerialService", "prove_serial"]
 
 PAGE = 500
 MAX_SHOWN_CHARACTERS = 40
-"""Of a serial in an error."""
+"""How much of a serial is shown in an error."""
 
 
 class SerialService:
     """Lists and changes the allow-list. Every method blocks; every change is audited in its own transaction.
 
-    Errors of every method: `InvalidSerialError`, `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    Every method may raise `InvalidSerialError`, `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
     def __init__(self, store: Serials, *, profiles: Collection[str]) -> None:
@@ -39,11 +39,11 @@ class SerialService:
         self._profiles = frozenset(profiles)
 
     def add(self, serials: Iterable[str | ListedSerial], *, actor: str) -> AddedAnswer:
-        """Let serials register: all of them or none.
+        """Add serials: all of them or none.
 
         Raises:
-            InvalidRequestError: says which of them can't be one, and why.
-            ConflictingSerialError: two entries say different things of one serial.
+            InvalidRequestError: says which of them is invalid, and why.
+            ConflictingSerialError: two entries for one serial contradict each other.
         """
         return AddedAnswer.of(self._store.add_serials(map(self._checked, enumerate(serials)), actor=actor))
 
@@ -55,10 +55,10 @@ class SerialService:
         actor: str,
         on_progress: Callable[[int], None] | None = None,
     ) -> AddedAnswer:
-        """Add the serials of a file, all of them or none, in bounded memory; `on_progress` is told how many were read.
+        """Add the serials in a file, all of them or none, in bounded memory; `on_progress` takes how many were read.
 
         Raises:
-            SerialFileError: lines that can't be taken, or that say different things of one serial.
+            SerialFileError: some lines are invalid, or contradict each other about a serial.
         """
         wrong: list[SerialFileError] = []
 
@@ -66,12 +66,12 @@ class SerialService:
             try:
                 yield from read_serials(stream, serial_format, profiles=self._profiles)
             except SerialFileError as error:
-                # Not yet: what lines say of each other is told together with it. `check` is called before any is added.
+                # Raised later, with contradictions between lines. `check` is called before any serial is added.
                 wrong.append(error)
 
         def check(conflicts: Sequence[SerialConflict]) -> None:
             contradictions = [
-                (found.second, f"{found.serial!r} is on line {found.first} already, with other details")
+                (found.second, f"{found.serial!r} is already on line {found.first}, with other details")
                 for found in conflicts
             ]
             if wrong or contradictions:
@@ -92,7 +92,7 @@ class SerialService:
                 check_labels(entry.attributes, "attribute")
                 self._check_profile(entry.profile)
         except (InvalidSerialError, LabelError) as error:
-            # Of many, it has to be said which.
+            # With several serials, the error must say which.
             where = f"serials[{number}]"
             raise InvalidRequestError(where, f"{where} ({_shortened(serial)}): {error}") from None
         return entry
@@ -103,7 +103,7 @@ class SerialService:
             raise LabelError(msg)
 
     def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[SerialAnswer]:
-        """Return a page of listed serials in order, beginning after a cursor that an earlier page gave."""
+        """Return a page of listed serials, in order, continuing from the cursor of an earlier page."""
         check_limit(limit)
         found = self._store.list_serials(after=parse_serial_cursor(cursor), limit=limit)
         following = serial_cursor(found[-1].serial) if len(found) == limit else None
@@ -120,18 +120,18 @@ class SerialService:
                 return
 
     def remove(self, serial: str, *, actor: str) -> None:
-        """Take a serial off the list; a device that registered with it stays."""
+        """Remove a serial from the list; a device that registered with it stays."""
         self._store.remove_serial(serial, actor=actor)
 
 
 def prove_serial(hmac: HmacSettings, serial: str, *, group: str | None = None) -> tuple[str, Secret]:
-    """Return the group and the proof with which a serial registers under the `hmac` verifier. Needs no registry.
+    """Return the group, and the proof that a serial needs under the `hmac` verifier. Needs no registry.
 
-    Without `group` there must be one group alone.
+    `group` may be omitted if there is only one.
 
     Raises:
-        InvalidRequestError: there is no such group, or it has to be said which.
-        InvalidSerialError: it can't be a serial.
+        InvalidRequestError: there is no such group, or there are several and none was named.
+        InvalidSerialError: the serial is invalid.
         SharedSecretError: a group secret can't be read.
     """
     secrets = GroupSecrets.from_settings(hmac)
@@ -139,10 +139,12 @@ def prove_serial(hmac: HmacSettings, serial: str, *, group: str | None = None) -
         reason = "there is no group secret; set [registration.hmac] secrets or secret_files"
         raise InvalidRequestError("group", reason)
     if group is None and len(secrets.names) > 1:
-        raise InvalidRequestError("group", f"say which group: {', '.join(secrets.names)}")
+        raise InvalidRequestError("group", f"name a group: {', '.join(secrets.names)}")
     chosen = secrets.names[0] if group is None else group
     if chosen not in secrets.names:
-        raise InvalidRequestError("group", f"there is no group {chosen[:64]!r}; there is: {', '.join(secrets.names)}")
+        raise InvalidRequestError(
+            "group", f"there is no group {chosen[:64]!r}; the groups are: {', '.join(secrets.names)}"
+        )
     return chosen, secrets.prove(parse_serial(serial), chosen)
 
 

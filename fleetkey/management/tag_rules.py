@@ -1,4 +1,4 @@
-"""Which tags a device's topics depend on."""
+"""Protecting the tags that a device's topics depend on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["TagRules"]
 
 
 class TagRules:
-    """Keeps tags from being changed so that a device's topics can't be built any more, which would keep it out."""
+    """Prevents tag changes that would make it impossible to build a device's topics, so that it would be refused."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._templates: TopicTemplates | None = None
 
     def check(self, device: Device, changes: Mapping[str, str | None]) -> None:
-        """Refuse a value that can't be in a topic, or no value, for a tag that is in the device's topics.
+        """Refuse to remove a tag that the device's topics use, or to give it a value that can't be in a topic.
 
         Raises:
             ConflictError: says which tag, and why.
@@ -43,6 +43,6 @@ class TagRules:
             if value is not None and not is_safe_in_topics(value):
                 msg = (
                     f"device {device.device_id} can't have {name}={value!r}: its topics have {{tag:{name}}}, "
-                    "and + # / $ and white space can't be in a topic's level"
+                    "and a topic level can't contain + # / $ or whitespace"
                 )
                 raise ConflictError(msg)

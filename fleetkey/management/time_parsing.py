@@ -1,4 +1,4 @@
-"""Times as operators write them: `30d` from now or `24h` ago, a date, or a date and time."""
+"""Parsing times as operators write them: `30d` from now or `24h` ago, a date, or a date and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
 
 def parse_expiry(text: str, *, now: datetime) -> int:
-    """Return a moment in the future, in milliseconds since 1970.
+    """Parse a time in the future, and return it in milliseconds since 1970.
 
     Args:
         text: a duration from now (`90s`, `15m`, `12h`, `30d`, `4w`), a date (its first moment, UTC), or a date and
@@ -34,19 +34,21 @@ def parse_expiry(text: str, *, now: datetime) -> int:
         try:
             ends = datetime.fromisoformat(text)
         except ValueError:
-            reason = f"{text[:40]!r} is no time; write a duration such as 30d or 12h, or a date such as 2027-01-31"
+            reason = f"{text[:40]!r} is not a time; write a duration such as 30d or 12h, or a date such as 2027-01-31"
             raise InvalidRequestError("expires", reason) from None
         if ends.tzinfo is None:
             ends = ends.replace(tzinfo=UTC)
     if ends <= now:
         raise InvalidRequestError("expires", f"{text[:40]!r} is not in the future")
     if ends > now + timedelta(days=MAX_EXPIRY_DAYS):
-        raise InvalidRequestError("expires", f"{text[:40]!r} is over {MAX_EXPIRY_DAYS} days away; leave it out instead")
+        raise InvalidRequestError(
+            "expires", f"{text[:40]!r} is more than {MAX_EXPIRY_DAYS} days away; for no expiry, leave it out"
+        )
     return int(ends.timestamp() * 1000)
 
 
 def parse_moment(text: str, *, now: datetime, field: str) -> int:
-    """Return a moment, in milliseconds since 1970.
+    """Parse a time in the past or future, and return it in milliseconds since 1970.
 
     Args:
         text: how long ago (`90s`, `15m`, `12h`, `30d`, `4w`), a date (its first moment, UTC), or a date and time in
@@ -68,5 +70,5 @@ def parse_moment(text: str, *, now: datetime, field: str) -> int:
             moment = moment.replace(tzinfo=UTC)
         return round(moment.timestamp() * 1000)
     except (ValueError, OverflowError):
-        reason = f"{text[:40]!r} is no time; write how long ago, such as 24h or 7d, or a date such as 2027-01-31"
+        reason = f"{text[:40]!r} is not a time; write how long ago, such as 24h or 7d, or a date such as 2027-01-31"
         raise InvalidRequestError(field, reason) from None

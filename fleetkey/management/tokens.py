@@ -1,7 +1,7 @@
-"""The bearer tokens of the admin API: making, checking and ending them.
+"""The bearer tokens of the admin API: creating, checking and revoking them.
 
-A token is `fkt_ID_SECRET`: 12 hex digits that name it and 64 that prove it. Stored is the SHA-256 of the secret part:
-with 256 random bits there is nothing to guess, so a slow hash would only slow down good requests (ADR 0013).
+A token is `fkt_ID_SECRET`: 12 hex digits that identify it and 64 that prove it. The SHA-256 of the secret part is
+stored: 256 random bits can't be guessed, so a slow hash would only slow down valid requests (ADR 0013).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import StoreTime, Tokens
 
     class TokenStore(Tokens, StoreTime, Protocol):
-        """What the service reads and changes."""
+        """The parts of the registry that the service uses."""
 
 
 __all__ = ["CreatedToken", "TokenRefused", "TokenService"]
@@ -40,7 +40,7 @@ PAGE = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreatedToken:
-    """A new token; the only moment at which its text exists in clear."""
+    """A new token. Its text exists in plain text only here."""
 
     token: TokenAnswer
     text: Secret
@@ -48,9 +48,9 @@ class CreatedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRefused:
-    """A token that is not good: `malformed`, `unknown`, `revoked` or `expired`, for log and audit alone.
+    """An invalid token: `malformed`, `unknown`, `revoked` or `expired`, for the log and audit only.
 
-    `token_id` names the token only if it was proven.
+    `token_id` is set only if the token's secret was correct.
     """
 
     reason: str
@@ -58,9 +58,9 @@ class TokenRefused:
 
 
 class TokenService:
-    """Lists, makes, checks and ends tokens. Every method blocks; every change is audited in its own transaction.
+    """Lists, creates, checks and revokes tokens. Every method blocks; every change is audited in the same transaction.
 
-    Errors of every method: `NotFoundError`, `InvalidRequestError` and `StoreError`.
+    Every method may raise `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
     def __init__(self, store: TokenStore) -> None:
@@ -68,11 +68,9 @@ class TokenService:
         self._clock = store.now
 
     def create(self, name: str, role: Role, *, expires_at: int | None = None, actor: str) -> CreatedToken:
-        """Make a token; its text is shown here and never again."""
+        """Create a token; its text is shown here and never again."""
         if not name.strip() or name != name.strip() or not name.isprintable() or len(name) > MAX_TOKEN_NAME_CHARACTERS:
-            reason = (
-                f"a token has a name of 1 to {MAX_TOKEN_NAME_CHARACTERS} printable characters, no space at the ends"
-            )
+            reason = f"a token's name must be 1 to {MAX_TOKEN_NAME_CHARACTERS} printable characters, no space at an end"
             raise InvalidRequestError("name", reason)
         token_id, secret = secrets.token_hex(ID_BYTES), secrets.token_hex(SECRET_BYTES)
         token = self._store.create_token(
@@ -81,7 +79,7 @@ class TokenService:
         return CreatedToken(token=TokenAnswer.of(token), text=Secret(f"fkt_{token_id}_{secret}"))
 
     def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[TokenAnswer]:
-        """Return a page of tokens in order of making, beginning after a cursor that an earlier page gave."""
+        """Return a page of tokens, oldest first, continuing from the cursor of an earlier page."""
         check_limit(limit)
         after = parse_position(PositionList.TOKENS, cursor)
         found = self._store.list_tokens(after=after, limit=limit, include_ended=include_ended)
@@ -89,7 +87,7 @@ class TokenService:
         return Page(items=tuple(TokenAnswer.of(token) for _, token in found), next_cursor=following)
 
     def iterate(self, *, include_ended: bool = False) -> Iterator[TokenAnswer]:
-        """Yield all tokens, in order of making, in bounded memory."""
+        """Yield all tokens, oldest first, in bounded memory."""
         cursor: str | None = None
         while True:
             page = self.page(include_ended=include_ended, cursor=cursor, limit=PAGE)
@@ -99,13 +97,13 @@ class TokenService:
                 return
 
     def revoke(self, token_id: str, *, actor: str) -> TokenAnswer:
-        """End a token for good; the next request with it is refused."""
+        """Revoke a token for good; the next request with it is refused."""
         return TokenAnswer.of(self._store.revoke_token(token_id, actor=actor))
 
     def check(self, text: str) -> Token | TokenRefused:
-        """Return the token of a text, or why it is none.
+        """Return the token for its text, or why it is invalid.
 
-        Reads the registry each time, so a revocation counts for the next request. An unknown token takes the same
+        Reads the registry each time, so a revocation applies to the next request. An unknown token takes the same
         steps as a known one with a wrong secret.
         """
         form = FORM.match(text)
@@ -118,7 +116,7 @@ class TokenService:
         return self.refusal(found.token) or found.token
 
     def refusal(self, token: Token) -> TokenRefused | None:
-        """Return why a token that exists is not good at this moment, if it isn't."""
+        """Return why an existing token is invalid at this time, or None."""
         if token.revoked_at is not None:
             return TokenRefused(reason="revoked", token_id=token.token_id)
         if token.expires_at is not None and token.expires_at <= self._clock() * 1000:

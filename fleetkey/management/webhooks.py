@@ -1,4 +1,4 @@
-"""Webhooks as operators see them: where each posts to, and how far it is."""
+"""Viewing webhooks: where each posts to, and how far behind it is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import ChangeReader, WebhookReader
 
     class WebhookStore(WebhookReader, ChangeReader, Protocol):
-        """What the service reads."""
+        """The parts of the registry that the service uses."""
 
 
 __all__ = ["WebhookService", "find_webhook"]
 
 
 class WebhookService:
-    """Looks at webhooks; what they are is in the settings alone. Every method blocks and raises `StoreError`."""
+    """Reports on the webhooks in the settings. Every method blocks and may raise `StoreError`."""
 
     def __init__(self, store: WebhookStore, settings: Mapping[str, WebhookSettings]) -> None:
         self._store = store
@@ -41,7 +41,7 @@ class WebhookService:
                     name=name,
                     to=_origin(hook.url),
                     events=list(hook.events),
-                    # A webhook that no server has begun yet has nothing to be behind of.
+                    # A webhook that no server has started yet isn't behind.
                     behind=max(newest - state.position, 0) if state else 0,
                     delivered=state.delivered if state else 0,
                     given_up=state.given_up if state else 0,
@@ -54,14 +54,16 @@ class WebhookService:
 
 
 def find_webhook(settings: Mapping[str, WebhookSettings], name: str) -> WebhookSettings:
-    """Return a webhook of the settings. Raises `NotFoundError`, which names those that there are."""
+    """Return a webhook in the settings. Raises `NotFoundError`, which lists the existing ones."""
     hook = settings.get(name)
     if hook is None:
-        raise NotFoundError("webhook", f"{name[:64]!r} in the settings; there is: {', '.join(settings) or 'none'}")
+        raise NotFoundError(
+            "webhook", f"{name[:64]!r} in the settings; the webhooks are: {', '.join(settings) or 'none'}"
+        )
     return hook
 
 
 def _origin(url: str) -> str:
-    """Return where an address leads, without what may be a secret in it: path and query."""
+    """Return a URL without its path and query, which may contain a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}" + ("/…" if parts.path.strip("/") or parts.query else "")

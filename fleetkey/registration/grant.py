@@ -1,4 +1,4 @@
-"""What a new device gets: what the verifiers said, over what its profile says."""
+"""What a new device gets: the values from the verifiers, on top of its profile's."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Grant:
 
 
 def merge(grant: Grant, said: Accepted) -> Grant:
-    """Return the grant with what one more verifier said: the later goes before the earlier."""
+    """Return the grant with the values of one more verifier; a later verifier overrides an earlier one."""
     return replace(
         grant,
         name=said.name or grant.name,
@@ -42,7 +42,7 @@ def merge(grant: Grant, said: Accepted) -> Grant:
 
 
 class Profiles:
-    """The profiles of the settings, found by name or by serial."""
+    """The profiles in the settings, looked up by name or by serial."""
 
     def __init__(self, profiles: Mapping[str, ProfileSettings]) -> None:
         """Compile the profiles' patterns. Raises `PatternError`."""
@@ -53,14 +53,14 @@ class Profiles:
 
     @property
     def has_patterns(self) -> bool:
-        """Whether a serial is held against patterns, which is work for a thread."""
+        """Whether serials are matched against patterns, which belongs in a thread."""
         return bool(self._patterns)
 
     def apply(self, grant: Grant, serial: str) -> Grant | None:
-        """Return the grant over its profile, or over the first one whose pattern the serial has; None: refuse.
+        """Return the grant on top of its profile, or of the first profile whose pattern matches; None = refuse.
 
-        A profile that isn't there, or more labels than a device may have, is refused: nobody said that the device
-        may have less.
+        An unknown profile, or more labels than a device may have, is refused: issuing credentials with fewer
+        restrictions or labels than intended would not fail closed.
         """
         chosen = grant.profile or self._by_serial(serial)
         if chosen is None:

@@ -1,4 +1,4 @@
-"""What a registration ends in."""
+"""The outcomes of a registration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Issued", "Limited", "Malformed", "NotAllowed", "Outcome", "Pending",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A credential was made and committed; the only moment at which its secret exists in clear."""
+    """A credential was created and committed. Its secret exists in plain text only here."""
 
     device_id: str
     key: str
@@ -24,21 +24,21 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """The device waits for an operator."""
+    """The device awaits an operator's approval."""
 
     retry_after_seconds: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Malformed:
-    """The serial can't be one."""
+    """The serial is invalid."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotAllowed:
-    """The serial may not register; why is in the audit. `is_conflict`: it has, and may not again."""
+    """The serial may not register; the audit log says why. `is_conflict`: it has registered and may not do so again."""
 
     is_conflict: bool = False
 
@@ -52,7 +52,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable:
-    """The registry or the hash threads can't take it now."""
+    """The registry or the hash threads are unavailable or overloaded."""
 
 
 Outcome = Issued | Pending | Malformed | NotAllowed | Limited | Unavailable

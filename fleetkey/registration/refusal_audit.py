@@ -1,4 +1,4 @@
-"""Writing refusals into the audit, without what waits for the registry holding up anything else."""
+"""Recording refusals in the audit log, so that waiting for the registry delays nothing else."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ __all__ = ["RefusalAudit"]
 log = structlog.get_logger(__name__)
 
 MAX_WAITING_ENTRIES = 200
-"""Entries of strangers, and as many of others, that wait to be written at once; further ones are in the log alone."""
+"""How many entries of strangers, and how many of others, may wait to be written; further ones are only logged."""
 PATIENCE_SECONDS = 2.0
-"""How long a refusal waits for its entry; it is written all the same when the registry can be written again."""
+"""How long a refusal waits for its entry. The entry is still written later, once the registry is available."""
 MAX_STRANGER_ENTRIES = 600
-"""Entries in a minute that strangers cause all together; beyond it, their refusals are counted in `SUMMARY_SECONDS`."""
+"""How many entries strangers may cause per minute in all; further refusals are counted for `SUMMARY_SECONDS`."""
 SUMMARY_SECONDS = 60.0
-"""For which refusals without an entry of their own are counted, before one entry for each reason says how many."""
+"""How long refusals without their own entry are counted, before one entry for each reason records their number."""
 MAX_COUNTED_ADDRESSES = 10_000
-"""Addresses, of which IPv6 has /64s, that are told apart for such an entry; it says `10000+` then."""
+"""How many addresses (for IPv6: /64 networks) are told apart for such an entry; beyond that it says `10000+`."""
 MAX_SUMMARIES = 100
-"""Reasons that are counted by themselves; they are words of ours, so this is a net."""
+"""How many reasons are counted separately. Reasons are our own words, so this is only a safety net."""
 EVERYBODY = "strangers"
 
 
 class RefusalAudit:
-    """Records refusals in a thread of its own: a registry that is held by another process stalls no login with it.
+    """Records refusals in its own thread, so that a registry locked by another process stalls no login.
 
-    Whatever waits is written in one transaction, and what strangers cause is bounded in number: a flood of them costs
-    few commits, and takes the registry from nobody.
+    All waiting entries are written in one transaction, and the number that strangers cause is bounded: a flood of
+    refusals causes few commits and doesn't block other users of the registry.
 
     Args:
         record: writes entries, all or none; blocks.
-        clock: seconds, for the bound in a minute.
+        clock: seconds, for the bound per minute.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class RefusalAudit:
         self._lock = threading.Lock()
         self._waiting: list[AuditEntry] = []
         self._next_write: asyncio.Task[None] | None = None
-        """Writes what waits; None once it has begun. Guarded by the lock, as what waits is."""
+        """The scheduled write of the waiting entries; None once it has begun. Guarded by the lock, like the entries."""
         self._writes: set[asyncio.Task[None]] = set()
         self._budget = RateLimiter(limit=MAX_STRANGER_ENTRIES, window_seconds=60, max_tracked=1, clock=clock)
         self._summaries: dict[tuple[str, str, str, bool], _Summary] = {}
         self._summing: asyncio.Task[None] | None = None
         self.bounds: Counter[str] = Counter()
-        """Refusals without an entry of their own, by the bound that was reached."""
+        """Refusals without their own entry, by the bound that was reached."""
         self._logged: set[str] = set()
 
     async def note(self, entry: AuditEntry) -> None:
-        """Record a refusal. When that fails, or takes long, the log says so and the refusal stands."""
+        """Record a refusal. If that fails or takes too long, it is logged, and the refusal stands."""
         if entry.by_stranger and self._budget.admit(EVERYBODY):
             self.count(entry, bound="max_stranger_entries")
             return
@@ -78,8 +78,8 @@ class RefusalAudit:
             self.count(entry, bound="max_waiting_entries")
             return
         if self._budget.wait_seconds(EVERYBODY):
-            # Refusals of strangers aren't waited for now, so those of others aren't either: the time of an answer must
-            # not tell which serials are known.
+            # Refusals of strangers aren't waited for at this point, so neither are others: response times must not
+            # reveal which serials are known.
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -88,7 +88,7 @@ class RefusalAudit:
             log.warning("audit_late", action=entry.action, reason=entry.reason)
 
     def count(self, entry: AuditEntry, *, bound: str) -> None:
-        """Count a refusal instead of recording it: within `SUMMARY_SECONDS` an entry says how many there were."""
+        """Count a refusal instead of recording it; within `SUMMARY_SECONDS` a summary entry records the number."""
         self._reached(bound)
         key = str(entry.actor), entry.action, entry.reason, entry.by_stranger
         summary = self._summaries.get(key)
@@ -101,7 +101,7 @@ class RefusalAudit:
             self._summing = asyncio.create_task(self._sum_up(), name="fleetkey-refusals")
 
     async def close(self) -> None:
-        """Write what waits and what was counted, but don't wait for a registry that somebody else holds for long."""
+        """Write the waiting entries and summaries, but don't wait long for a locked registry."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -114,7 +114,7 @@ class RefusalAudit:
         await asyncio.to_thread(self._pool.close)
 
     async def _sum_up(self) -> None:
-        """Write summaries until there are none: then the flood is over, and the next one is said again."""
+        """Write summaries until there are none. Then the flood is over, and the next one will be logged again."""
         try:
             while self._summaries:
                 await asyncio.sleep(SUMMARY_SECONDS)
@@ -124,14 +124,14 @@ class RefusalAudit:
             self._logged.clear()
 
     def _end_summaries(self) -> asyncio.Task[None]:
-        """Let the summaries wait to be written: few entries that stand for many, so on top of the bound."""
+        """Queue the summaries for writing, regardless of the bound: they are few and stand for many refusals."""
         ended, self._summaries = self._summaries, {}
         with self._lock:
             self._waiting += [summary.entry() for summary in ended.values()]
             return self._write_next()
 
     def _enqueue(self, entry: AuditEntry) -> asyncio.Task[None] | None:
-        """Let an entry wait to be written and return what writes it; None if too many of its kind wait."""
+        """Queue an entry and return the task that will write it; None if too many of its kind are waiting."""
         with self._lock:
             if sum(one.by_stranger is entry.by_stranger for one in self._waiting) >= MAX_WAITING_ENTRIES:
                 return None
@@ -149,17 +149,17 @@ class RefusalAudit:
         try:
             await self._pool.run(self._write_waiting)
         except (OverloadedError, StoreError) as error:
-            log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message is the whole story
+            log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
 
     def _write_waiting(self) -> None:
-        """Write everything that waits, in one transaction; blocks."""
+        """Write all waiting entries in one transaction; blocks."""
         with self._lock:
             entries, self._waiting, self._next_write = self._waiting, [], None
         if entries:
             self._record(entries)
 
     def _reached(self, bound: str) -> None:
-        """Count that a refusal gets no entry of its own, and say it once a flood."""
+        """Count a refusal without its own entry, and log that once per flood."""
         self.bounds[bound] += 1
         if bound not in self._logged:
             self._logged.add(bound)
@@ -168,7 +168,7 @@ class RefusalAudit:
 
 @dataclass(slots=True)
 class _Summary:
-    """Refusals of one kind that are only counted."""
+    """The number of refusals of one kind."""
 
     first: AuditEntry
     number: int = 0
@@ -176,7 +176,7 @@ class _Summary:
     is_full: bool = False
 
     def add(self, entry: AuditEntry) -> None:
-        """Count one."""
+        """Count a refusal."""
         self.number += 1
         bucket = address_bucket(entry.address or getattr(entry.actor, "address", ""))
         if len(self.addresses) < MAX_COUNTED_ADDRESSES:
@@ -185,7 +185,7 @@ class _Summary:
             self.is_full = True
 
     def entry(self) -> AuditEntry:
-        """Return what the audit says of them."""
+        """Return the audit entry that stands for them."""
         count = f"{len(self.addresses)}{'+' if self.is_full else ''}"
         reason = f"{self.first.reason} further={self.number} addresses={count}"
         actor = str(self.first.actor)

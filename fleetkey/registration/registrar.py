@@ -1,4 +1,4 @@
-"""Registration without HTTP: who may register, and what they are issued."""
+"""Registration, independent of HTTP: who may register, and what they are issued."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import AuditWriter, DeviceIssuing, DeviceLookup
 
     class RegistrarStore(DeviceIssuing, DeviceLookup, AuditWriter, Protocol):
-        """What the registrar reads, issues from and appends refusals to."""
+        """The parts of the registry that the registrar uses."""
 
 
 __all__ = ["Registrar", "build_registrar"]
@@ -69,11 +69,11 @@ __all__ = ["Registrar", "build_registrar"]
 log = structlog.get_logger(__name__)
 
 MAX_DEVICE_REFUSALS = 20
-"""Refusals of one device in an hour that have an audit entry of their own; the others are counted in one a minute."""
+"""How many refusals of one device per hour get their own audit entry; the others are summarized once a minute."""
 
 
 class Registrar:
-    """Decides registrations. Verifiers say what may be issued; this alone issues."""
+    """Decides registrations. Verifiers say what may be issued; only the registrar issues it."""
 
     def __init__(
         self,
@@ -103,20 +103,20 @@ class Registrar:
             limit=settings.max_per_serial_per_hour, window_seconds=3600, max_tracked=settings.max_tracked
         )
         self.refusals = RefusalAudit(store.record_all)
-        """Writes refusals into the audit; `close` ends it."""
+        """Records refusals in the audit log; `close` stops it."""
         self.refusal_log = RefusalLog()
         """Logs refusals, within a budget; `close` ends it."""
         self._refusal_timing = RefusalTiming()
         self.counts: Counter[str] = Counter()
-        """Registrations by outcome: `issued`, `pending`, or why not."""
-        # A refused flood is audited once a minute and source, so that it can't fill the disk.
+        """Registrations by outcome: `issued`, `pending`, or the reason for refusal."""
+        # Rate-limited requests are audited at most once a minute for each source, so that a flood can't fill the disk.
         self._limit_notes = RateLimiter(limit=1, window_seconds=60, max_tracked=settings.max_tracked)
         self._device_refusals = RateLimiter(
             limit=MAX_DEVICE_REFUSALS, window_seconds=3600, max_tracked=settings.max_tracked
         )
 
     async def admit_address(self, address: str) -> Limited | None:
-        """Count an attempt from an address, before anything of it is read."""
+        """Count an attempt from an address, before its body is read."""
         bucket = address_bucket(address)
         wait = self._addresses.admit(bucket)
         if not wait:
@@ -127,9 +127,9 @@ class Registrar:
         return Limited(retry_after_seconds=wait)
 
     async def register(self, serial_text: str, proof: str | None, address: str) -> Outcome:
-        """Decide one registration and issue a credential if it may have one.
+        """Decide a registration and issue a credential if it is allowed.
 
-        A refusal leaves at a time that its reason has no part in.
+        The time at which a refusal is sent does not depend on its reason.
         """
         received_at = self._refusal_timing.now()
         outcome = await self._decide(serial_text, proof, address)
@@ -143,13 +143,13 @@ class Registrar:
         except InvalidSerialError as error:
             await self.note_refusal("malformed_serial", address=address)
             return Malformed(detail=str(error))
-        # By address as well: who can't prove a serial must not use up its attempts.
+        # By address as well: someone who can't prove a serial must not use up its attempts.
         mine = f"{address_bucket(address)} {serial}"
         if wait := self._serials.admit(mine):
             return await self._limit_serial(serial, address, wait)
         outcome = await self._decide_serial(serial, proof, address)
         if isinstance(outcome, Pending | Unavailable):
-            # Asking again is what the answer says, and it is no fault of the device.
+            # The response tells the device to try again, so this must not use up an attempt.
             self._serials.give_back(mine)
         return outcome
 
@@ -160,7 +160,7 @@ class Registrar:
                 await self.note_refusal(granted.reason, address=address, serial=serial)
                 return Unavailable()
             if isinstance(granted, Rejected):
-                # As long as for a serial that is known: the time must not tell which ones are.
+                # Takes as long as for a known serial: response times must not reveal which serials are known.
                 await self._pool.run(hash_secret, new_secret(), self._bcrypt_rounds)
                 await self.note_refusal(granted.reason, address=address, serial=serial)
                 return NotAllowed()
@@ -176,28 +176,28 @@ class Registrar:
 
     async def _limit_serial(self, serial: str, address: str, wait: float, *, is_proven: bool = False) -> Limited:
         self.counts["too_many_for_serial"] += 1
-        # By who is proven as well: a stranger who names a serial uses up nothing of its device's.
+        # Proven devices count separately, so that a stranger naming a serial uses up none of its device's attempts.
         if not self._limit_notes.admit(f"{'device' if is_proven else 'serial'} {serial}"):
             await self.note_refusal("too_many_for_serial", address=address, serial=serial, by_stranger=not is_proven)
         return Limited(retry_after_seconds=wait)
 
     async def _issue_limited(self, serial: str, address: str, granted: Grant) -> Outcome:
         if wait := self._proven.admit(serial):
-            # Its verifiers accepted it so often that it was issued all that it may have.
+            # The verifiers accepted it, and it has been issued as much as it may have in this time.
             return await self._limit_serial(serial, address, wait, is_proven=True)
         outcome: Outcome | IssueDenied = Unavailable()
         try:
             outcome = await self._pool.run(self._issue, serial, address, granted)
         finally:
             if not isinstance(outcome, Issued):
-                # It counts what was issued: refusals, which anybody who knows the serial can have, lock nobody out.
+                # Only issued credentials count: anyone who knows the serial can cause refusals.
                 self._proven.give_back(serial)
         if isinstance(outcome, IssueDenied):
             return await self._deny(outcome, address)
         return outcome
 
     async def _deny(self, denied: IssueDenied, address: str) -> NotAllowed:
-        """Refuse a device of the fleet, with an audit entry that no stranger's pushes out."""
+        """Refuse a device of the fleet. Strangers' entries can't displace its audit entry."""
         device, reason = denied.device, denied.reason.value
         self.counts[reason] += 1
         self.refusal_log.proven(
@@ -221,13 +221,13 @@ class Registrar:
     async def note_refusal(
         self, reason: str, *, address: str, serial: str | None = None, by_stranger: bool = True
     ) -> None:
-        """Audit a refusal; when even that fails, the log has it and the refusal stands.
+        """Audit a refusal. If that fails, it is logged, and the refusal stands.
 
         Args:
-            reason: why.
-            address: from where.
-            serial: what it named.
-            by_stranger: nobody proved to be a device of the fleet, whatever was named.
+            reason: why it was refused.
+            address: where the request came from.
+            serial: the serial in the request.
+            by_stranger: the client did not prove to be a device of the fleet.
         """
         if not reason.startswith("too_many_"):
             self.counts[reason] += 1
@@ -247,7 +247,7 @@ class Registrar:
         await self.refusals.note(entry)
 
     async def close(self) -> None:
-        """Let go of what the verifiers hold."""
+        """Release the verifiers' resources."""
         self._refusal_timing.close()
         self.refusal_log.close()
         await self.refusals.close()
@@ -256,7 +256,7 @@ class Registrar:
                 await verifier.close()
 
     async def _ask(self, claim: Claim) -> Grant | Rejected | Undecided:
-        """Return what the device gets if every verifier accepts it, or why it may not register."""
+        """Ask every verifier. Return what the device gets, or why it may not register."""
         granted = Grant()
         for verifier in self._verifiers:
             verdict = await verifier.verify(claim)
@@ -274,7 +274,7 @@ class Registrar:
             return Undecided("profile_unusable")
         templates = self._templates.of_policy(whole.policy)
         if is_device_id(claim.serial) and await self._pool.run(self._is_taken, claim.serial):
-            # In topics with the serial in them it would stand for that device.
+            # In topics that contain the serial, it could pass for that device.
             return Rejected("serial_is_a_device_id")
         try:
             templates.for_device(device_id="0" * 24, serial=claim.serial, tags=whole.tags)
@@ -292,7 +292,7 @@ class Registrar:
         return True
 
     def _issue(self, serial: str, address: str, granted: Grant) -> Outcome | IssueDenied:
-        """Make a credential and commit it; blocks, in a thread of the pool."""
+        """Create a credential and commit it; blocks, so it runs in a thread of the pool."""
         key, secret = new_access_key(), new_secret()
         settings = self._settings
         result = self._store.issue_device_key(
@@ -326,7 +326,7 @@ class Registrar:
                     templates = self._templates.of_policy(device.policy)
                     scope = templates.for_device(device_id=device.device_id, serial=serial, tags=device.tags)
                 except UnsafeValueError:
-                    # A tag that the topics need is missing: the key works as soon as the device is tagged.
+                    # A tag required by the topics is missing: the key will work once the device is tagged.
                     missing = missing_tags_text((*templates.publish, *templates.subscribe), device.tags)
                     log.warning("device_kept_out", device_id=device.device_id, missing_tag=missing)
                     return Issued(device_id=device.device_id, key=key, secret=secret, publish=(), subscribe=())
@@ -346,7 +346,7 @@ class Registrar:
 
 
 def build_registrar(settings: Settings, store: Store, pool: WorkerPool) -> Registrar:
-    """Return a registrar with the verifiers that the settings name.
+    """Return a registrar with the verifiers in the settings.
 
     Raises:
         TemplateError: a topic pattern in the settings can't be used.
@@ -357,7 +357,7 @@ def build_registrar(settings: Settings, store: Store, pool: WorkerPool) -> Regis
     for name in dict.fromkeys(registration.verifiers):
         match name:
             case "open":
-                log.warning("open_registration", meaning="every serial that asks is given a device and credentials")
+                log.warning("open_registration", meaning="any serial that asks gets a device and credentials")
                 verifiers.append(OpenVerifier())
             case "pattern":
                 verifiers.append(PatternVerifier(registration.pattern.serials, pool))

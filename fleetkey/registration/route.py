@@ -1,4 +1,4 @@
-"""`POST /register`: a thin face of the registrar."""
+"""`POST /register`: a thin layer over the registrar."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Answer = Response[dict[str, Any]]
 
 
 def register_route(settings: Settings, registrar: Registrar, endpoint: MqttEndpoint) -> HTTPRouteHandler:
-    """Return the handler; `endpoint` is where devices are sent for MQTT."""
+    """Return the handler; `endpoint` is the broker's address for devices."""
     refuse_status = settings.registration.refuse_status
     body_timeout_seconds = settings.http.body_timeout_seconds
 
     @post("/register", status_code=200, operation_class=described(RegisterBody), responses=REGISTER_RESPONSES)
     async def register(request: Request[Any, Any, Any]) -> Answer:
-        """Register a device: its serial in, a device id, key and secret of its own out."""
+        """Register a device: it sends its serial and gets its own device id, key and secret."""
         address = request.client.host if request.client else ""
         limited = await registrar.admit_address(address)
         if limited is not None:
@@ -59,18 +59,21 @@ def _answer(outcome: Outcome, endpoint: MqttEndpoint, request: Request[Any, Any,
         case Issued():
             return Response(_credentials(outcome, endpoint, request), headers=NO_STORE)
         case Pending(retry_after_seconds=seconds):
-            pending = {"status": "pending", "detail": "The device waits for an operator's approval; ask again later."}
+            pending = {
+                "status": "pending",
+                "detail": "The device is waiting for an operator's approval; try again later.",
+            }
             return Response(pending, status_code=202, headers={**NO_STORE, "Retry-After": str(seconds)})
         case Malformed(detail=detail):
             return problem(400, f"At `serial`: {detail}.")
         case NotAllowed(is_conflict=True):
-            return problem(409, "This serial has registered already and may not register again.")
+            return problem(409, "This serial has already registered and may not register again.")
         case NotAllowed():
             return problem(refuse_status, "This serial may not register.")
         case Limited(retry_after_seconds=wait):
             return problem(429, "Too many registrations; try again later.", retry_after_seconds=wait)
         case Unavailable():
-            detail = "Registration can't take this now; try again."
+            detail = "Registration is temporarily unavailable; try again."
             return problem(503, detail, retry_after_seconds=OVERLOAD_RETRY_SECONDS)
 
 

@@ -127,7 +127,7 @@ def test_webhook_events_and_signatures(tmp_path: Path) -> None:
             tokens = {role: _token(fleet, role, tmp_path) for role in (Role.VIEWER, Role.OPERATOR)}
             there = ("--url", server.url, "--token-file")
             assert cli("webhooks", "list", "--json", *there, tokens[Role.VIEWER]).json[0]["delivered"] >= 5
-            assert "needs the role operator" in cli("webhooks", "test", "backend", *there, tokens[Role.VIEWER]).error
+            assert "requires the role operator" in cli("webhooks", "test", "backend", *there, tokens[Role.VIEWER]).error
             before = len(receiver.taken)
             assert "204" in cli("webhooks", "test", "backend", *there, tokens[Role.OPERATOR]).out
             assert [event["event"] for event in receiver.taken[before:]] == ["webhook.test"]

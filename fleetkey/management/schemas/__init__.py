@@ -1,7 +1,7 @@
-"""What is shown of the fleet, and what is taken to change it: declared here, and nowhere else.
+"""The schemas of everything that is shown of a fleet, and of the requests that change it: declared only here.
 
-The services return it, the admin API encodes and describes it, the remote client decodes it, commands print it. The
-names end up in the OpenAPI description, which is why they say `Answer` and `Body`.
+The services return them, the admin API encodes and describes them, the remote client decodes them, commands print
+them. Their names appear in the OpenAPI description, which is why they end in `Answer` and `Body`.
 """
 
 from fleetkey.management.schemas.audit import AuditAnswer, AuditPage

@@ -1,4 +1,4 @@
-"""What is shown of an audit entry."""
+"""The schema of audit entries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, record: AuditRecord) -> Self:
-        """Return what is shown of an entry of the registry."""
+        """Return an entry of the registry in this schema."""
         return cls(
             seq=record.seq,
             at=shown_time(record.at),
@@ -48,7 +48,7 @@ class AuditAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuditPage(msgspec.Struct):
-    """Audit entries. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+    """Audit entries. A page may be short or empty and still have a `next_cursor`; null means the list is complete."""
 
     items: list[AuditAnswer]
     next_cursor: str | None

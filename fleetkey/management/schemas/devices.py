@@ -1,4 +1,4 @@
-"""What is shown of a device, and what is taken to change devices."""
+"""The schemas of devices and of requests to change them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ GraceSeconds = Annotated[
     msgspec.Meta(
         ge=0,
         le=MAX_GRACE_SECONDS,
-        description="How long keys go on working; null or left out: as the device's profile or the settings say.",
+        description="How long keys keep working. Null or missing: as in the device's profile, or the settings.",
     ),
 ]
 
 
 class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a profile said when the device was created; what it didn't say is left out, and follows the settings."""
+    """The profile's values when the device was created. Values it didn't have are missing and follow the settings."""
 
     reregistration: Reregistration | msgspec.UnsetType = msgspec.UNSET
     grace_seconds: int | msgspec.UnsetType = msgspec.UNSET
@@ -72,7 +72,7 @@ class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, device: Device) -> Self:
-        """Return what is shown of a device of the registry."""
+        """Return a device of the registry in this schema."""
         presence = device.presence
         return cls(
             device_id=device.device_id,
@@ -105,27 +105,27 @@ def _policy(policy: DevicePolicy) -> PolicyAnswer:
 
 
 class DevicePage(msgspec.Struct):
-    """Devices in order of id. It may be short, or empty, and have a `next_cursor`; null: that was all."""
+    """Devices, ordered by id. A page may be short or empty and have a `next_cursor`; null: the list is complete."""
 
     items: list[DeviceAnswer]
     next_cursor: str | None
 
 
 class DeviceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to set of a device; a name of null leaves it, an empty one takes it away."""
+    """Changes to a device. A name of null leaves it unchanged, an empty one removes it."""
 
     name: str | None = None
     attributes: LabelChanges = {}
 
 
 class TagsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Tags to set."""
+    """The tags to set."""
 
     tags: Annotated[dict[Label, Label | None], msgspec.Meta(min_length=1, max_length=MAX_LABELS)]
 
 
 class BulkAction(StrEnum):
-    """What can be done with many devices at once."""
+    """The bulk actions on devices."""
 
     APPROVE = "approve"
     REJECT = "reject"
@@ -137,27 +137,29 @@ class BulkAction(StrEnum):
 
 
 class BulkBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What to do with which devices: those named, or those that match everything that is given.
+    """A bulk action, and the devices to apply it to: those named, or those that match all given filters.
 
-    `set_tags` goes with the action `tag`, `grace_seconds` with `rotate`.
+    `set_tags` is only for the action `tag`, `grace_seconds` only for `rotate`.
     """
 
-    action: Annotated[BulkAction, msgspec.Meta(description="What to do with each of them.")]
+    action: Annotated[BulkAction, msgspec.Meta(description="The action to apply to each.")]
     device_ids: Annotated[
-        Ids, msgspec.Meta(description="Just these; without `tags`, `attributes`, `serial_pattern`.")
+        Ids,
+        msgspec.Meta(description="Exactly these devices; not together with `tags`, `attributes` or `serial_pattern`."),
     ] = []
     tags: Annotated[Labels, msgspec.Meta(description="Only devices with all of these.")] = {}
     attributes: Annotated[Labels, msgspec.Meta(description="Only devices with all of these.")] = {}
     serial_pattern: Annotated[str | None, msgspec.Meta(description="A pattern for the whole serial.")] = None
-    set_tags: Annotated[LabelChanges, msgspec.Meta(description="For `tag`; null takes one away.")] = {}
+    set_tags: Annotated[LabelChanges, msgspec.Meta(description="For `tag`; null removes a tag.")] = {}
     grace_seconds: GraceSeconds | None = None
     cursor: Annotated[
-        str | None, msgspec.Meta(description="`next_cursor` of an earlier answer; not with `device_ids`.")
+        str | None,
+        msgspec.Meta(description="The `next_cursor` of an earlier response; not together with `device_ids`."),
     ] = None
 
 
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a change to many went; with a `next_cursor`, send the same again with it."""
+    """The result of a bulk change. If there is a `next_cursor`, repeat the request with it."""
 
     changed: int
     unchanged: int
@@ -165,13 +167,13 @@ class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RotationBody(msgspec.Struct, forbid_unknown_fields=True):
-    """How long a device's keys go on working; null: as its profile or the settings say."""
+    """How long a device's keys keep working. Null: as in its profile, or the settings."""
 
     grace_seconds: GraceSeconds | None = None
 
 
 class RotationAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a rotation began: so many keys end after the grace period, others sooner by themselves."""
+    """The result of a rotation: how many keys expire after the grace period, and how many expire sooner anyway."""
 
     device_id: DeviceId
     keys: int

@@ -1,4 +1,4 @@
-"""What is shown of an access key, and what is taken to make one."""
+"""The schemas of access keys and of requests to create them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CreatedKeyAnswer", "KeyAnswer", "KeyBody", "KeyPage", "ScopeAnswer",
 
 
 class ScopeAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What an application key reaches."""
+    """What an application key may access."""
 
     all_devices: bool
     device_ids: list[str]
@@ -28,7 +28,7 @@ class ScopeAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, scope: ApplicationScope) -> Self:
-        """Return what is shown of a scope of the registry."""
+        """Return a scope of the registry in this schema."""
         return cls(
             all_devices=scope.all_devices,
             device_ids=list(scope.device_ids),
@@ -57,7 +57,7 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, key: AccessKey) -> Self:
-        """Return what is shown of a key of the registry."""
+        """Return a key of the registry in this schema."""
         return cls(
             key=key.key,
             kind=key.kind,
@@ -81,28 +81,28 @@ class CreatedKeyAnswer(KeyAnswer, frozen=True, kw_only=True):
     secret: KeySecret
 
     def __repr__(self) -> str:
-        """Name the key, and not its secret."""
+        """Show the key, but not its secret."""
         return f"CreatedKeyAnswer(key={self.key!r})"
 
     @classmethod
     def with_secret(cls, key: KeyAnswer, secret: Secret) -> Self:
-        """Return a new key with its secret in clear."""
+        """Return a new key with its secret in plain text."""
         return cls(**msgspec.structs.asdict(key), secret=secret.reveal())
 
     def without_secret(self) -> KeyAnswer:
-        """Return the key as it is shown from now on."""
+        """Return the key without its secret, as it is shown from now on."""
         return KeyAnswer(**{name: getattr(self, name) for name in KeyAnswer.__struct_fields__})
 
 
 class KeyPage(msgspec.Struct):
-    """Keys in order of issue. `next_cursor` null: that was all."""
+    """Keys, oldest first. A `next_cursor` of null means the list is complete."""
 
     items: list[KeyAnswer]
     next_cursor: str | None
 
 
 class ScopeBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What an application key reaches."""
+    """What an application key may access."""
 
     all_devices: bool = False
     device_ids: Ids = []
@@ -117,7 +117,7 @@ class KeyBody(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     scope: Annotated[
         ScopeBody,
-        msgspec.Meta(description="What it reaches: devices by id or tag, or all of them; and topics of its own."),
+        msgspec.Meta(description="What it may access: devices by id or tag, or all of them, and its own topics."),
     ]
     description: str = ""
     sources: list[str] = []

@@ -1,4 +1,4 @@
-"""What is shown of a serial of the allow-list, and what is taken to add some."""
+"""The schemas of serials on the allow-list and of requests to add them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AddedAnswer", "SerialAnswer", "SerialEntry", "SerialPage", "SerialsB
 
 
 class SerialAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A serial of the allow-list, and what its device gets."""
+    """A serial on the allow-list, with what its device will get."""
 
     serial: str
     name: str
@@ -25,7 +25,7 @@ class SerialAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, listed: ListedSerial) -> Self:
-        """Return what is shown of a serial of the registry."""
+        """Return a serial of the registry in this schema."""
         return cls(
             serial=listed.serial,
             name=listed.name,
@@ -36,14 +36,14 @@ class SerialAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SerialPage(msgspec.Struct):
-    """Serials in order. `next_cursor` null: that was all."""
+    """Serials, in order. A `next_cursor` of null means the list is complete."""
 
     items: list[SerialAnswer]
     next_cursor: str | None
 
 
 class SerialEntry(msgspec.Struct, forbid_unknown_fields=True):
-    """A serial with what its device gets."""
+    """A serial with what its device will get."""
 
     serial: str
     name: str = ""
@@ -53,13 +53,13 @@ class SerialEntry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SerialsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Serials to add, all of them or none."""
+    """The serials to add: all of them or none."""
 
     serials: Annotated[list[str | SerialEntry], msgspec.Meta(min_length=1, max_length=MAX_POSTED)]
 
 
 class AddedAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How an addition to the allow-list went: so many new ones, listed already, and of these with other details now."""
+    """The result of adding serials: how many are new, were already listed, and were among those updated."""
 
     added: int
     known: int
@@ -67,5 +67,5 @@ class AddedAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, result: SerialsAdded) -> Self:
-        """Return what is shown of an addition to the registry."""
+        """Return a result of the registry in this schema."""
         return cls(added=result.added, known=result.known, replaced=result.replaced)

@@ -1,4 +1,4 @@
-"""What is shown of the server itself."""
+"""The schema of the server itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["AboutAnswer", "MqttAnswer"]
 
 
 class MqttAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the broker is; `host` null: the host at which this server was reached."""
+    """The broker's address. A `host` of null means the host under which this server was reached."""
 
     host: str | None
     port: int
@@ -18,7 +18,7 @@ class MqttAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AboutAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The server, and the token that asks."""
+    """The server, and the token in use."""
 
     version: str
     token: TokenAnswer

@@ -1,4 +1,4 @@
-"""What is shown of a bearer token, and what is taken to make one."""
+"""The schemas of bearer tokens and of requests to create them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["CreatedTokenAnswer", "TokenAnswer", "TokenBody", "TokenPage"]
 TokenRole = Annotated[
     Role,
     msgspec.Meta(
-        description="What it may: `viewer` reads, `operator` changes devices, serials and keys, `admin` everything."
+        description="What it allows. `viewer`: read; `operator`: change devices, serials and keys; `admin`: everything."
     ),
 ]
 
@@ -37,7 +37,7 @@ class TokenAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, token: Token) -> Self:
-        """Return what is shown of a token of the registry."""
+        """Return a token of the registry in this schema."""
         return cls(
             token_id=token.token_id,
             name=token.name,
@@ -55,28 +55,28 @@ class CreatedTokenAnswer(TokenAnswer, frozen=True, kw_only=True):
     token: Annotated[str, msgspec.Meta(pattern="^fkt_[0-9a-f]{12}_[0-9a-f]{64}$")]
 
     def __repr__(self) -> str:
-        """Name the token, and not its text."""
+        """Show the token, but not its text."""
         return f"CreatedTokenAnswer(token_id={self.token_id!r})"
 
     @classmethod
     def with_text(cls, token: TokenAnswer, text: Secret) -> Self:
-        """Return a new token with its text in clear."""
+        """Return a new token with its text."""
         return cls(**msgspec.structs.asdict(token), token=text.reveal())
 
     def without_text(self) -> TokenAnswer:
-        """Return the token as it is shown from now on."""
+        """Return the token without its text, as it is shown from now on."""
         return TokenAnswer(**{name: getattr(self, name) for name in TokenAnswer.__struct_fields__})
 
 
 class TokenPage(msgspec.Struct):
-    """Tokens in order of making. `next_cursor` null: that was all."""
+    """Tokens, oldest first. A `next_cursor` of null means the list is complete."""
 
     items: list[TokenAnswer]
     next_cursor: str | None
 
 
 class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A token; `expires` is a duration such as 30d, or a date."""
+    """A token to create; `expires` is a duration such as 30d, or a date."""
 
     name: str
     role: TokenRole

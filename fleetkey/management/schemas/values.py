@@ -1,4 +1,4 @@
-"""The kinds of values that several schemas have."""
+"""Types of values that several schemas use."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = [
 ]
 
 MAX_POSTED = 10_000
-"""Serials, or device ids, of one request."""
+"""Maximum number of serials, or of device ids, in one request."""
 MAX_GRACE_SECONDS = 31_536_000
-"""How long keys may go on working after a rotation: a year."""
+"""Maximum time for which keys may keep working after a rotation: a year."""
 
 DeviceId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{24}$")]
 Key = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
@@ -34,8 +34,9 @@ TokenId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LABEL_CHARACTERS)]
 Labels = Annotated[dict[Label, Label], msgspec.Meta(max_length=MAX_LABELS)]
 LabelChanges = Annotated[dict[Label, Label | None], msgspec.Meta(max_length=MAX_LABELS)]
-"""Null takes one away."""
+"""Null removes one."""
 Ids = Annotated[list[str], msgspec.Meta(max_length=MAX_POSTED)]
 Expires = Annotated[
-    str | None, msgspec.Meta(description="When it ends: a duration such as `30d`, or a date (UTC); null: never.")
+    str | None,
+    msgspec.Meta(description="When it expires: a duration such as `30d`, or a date (UTC). Null means never."),
 ]

@@ -1,4 +1,4 @@
-"""What is shown of a webhook, and of a trial of one."""
+"""The schemas of webhooks and of test requests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["TrialAnswer", "WebhookAnswer", "WebhookPage"]
 
 
 class WebhookAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """A webhook of the settings; `to` is without path and query."""
+    """A webhook in the settings; `to` is its URL without path and query."""
 
     name: str
     to: str
@@ -24,14 +24,14 @@ class WebhookAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WebhookPage(msgspec.Struct):
-    """All webhooks, in the order of the settings; `next_cursor` is null."""
+    """All webhooks, in the order of the settings; `next_cursor` is always null."""
 
     items: list[WebhookAnswer]
     next_cursor: str | None
 
 
 class TrialAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """How a trial was answered: `status` if it was taken, otherwise `reason`."""
+    """The result of a test request: `status` if the receiver accepted it, otherwise `reason`."""
 
     webhook: str
     taken: bool

@@ -1,4 +1,4 @@
-"""Ways to prove that a serial may register, one file each."""
+"""The ways to prove that a serial may register, one per file."""
 
 from fleetkey.registration.verifiers.allowlist import AllowlistVerifier
 from fleetkey.registration.verifiers.hmac import HmacVerifier

@@ -1,4 +1,4 @@
-"""The `allowlist` verifier: only serials that an operator listed may register."""
+"""The `allowlist` verifier: only serials on the operator's list may register."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `hmac` verifier: a proof that only who has a group secret can make."""
+"""The `hmac` verifier: a proof that only the holder of a group secret can create."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ log = structlog.get_logger(__name__)
 class HmacVerifier:
     """Compares the proof with `base64(HMAC-SHA256(group secret, serial))` for every group, in constant time.
 
-    Microseconds of work, so it runs on the event loop. Which group it was is in the log: a secret that nobody proves
-    with any more can be taken away.
+    It takes microseconds, so it runs on the event loop. The log says which group matched, so that secrets no longer in
+    use can be found and removed.
     """
 
     name = "hmac"

@@ -33,7 +33,7 @@ SIGNATURE_HEADER = "Fleetkey-Signature"
 
 
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """What the API says; a field that isn't known, or of another type, is an error: it would be passed over else."""
+    """The API's response. Unknown fields and wrong types are errors, since they would otherwise be silently ignored."""
 
     accept: bool
     name: str = ""
@@ -43,10 +43,11 @@ class _Answer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HttpVerifier:
-    """Posts each claim to the API, signed, and believes a whole answer with status 200 alone.
+    """Posts each claim to the API, signed, and trusts only a complete response with status 200.
 
-    Anything else (an error, another status, a redirect, too much, too late) is undecided: nobody gets in. At most
-    `max_concurrent` requests run and `max_waiting` wait; the time limit counts from the beginning of the wait.
+    Anything else (an error, another status, a redirect, a response that is too large or too late) is undecided, and
+    the device is not accepted. At most `max_concurrent` requests run and `max_waiting` wait; the timeout includes the
+    wait.
     """
 
     name = "http"

@@ -1,4 +1,4 @@
-"""The `pattern` verifier: serials of a form may register."""
+"""The `pattern` verifier: serials that match a pattern may register."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["PatternVerifier"]
 
 
 class PatternVerifier:
-    """Matches the whole serial in linear time, in a thread of the pool. Proves nothing: a form can be guessed."""
+    """Matches the whole serial in linear time, in a thread of the pool. This is no proof: a serial can be guessed."""
 
     name = "pattern"
 

@@ -1,4 +1,4 @@
-"""What every verifier is: it says whether a serial may register; it never issues anything."""
+"""The verifier protocol: a verifier says whether a serial may register; it never issues anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Accepted", "Claim", "Rejected", "Undecided", "Verifier"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a device says of itself; the serial's form has been checked, nothing else has."""
+    """What a device claims. Only the serial's format has been checked."""
 
     serial: str
     proof: str | None = field(default=None, repr=False)
@@ -22,7 +22,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """This verifier has nothing against it, and may say what the device gets if it is a new one."""
+    """The verifier accepts the serial, and may say what the device gets if it is new."""
 
     name: str = ""
     profile: str | None = None
@@ -32,14 +32,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The serial may not register; `reason` is for the audit, the client is told nothing of it."""
+    """The serial may not register. `reason` is for the audit log only, not for the client."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
-    """The verifier can't say now, so nobody gets in: the answer is 503. `reason` is for the audit."""
+    """The verifier can't decide now, so the registration is answered 503. `reason` is for the audit log."""
 
     reason: str
 
@@ -50,5 +50,5 @@ class Verifier(Protocol):
     name: str
 
     async def verify(self, claim: Claim) -> Accepted | Rejected | Undecided:
-        """Decide a claim. Raises `StoreError` or `OverloadedError` when it can't; the caller answers 503."""
+        """Decide a claim. Raises `StoreError` or `OverloadedError` if it can't; the response is then 503."""
         ...

@@ -413,7 +413,7 @@ def test_token_from_the_environment(faces: Faces, monkeypatch: pytest.MonkeyPatc
     faces.options["whole"] = ["--url", f"{faces.api.server.url}/api/v1/"]
     assert faces.run("whole", "devices list", "--json") == faces.run("none", "devices list", "--json")
     status, _, error = faces.run("none", "devices disable {active}")
-    assert (status, error) == (1, "fleetkey: this needs the role operator; the token has the role viewer\n")
+    assert (status, error) == (1, "fleetkey: this requires the role operator; the token has the role viewer\n")
 
 
 def test_refused_token(faces: Faces, tmp_path: Path) -> None:

@@ -120,10 +120,10 @@ def test_parameter_by_its_name(api: Api) -> None:
     """What is wrong with a parameter is said with the name that it has in the URL, and with what it may be."""
     states = "pending, active, disabled, rejected"
     for path, detail in (
-        ("devices?state=asleep", f"At `state`: Invalid enum value 'asleep'; it is one of {states}."),
-        ("audit?order=x", "At `order`: Invalid enum value 'x'; it is one of newest, oldest."),
+        ("devices?state=asleep", f"At `state`: Invalid enum value 'asleep'; must be one of {states}."),
+        ("audit?order=x", "At `order`: Invalid enum value 'x'; must be one of newest, oldest."),
         ("devices?online=perhaps", "At `online`: Expected `bool`, got `str`."),
-        ("keys?cursor=x", "At `cursor`: This is no cursor of an earlier page of this list."),
+        ("keys?cursor=x", "At `cursor`: This is not a cursor of an earlier page of this list."),
     ):
         assert assert_problem(api.ask("GET", path), 400) == detail
     missing = assert_problem(api.ask("DELETE", "serials"), 400)
@@ -134,7 +134,7 @@ def test_cursor_refused_alike(api: Api) -> None:
     """What is no cursor is refused in the same words whichever list it is for, and each parameter with its place."""
     for path in ("devices", "serials", "keys", "tokens", "audit"):
         detail = assert_problem(api.ask("GET", f"{path}?cursor=x"), 400)
-        assert detail == "At `cursor`: This is no cursor of an earlier page of this list."
+        assert detail == "At `cursor`: This is not a cursor of an earlier page of this list."
     both = assert_problem(api.ask("GET", "devices?state=asleep&online=perhaps"), 400)
     assert both.startswith("At `state`: Invalid")
     assert ". At `online`: Expected" in both
@@ -262,7 +262,7 @@ def test_body_that_cant_be(api: Api, content: bytes, headers: dict[str, str], st
         ("bad ", "serials[1] ('bad '): the serial begins or ends with white space."),
         ("x" * 200, f"serials[1] ('{'x' * 40}…'): the serial has 200 characters; at most 128 are allowed."),
         ({"serial": "A", "profile": "nope"}, "serials[1] ('A'): there is no profile 'nope' in the settings."),
-        ({"serial": "A", "name": "x" * 129}, "serials[1] ('A'): a name has at most 128 printable characters."),
+        ({"serial": "A", "name": "x" * 129}, "serials[1] ('A'): a name must be at most 128 printable characters."),
     ],
 )
 def test_which_serial(api: Api, entry: Any, said: str) -> None:

@@ -104,8 +104,8 @@ def test_audit_filters_that_match_nothing(fleetkey: CommandLine) -> None:
     """A word that no entry has is refused, not answered as if nothing had happened."""
     for words in (["audit"], ["audit", "export", "-"]):
         said = fleetkey.error(*words, "--action", "nosuch", status=2)
-        assert "'nosuch' is none of register, " in said
-        assert "'nosuch' is none of ok, refused, pending" in fleetkey.error(*words, "--outcome", "nosuch", status=2)
+        assert "'nosuch' is not one of register, " in said
+        assert "'nosuch' is not one of ok, refused, pending" in fleetkey.error(*words, "--outcome", "nosuch", status=2)
         assert "'here' is not an IP address" in fleetkey.error(*words, "--address", "here", status=2)
     assert "device_described" in fleetkey("audit", "--help").out
 

@@ -46,8 +46,8 @@ def test_decide_refused(fleetkey: CommandLine) -> None:
     """Nothing, or two things at once, is never everything; a bad pattern says where."""
     device_id, _ = fleetkey.device(is_pending=True)
     for action in ("approve", "reject"):
-        assert "name devices by id" in fleetkey.error("devices", action, status=2)
-        assert "name devices by id" in fleetkey.error("devices", action, device_id, "--tag", "a=b", status=2)
+        assert "select devices by id" in fleetkey.error("devices", action, status=2)
+        assert "select devices by id" in fleetkey.error("devices", action, device_id, "--tag", "a=b", status=2)
         assert "character 3" in fleetkey.error("devices", action, "--serial-pattern", "SN(", status=2)
         assert "no device" in fleetkey.error("devices", action, device_id, "0" * 24)
     assert _states(fleetkey) == {"SN-1": "pending"}

@@ -65,7 +65,7 @@ def test_import_wrong_lines(fleetkey: CommandLine) -> None:
     assert "batch.csv, line 3: there is no profile 'pump' in the settings; line 4: " in said
     assert said.endswith("nothing was imported")
     file.write_text("serial,name\nSN-1,a\nSN-1,b\n")
-    assert "line 3: 'SN-1' is on line 2 already, with other details" in fleetkey.error("serials", "import", file)
+    assert "line 3: 'SN-1' is already on line 2, with other details" in fleetkey.error("serials", "import", file)
     list_of_csv = fleetkey.folder / "batch.txt"
     list_of_csv.write_text("serial,name\nSN-1,a\n")
     assert "--format csv" in fleetkey.error("serials", "import", list_of_csv)
@@ -147,7 +147,7 @@ def test_prove_refused(fleetkey: CommandLine) -> None:
     assert "no group secret" in fleetkey.error("serials", "prove", "SN-1", status=2)
     settings = fleetkey.folder / "fleetkey.toml"
     settings.write_text(f'[registration.hmac.secrets]\na = "{SECRET}"\nb = "{SECRET}"\n')
-    assert "say which group: a, b" in fleetkey.error("serials", "prove", "SN-1", status=2)
+    assert "name a group: a, b" in fleetkey.error("serials", "prove", "SN-1", status=2)
     assert "no group 'c'" in fleetkey.error("serials", "prove", "SN-1", "--group", "c", status=2)
     assert "white space" in fleetkey.error("serials", "prove", " SN-1", "--group", "a", status=2)
     settings.write_text('[registration.hmac.secrets]\na = "geheim"\n')

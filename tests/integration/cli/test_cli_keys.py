@@ -172,7 +172,7 @@ def test_create_sources_and_end(fleetkey: CommandLine) -> None:
     assert made["expires_at"] > made["created_at"]
     for options, said in (
         (("--source", "10.1.0.1/16"), "did you mean 10.1.0.0/16?"),
-        (("--expires", "soon"), "is no time"),
+        (("--expires", "soon"), "is not a time"),
         (("--expires", "2020-01-01"), "not in the future"),
     ):
         assert said in fleetkey.error("keys", "create", "--application", "x", "--all-devices", *options, status=2)

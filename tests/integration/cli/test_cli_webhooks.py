@@ -65,4 +65,4 @@ def test_webhooks_test(fleetkey: CommandLine) -> None:
         receiver.behaviour.always = 302
         assert "status:302" in fleetkey.error("webhooks", "test", "backend")
     assert "unreachable:Connection refused" in fleetkey.error("webhooks", "test", "backend")
-    assert "there is: backend" in fleetkey.error("webhooks", "test", "other")
+    assert "the webhooks are: backend" in fleetkey.error("webhooks", "test", "other")

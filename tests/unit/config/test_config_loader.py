@@ -296,27 +296,29 @@ def test_load_settings_folder_for_a_file() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param("http = 3", "http: a table is needed, not an integer; write a table [http]", id="table"),
-        pytest.param("[profiles]\na = 3", "profiles.a: a table is needed, not an integer; write", id="table_of_names"),
+        pytest.param("http = 3", "http: must be a table, not an integer; write a table [http]", id="table"),
+        pytest.param("[profiles]\na = 3", "profiles.a: must be a table, not an integer; write", id="table_of_names"),
         pytest.param(
-            "[profiles.a]\ntags = []", "a table is needed, not a list; write a table [profiles.a.tags]", id="map"
+            "[profiles.a]\ntags = []", "must be a table, not a list; write a table [profiles.a.tags]", id="map"
         ),
-        pytest.param("[http]\nbind = 3", "http.bind: text is needed, not an integer", id="text"),
-        pytest.param("[http]\nbind = 2026-11-24", "http.bind: text is needed, not a date or time", id="date"),
-        pytest.param("[http]\ntls_cert = 3.5", "http.tls_cert: a path is needed, not a number", id="path"),
-        pytest.param("[topics]\npublish = 3", "topics.publish: a list is needed, not an integer", id="list"),
-        pytest.param("[topics]\npublish = [true]", "topics.publish: text is needed, not true or false", id="in_a_list"),
+        pytest.param("[http]\nbind = 3", "http.bind: must be text, not an integer", id="text"),
+        pytest.param("[http]\nbind = 2026-11-24", "http.bind: must be text, not a date or time", id="date"),
+        pytest.param("[http]\ntls_cert = 3.5", "http.tls_cert: must be a path, not a number", id="path"),
+        pytest.param("[topics]\npublish = 3", "topics.publish: must be a list, not an integer", id="list"),
+        pytest.param("[topics]\npublish = [true]", "topics.publish: must be text, not true or false", id="in_a_list"),
         pytest.param(
-            "[registration]\nreregistration = 'rotat'", "'rotat' is none of rotate, add, deny", id="one_of_some"
+            "[registration]\nreregistration = 'rotat'", "'rotat' is not one of rotate, add, deny", id="one_of_some"
         ),
-        pytest.param("[topics]\npreset = 'aws'", "'aws' is none of default, losant", id="one_of_two"),
-        pytest.param("[registration]\nrefuse_status = 402", "the value is none of 400, 401", id="one_of_two_numbers"),
+        pytest.param("[topics]\npreset = 'aws'", "'aws' is not one of default, losant", id="one_of_two"),
         pytest.param(
-            "[registration]\nverifiers = ['opn']", "'opn' is none of allowlist, pattern, hmac, http, open", id="item"
+            "[registration]\nrefuse_status = 402", "the value is not one of 400, 401", id="one_of_two_numbers"
         ),
-        pytest.param("[registration]\nmax_keys = 0", "max_keys: it has to be at least 1", id="too_low"),
-        pytest.param("[registration]\nmax_keys = 1001", "max_keys: it has to be at most 1000", id="too_high"),
-        pytest.param("[webhooks.a]", "webhooks.a.url: it is needed and isn't set", id="missing"),
+        pytest.param(
+            "[registration]\nverifiers = ['opn']", "'opn' is not one of allowlist, pattern, hmac, http, open", id="item"
+        ),
+        pytest.param("[registration]\nmax_keys = 0", "max_keys: must be at least 1", id="too_low"),
+        pytest.param("[registration]\nmax_keys = 1001", "max_keys: must be at most 1000", id="too_high"),
+        pytest.param("[webhooks.a]", "webhooks.a.url: required but not set", id="missing"),
     ],
 )
 def test_load_settings_reason_in_file(content: str, said: str) -> None:
@@ -328,13 +330,13 @@ def test_load_settings_reason_in_file(content: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        pytest.param("FLEETKEY_HTTP", "3", "a table is needed, not an integer; write a table [http]", id="table"),
-        pytest.param("FLEETKEY_REGISTRATION__MAX_KEYS", "five", ": an integer is needed", id="integer"),
-        pytest.param("FLEETKEY_REGISTRATION__MAX_KEYS", "1.5", ": an integer is needed", id="fraction"),
-        pytest.param("FLEETKEY_HTTP__BODY_TIMEOUT_SECONDS", "five", ": a number is needed", id="number"),
-        pytest.param("FLEETKEY_HTTP__ADMIN_API", "maybe", ": true or false is needed", id="bool"),
+        pytest.param("FLEETKEY_HTTP", "3", "must be a table, not an integer; write a table [http]", id="table"),
+        pytest.param("FLEETKEY_REGISTRATION__MAX_KEYS", "five", ": must be an integer", id="integer"),
+        pytest.param("FLEETKEY_REGISTRATION__MAX_KEYS", "1.5", ": must be an integer", id="fraction"),
+        pytest.param("FLEETKEY_HTTP__BODY_TIMEOUT_SECONDS", "five", ": must be a number", id="number"),
+        pytest.param("FLEETKEY_HTTP__ADMIN_API", "maybe", ": must be true or false", id="bool"),
         pytest.param(
-            "FLEETKEY_REGISTRATION__REREGISTRATION", "rotat", "'rotat' is none of rotate, add, deny", id="one"
+            "FLEETKEY_REGISTRATION__REREGISTRATION", "rotat", "'rotat' is not one of rotate, add, deny", id="one"
         ),
         pytest.param("FLEETKEY_REGISTRATION__HMAC__SECRETS", '{"a": 3}', "secrets.a", id="in_json"),
     ],

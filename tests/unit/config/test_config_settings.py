@@ -76,7 +76,7 @@ def test_tls_half_a_pair(table: str, given: str) -> None:
 
 def test_tls_bind_without_certificate() -> None:
     """A TLS listener without a certificate is refused."""
-    with pytest.raises(SettingsError, match="tls_bind needs tls_cert and tls_key"):
+    with pytest.raises(SettingsError, match="tls_bind requires tls_cert and tls_key"):
         load_settings(flags={"mqtt.tls_bind": "127.0.0.1:0"})
 
 

@@ -58,22 +58,22 @@ def test_text() -> None:
 @pytest.mark.parametrize(
     ("content", "line", "reason"),
     [
-        pytest.param("serial,nme\nSN-1,x", 1, "'nme' is not known", id="unknown_column"),
-        pytest.param("SN-1,x\nSN-2,y", 1, "needs a column serial", id="no_header"),
-        pytest.param("serial;name\nSN-1;x", 1, "separated by ';'; separate them by commas", id="semicolons"),
+        pytest.param("serial,nme\nSN-1,x", 1, "unknown column 'nme'", id="unknown_column"),
+        pytest.param("SN-1,x\nSN-2,y", 1, "must include a column serial", id="no_header"),
+        pytest.param("serial;name\nSN-1;x", 1, "separated by ';'; use commas", id="semicolons"),
         pytest.param('name\t"serial"\nx\tSN-1', 1, "separated by '\\t'", id="tabs"),
-        pytest.param("serial,tag:\nSN-1,x", 1, "'tag:' is not known", id="tag_without_name"),
+        pytest.param("serial,tag:\nSN-1,x", 1, "unknown column 'tag:'", id="tag_without_name"),
         pytest.param("serial,tag:a,tag:a\nSN-1,x,y", 1, "twice", id="column_twice"),
         pytest.param("serial,name\nSN-1", 2, "1 cells; the header has 2", id="too_few_cells"),
         pytest.param("serial\nSN-1,x", 2, "2 cells; the header has 1", id="too_many_cells"),
         pytest.param("serial,name\n,x", 2, "serial is empty", id="no_serial"),
         pytest.param("serial\nSN-0\n SN-1", 3, "white space", id="space"),
         pytest.param("serial,profile\nSN-1,pmp", 2, "no profile 'pmp'", id="unknown_profile"),
-        pytest.param(f"serial,tag:a\nSN-1,{'x' * 129}", 2, "tag 'a' needs a value", id="long_tag"),
-        pytest.param(f"serial,name\nSN-1,{'x' * 129}", 2, "name has at most", id="long_name"),
-        pytest.param('serial\n"SN-1\n', 2, "not CSV", id="open_quote"),
+        pytest.param(f"serial,tag:a\nSN-1,{'x' * 129}", 2, "value of the tag 'a' must be", id="long_tag"),
+        pytest.param(f"serial,name\nSN-1,{'x' * 129}", 2, "name must be at most", id="long_name"),
+        pytest.param('serial\n"SN-1\n', 2, "not valid CSV", id="open_quote"),
         pytest.param(b"serial\nSN-1\nSN-\xff\n", 3, "not UTF-8", id="not_utf8"),
-        pytest.param("serial\n" + "x" * 20_000, 2, "over 16384 bytes", id="long_line"),
+        pytest.param("serial\n" + "x" * 20_000, 2, "longer than 16384 bytes", id="long_line"),
     ],
 )
 def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
@@ -106,7 +106,7 @@ def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
 )
 def test_text_that_is_csv(content: str, line: int) -> None:
     """A CSV file isn't eaten line by line: no cell, row or header becomes a serial."""
-    with pytest.raises(SerialFileError, match=r"looks like CSV: name it \.csv, or say --format csv") as caught:
+    with pytest.raises(SerialFileError, match=r"looks like CSV: name the file \.csv or use --format csv") as caught:
         _read(content, TEXT)
     assert [found for found, _ in caught.value.errors] == [line]
     assert _read("SN-0\nserial\n", TEXT) == ["SN-0", "serial"]
@@ -160,7 +160,7 @@ def test_import_contradicts_itself(store: SqliteStore, serials: SerialService, s
     content = f"serial,name\nA,one\n\nA,one\nB,x\n{second}\nA,one\n".encode()
     with pytest.raises(SerialFileError) as caught:
         serials.import_file(io.BytesIO(content), CSV, actor="test")
-    assert caught.value.errors == ((6, "'A' is on line 2 already, with other details"),)
+    assert caught.value.errors == ((6, "'A' is already on line 2, with other details"),)
     assert store.count_serials() == 0
 
 
