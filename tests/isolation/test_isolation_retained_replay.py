@@ -27,7 +27,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 @pytest.fixture
 def replaying(fleet: Fleet) -> Iterator[tuple[Credentials, Wire, Wire]]:
-    """Return a device, its connection, and a back end that two retained messages are being sent to, in a window of one."""
+    """Return a device, its connection, and a back end that is sent two retained messages, one at a time."""
     device = fleet.device()
     with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         wire.enter(device)
