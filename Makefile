@@ -19,7 +19,7 @@ run: $(VENV)/.run ## Set up, then serve registration and broker, and print what 
 demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
 	@exec $(BIN)/fleetkey demo $(ARGS)
 
-# Every worker compiles all tests, which takes it ten seconds, unless it finds them compiled: keep that, whatever the shell says.
+# A worker takes ten seconds to compile the tests unless it finds them compiled: keep them from run to run, whatever the shell says.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev ## Set up, then run all tests
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -149,7 +149,7 @@ def test_rotate_under_deny(fleet: Fleet) -> None:
     with fleet.connect(older) as live:
         assert fleet.can_connect(newer)
         assert live.is_disconnected_within(2)
-    assert not fleet.can_connect(older)
+    assert fleet.is_shut_out(older)
     assert_problem(fleet.post(_claim("DENY-1")), 409)
 
 

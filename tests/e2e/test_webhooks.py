@@ -136,7 +136,9 @@ def test_webhook_events_and_signatures(tmp_path: Path) -> None:
                 refused = cli("webhooks", "test", "backend", *options)
                 assert (refused.status, "status:410" in refused.error) == (1, True)
                 unknown = cli("webhooks", "test", "other", *options)
-                assert unknown.error == "fleetkey: there is no webhook 'other' in the settings; there is: backend"
+                assert (
+                    unknown.error == "fleetkey: there is no webhook 'other' in the settings; the webhooks are: backend"
+                )
             assert OLD not in server.log.read_text() + refused.err
 
 

@@ -1,4 +1,4 @@
-"""While a subscriber is still owed retained messages, everything else keeps its order and its bounds."""
+"""While retained messages are still being sent to a subscriber, everything else keeps its order and its bounds."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @pytest.fixture
-def owed(fleet: Fleet) -> Iterator[tuple[Credentials, Wire, Wire]]:
-    """Return a device, its connection, and a back end that is owed two retained messages, in a window of one."""
+def replaying(fleet: Fleet) -> Iterator[tuple[Credentials, Wire, Wire]]:
+    """Return a device, its connection, and a back end that is sent two retained messages, one at a time."""
     device = fleet.device()
     with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         wire.enter(device)
@@ -37,9 +37,9 @@ def owed(fleet: Fleet) -> Iterator[tuple[Credentials, Wire, Wire]]:
         yield device, wire, backend
 
 
-def test_cleared_meanwhile(owed: tuple[Credentials, Wire, Wire]) -> None:
+def test_cleared_meanwhile(replaying: tuple[Credentials, Wire, Wire]) -> None:
     """What clears a topic doesn't overtake what was published to it before, nor does what comes after it."""
-    device, wire, backend = owed
+    device, wire, backend = replaying
     wire.publish(device.topic("a"), b"1")
     wire.publish(device.topic("a"), b"", retain=True)
     wire.publish(device.topic("a"), b"2")
@@ -47,9 +47,9 @@ def test_cleared_meanwhile(owed: tuple[Credentials, Wire, Wire]) -> None:
     assert live == [b"1", b"", b"2"]
 
 
-def test_messages_behind(owed: tuple[Credentials, Wire, Wire]) -> None:
+def test_messages_behind(replaying: tuple[Credentials, Wire, Wire]) -> None:
     """Messages that waited behind retained ones are not overtaken when those are all sent."""
-    device, wire, backend = owed
+    device, wire, backend = replaying
     for payload, qos in ((b"q1", 1), (b"q2", 1), (b"first", 0)):
         wire.publish(device.topic("a"), payload, qos=qos)
     for _ in range(2):
@@ -64,9 +64,9 @@ def test_messages_behind(owed: tuple[Credentials, Wire, Wire]) -> None:
     assert [message.payload for message in heard if not message.qos] == [b"first", b"second"]
 
 
-def test_subscribed_again(owed: tuple[Credentials, Wire, Wire]) -> None:
+def test_subscribed_again(replaying: tuple[Credentials, Wire, Wire]) -> None:
     """A retained message that came between two subscriptions comes with the flag after the second (3.8.4-3)."""
-    device, wire, backend = owed
+    device, wire, backend = replaying
     for name in "cb":
         wire.publish(device.topic(name), b"new", qos=1, retain=True)
     backend.subscribe(device.topic("#"), qos=1)

@@ -1,4 +1,4 @@
-"""What a client sent before it went is handled, however it went; what it didn't prove changes nothing."""
+"""What a client sent before its connection ended is handled, however it ended; what it didn't prove changes nothing."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.mqtt_client import MqttClient
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +125,10 @@ class Fleet:
         with self.client(credentials) as client:
             assert client.return_code in {0, 5}
             return client.return_code == 0
+
+    def is_shut_out(self, credentials: Credentials) -> bool:
+        """Wait until the broker refuses it: of a change in the registry it is told within a second."""
+        return eventually(lambda: not self.can_connect(credentials))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a client that floods gets of the broker before the others have their turn: a number of packets, not a time."""
+"""How many packets of a client that floods are handled before the others have their turn: a number, not a time."""
 
 from __future__ import annotations
 
