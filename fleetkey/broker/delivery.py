@@ -92,24 +92,31 @@ class Delivery:
             session.followers += 1
             self.enqueue(session, OutboundMessage(message, 0))
 
-    def has_retained(self, topic_filter: str) -> bool:
+    def _has_retained(self, topic_filter: str) -> bool:
         """Whether there may be a retained message for a filter."""
         if "+" in topic_filter or topic_filter[-1] == "#":
             return len(self._retained) > 0
         return self._retained.get(topic_filter) is not None
 
-    def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
+    def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> bool:
         """Put the retained messages of a new subscription into its queue (3.3.1-6); `drain` sends them.
 
         A subscription that is made again while they wait is sent them once more, not twice.
+
+        Returns:
+            whether there may be any.
         """
-        if not self.has_retained(topic_filter):
-            return
+        if not self._has_retained(topic_filter):
+            return False
+        if topic_filter in session.replays:
+            # Twice in one packet: as if it came in two (3.8.4-4).
+            self.drain(session)
         replay = session.replays.get(topic_filter)
         if replay is None:
             replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, self._retained.newest)
             session.queue.append(replay)
         replay.options, replay.matches, replay.newest_again = options, None, self._retained.newest
+        return True
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Send no retained messages to a subscription that has ended; return the units of work that it took."""

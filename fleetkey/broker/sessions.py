@@ -182,18 +182,17 @@ class Sessions:
             self.drop(session)
 
     def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
-        """Add or replace a subscription that was granted (3.8.4-3); its retained messages are to follow."""
+        """Add or replace a subscription that was granted (3.8.4-3), and queue its retained messages."""
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         self._routes.changed(topic_filter)
+        is_replay_due = self._delivery.schedule_replay(session, topic_filter, options)
         if session.is_kept:
-            is_replay_due = self._delivery.has_retained(topic_filter)
             self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=is_replay_due)
 
     def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
         """Add a subscription, and send its retained messages."""
         self.add_subscription(session, topic_filter, options)
-        self._delivery.schedule_replay(session, topic_filter, options)
         self._delivery.drain(session)
 
     def remove_subscription(self, session: Session, topic_filter: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_topic_filter
@@ -11,7 +10,7 @@ from fleetkey.broker.work import filter_cost
 from fleetkey.registry import KeyKind
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator
 
     from fleetkey.access import Principal
     from fleetkey.broker.bounds import BoundLog
@@ -66,25 +65,18 @@ class SubscribeHandler:
             yield cost
         before = self._store.position
         answers: list[SubscriptionOptions | Reason] = []
-        granted: deque[tuple[str, SubscriptionOptions]] = deque()
-        try:
-            for topic_filter, options, cost in wanted:
-                if self._may_subscribe(session, connection.principal, topic_filter):
-                    self._sessions.add_subscription(session, topic_filter, options)
-                    self._observer.subscribed(session, topic_filter, options.qos)
-                    answers.append(options)
-                    granted.append((topic_filter, options))
-                else:
-                    connection.log_refusal("subscribe", topic_filter.encode())
-                    answers.append(Reason.NOT_AUTHORIZED)
-                yield 2 * cost
-            connection.acknowledge(connection.codec.suback(packet_id, answers), self._store.since(before))
-            while granted:
-                self._delivery.schedule_replay(session, *granted.popleft())
-                yield self._delivery.drain(session)
-        finally:
-            if granted:
-                self._leave_to_session(session, granted)
+        for topic_filter, options, cost in wanted:
+            if self._may_subscribe(session, connection.principal, topic_filter):
+                # From here on its retained messages wait, and what is published meanwhile waits behind them.
+                self._sessions.add_subscription(session, topic_filter, options)
+                self._observer.subscribed(session, topic_filter, options.qos)
+                answers.append(options)
+            else:
+                connection.log_refusal("subscribe", topic_filter.encode())
+                answers.append(Reason.NOT_AUTHORIZED)
+            yield 2 * cost
+        connection.acknowledge(connection.codec.suback(packet_id, answers), self._store.since(before))
+        yield self._delivery.drain(session)
 
     def unsubscribe(
         self, connection: ClientSink, session: Session, data: bytes, start: int, end: int
@@ -103,16 +95,6 @@ class SubscribeHandler:
         # Also for what was taken away before: that may not be committed yet.
         position = self._store.position if session.is_kept else 0
         connection.acknowledge(connection.codec.unsuback(packet_id), position)
-
-    def _leave_to_session(self, session: Session, granted: Iterable[tuple[str, SubscriptionOptions]]) -> None:
-        """Schedule the rest of a job that was closed because its client left; the session goes on without it.
-
-        It may be over, or have another connection by now, which may have subscribed otherwise.
-        """
-        for topic_filter, options in granted:
-            if session.subscriptions.get(topic_filter) == options:
-                self._delivery.schedule_replay(session, topic_filter, options)
-        self._delivery.drain(session)
 
     def _may_subscribe(self, session: Session, principal: Principal | None, topic_filter: str) -> bool:
         if principal is None:

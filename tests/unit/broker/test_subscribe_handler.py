@@ -158,6 +158,46 @@ async def test_subscribe_undone_meanwhile(rig: Rig) -> None:
     assert not opened.session.replays
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_subscribe_published_meanwhile(rig: Rig, *, qos: int) -> None:
+    """What is published while a packet is still being handled comes behind the older retained message."""
+    parts = rig.parts
+    for topic in FILTERS:
+        parts.retain(topic, b"old", qos=1)
+    sink, opened = parts.open(principal("a"))
+    job = rig.subscribe(sink, opened.session, *((topic, 1) for topic in FILTERS))
+    for number, topic in enumerate(FILTERS):
+        while len(opened.session.subscriptions) == number:
+            next(job)
+        parts.publish(topic, b"new", qos=qos)
+    parts.publish(FILTERS[0], b"last", qos=qos)
+    list(job)
+    assert [(sent.topic, sent.payload) for sent in sink.take()] == [
+        *((topic, payload) for topic in FILTERS for payload in (b"old", b"new")),
+        (FILTERS[0], b"last"),
+    ]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_subscribe_retained_meanwhile(rig: Rig, *, qos: int) -> None:
+    """What is retained meanwhile comes once: as a live message, or as a retained one if it wasn't granted yet."""
+    parts = rig.parts
+    for topic in FILTERS[:2]:
+        parts.retain(topic, b"old", qos=qos)
+    sink, opened = parts.open(principal("a"))
+    job = rig.subscribe(sink, opened.session, *((topic, 1) for topic in FILTERS[:2]))
+    _run_until(job, lambda: len(opened.session.subscriptions) == 1)
+    for topic in FILTERS[:2]:
+        parts.publish(topic, b"between", qos=qos)
+        parts.retain(topic, b"new", qos=qos)
+    list(job)
+    assert [(sent.topic, sent.payload, sent.retain) for sent in sink.take()] == [
+        (FILTERS[0], b"between", False),
+        (FILTERS[0], b"new", False),
+        (FILTERS[1], b"new", True),
+    ]
+
+
 async def test_subscribe_dropped_meanwhile(rig: Rig) -> None:
     """A session that is gone is left alone."""
     parts = rig.parts
