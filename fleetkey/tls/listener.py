@@ -11,7 +11,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fleetkey.tls.transport import TlsConnections, TlsTransport
+from fleetkey.tls.connections import TlsConnections
+from fleetkey.tls.transport import TlsTransport
 
 if TYPE_CHECKING:
     import ssl

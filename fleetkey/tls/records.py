@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = [
     "MAX_HELLO_BYTES",
     "MAX_RECORD_BYTES",
-    "HelloTooLongError",
     "NotTlsError",
+    "TlsBoundError",
     "hello_end",
     "is_hello_retry",
     "record_end",
@@ -36,8 +36,16 @@ class NotTlsError(ValueError):
     """What the client sent is not TLS, or not what may come at this point."""
 
 
-class HelloTooLongError(NotTlsError):
-    """A ClientHello is too long, or split into too many records."""
+class TlsBoundError(NotTlsError):
+    """The client sent more of something than it may.
+
+    Args:
+        bound: its name, for the operator.
+    """
+
+    def __init__(self, bound: str) -> None:
+        super().__init__(bound)
+        self.bound = bound
 
 
 def record_end(data: bytes | bytearray, start: int, size: int) -> int:
@@ -83,7 +91,7 @@ def hello_end(data: bytes | bytearray) -> int:
     nothing there (RFC 8446, D.4).
 
     Raises:
-        HelloTooLongError: it is too long, or split into too many records.
+        TlsBoundError: it is too long, or split into too many records.
         NotTlsError: it is something else.
     """
     at, size = 0, len(data)
@@ -110,8 +118,7 @@ def hello_end(data: bytes | bytearray) -> int:
             if len(header) == MESSAGE_HEADER and length >= announced:
                 return end
         at = end
-    msg = "the ClientHello is too long"
-    raise HelloTooLongError(msg)
+    raise TlsBoundError("tls_hello_bytes")
 
 
 def is_hello_retry(answer: bytes) -> bool:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fleetkey.tls.records import (
     MAX_HELLO_BYTES,
     MAX_RECORD_BYTES,
-    HelloTooLongError,
     NotTlsError,
+    TlsBoundError,
     hello_end,
     is_hello_retry,
     record_end,
@@ -87,7 +87,7 @@ def test_hello_end(length: int, size: int, cut: int, *, ccs: bool) -> None:
 )
 def test_hello_too_long(data: bytes) -> None:
     """One that is too long, says so, or has too many pieces is refused as soon as that can be told."""
-    with pytest.raises(HelloTooLongError):
+    with pytest.raises(TlsBoundError):
         hello_end(data)
 
 

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.tls import TlsConnections, transport
-from fleetkey.tls.transport import (
-    HANDSHAKES_PER_TURN,
-    MAX_EMPTY_RECORDS,
-    READ_AHEAD_BYTES,
-    READ_BYTES,
-    RECORDS_AT_ONCE,
-)
+from fleetkey.tls import TlsConnections, connections
+from fleetkey.tls.connections import HANDSHAKES_PER_TURN, READ_BYTES
+from fleetkey.tls.stream import MAX_EMPTY_RECORDS, RECORDS_AT_ONCE
+from fleetkey.tls.transport import READ_AHEAD_BYTES
 from tests.support.certificates import make_certificate
 from tests.unit.tls.rig import Client, key_updates, turn
 
@@ -189,7 +185,7 @@ async def test_key_updates_of_a_long_life(listener: Listener, tmp_path: Path, mo
     client = await listener.open()
     updates = key_updates(tmp_path / "keylog")
     for minute in range(5):
-        monkeypatch.setattr("fleetkey.tls.transport.time.monotonic", lambda minute=minute: 1e6 + 61 * minute)
+        monkeypatch.setattr("fleetkey.tls.stream.time.monotonic", lambda minute=minute: 1e6 + 61 * minute)
         client.socket.feed(b"".join(itertools.islice(updates, MAX_EMPTY_RECORDS)))
         await turn(2)
     assert not client.transport.is_closing()
@@ -216,7 +212,7 @@ async def test_paused(listener: Listener) -> None:
 
 async def test_total_of_what_is_held(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """All connections together hold no more than the bound: nothing is read ahead, then one too many is closed."""
-    monkeypatch.setattr(transport, "MAX_HELD_BYTES", 10_000)
+    monkeypatch.setattr(connections, "MAX_HELD_BYTES", 10_000)
     clients = [await listener.open() for _ in range(4)]
     for client in clients:
         client.transport.pause_reading()
