@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "BOUND_DETAILS",
     "MAX_FRAMING_BYTES",
     "MAX_FRAMING_PER_BODY_BYTE",
     "MAX_HEADERS",
@@ -37,6 +38,12 @@ by as much."""
 
 EMPTY_LINES = re.compile(rb"[\r\n]*")
 HEADERS_END = b"\r\n\r\n"
+BOUND_DETAILS = {
+    "max_header_bytes": f"The headers are over {MAX_HEADER_BYTES} bytes.",
+    "max_headers": f"There are over {MAX_HEADERS} headers.",
+    "max_framing_bytes": f"The body has over {MAX_FRAMING_BYTES} bytes of trailers or chunk framing.",
+}
+"""What a client is told at each of the bounds."""
 
 
 class _Phase(Enum):

@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["is_local", "is_loopback"]
+__all__ = ["is_for_reserve", "is_local", "is_loopback"]
+
+RESERVED_PATHS = frozenset({b"/health", b"/health/live", b"/health/ready", b"/metrics"})
+"""What a connection from loopback may request when it was accepted above a bound."""
 
 SIGNS_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
+
+
+def is_for_reserve(url: bytes, headers: Iterable[tuple[bytes, bytes]], client: str) -> bool:
+    """Return whether a request is one that places are reserved for: monitoring, from this machine.
+
+    Args:
+        url: the request's target.
+        headers: names in lower case, and values.
+        client: its address.
+    """
+    decoded = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
+    return url.partition(b"?")[0] in RESERVED_PATHS and is_local(client, decoded)
 
 
 def is_local(client: str, headers: Iterable[tuple[str, str]]) -> bool:

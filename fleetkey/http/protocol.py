@@ -12,27 +12,19 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleetkey.http.connections import Place
 from fleetkey.http.framing import (
-    MAX_FRAMING_BYTES,
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
+    BOUND_DETAILS,
     MAX_PIECE_BYTES,
     RequestFraming,
 )
 from fleetkey.http.held import Flow, HeldBytes
-from fleetkey.http.local import is_local
+from fleetkey.http.local import is_for_reserve
 from fleetkey.http.problems import last_problem
+from fleetkey.http.slow_reader import SlowReader
 
 if TYPE_CHECKING:
     from fleetkey.http.connections import HttpConnections
 
-__all__ = [
-    "DRAIN_SECONDS",
-    "HEADER_SECONDS",
-    "MAX_PIPELINED_REQUESTS",
-    "MAX_QUEUED_BYTES",
-    "READ_SECONDS",
-    "BoundedHttpProtocol",
-]
+__all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_PIPELINED_REQUESTS", "MAX_QUEUED_BYTES", "BoundedHttpProtocol"]
 
 HEADER_SECONDS = 10.0
 """How long a request's line and headers may take; then the connection is closed."""
@@ -42,21 +34,11 @@ CUT_SECONDS = 10.0
 """How long a closed connection may take to send what is written; then it is cut off."""
 MAX_UNREAD_BODY_BYTES = 16 * 1024
 """Of a body, how much is parsed before the request reads it; the rest is held with what waits of all connections."""
-READ_SECONDS = 10.0
-"""Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
-MIN_READ_BYTES = 16 * 1024
 MAX_PIPELINED_REQUESTS = 8
 """Unanswered requests of one connection, including the one that is running; at the bound reading is paused."""
 MAX_QUEUED_BYTES = 32 * 1024
 """Bytes of the requests of one connection that wait for their turn; at the bound reading is paused."""
-RESERVED_PATHS = frozenset({b"/health", b"/health/live", b"/health/ready", b"/metrics"})
-"""What a connection from loopback may request when it was accepted above a bound."""
 TOO_MANY = "Too many connections; try again."
-TOO_LONG = {
-    "max_header_bytes": f"The headers are over {MAX_HEADER_BYTES} bytes.",
-    "max_headers": f"There are over {MAX_HEADERS} headers.",
-    "max_framing_bytes": f"The body has over {MAX_FRAMING_BYTES} bytes of trailers or chunk framing.",
-}
 
 
 class _StoppedError(Exception):
@@ -93,9 +75,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._running: Any = None
         """The request being answered, as uvicorn has it; `cycle` is the one parsed last."""
-        self._unread_bytes = 0
-        """Bytes that waited for the client at the last look."""
-        self._look_timer: asyncio.TimerHandle | None = None
+        self._slow_reader: SlowReader | None = None
         self._cut_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -112,7 +92,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Accept a connection, or refuse it at once if there are too many."""
         super().connection_made(transport)
         self.flow = Flow(transport, self._may_read)
-        self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
+        self._slow_reader = SlowReader(self.loop, transport, self._cut_slow_reader)
         self._address = self.client[0] if self.client else ""
         if self._shared.has_descriptor(transport):
             self._place = self._shared.arrived(self._address)
@@ -127,9 +107,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timers, and release the held bytes and the connection's place."""
         self._stop_timer()
-        for timer in (self._look_timer, self._cut_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._slow_reader is not None:
+            self._slow_reader.stop()
+        if self._cut_timer is not None:
+            self._cut_timer.cancel()
         self._is_ended = True
         self._let_go()
         if self._place is not Place.NONE:
@@ -186,7 +167,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # The parser stops at the end of the headers and drops the rest of its input; a chunked body is lost to us.
             self._refuse(HTTPStatus.BAD_REQUEST, "A request with Upgrade can't have, or follow, a chunked body.")
             return
-        if self._place is Place.RESERVED and not self._is_for_reserve():
+        if self._place is Place.RESERVED and not is_for_reserve(self.url, self.headers, self._address):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, TOO_MANY)
             return
         super().on_headers_complete()
@@ -241,7 +222,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Go on writing; the client has read nearly all that waited, which the next look has to know."""
-        self._unread_bytes = 0
+        if self._slow_reader is not None:
+            self._slow_reader.has_read()
         super().resume_writing()
 
     def _unsupported_upgrade_warning(self) -> None:
@@ -357,20 +339,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_watched = self._timer is not None or self.timeout_keep_alive_task is not None
         return is_answered and not is_watched and not self.transport.is_closing()
 
-    def _look_at_reader(self) -> None:
+    def _cut_slow_reader(self) -> None:
         """Cut off a client that doesn't read: what waits for it, and its place among the connections, are bounded."""
-        waits = self.transport.get_write_buffer_size()
-        if waits and self._unread_bytes and waits > self._unread_bytes - MIN_READ_BYTES:
-            if self._running is not None:
-                # Or it would go on writing what nobody takes.
-                self._running.disconnected = True
-            self.pipeline.clear()
-            self._queued_bytes.clear()
-            self._shared.reached("min_read_bytes", self._address)
-            self.transport.abort()
-            return
-        self._unread_bytes = waits
-        self._look_timer = self.loop.call_later(READ_SECONDS, self._look_at_reader)
+        if self._running is not None:
+            # Or it would go on writing what nobody reads.
+            self._running.disconnected = True
+        self.pipeline.clear()
+        self._queued_bytes.clear()
+        self._shared.reached("min_read_bytes", self._address)
+        self.transport.abort()
 
     def _await_headers(self) -> None:
         if self._timer is None:
@@ -385,18 +362,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _is_for_reserve(self) -> bool:
-        """Whether the request is one that places are reserved for: monitoring, from this machine."""
-        headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in self.headers)
-        return self.url.partition(b"?")[0] in RESERVED_PATHS and is_local(self._address, headers)
-
     def _refuse_beyond_bound(self) -> bool:
         """Refuse the request being parsed if it exceeds a bound; True if it does."""
         bound = self._framing.bound_reached
         if bound is None or self._is_ended:
             return False
         self._shared.reached(bound, self._address)
-        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_LONG[bound])
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, BOUND_DETAILS[bound])
         return True
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:

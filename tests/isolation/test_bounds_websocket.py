@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.broker.transport.websocket import MAX_FIRST_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES, MAX_UPGRADE_BYTES
+from fleetkey.broker.transport.upgrade import MAX_UPGRADE_BYTES
+from fleetkey.broker.transport.websocket import MAX_FIRST_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES
 from tests.support.measure import MEBIBYTE, bound_count, log_lines, memory_bytes
 from tests.support.packets import PINGREQ, connect, packet, publish
 from tests.support.streams import (

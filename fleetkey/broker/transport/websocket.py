@@ -15,6 +15,7 @@ from websockets.server import ServerProtocol
 
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.transport.outbound import State
+from fleetkey.broker.transport.upgrade import RequestEnd, UpgradeRefusedError
 
 if TYPE_CHECKING:
     from fleetkey.broker.bounds import BoundLog
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["WebSocket"]
 
 SUBPROTOCOL = Subprotocol("mqtt")
-MAX_UPGRADE_BYTES = 16 * 1024
-"""How long the request for the upgrade may be."""
 MAX_MESSAGE_BYTES = 1024 * 1024
 """A message may hold several packets (6.0.0-2), or a part of one; in one frame or in fragments."""
 MAX_FIRST_BYTES = 64 * 1024
@@ -42,8 +41,6 @@ FRAMES_PER_TURN = 16
 """Frames of one client after which the others get a turn."""
 BYTES_PER_TURN = 64 * 1024
 """Bytes of one client after which the others get a turn."""
-METHOD = b"GET "
-END_OF_REQUEST = b"\r\n\r\n"
 
 
 class WebSocket(asyncio.Protocol):
@@ -68,9 +65,9 @@ class WebSocket(asyncio.Protocol):
         "_is_waiting",
         "_limits",
         "_protocol",
+        "_request",
         "_request_end",
         "_scheduler",
-        "_searched",
         "_socket",
         "_unread_bytes",
         "_upgrades",
@@ -93,8 +90,7 @@ class WebSocket(asyncio.Protocol):
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
         self._incoming = bytearray()
         """What came and was not taken apart yet."""
-        self._searched = 0
-        """How far it was looked through for the end of the request."""
+        self._request = RequestEnd()
         self._request_end = 0
         """Where the request ends whose turn hasn't come."""
         self._fragments = 0
@@ -222,22 +218,16 @@ class WebSocket(asyncio.Protocol):
 
     def _upgrade(self) -> None:
         """Answer the request when all of it is there (RFC 6455, 4.2); what follows it isn't looked at before."""
-        incoming = self._incoming
-        if not incoming.startswith(METHOD[: len(incoming)]):
-            self._refuse(HTTPStatus.BAD_REQUEST)
+        try:
+            self._request_end = self._request.find(self._incoming)
+        except UpgradeRefusedError as error:
+            if error.status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+                self._log_bound("upgrade_bytes")
+            self._refuse(error.status)
             return
-        end = incoming.find(END_OF_REQUEST, self._searched) + len(END_OF_REQUEST)
-        is_whole = end >= len(END_OF_REQUEST)
-        if (end if is_whole else len(incoming)) > MAX_UPGRADE_BYTES:
-            self._log_bound("upgrade_bytes")
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return
-        if not is_whole:
-            self._searched = max(0, len(incoming) - len(END_OF_REQUEST) + 1)
-            return
-        self._request_end = end
-        self._upgrades.do(self._answer_request)
-        self._update_reading()
+        if self._request_end:
+            self._upgrades.do(self._answer_request)
+            self._update_reading()
 
     def _answer_request(self) -> None:
         if self._is_done:

@@ -11,8 +11,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.config import Settings
 from fleetkey.http import connections as http_connections
-from fleetkey.http import protocol as http_protocol
-from fleetkey.http import server
+from fleetkey.http import local, server
 from fleetkey.http.connections import (
     MAX_REFUSED_CONNECTIONS,
     MAX_RESERVED_CONNECTIONS,
@@ -129,7 +128,7 @@ async def test_handshake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_handshake_at_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Silent handshakes of one address give way to another's, and nobody's keep the machine's own health check out."""
     monkeypatch.setattr(server, "is_loopback", lambda address: address == "127.0.0.1")
-    monkeypatch.setattr(http_protocol, "is_local", lambda address, _: address == "127.0.0.1")
+    monkeypatch.setattr(local, "is_local", lambda address, _: address == "127.0.0.1")
     made = make_certificate(tmp_path)
     context = ssl.create_default_context(cafile=str(made.certificate))
 
