@@ -1,8 +1,8 @@
-"""One escaping for text that somebody else chose, before a person's terminal gets it.
+"""Escaping of untrusted text for terminals.
 
-A terminal obeys what it is shown: control characters move its cursor, change its title or answer as if somebody typed,
-and format characters turn the direction of what follows around or show nothing at all. So whatever prints, prints
-through this, also into a pipe, which ends at a terminal as a rule.
+A terminal interprets what it is sent: control characters move its cursor, change its title or simulate input, and
+format characters reverse the direction of text or are invisible. So everything that is printed goes through this
+module, even into a pipe, which usually ends at a terminal.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ __all__ = ["PrintableFormatter", "guard_tracebacks", "printable", "printable_jso
 
 SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 ESCAPE_LETTERS = frozenset("\\nrtxuU")
-"""What makes an escape of a backslash before it."""
+"""What turns a backslash before it into an escape."""
 LAST_ASCII = 0x7F
 LAST_OF_FOUR_DIGITS = 0xFFFF
 RAW_BYTES = range(0xDC80, 0xDD00)
-"""Where Python's `surrogateescape` puts bytes that are no text (PEP 383)."""
+"""The code points that Python's `surrogateescape` uses for undecodable bytes (PEP 383)."""
 NOT_ASCII_PRINTABLE = re.compile(r"[^ -~]")
 
 
 def printable(text: str) -> str:
-    r"""Return a text on one line in which nothing but letters, marks, symbols and single spaces is left as it was.
+    r"""Return a text on one line, with everything escaped except letters, marks, symbols and single spaces.
 
-    Everything that Unicode calls a control, format, surrogate, private or unassigned character, or a separator other
-    than the space, is shown as `\n`, `\x1b`, `\u202e` or `\U000e0041`; a byte that is no text as `\xff`. No two texts
-    look the same by that: a backslash that would make an escape of what is behind it is doubled.
+    Control, format, surrogate, private and unassigned characters, and separators other than the space, are shown as
+    `\n`, `\x1b`, `\u202e` or `\U000e0041`; an undecodable byte as `\xff`. The result is unambiguous: a backslash that
+    would look like the start of an escape is doubled.
     """
     if text.isprintable() and "\\" not in text:
         return text
@@ -46,22 +46,22 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str, *, indent: str = "") -> str:
-    """Return a text of several lines, each of them printable."""
+    """Return a text of several lines with each line escaped."""
     return "\n".join(indent + printable(line) for line in text.split("\n"))
 
 
 def printable_json(text: str) -> str:
-    r"""Return the same JSON with what `printable` would escape as `\u…` (RFC 8259, 7); it is on one line."""
+    r"""Return the same JSON, on one line, with whatever `printable` would escape as `\u…` (RFC 8259, 7)."""
     if text.isprintable():
         return text
-    # Whatever isn't printable can only be within a string.
+    # Characters that aren't printable can only be inside a string.
     return NOT_ASCII_PRINTABLE.sub(
         lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text
     )
 
 
 def guard_tracebacks() -> None:
-    """Let Python print what nobody caught, in this and in other threads, printable; what others put there stays."""
+    """Make Python escape uncaught exceptions, in all threads; hooks installed by others are kept."""
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = _show_uncaught
     if threading.excepthook is threading.__excepthook__:
@@ -71,10 +71,10 @@ def guard_tracebacks() -> None:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats records of the standard library's logging; a record's further lines, of a traceback, are indented."""
+    """Formats and escapes log records of the standard library; further lines, such as tracebacks, are indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a record's text."""
+        """Return the text of a record."""
         first, *others = super().format(record).split("\n")
         return "\n".join([printable(first), *(printable_lines(line, indent="    ") for line in others)])
 

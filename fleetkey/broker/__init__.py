@@ -1,4 +1,4 @@
-"""The bundled broker, with every promise about who may do what kept, and what any other engine has to be."""
+"""The bundled broker, and the protocol for any other engine."""
 
 from fleetkey.broker.amqtt import BundledEngine, FleetkeyBroker, broker_config
 from fleetkey.broker.counters import Counters

@@ -1,4 +1,4 @@
-"""From a CONNECT to a decision. Nothing that exists is changed by it."""
+"""Admission: deciding about a CONNECT, without changing any existing state."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ log = structlog.get_logger(__name__)
 
 
 class Admitted(NamedTuple):
-    """The client is who it says, and may have the session of this client id."""
+    """The client is authenticated and may use the session of this client id."""
 
     principal: Principal
     client_id: str
 
 
 class Rejected(NamedTuple):
-    """The client stays out."""
+    """The client is refused."""
 
     reason: Reason
 
 
 class Admission:
-    """Asks the authenticator, and whoever else must agree."""
+    """Asks the authenticator, and any other authority that must agree."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Admission:
         self._sessions = sessions
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
-        """Decide if that takes no time: the secret was verified lately, or the will can't be; None: use `decide`."""
-        # Wrong whoever it is: before anything is asked or noted about who it is.
+        """Decide if that is possible at once: the secret is cached, or the will is invalid. None: use `decide`."""
+        # Invalid whoever the client is, so this comes before its identity is checked.
         if self._is_will_too_long(connect):
             return Rejected(Reason.NOT_AUTHORIZED)
         if self._must_ask:
@@ -62,7 +62,7 @@ class Admission:
         return self._decided(connect, granted, address) if granted is not None else None
 
     async def decide(self, connect: Connect, address: str, transport: Any) -> Admitted | Rejected:
-        """Decide what `decide_at_once` could not. Act on it before anything else happens on the event loop."""
+        """Decide what `decide_at_once` could not. Act on the result before anything else happens on the event loop."""
         attempt = _attempt_of(connect, address)
         try:
             if self._must_ask:
@@ -74,7 +74,7 @@ class Admission:
             else:
                 outcome = await self._authenticator.verify(attempt)
         except Exception:
-            # Whatever went wrong, the client gets an answer and stays out.
+            # Fail closed: whatever went wrong, the client gets an answer and is refused.
             log.exception("authentication_failed")
             return Rejected(Reason.SERVER_BUSY)
         return self._decided(connect, outcome, address)
@@ -88,7 +88,7 @@ class Admission:
         client_id = connect.client_id
         if not client_id:
             if connect.is_session_kept:
-                # MQTT 3.1.1, 3.1.3-8: a session that is to be found again needs a name.
+                # MQTT 3.1.1, 3.1.3-8: a persistent session needs a client id.
                 return Rejected(Reason.INVALID_CLIENT_ID)
             client_id = f"auto-{secrets.token_hex(12)}"
         existing = self._sessions.get(client_id)

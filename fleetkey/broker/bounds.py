@@ -1,4 +1,4 @@
-"""Who reached which bound: counted each time, said once."""
+"""Reached bounds: counted each time, logged once."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["BoundLog"]
 log = structlog.get_logger(__name__)
 
 MAX_LOGGED_BOUNDS = 10_000
-"""Bounds and clients that were logged together and are not again; then it begins anew."""
+"""How many pairs of bound and client are tracked as logged; then tracking starts over."""
 
 
 QUIET_SECONDS = 60.0
-"""How long after strangers were logged at a bound no other is: there is no end of their addresses."""
+"""How long after a stranger was logged at a bound no other is, since strangers' addresses are unlimited."""
 
 
 class BoundLog:
-    """Logs a client at a bound once, not as often as it comes there; of strangers, one in a while."""
+    """Logs each client once per bound, and strangers only now and then."""
 
     def __init__(self, counters: Counters, now: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
         self._now = now
         self._logged: set[tuple[str, ...]] = set()
         self._strangers: dict[str, float] = {}
-        """When a stranger was logged last, by bound."""
+        """When a stranger was last logged, by bound."""
 
     def reached_by_stranger(self, bound: str, address: str) -> None:
-        """Count that someone at an address reached a bound, who hasn't proven who that is."""
+        """Count that an unauthenticated client at an address reached a bound."""
         self._counters.bounds[bound] += 1
         now = self._now()
         if now - self._strangers.get(bound, -QUIET_SECONDS) >= QUIET_SECONDS:
@@ -43,7 +43,7 @@ class BoundLog:
             log.warning("bound_reached", bound=bound, address=address)
 
     def reached(self, bound: str, **whose: str) -> None:
-        """Count that someone known reached a bound; `whose` says who, in the log's words."""
+        """Count that an authenticated client reached a bound; `whose` identifies it in the log."""
         self._counters.bounds[bound] += 1
         logged = (bound, *whose.values())
         if logged in self._logged:

@@ -1,4 +1,4 @@
-"""How many connections there are, from where, and which of them have been silent for too long."""
+"""Limits on connections: in total, per address, and on how long they may be silent."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["ConnectionLimits"]
 
 
 MAX_PENDING_BYTES = 32 * 1024 * 1024
-"""What may be kept of all connections together that haven't proven who they are; above it, those are closed."""
+"""How many bytes all unauthenticated connections together may hold; one that would exceed it is closed."""
 
 
 class Counted(Protocol):
-    """A connection, as far as this is concerned."""
+    """The parts of a connection that are used here."""
 
     address: str
     keep_alive_seconds: float
@@ -40,7 +40,7 @@ class Counted(Protocol):
 
 
 class ConnectionLimits:
-    """All connections; those that have not proven who they are have bounds of their own, so they keep nobody out."""
+    """All connections. Unauthenticated ones have separate bounds, so that they can't displace others."""
 
     def __init__(self, limits: Limits, bounds: BoundLog, scheduler: WriteScheduler, descriptors: Descriptors) -> None:
         self._limits = limits
@@ -52,29 +52,29 @@ class ConnectionLimits:
         self._pending: dict[Counted, float] = {}
         self._held: dict[Counted, dict[str, int]] = {}
         self._held_bytes = 0
-        """What is kept of connections that haven't proven who they are, in each of their buffers and in total."""
+        """The bytes held for unauthenticated connections, in each of their buffers and in total."""
         self._pending_per_address: dict[str, int] = {}
         self._per_address: dict[str, int] = {}
 
     def __len__(self) -> int:
-        """Return how many there are, admitted or not yet."""
+        """Return the number of connections, authenticated or not."""
         return len(self._connections)
 
     def close_all(self) -> None:
-        """Close every connection, and let no other in."""
+        """Close every connection, and accept no others."""
         self._is_closed = True
         for connection in list(self._connections):
             connection.close(Reason.SERVER_SHUTTING_DOWN)
 
     def expire(self, now: float) -> None:
-        """Close connections that have been silent for too long, or never said in time who they are."""
+        """Close connections that have been silent for too long, or have not authenticated in time."""
         for connection in self._silent(now - TICK_SECONDS):
             connection.close(Reason.KEEP_ALIVE_TIMEOUT)
         for connection in self._undecided(now):
             connection.abort(Reason.CONNECT_TIMEOUT)
 
     def arrived(self, connection: Counted) -> bool:
-        """Count a connection; False if a bound is reached, or the broker stops."""
+        """Count a connection; False if a bound is reached, or the broker is stopping."""
         if self._is_closed or not self._descriptors.admits_transport(connection.transport):
             return False
         limits, bucket = self._limits, address_bucket(connection.address)
@@ -94,10 +94,10 @@ class ConnectionLimits:
         return True
 
     def holds(self, connection: Counted, buffer: str, size: int) -> bool:
-        """Charge what one buffer keeps of a connection that hasn't proven who it is, in place of what it kept before.
+        """Charge the bytes that a buffer of an unauthenticated connection holds, in place of those it held before.
 
         Returns:
-            False if all of them have too much; it is never so when a buffer keeps less than before.
+            False if all of them together would hold too much; never if a buffer holds less than before.
         """
         if connection not in self._pending:
             return True
@@ -111,7 +111,7 @@ class ConnectionLimits:
         return True
 
     def admitted(self, connection: Counted) -> None:
-        """Take note that a connection has proven who it is."""
+        """Record that a connection has authenticated."""
         self._held_bytes -= sum(self._held.pop(connection, {}).values())
         if self._pending.pop(connection, None) is not None:
             _count(self._pending_per_address, address_bucket(connection.address), -1)
@@ -130,12 +130,12 @@ class ConnectionLimits:
             for connection in self._connections
             if connection.keep_alive_seconds
             and now - connection.last_heard > connection.keep_alive_seconds
-            # What isn't read can't be heard.
+            # A connection that isn't being read can't be judged silent.
             and not connection.is_suspended
         ]
 
     def _undecided(self, now: float) -> list[Counted]:
-        """Return connections that have not proven in time who they are; they are in order of arrival."""
+        """Return connections that have not authenticated in time; they are in order of arrival."""
         late = []
         for connection, deadline in self._pending.items():
             if deadline > now:

@@ -1,4 +1,4 @@
-"""The broker's parts, put together: everything between the sockets and whoever hosts them."""
+"""The broker's parts wired together: everything between the sockets and the host."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ __all__ = ["BrokerCore"]
 
 
 class BrokerCore:
-    """Builds the parts, each with what it needs, and starts and stops them; no part knows this.
+    """Builds the parts with their dependencies, starts and stops them; no part depends on this class.
 
-    Everything happens on one event loop, in the order in which it comes in.
+    Everything happens on one event loop, in order of arrival.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class BrokerCore:
         authenticator.on_ended(self.forget)
 
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
-        """Return the protocol of a socket that a listener accepted."""
+        """Return the protocol for a socket that a listener accepted."""
         connection = Connection(self.parts, listener)
         if not is_websocket:
             return connection
         return WebSocket(connection, self.connections, self.scheduler, self.scheduler.upgrades, self._bounds)
 
     async def start(self) -> None:
-        """Bring back what was stored, and begin to watch the time. Raises `sqlite3.Error`, `StoreError`."""
+        """Restore what was stored, and start the timers. Raises `sqlite3.Error`, `StoreError`."""
         for topic, payload, qos, owner in self._store.load_retained():
             self.retained.restore(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
         self.sessions.restore()
@@ -120,18 +120,18 @@ class BrokerCore:
             await self._presence.start()
 
     async def stop(self) -> None:
-        """Close every connection; nobody said DISCONNECT, so the wills go out, to queues and as retained (3.1.2-8)."""
+        """Close every connection. Without a DISCONNECT, wills are published, to queues and as retained (3.1.2-8)."""
         self.scheduler.stop()
         self.connections.close_all()
         for session in list(self.sessions):
             if session.connection is not None:
-                # Only taps are left, which hear the wills as well.
+                # Only taps are left, which receive the wills as well.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
         await self._lingering.settle()
 
     async def close(self) -> None:
-        """Record who left, and commit what is noted; after `stop`."""
+        """Record the disconnections, and commit what is pending; call it after `stop`."""
         if self._presence is not None:
             await self._presence.close()
         await self._store.close()
@@ -144,7 +144,7 @@ class BrokerCore:
         return len(found)
 
     def forget(self, owner: str) -> None:
-        """Leave nothing of a deleted device or a retired application key: sessions, queues, retained messages."""
+        """Remove everything of a deleted device or a retired application key: sessions, queues, retained messages."""
         for session in self.sessions.of_owner(owner):
             if session.connection is not None:
                 session.connection.abort(Reason.DELETED)
@@ -153,7 +153,7 @@ class BrokerCore:
             self._store.drop_retained(topic)
 
     def _revoke(self, principal: Principal) -> None:
-        """End the connections of a principal that stopped being valid, without their wills."""
+        """Close the connections of a revoked principal, without their wills."""
         for session in self.sessions.of_owner(principal.owner):
             if session.principal is principal and session.connection is not None:
                 self._connect_handler.revoke(session.connection)

@@ -1,4 +1,4 @@
-"""What the broker counts, for whoever asks; plain numbers that only grow."""
+"""The broker's counters: plain numbers that only grow."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Counters:
 
     def __init__(self) -> None:
         self.messages_received = 0
-        """PUBLISH packets that were taken."""
+        """Accepted PUBLISH packets."""
         self.messages_delivered = 0
-        """Sessions that a message was for; at QoS 0 also those whose client was away or didn't read."""
+        """Sessions that messages were for; at QoS 0 including those whose client was disconnected or didn't read."""
         self.connections = 0
-        """CONNECTs that were accepted."""
+        """Accepted CONNECTs."""
         self.refusals: Counter[int] = Counter()
-        """CONNECTs that were refused, by return code (3.2.2.3)."""
+        """Refused CONNECTs, by return code (3.2.2.3)."""
         self.disconnections: Counter[str] = Counter()
-        """Ends of accepted connections, by reason."""
+        """Closed connections, by reason; only those that had been accepted."""
         self.bounds: Counter[str] = Counter()
         """How often a bound was reached, by its setting."""

@@ -1,4 +1,4 @@
-"""What the rest of Fleetkey needs of whoever carries the messages: the bundled broker, or one outside this process."""
+"""What the rest of Fleetkey needs from an engine: the bundled broker, or one outside this process."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ __all__ = ["BrokerEngine", "EngineCounters", "EngineError", "OwnedMessages", "Se
 
 
 class EngineError(Exception):
-    """The engine couldn't do it, or didn't within its deadline; the message is for the operator."""
+    """The engine failed, or missed its deadline; the message is for the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionInfo:
-    """One session, as of now."""
+    """The current state of a session."""
 
     client_id: str
     owner: str
     is_connected: bool
     address: str
-    """Where it is connected from; empty if it isn't."""
+    """The address it is connected from; empty if it is not connected."""
     filters: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnedMessages:
-    """What is kept for an owner, as of now."""
+    """What is currently stored for an owner."""
 
     queued: int
-    """Messages that wait in its sessions."""
+    """Messages queued in its sessions."""
     queued_bytes: int
     retained: int
     """Retained messages that it published."""
@@ -45,17 +45,17 @@ class OwnedMessages:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TappedMessage:
-    """A message on a topic that is listened to."""
+    """A message on a topic of a tap."""
 
     topic: str
     payload: bytes = field(repr=False)
     missed: int
-    """Messages before it that came faster than they were taken."""
+    """How many messages before it were dropped because they arrived too fast."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineCounters:
-    """Numbers for the metrics: the first three as of now, the others since the start."""
+    """Numbers for the metrics: the first three are current, the others since the start."""
 
     connections: int
     sessions: int
@@ -72,30 +72,30 @@ class EngineCounters:
 
 
 class BrokerEngine(Protocol):
-    """Every method that is asynchronous raises `EngineError`, after the engine's deadline at the latest."""
+    """Every asynchronous method may raise `EngineError`, at the latest after the engine's deadline."""
 
     async def start(self) -> None:
-        """Take clients. Raises `ListenerError` for an address that can't be bound, too."""
+        """Start accepting clients. May also raise `ListenerError`, for an address that can't be bound."""
         ...
 
     async def stop(self) -> None:
-        """Close every connection, keep what has to be kept, and stop."""
+        """Close every connection, store what must be kept, and stop."""
         ...
 
     async def listeners(self) -> Mapping[ListenerName, int]:
-        """Return the ports that clients may come to."""
+        """Return the ports that clients can connect to."""
         ...
 
     async def can_store(self) -> bool:
-        """Whether what has to be stored can be: on a full disk it can't."""
+        """Return whether messages can be stored, which fails on a full disk, for example."""
         ...
 
     async def counters(self) -> EngineCounters:
-        """Return what is counted."""
+        """Return the counters."""
         ...
 
     async def owners(self) -> set[str]:
-        """Return of whom there is anything: device ids and application keys."""
+        """Return the owners of everything that is stored: device ids and application keys."""
         ...
 
     async def connected(self) -> set[str]:
@@ -107,7 +107,7 @@ class BrokerEngine(Protocol):
         ...
 
     async def messages_of(self, owner: str) -> OwnedMessages:
-        """Return what is kept for an owner."""
+        """Return what is stored for an owner."""
         ...
 
     async def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
@@ -115,14 +115,14 @@ class BrokerEngine(Protocol):
         ...
 
     async def forget(self, owner: str) -> None:
-        """Leave nothing of an owner: sessions, queues, retained messages."""
+        """Remove everything of an owner: sessions, queues, retained messages."""
         ...
 
     def tap(self, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
-        """Listen to what is published on topics, such as one device's, until the iterator is closed."""
+        """Yield the messages published on topics, such as one device's, until the iterator is closed."""
         ...
 
     @property
     def tls_contexts(self) -> Sequence[ssl.SSLContext]:
-        """Those of the listeners in this process that speak TLS, so that certificates can be changed."""
+        """The TLS contexts of listeners in this process, so that certificates can be replaced."""
         ...

@@ -13,7 +13,7 @@ __all__ = ["Limits"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one connection, one session and the whole broker may take; each is a setting of `[mqtt]`."""
+    """The limits of a connection, a session and the whole broker; each is a setting of `[mqtt]`."""
 
     connect_timeout_seconds: float
     max_connect_bytes: int
@@ -36,5 +36,5 @@ class Limits:
 
     @classmethod
     def from_settings(cls, settings: MqttSettings) -> Limits:
-        """Take the bounds from the settings."""
+        """Return the bounds from the settings."""
         return cls(**{name: getattr(settings, name) for name in cls.__dataclass_fields__})

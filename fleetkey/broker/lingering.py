@@ -1,4 +1,4 @@
-"""Closed connections that still have something to send: for how long, and how many bytes of all of them together."""
+"""Closed connections that still have data to send: limits on their time, and on their bytes in total."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ if TYPE_CHECKING:
 __all__ = ["Lingering"]
 
 MAX_LINGERING_BYTES = 16 * 1024 * 1024
-"""Bytes that closed connections may still have to send, together; above it, the one closed first is cut off."""
+"""How many bytes closed connections may still have to send in total; above it, the one closed first is aborted."""
 
 
 class Closed(Protocol):
-    """A connection that is closed, as far as this is concerned."""
+    """The parts of a closed connection that are used here."""
 
     address: str
     transport: Any
 
 
 class Lingering:
-    """Every closed connection whose socket isn't.
+    """Closed connections whose socket is still open.
 
-    A transport that was told to close sends what it has first, for as long as the client lets it wait. Here that ends.
+    A transport that was told to close first sends what it has, for as long as the client takes. This limits that time.
     """
 
     def __init__(self, bounds: BoundLog) -> None:
         self._loop = asyncio.get_running_loop()
         self._bounds = bounds
         self._waiting: dict[Closed, tuple[float, int]] = {}
-        """Until when, and how many bytes; in order of closing."""
+        """The deadline and the bytes of each, in order of closing."""
         self._bytes = 0
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
     def add(self, connection: Closed, size: int) -> None:
-        """Give a closed connection its time; `size` is what it may still have to send."""
+        """Start a closed connection's deadline; `size` is the number of bytes it may still have to send."""
         self._waiting[connection] = (self._loop.time() + LINGER_SECONDS, size)
         self._bytes += size
         self._is_empty.clear()
         while self._bytes > MAX_LINGERING_BYTES:
-            # It has had the most time, so it is the least likely to read.
+            # It has had the most time, so it is the least likely to be read.
             oldest = next(iter(self._waiting))
             self._bounds.reached_by_stranger("lingering_bytes", oldest.address)
             self._cut_off(oldest)
 
     def discard(self, connection: Closed) -> None:
-        """Forget a connection whose socket is closed; safe to call again."""
+        """Remove a connection whose socket is closed; safe to call again."""
         waiting = self._waiting.pop(connection, None)
         if waiting is not None:
             self._bytes -= waiting[1]
@@ -58,7 +58,7 @@ class Lingering:
                 self._is_empty.set()
 
     def expire(self, now: float) -> None:
-        """Cut off the connections whose time is over."""
+        """Abort the connections whose deadline has passed."""
         while self._waiting:
             connection, (deadline, _) = next(iter(self._waiting.items()))
             if deadline > now:
@@ -66,7 +66,7 @@ class Lingering:
             self._cut_off(connection)
 
     async def settle(self) -> None:
-        """Wait until every closed connection has sent what it had, for at most `LINGER_SECONDS`; then cut off."""
+        """Wait for at most `LINGER_SECONDS` until every closed connection has sent its data; then abort the rest."""
         try:
             await asyncio.wait_for(self._is_empty.wait(), LINGER_SECONDS)
         except TimeoutError:

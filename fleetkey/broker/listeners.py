@@ -8,7 +8,7 @@ __all__ = ["ListenerError", "ListenerName"]
 
 
 class ListenerName(StrEnum):
-    """Which listeners there may be."""
+    """The listeners that may exist."""
 
     TCP = "tcp"
     TLS = "tls"

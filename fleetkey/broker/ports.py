@@ -1,4 +1,4 @@
-"""What the broker asks of whatever hosts it: small protocols, so that its core knows no host."""
+"""The protocols through which the broker's core uses its host, so that it depends on none."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["BrokerObserver", "ConnectAuthorizer", "Flushable", "TopicAuthorizer"
 
 
 class Flushable(Protocol):
-    """What gathers bytes in a turn of the event loop."""
+    """Collects bytes during a turn of the event loop."""
 
     def flush(self) -> None:
-        """Send what was gathered."""
+        """Send the collected bytes."""
         ...
 
 
 class WriteScheduler(Protocol):
-    """When a connection's bytes go out."""
+    """Schedules when connections' bytes are sent."""
 
     now: float
     """The event loop's time, as of the last tick."""
@@ -38,16 +38,16 @@ class WriteScheduler(Protocol):
         ...
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back after the other connections had their turn."""
+        """Call `callback` after the other connections have had their turn."""
         ...
 
     def linger(self, callback: Callable[[], None]) -> None:
-        """Call back when a closing connection has had its time."""
+        """Call `callback` when a closing connection's time is over."""
         ...
 
 
 class BrokerObserver(Protocol):
-    """Is told what happens; decides nothing."""
+    """Is notified of events; decides nothing."""
 
     hears_messages: bool
     hears_packets_in: bool
@@ -66,11 +66,11 @@ class BrokerObserver(Protocol):
         ...
 
     def unsubscribed(self, session: Session, topic_filter: str) -> None:
-        """A subscription was taken away."""
+        """A subscription was removed."""
         ...
 
     def published(self, client_id: str | None, message: Message) -> None:
-        """A client's message was taken."""
+        """A client's message was accepted."""
         ...
 
     def retained(self, kept: RetainedMessage) -> None:
@@ -87,10 +87,10 @@ class BrokerObserver(Protocol):
 
 
 class TopicAuthorizer(Protocol):
-    """Whoever must allow a topic in addition to the principal's scope. Never raises; remembers nothing."""
+    """Must allow a topic in addition to the principal's scope. Never raises, and caches nothing."""
 
     def __bool__(self) -> bool:
-        """Return whether there is anyone to ask."""
+        """Return whether there is anything to ask."""
         ...
 
     def allow(self, session: Session, action: Action, topic: str) -> bool:
@@ -99,12 +99,12 @@ class TopicAuthorizer(Protocol):
 
 
 class ConnectAuthorizer(Protocol):
-    """Whoever must agree to a CONNECT in addition to the authenticator."""
+    """Must agree to a CONNECT in addition to the authenticator."""
 
     def __bool__(self) -> bool:
-        """Return whether there is anyone to ask."""
+        """Return whether there is anything to ask."""
         ...
 
     async def agree(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> bool:
-        """Decide. What it raises is a refusal."""
+        """Decide. Any exception is a refusal."""
         ...

@@ -1,4 +1,4 @@
-"""Who is connected, noted as it happens and recorded in batches; the message path has no part in it."""
+"""Presence: who is connected, recorded in batches, independent of the message path."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import PresenceRecords
 
     class Heard(Protocol):
-        """A connection, as far as this is concerned."""
+        """The parts of a connection that are used here."""
 
         address: str
         last_heard: float
@@ -29,15 +29,15 @@ __all__ = ["PresenceRecorder"]
 log = structlog.get_logger(__name__)
 
 MAX_NOTED = 100_000
-"""Devices of which something waits to be recorded; then the oldest notes go, which a later one makes up for."""
+"""How many devices may wait to be recorded; beyond that the oldest are dropped until a later record replaces them."""
 BATCH = 1_000
-"""Devices that are recorded in one transaction, so that registrations need not wait for long."""
+"""How many devices are recorded in one transaction, so that registrations aren't delayed for long."""
 NOBODY_LEFT = "server_ended"
-"""The reason of whoever was connected when the server ended without a word."""
+"""The reason for devices that were connected when the server was killed."""
 
 
 class PresenceRecorder:
-    """Records connections and their ends every `flush_seconds`, and who was heard of every `seen_seconds`."""
+    """Records connects and disconnects every `flush_seconds`, and the time of last contact every `seen_seconds`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class PresenceRecorder:
         seen_seconds: float,
         loop_time: Callable[[], float] | None = None,
     ) -> None:
-        """Record nothing yet; `loop_time` is the clock by which connections say when they were heard."""
+        """Create it without recording anything yet; `loop_time` is the clock of the connections' times."""
         self._store = store
         self._loop_time = loop_time or asyncio.get_running_loop().time
         self._flush_seconds = flush_seconds
@@ -59,25 +59,25 @@ class PresenceRecorder:
         self._is_failing = False
 
     async def start(self) -> None:
-        """Note that nobody is connected yet, and begin to record. Raises `StoreError`."""
+        """Record that no device is connected, and start recording. Raises `StoreError`."""
         await asyncio.to_thread(self._store.end_presence, reason=NOBODY_LEFT)
         self._task = asyncio.create_task(self._run(), name="fleetkey-presence")
 
     async def close(self) -> None:
-        """Record what is noted, after what is being recorded, and stop."""
+        """Record what is pending, after the current batch, and stop."""
         self._stopping.set()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
 
     def connected(self, device_id: str, connection: Heard) -> None:
-        """Note that a device is in."""
+        """Note that a device has connected."""
         now = _now()
         self._connections[device_id] = connection, now
         self._note(device_id, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
 
     def disconnected(self, device_id: str, connection: Heard, reason: str) -> None:
-        """Note that a device's connection has ended; an older connection's end says nothing of a newer one."""
+        """Note that a device's connection has ended; the end of an older connection doesn't affect a newer one."""
         known, connected_at = self._connections.get(device_id, (None, 0))
         if known is not connection:
             return
@@ -86,7 +86,7 @@ class PresenceRecorder:
             device_id,
             Presence(
                 connected_at=connected_at,
-                # Unless somebody set the clock back meanwhile, it is later anyway.
+                # It is later anyway, unless the clock was set back in the meantime.
                 disconnected_at=max(_now(), connected_at),
                 last_seen_at=self._seen_at(connection, connected_at),
                 address=connection.address,
@@ -118,7 +118,7 @@ class PresenceRecorder:
                 await self._stopping.wait()
 
     async def _look(self) -> None:
-        """Note when each connected device was heard of, a batch in a turn of the loop."""
+        """Note the time of last contact of each connected device, one batch per turn of the loop."""
         for ids in _batches(list(self._connections)):
             for device_id in ids:
                 connection, connected_at = self._connections.get(device_id, (None, 0))
@@ -138,16 +138,16 @@ class PresenceRecorder:
                 if not self._is_failing:
                     log.error("presence_not_recorded", error=str(error))  # noqa: TRY400 - the message is the whole story
                 self._is_failing = True
-                # What was noted meanwhile is newer.
+                # Whatever was noted in the meantime is newer.
                 merged = {**batch, **noted, **self._noted}
                 self._noted = dict(list(merged.items())[-MAX_NOTED:])
                 return
             self._is_failing = False
 
     def _seen_at(self, connection: Heard, connected_at: int) -> int:
-        """Return when a connection was heard of last.
+        """Return the time of a connection's last packet.
 
-        Never before it counted as connected: its CONNECT came before that, and the broker's clock goes in steps.
+        Never before the time of its connect: the CONNECT arrived before that, and the broker's clock advances in steps.
         """
         silent_seconds = max(self._loop_time() - connection.last_heard, 0.0)
         return max(int((time.time() - silent_seconds) * 1000), connected_at)

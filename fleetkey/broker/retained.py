@@ -14,17 +14,17 @@ __all__ = ["RetainedMessage", "RetainedMessages"]
 
 @dataclass(slots=True, kw_only=True)
 class RetainedMessage:
-    """The last message that was published to a topic with the retain flag (3.3.1.3)."""
+    """The last message published to a topic with the retain flag (3.3.1.3)."""
 
     topic: str
     payload: bytes = field(repr=False)
     qos: int
     owner: str
-    """Who published it; it goes when its owner does."""
+    """Who published it; it is removed with its owner."""
     charged_to: str = ""
-    """Whose bound it counts against."""
+    """The owner whose bound it counts against."""
     number: int = 0
-    """Counts up with every message that is kept."""
+    """Increases with every stored message."""
 
 
 class _Node:
@@ -36,9 +36,9 @@ class _Node:
 
 
 class RetainedMessages:
-    """A tree of topic levels. At most `max_per_owner` messages of one owner; the broker's own have no bound.
+    """A tree of topic levels. At most `max_per_owner` messages per owner; the broker's own have no bound.
 
-    Who may set or see one is decided by whoever calls.
+    The caller decides who may set or see a message.
     """
 
     def __init__(self, *, max_per_owner: int) -> None:
@@ -63,14 +63,14 @@ class RetainedMessages:
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
-        """Keep a message that was stored; it counts against its owner, who may have more than it may by that."""
+        """Restore a stored message; it counts against its owner, who may exceed the bound by that."""
         self.keep(message, is_bounded=False)
 
     def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
-        """Keep a message in place of the topic's older one; False if its owner has too many already.
+        """Store a message in place of the topic's older one; False if its owner already has too many.
 
-        A replacement is always kept, or an older value would stay behind a newer one that was acknowledged. If its
-        owner has too many, it goes on counting against whoever the older one did.
+        A replacement is always stored, since otherwise an older value would survive a newer one that was acknowledged.
+        If its owner has too many, it keeps counting against the previous message's owner.
         """
         older = self._by_topic.get(message.topic)
         message.charged_to = message.owner

@@ -1,4 +1,4 @@
-"""Turns of the event loop: what happens at the end of one, in the next, and later."""
+"""The broker's scheduling: at the end of a turn of the event loop, in the next turn, and later."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["LINGER_SECONDS", "TICK_SECONDS", "Scheduler"]
 
 LINGER_SECONDS = 2.0
-"""How long a closed connection may take to send what is written, and to end TLS or WebSocket."""
+"""How long a closed connection may take to send pending data, and to end TLS or WebSocket."""
 TICK_SECONDS = 0.5
-"""Between two looks at what may have been going on for too long."""
+"""Interval between checks of timeouts."""
 CONNECTS_PER_TURN = 16
 """CONNECTs that are looked at in one turn of the event loop; the others wait for theirs."""
 UPGRADES_PER_TURN = 4
@@ -32,7 +32,7 @@ class Scheduler:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.now = loop.time()
-        """The loop's time, as of `TICK_SECONDS` ago at most."""
+        """The loop's time, at most `TICK_SECONDS` old."""
         self.work = WorkQueue(loop)
         self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
@@ -42,12 +42,12 @@ class Scheduler:
         self._ticker: asyncio.TimerHandle | None = None
 
     def start(self, *on_tick: Callable[[float], None]) -> None:
-        """Begin to tick: each of these is called every `TICK_SECONDS` with the loop's time."""
+        """Start ticking: each callback is called every `TICK_SECONDS` with the loop's time."""
         self._on_tick.extend(on_tick)
         self._tick()
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop ticking."""
         if self._ticker is not None:
             self._ticker.cancel()
 
@@ -62,11 +62,11 @@ class Scheduler:
         self._unflushed.append(stream)
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back after everyone else had a turn."""
+        """Call `callback` after all others have had a turn."""
         self.loop.call_soon(callback, *arguments)
 
     def linger(self, callback: Callable[[], None]) -> None:
-        """Call back in `LINGER_SECONDS`."""
+        """Call `callback` in `LINGER_SECONDS`."""
         self._lingering.append((self.loop.time() + LINGER_SECONDS, callback))
 
     def _flush(self) -> None:

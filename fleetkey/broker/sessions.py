@@ -1,4 +1,4 @@
-"""Sessions: opened, taken over, left, expired, dropped, and brought back after a restart (MQTT 3.1.1, 3.1.2.4)."""
+"""Sessions: opening, taking over, leaving, expiring, dropping and restoring them (MQTT 3.1.1, 3.1.2.4)."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ __all__ = ["OpenedSession", "Sessions"]
 log = structlog.get_logger(__name__)
 
 MAX_EXPIRED_PER_TICK = 50
-"""Sessions that are dropped in one tick because their time is over; the others follow in the next ones."""
+"""How many expired sessions are dropped in one tick; the others follow in the next ticks."""
 
 
 class OpenedSession(NamedTuple):
-    """A connection's session."""
+    """The session that a connection got."""
 
     session: Session
     is_present: bool
-    """Whether it was there before (3.2.2.2)."""
+    """Whether it existed before (3.2.2.2)."""
     position: int
-    """Of the store, up to which an older session is forgotten; 0 = there is nothing to wait for."""
+    """The store's position at which an older session is deleted; 0 = there is nothing to wait for."""
 
 
 class Sessions:
-    """All sessions, by client id, and what they are subscribed to."""
+    """All sessions, by client id, and their subscriptions."""
 
     def __init__(
         self,
@@ -72,11 +72,11 @@ class Sessions:
         self._forgotten = ForgottenSessions(store)
 
     def __len__(self) -> int:
-        """Return how many there are, connected or not."""
+        """Return the number of sessions, connected or not."""
         return len(self._by_client_id)
 
     def __iter__(self) -> Iterator[Session]:
-        """Go through all of them."""
+        """Iterate over all sessions."""
         return iter(self._by_client_id.values())
 
     def get(self, client_id: str) -> Session | None:
@@ -84,32 +84,32 @@ class Sessions:
         return self._by_client_id.get(client_id)
 
     def of_owner(self, owner: str) -> list[Session]:
-        """Return the sessions of a device, which has one, or of an application key."""
+        """Return the sessions of a device, which has at most one, or of an application key."""
         if is_device_id(owner):
             session = self._by_client_id.get(owner)
             return [session] if session is not None else []
         return [session for session in self._by_client_id.values() if session.owner == owner]
 
     def restore(self) -> None:
-        """Bring back what was stored; blocks, before the loop serves."""
+        """Restore the stored sessions; blocks, so call it before serving."""
         latest = self._clock.lasted() + self._limits.session_expiry_seconds
         for stored in self._store.load_sessions():
             session = self._restored(stored)
-            # None: it was connected when the process ended. And none is kept for longer than one that leaves now.
+            # None: it was connected when the process ended. No session is kept longer than one that is left now.
             session.expires_at = min(stored.expires_at or latest, latest)
             self._by_client_id[session.client_id] = session
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
             self._away.add(session)
 
     def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
-        """Give a connection its session: the one there is, or a new one.
+        """Give a connection its session: an existing one or a new one.
 
         If it has subscriptions, `reroute` has to be done before anything is delivered to the connection.
         """
         existing = self._by_client_id.get(client_id)
         if existing is not None and existing.connection is not None:
             existing.connection.close(Reason.SESSION_TAKEN_OVER)
-            # A session that isn't kept ended with its connection.
+            # A session that isn't persistent ended with its connection.
             existing = self._by_client_id.get(client_id)
         if existing is not None and connect.clean_start:
             self.drop(existing)
@@ -136,18 +136,18 @@ class Sessions:
             yield self._routes.changed(topic_filter)
 
     def resume(self, session: Session) -> None:
-        """Send a session what it was not sent, or didn't acknowledge."""
+        """Send a session whatever was not sent or not acknowledged."""
         self._delivery.resume(session)
 
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
-        """Make a session that nobody is connected to yet."""
+        """Create a session without a connection."""
         session = self._by_client_id[client_id] = Session(client_id, None, owner, is_kept=is_kept)
         if is_kept:
             self._store.add_session(session)
         return session
 
     def leave(self, session: Session) -> None:
-        """Part a session from its connection: it waits for its client, or ends."""
+        """Detach a session from its connection: it waits for its client, or ends."""
         session.connection = None
         if not session.is_kept:
             self.drop(session)
@@ -157,7 +157,7 @@ class Sessions:
         self._store.set_expiry(session)
 
     def drop(self, session: Session) -> None:
-        """Forget a session and everything that belongs to it; the trie lets go of it when there is time."""
+        """Delete a session and everything that belongs to it; it is removed from the trie later, in pieces."""
         session.is_over = True
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
@@ -175,14 +175,14 @@ class Sessions:
             self._forgotten.add(session.client_id, self._store.position)
 
     def expire(self, now: float) -> None:
-        """Drop sessions whose time is over, `MAX_EXPIRED_PER_TICK` at a time."""
+        """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time."""
         del now
         for session in self._away.over(self._clock.lasted(), most=MAX_EXPIRED_PER_TICK):
             log.info("session_expired", client_id=session.client_id)
             self.drop(session)
 
     def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
-        """Add or replace a subscription that was granted (3.8.4-3), and queue its retained messages."""
+        """Add or replace a granted subscription (3.8.4-3), and queue its retained messages."""
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         self._routes.changed(topic_filter)
@@ -196,7 +196,7 @@ class Sessions:
         self._delivery.drain(session)
 
     def remove_subscription(self, session: Session, topic_filter: str) -> int:
-        """Take a subscription away, if there is one; return the units of work that it took."""
+        """Remove a subscription, if it exists; return the units of work that it took."""
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost

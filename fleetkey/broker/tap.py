@@ -1,4 +1,4 @@
-"""Listening to one device's topics: a session of the server's own, which no client can come to have."""
+"""Taps: listening to topics, such as one device's, with a session of the server that no client can take over."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["tapped"]
 
 MAX_TAPPED_MESSAGES = 100
-"""Messages that wait for whoever taps; then the oldest go, and are counted."""
+"""How many messages wait for the reader of a tap; beyond that the oldest are dropped and counted."""
 MAX_TAPPED_BYTES = 1024 * 1024
-"""Bytes of them; likewise."""
+"""How many bytes of them wait, with the same effect."""
 
 
 class _Tap:
@@ -43,7 +43,7 @@ class _Tap:
         self._is_closed = False
 
     def send(self, data: bytes) -> None:
-        """Keep a PUBLISH of QoS 0, which is all that it is sent."""
+        """Keep a PUBLISH with QoS 0, the only packet that is sent to it."""
         self._packets.append(data)
         self._bytes += len(data)
         while len(self._packets) > MAX_TAPPED_MESSAGES or (self._bytes > MAX_TAPPED_BYTES and len(self._packets) > 1):
@@ -52,7 +52,7 @@ class _Tap:
         self._wake.set()
 
     async def next(self) -> TappedMessage | None:
-        """Return the next message; None when the tap was closed."""
+        """Return the next message; None if the tap was closed."""
         while not self._packets:
             if self._is_closed:
                 return None
@@ -65,32 +65,32 @@ class _Tap:
         return TappedMessage(topic=topic, payload=payload, missed=missed)
 
     def acknowledge(self, packet: bytes, position: int) -> None:
-        """Nothing is acknowledged."""
+        """Do nothing: nothing is acknowledged."""
 
     def log_refusal(self, action: str, topic: bytes) -> None:
-        """Nothing is refused."""
+        """Do nothing: nothing is refused."""
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back in the loop's next turn."""
+        """Call `callback` in the loop's next turn."""
         asyncio.get_running_loop().call_soon(callback, *arguments)
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
-        """End the tap."""
+        """Close the tap."""
         del reason, is_graceful
         self._is_closed = True
         self._wake.set()
 
     def abort(self, reason: Reason) -> None:
-        """End the tap."""
+        """Close the tap."""
         self.close(reason)
 
 
 async def tapped(sessions: Sessions, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
-    """Yield what is published on the topics that match, retained messages first, until the iterator is closed."""
+    """Yield the messages on matching topics, retained ones first, until the iterator is closed."""
     filters = tuple(filters)
     scope = TopicScope(publish=(), subscribe=filters)
     tap = _Tap(Principal(key="", kind=KeyKind.APPLICATION, device_id=None, name="tap", scope=scope))
-    # No client's id has a NUL (MQTT 3.1.1, 1.5.3-2).
+    # No client id can contain a NUL (MQTT 3.1.1, 1.5.3-2).
     session = sessions.add(f"\0tap-{secrets.token_hex(8)}", "", is_kept=False)
     session.connection, session.principal, tap.session = tap, tap.principal, session
     try:
@@ -103,7 +103,7 @@ async def tapped(sessions: Sessions, filters: Iterable[str]) -> AsyncIterator[Ta
 
 
 def _read(packet: bytes) -> tuple[str, bytes]:
-    """Return topic and payload of a PUBLISH of QoS 0 that was decided already."""
+    """Return topic and payload of a PUBLISH with QoS 0 that has already been authorized."""
     start = 1
     while packet[start] & 0x80:
         start += 1

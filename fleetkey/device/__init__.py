@@ -1,4 +1,4 @@
-"""What runs on a device: register once, remember, connect.
+"""The device client: it registers once, saves its credentials and connects.
 
     from fleetkey.device import Device
 
@@ -6,7 +6,7 @@
         device.wait_connected(30)
         device.publish(device.topic("state"), '{"data": {"temperature": 21.5}}', qos=1)
 
-It needs nothing but the standard library and paho-mqtt, and logs as `fleetkey.device`.
+It needs only the standard library and paho-mqtt, and logs as `fleetkey.device`.
 """
 
 from fleetkey.device.backoff import Backoff

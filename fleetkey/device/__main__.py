@@ -1,4 +1,4 @@
-"""Be a device from the command line, or use a credentials file for one message: `python -m fleetkey.device`."""
+"""`python -m fleetkey.device`: run a device, or use a credentials file to publish or subscribe."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080
-      register, remember in credentials/device.json, publish a state every 10 s and print what comes in
+      register, save credentials/device.json, publish a state every 10 s and print received messages
   python -m fleetkey.device --serial SN-0001 --url http://127.0.0.1:8080 --once
-      the same for one state, then exit; good for scripts
+      the same with a single state, then exit; for scripts
   python -m fleetkey.device --credentials credentials/backend.json --subscribe 'devices/+/state' --count 1
   python -m fleetkey.device --credentials credentials/backend.json --publish devices/ID/command '{"name": "start"}'
-      with an application key that was saved as JSON
+      with an application key that was saved to a file
 
-A secret is only ever read from a file, so that it is in no process list; there is no option for it. Two
-connections with one device's file push each other out: give each device its own.
-exit status: 0 done, 1 refused or failed, 2 used wrongly
+Secrets are only read from files, never from the command line, so that no process list shows them. Two
+connections with the same device's file disconnect each other: each device needs its own.
+exit status: 0 success, 1 refused or failed, 2 wrong usage
 """
 DEFAULT_CREDENTIALS = Path("credentials/device.json")
 DEFAULT_INTERVAL_SECONDS = 10.0
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         handler.setFormatter(PrintableFormatter(logging.BASIC_FORMAT))
         logging.basicConfig(level=logging.INFO, handlers=[handler])
     else:
-        # The events on standard error say the same.
+        # The events on standard error already report this.
         logging.getLogger("fleetkey.device").addHandler(logging.NullHandler())
     printer = Printer(as_json=options.json)
     try:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain once more while it closes.
+        # The reader of the output has gone, as `head` does. Python would report it again when closing the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
@@ -102,9 +102,9 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, printer: 
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder of a credentials file, for its owner alone; if more than that is missing, it is a typing error.
+    """Create the directory of a credentials file, accessible only to its owner, unless its parent is missing, too.
 
-    What is wrong with it is said when the file is written.
+    Errors are reported when the file is written.
     """
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700)
@@ -143,46 +143,48 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fleetkey {__version__}")
     parser.add_argument("--json", action="store_true", help="print events as JSON lines")
     parser.add_argument("--verbose", action="store_true", help="log to standard error as well")
-    help_text = "file with the credentials; a device writes it (default: credentials/device.json)"
+    help_text = "credentials file; written by a device (default: credentials/device.json)"
     parser.add_argument("--credentials", metavar="FILE", type=Path, default=DEFAULT_CREDENTIALS, help=help_text)
-    parser.add_argument("--ca", metavar="FILE", type=Path, help="PEM file of the only authorities to trust")
+    parser.add_argument(
+        "--ca", metavar="FILE", type=Path, help="PEM file with the only certificate authorities to trust"
+    )
     seconds = _positive(float)
     help_text = "longest wait (--once: 30, --publish: 10), or how long to listen (--subscribe: no end)"
     parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help=help_text)
 
-    device = parser.add_argument_group("be a device")
-    device.add_argument("--serial", metavar="S", help="the identifier in the hardware")
+    device = parser.add_argument_group("run a device")
+    device.add_argument("--serial", metavar="S", help="the hardware's identifier")
     device.add_argument("--url", metavar="U", help="the registration server, such as http://127.0.0.1:8080")
-    device.add_argument("--proof", metavar="P", help="what the server wants besides the serial")
-    device.add_argument("--interval", metavar="SECONDS", type=seconds, help="time between two states (default: 10)")
+    device.add_argument("--proof", metavar="P", help="the proof that the server requires in addition to the serial")
+    device.add_argument("--interval", metavar="SECONDS", type=seconds, help="interval between states (default: 10)")
     device.add_argument("--once", action="store_true", help="publish one state, wait until it is delivered, exit")
 
     use = parser.add_argument_group("use a credentials file")
     use.add_argument(
-        "--publish", nargs=2, metavar=("TOPIC", "PAYLOAD"), help="publish one message; - is standard input"
+        "--publish", nargs=2, metavar=("TOPIC", "PAYLOAD"), help="publish one message; - reads standard input"
     )
     use.add_argument("--qos", type=int, choices=(0, 1, 2), help="for --publish (default: 1)")
-    use.add_argument("--retain", action="store_true", help="for --publish: the broker keeps the message")
+    use.add_argument("--retain", action="store_true", help="for --publish: the broker retains the message")
     use.add_argument("--subscribe", metavar="FILTER", help="print messages, one line each: topic and payload")
-    use.add_argument("--count", metavar="N", type=_positive(int), help="for --subscribe: exit after so many messages")
+    use.add_argument("--count", metavar="N", type=_positive(int), help="for --subscribe: exit after this many messages")
     return parser
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Exit with status 2 when the options don't go together."""
+    """Exit with status 2 if the options contradict each other."""
     is_device = options.serial is not None or options.url is not None
     if is_device + (options.publish is not None) + (options.subscribe is not None) != 1:
         parser.error("give one of: --serial with --url, --publish, --subscribe")
     if is_device and (options.serial is None or options.url is None):
         parser.error("a device needs both --serial and --url")
     if not is_device and (options.proof is not None or options.interval is not None or options.once):
-        parser.error("--proof, --interval and --once go with --serial and --url")
+        parser.error("--proof, --interval and --once need --serial and --url")
     if options.publish is None and (options.qos is not None or options.retain):
-        parser.error("--qos and --retain go with --publish")
+        parser.error("--qos and --retain need --publish")
     if options.subscribe is None and options.count is not None:
-        parser.error("--count goes with --subscribe")
+        parser.error("--count needs --subscribe")
     if is_device and not options.once and options.timeout is not None:
-        parser.error("--timeout goes with --once, --publish and --subscribe")
+        parser.error("--timeout needs --once, --publish or --subscribe")
     try:
         if options.publish is not None:
             check_topic_name(options.publish[0])
@@ -199,12 +201,12 @@ def _positive(kind: type[float | int]) -> Callable[[str], float]:
             raise ValueError
         return number
 
-    parse.__name__ = f"number over 0 ({kind.__name__})"
+    parse.__name__ = f"positive number ({kind.__name__})"
     return parse
 
 
 def _interrupt(*_: object) -> NoReturn:
-    # The same way out as Ctrl-C: raised in the main thread, so that every `with` block is left in order.
+    # Ends like Ctrl-C: raised in the main thread, so that every `with` block exits properly.
     raise KeyboardInterrupt
 
 

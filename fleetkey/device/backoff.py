@@ -1,4 +1,4 @@
-"""How long to wait before the next try."""
+"""Delays between attempts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SPREAD = 0.1
 
 
 class Backoff:
-    """Exponentially growing waits with jitter, so that a fleet doesn't come back in one wave.
+    """Exponential backoff with jitter, so that a fleet doesn't reconnect all at once.
 
-    Full jitter takes each wait evenly from 0 to the current ceiling; the ceiling starts at `initial_seconds`,
-    grows by `factor` and ends at `max_seconds`. It holds a count, so give each purpose its own (`copy()`).
+    With full jitter, each delay is uniformly distributed between 0 and a ceiling, which starts at `initial_seconds`,
+    grows by `factor` and ends at `max_seconds`. It has state, so use a separate one for each purpose (`copy()`).
 
     Args:
-        initial_seconds: the first ceiling, over 0.
+        initial_seconds: the first ceiling, greater than 0.
         max_seconds: the last ceiling, at least `initial_seconds`.
-        factor: growth per try, at least 1.
+        factor: growth per attempt, at least 1.
         jitter: `full`, or `none` for the ceiling itself.
-        random: gives a number from 0 to 1; replaced in tests.
+        random: returns a number from 0 to 1; replaced in tests.
 
     Raises:
-        ValueError: for a number outside its range.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Backoff:
         random: Callable[[], float] = random_module.random,
     ) -> None:
         if not 0 < initial_seconds <= max_seconds:
-            raise ValueError("initial_seconds must be over 0 and at most max_seconds")
+            raise ValueError("initial_seconds must be greater than 0 and at most max_seconds")
         if factor < 1:
             raise ValueError("factor must be at least 1")
         if jitter not in {"full", "none"}:
@@ -53,13 +53,13 @@ class Backoff:
         self._ceiling_seconds = initial_seconds
 
     def next_seconds(self) -> float:
-        """Return how long to wait now, in seconds, and let the next wait be longer."""
+        """Return the current delay in seconds, and increase the next one."""
         ceiling_seconds = self._ceiling_seconds
         self._ceiling_seconds = min(self._max_seconds, ceiling_seconds * self._factor)
         return ceiling_seconds * self._random() if self._jitter == "full" else ceiling_seconds
 
     def spread(self, seconds: float) -> float:
-        """Return a wait that somebody else asked for, with up to a tenth added at random."""
+        """Return a requested delay plus a random addition of up to a tenth."""
         return seconds * (1 + SPREAD * self._random()) if self._jitter == "full" else seconds
 
     def reset(self) -> None:
@@ -67,7 +67,7 @@ class Backoff:
         self._ceiling_seconds = self._initial_seconds
 
     def copy(self) -> Backoff:
-        """Return one with the same numbers that has not waited yet."""
+        """Return a new one with the same parameters."""
         return Backoff(
             initial_seconds=self._initial_seconds,
             max_seconds=self._max_seconds,

@@ -40,7 +40,7 @@ class Device:
     stay in the file, until it has new ones. No expected error ends it, only `stop()`.
 
     Args:
-        serial: the identifier in the hardware; 1 to 128 printable characters without whitespace at the ends.
+        serial: the hardware's identifier; 1 to 128 printable characters without whitespace at the ends.
         registration_url: the server's base URL, or its `/register` URL; http or https.
         credentials_file: where to save the credentials; its folder must exist. Readable by the owner only.
         proof: the proof that the server requires along with the serial, if any.
@@ -145,7 +145,7 @@ class Device:
                 return f"{topic_filter.removesuffix('#')}{suffix}"
             if topic_filter.endswith(f"/{suffix}"):
                 return topic_filter
-        raise NoOwnTopic(f"no topic filter that may be published to ends in /# or /{suffix}: use full topics instead")
+        raise NoOwnTopic(f"no publish filter ends in /# or /{suffix}: use full topics instead")
 
     def publish(self, topic: str, payload: bytes | str, qos: int = 0, *, retain: bool = False) -> Delivery:
         """Publish to a full topic, from any thread, without waiting.
@@ -160,7 +160,7 @@ class Device:
         check_topic_name(topic)
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         if qos not in range(MAX_QOS + 1) or len(data) > MAX_PAYLOAD_BYTES:
-            raise ValueError("a QoS is 0, 1 or 2, and a payload under 256 MiB")
+            raise ValueError("the QoS must be 0, 1 or 2, and the payload smaller than 256 MiB")
         return self._connection.publish(Message(topic=topic, payload=data, qos=qos, retain=retain))
 
     def wait_connected(self, timeout_seconds: float) -> bool:
@@ -211,7 +211,7 @@ class Device:
     def _prepare(self) -> None:
         with self._lock:
             if self._is_started:
-                raise RuntimeError("a Device is started once; make another one")
+                raise RuntimeError("a Device can be started only once; create another one")
             self._credentials = load_saved_credentials(self._path, self._registrar.serial)
             self._is_started = True
 
@@ -259,7 +259,7 @@ class Device:
         try:
             credentials.save(self._path)
         except CredentialsFileError as error:
-            # They work until the next restart; refusing to use them would help nobody.
+            # They work until the next restart, so it is better to use them than not.
             self._observer.on_error(error)
         self._credentials = credentials
         logger.info("device.registered device_id=%s", credentials.device_id)

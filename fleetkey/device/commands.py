@@ -1,4 +1,4 @@
-"""What `python -m fleetkey.device` does, one function per thing."""
+"""What `python -m fleetkey.device` does, one function per mode."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ CONNECT_SECONDS = 15.0
 
 
 def run_device(make_device: MakeDevice, printer: Printer, *, interval_seconds: float) -> None:
-    """Be a device until interrupted: print what comes in, publish a state at every interval while connected.
+    """Run a device until interrupted: print received messages, and publish a state at every interval while connected.
 
     Args:
-        make_device: makes the device, given what to call with each of its events.
-        printer: where the events go.
-        interval_seconds: time between two states.
+        make_device: creates the device, given a callback for its events.
+        printer: prints the events.
+        interval_seconds: the interval between states.
 
     Raises:
-        DeviceError: when the device can't even start, or has no state topic.
+        DeviceError: the device can't start, or has no state topic.
     """
     events: queue.Queue[object] = queue.Queue(MAX_WAITING_EVENTS)
     device = make_device(events.put)
@@ -78,16 +78,15 @@ def run_device(make_device: MakeDevice, printer: Printer, *, interval_seconds: f
 
 
 def run_device_once(make_device: MakeDevice, printer: Printer, *, timeout_seconds: float) -> None:
-    """Be a device for as long as it takes to deliver one state.
+    """Run a device until it has delivered one state.
 
     Args:
-        make_device: makes the device, given what to call with each of its events.
-        printer: where the events go.
-        timeout_seconds: the most for all of it.
+        make_device: creates the device, given a callback for its events.
+        printer: prints the events.
+        timeout_seconds: the time limit for everything.
 
     Raises:
-        DeviceError: when the registration is refused or pending, or it took too long; then it tells the last
-            thing that went wrong.
+        DeviceError: the registration is refused or pending, or it took too long; then it is the last error.
     """
     events: queue.Queue[object] = queue.Queue(MAX_WAITING_EVENTS)
     device = make_device(events.put)
@@ -119,14 +118,14 @@ def publish_once(
     """Publish one message with the credentials in a file, and wait until it is delivered.
 
     Raises:
-        DeviceError: when the file can't be used, the broker refused, or it took longer than the timeout.
+        DeviceError: the file can't be used, the broker refused, or it took longer than the timeout.
     """
     with Session(Credentials.load(path), tls_context=tls_context) as session:
         session.wait_connected(timeout_seconds)
         try:
             session.deliver(message, timeout_seconds)
         except ConnectionLost as error:
-            # MQTT 3.1.1, 3.3.5: a broker that doesn't allow a publish may only close or keep quiet.
+            # MQTT 3.1.1, 3.3.5: a broker that refuses a publish can only close the connection or ignore it.
             raise DeviceError(
                 f"the broker closed the connection instead of acknowledging: may this key publish to {message.topic}?"
             ) from error
@@ -142,19 +141,19 @@ def subscribe_to(
     count: int | None,
     timeout_seconds: float | None,
 ) -> None:
-    """Print messages, until there were enough, the time is over or somebody interrupts.
+    """Print messages until there are enough, the time is up, or it is interrupted.
 
     Args:
         path: the credentials file.
         topic_filter: what to subscribe to.
-        printer: where the messages go.
+        printer: prints the messages.
         tls_context: trust for brokers with TLS, or None for the system's.
-        count: how many messages are enough, or None.
+        count: after how many messages to stop, or None.
         timeout_seconds: how long to listen, or None.
 
     Raises:
-        DeviceError: when the file can't be used, the broker refused, the connection ended, or the time was over
-            before there were enough.
+        DeviceError: the file can't be used, the broker refused, the connection ended, or the time was up before there
+            were enough messages.
     """
     with Session(Credentials.load(path), tls_context=tls_context, subscribe=[topic_filter]) as session:
         session.wait_connected(CONNECT_SECONDS)
@@ -166,17 +165,17 @@ def subscribe_to(
             if message is None:
                 if count is None:
                     return
-                raise DeviceError(f"{received} of {count} messages came within {timeout_seconds:g} s")
+                raise DeviceError(f"received only {received} of {count} messages within {timeout_seconds:g} s")
             printer.message(message)
             received += 1
 
 
 def advice(error: DeviceError) -> str:
-    """Return an error as one sentence that also tells what to do about it."""
+    """Return an error as one sentence that also says what to do about it."""
     hint = ""
     match error:
         case BrokerRefused(return_code=code) if code == NOT_AUTHORISED:
-            hint = "check that the key is active and the file is the newest one for it"
+            hint = "check that the key is active and that the file is its newest"
         case SubscriptionRefused():
             hint = "subscribe to what the credentials allow (for a device: mqtt.subscribe in the file)"
         case CredentialsFileError(kind="missing"):
@@ -186,23 +185,23 @@ def advice(error: DeviceError) -> str:
         case RegistrationPending():
             hint = "approve it with 'fleetkey devices approve'"
         case RegistrationRefused(status=status) if 400 <= status < 429:  # noqa: PLR2004 - HTTP's own numbers
-            hint = "check the serial, the proof and the server's registration settings ('fleetkey audit' tells why)"
+            hint = "check the serial, the proof and the server's registration settings ('fleetkey audit' shows why)"
         case RegistrationUnreachable(reason=reason) | BrokerUnreachable(reason=reason) if _is_untrusted(reason):
-            hint = "if its authority is your own, name that with --ca"
+            hint = "if it has a private certificate authority, name it with --ca"
         case RegistrationUnreachable():
-            hint = "check --url and that the server runs"
+            hint = "check --url and that the server is running"
         case _:
             pass
     return f"{error}; {hint}" if hint else str(error)
 
 
 def _is_untrusted(reason: str) -> bool:
-    """Whether nobody trusted vouches for a certificate, in OpenSSL's words; others are for other hosts, or ended."""
+    """Whether a certificate has no trusted issuer, by OpenSSL's message, as opposed to another host or expiry."""
     return any(words in reason for words in ("self-signed", "self signed", "unable to get local issuer"))
 
 
 def _is_final(error: DeviceError) -> bool:
-    """Whether waiting is of no use: a person has to approve or to change something."""
+    """Whether waiting won't help, because a person has to approve or change something."""
     if isinstance(error, RegistrationRefused):
         return error.retry_after_seconds is None
     return isinstance(error, RegistrationPending)

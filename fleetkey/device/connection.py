@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "ConnectionEvents", "Ended"]
 
-# paho translates the 3.1.1 return code of a CONNACK into MQTT 5's numbers; these are the ways back.
+# paho translates the 3.1.1 return code of a CONNACK to MQTT 5 reason codes; this translates them back.
 RETURN_CODES = {132: 1, 133: 2, 136: 3, 134: 4, 135: 5}
 KEEPALIVE_SECONDS = range(1, 65_536)
 MAX_IN_FLIGHT = 20
@@ -95,7 +95,7 @@ class Connection:
         max_queued_messages: int = 1000,
     ) -> None:
         if connect_timeout_seconds <= 0 or keepalive_seconds not in KEEPALIVE_SECONDS:
-            raise ValueError("the connect timeout is over 0 seconds, the keepalive 1 to 65535")
+            raise ValueError("the connect timeout must be greater than 0 seconds, the keepalive 1 to 65535")
         self._events = events
         self._tls_context = tls_context
         self._clean_session = clean_session
@@ -131,7 +131,7 @@ class Connection:
         """Connect, and return when the connection has ended.
 
         Args:
-            credentials: whom to connect as, and where.
+            credentials: the identity and the broker to connect to.
             client_id: the MQTT client id.
             subscribe: topic filters to subscribe to at QoS 1, before `on_connected` is called.
         """

@@ -1,4 +1,4 @@
-"""What a device got when it registered: values only, parsed strictly, with the secret kept out of sight."""
+"""A device's credentials, parsed strictly, with a secret that isn't shown by accident."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MAX_FILTERS = 100
 
 
 class MalformedCredentialsError(ValueError):
-    """A document is not the credentials it should be; the text names the field, never its value.
+    """A document does not contain valid credentials; the message names the field, never its value.
 
     Attributes:
-        kind: `unusable` when the document is sound JSON about something else entirely, else `corrupt`.
+        kind: `unusable` if the document is valid JSON for something else, otherwise `corrupt`.
     """
 
     def __init__(self, reason: str, *, kind: Literal["corrupt", "unusable"] = "corrupt") -> None:
@@ -38,7 +38,7 @@ class MalformedCredentialsError(ValueError):
 
 
 class Secret:
-    """A text that shows itself only when asked to with `reveal()`."""
+    """A string that is only shown by `reveal()`."""
 
     __slots__ = ("_value",)
 
@@ -46,7 +46,7 @@ class Secret:
         self._value: Final = value
 
     def reveal(self) -> str:
-        """Return the text itself. Call it only where it is handed to the protocol or written to its file."""
+        """Return the secret itself. Call it only to pass it to the protocol or to write it to its file."""
         return self._value
 
     def __repr__(self) -> str:
@@ -62,17 +62,17 @@ class Secret:
         return hash((Secret, self._value))
 
     def __reduce__(self) -> str:
-        raise TypeError("a Secret is not pickled or copied")
+        raise TypeError("a Secret can't be pickled or copied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MqttSettings:
-    """Where the broker is and what may be done there.
+    """The broker's address, and what the credentials allow there.
 
     Attributes:
         host: name or IP address.
         port: 1 to 65535.
-        tls: whether the port speaks TLS.
+        tls: whether the port uses TLS.
         client_id: the MQTT client id to use; None lets an application choose its own.
         publish: topic filters that may be published to.
         subscribe: topic filters that may be subscribed to.
@@ -100,7 +100,7 @@ class Credentials:
         secret: the access secret, the MQTT password.
         mqtt: the broker.
         device_id: 24 hex digits, or None for an application key.
-        serial: the serial they were given for; None when the file doesn't tell.
+        serial: the serial they were issued for; None if the file doesn't say.
     """
 
     key: str
@@ -111,13 +111,13 @@ class Credentials:
 
     @classmethod
     def parse(cls, text: bytes | str) -> Credentials:
-        """Parse a registration answer or a credentials file; fields that aren't known are left alone.
+        """Parse a registration response or a credentials file; unknown fields are ignored.
 
-        With a `deviceId` the forms of id, key and secret are checked to the digit. Without one it is an
-        application key, whose secret a person may have chosen.
+        With a `deviceId`, the formats of id, key and secret are checked exactly. Without one, it is an application
+        key, whose secret a person may have chosen.
 
         Raises:
-            MalformedCredentialsError: naming the field that is missing or wrong.
+            MalformedCredentialsError: a field is missing or wrong; names it.
         """
         document = _read_json(text)
         if not isinstance(document, dict) or not document.keys() & {"deviceId", "key", "secret", "mqtt"}:
@@ -144,8 +144,8 @@ class Credentials:
         """Read a credentials file: a device's, or an application key's.
 
         Raises:
-            CredentialsFileError: `missing`; `corrupt` when it was torn or damaged; `unusable` when it can't be
-                read or is about something else.
+            CredentialsFileError: `missing`; `corrupt` if it is incomplete or damaged; `unusable` if it can't be read or
+                contains something else.
         """
         try:
             return cls.parse(credentials_file.read(path))
@@ -153,10 +153,10 @@ class Credentials:
             raise CredentialsFileError(path, str(error), kind=error.kind) from error
 
     def save(self, path: Path) -> None:
-        """Write the file so that after a power cut at any moment either the old or the new one is there.
+        """Write the file atomically: after a power cut, either the old or the new file exists.
 
         Raises:
-            CredentialsFileError: `unusable` when it can't be written; the old file is still as it was.
+            CredentialsFileError: `unusable` if it can't be written; the old file is unchanged.
         """
         credentials_file.write(path, json.dumps(self._document(), indent=2, ensure_ascii=False).encode() + b"\n")
 
@@ -177,7 +177,7 @@ def _read_json(text: bytes | str) -> object:
         document = json.loads(text)
     except (ValueError, RecursionError):
         is_json = False
-    # Raised out here because the parser's exception carries the whole text, secret and all.
+    # Raised here, outside the handler, because the parser's exception contains the whole text with the secret.
     if not is_json:
         raise MalformedCredentialsError("not JSON")
     return document
@@ -200,14 +200,14 @@ def _parse_mqtt(fields: _Fields, device_id: str | None) -> MqttSettings:
         port=port,
         tls=tls,
         client_id=client_id,
-        # An application's topics are the server's affair: they follow tags, and there may be very many.
+        # An application's topics aren't listed: they follow tags, and there may be very many.
         publish=fields.filters("publish") if device_id or "publish" in fields.document else (),
         subscribe=fields.filters("subscribe") if device_id or "subscribe" in fields.document else (),
     )
 
 
 class _Fields:
-    """One JSON object, read strictly; every complaint names the field and keeps its value to itself."""
+    """A JSON object, read strictly; every error names the field, but never its value."""
 
     def __init__(self, document: Mapping[str, object], prefix: str = "") -> None:
         self.document = document
@@ -215,7 +215,7 @@ class _Fields:
 
     def text(self, name: str) -> str:
         value = self.document.get(name)
-        # isprintable() also refuses lone surrogates, which JSON can spell and UTF-8 can't.
+        # isprintable() also refuses lone surrogates, which JSON can express but UTF-8 can't encode.
         if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT_LENGTH or not value.isprintable():
             raise MalformedCredentialsError(f"{self._prefix}{name} is not a printable text of 1 to 255 characters")
         return value
@@ -223,7 +223,7 @@ class _Fields:
     def matching(self, name: str, form: re.Pattern[str]) -> str:
         value = self.document.get(name)
         if not isinstance(value, str) or form.fullmatch(value) is None:
-            raise MalformedCredentialsError(f"{self._prefix}{name} does not have its form ({form.pattern})")
+            raise MalformedCredentialsError(f"{self._prefix}{name} does not have the required format ({form.pattern})")
         return value
 
     def filters(self, name: str) -> tuple[str, ...]:
@@ -235,10 +235,12 @@ class _Fields:
         filters: list[str] = []
         for item in value:
             if not isinstance(item, str) or not item.isprintable():
-                raise MalformedCredentialsError(f"{self._prefix}{name} has something else than printable text in it")
+                raise MalformedCredentialsError(f"{self._prefix}{name} contains something other than printable text")
             try:
                 check_topic_filter(item)
             except ValueError as error:
-                raise MalformedCredentialsError(f"{self._prefix}{name} has no topic filter in it: {error}") from error
+                raise MalformedCredentialsError(
+                    f"{self._prefix}{name} contains an invalid topic filter: {error}"
+                ) from error
             filters.append(item)
         return tuple(filters)

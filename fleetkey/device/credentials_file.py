@@ -1,4 +1,4 @@
-"""The credentials file as bytes: read with a bound, written so that a power cut leaves the old or the new one."""
+"""The credentials file as bytes: bounded reads and atomic writes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def read(path: Path) -> bytes:
     """Return the file's content.
 
     Raises:
-        CredentialsFileError: `missing`, or `unusable` when it can't be read or is over 64 KiB.
+        CredentialsFileError: `missing`, or `unusable` if it can't be read or is larger than 64 KiB.
     """
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise CredentialsFileError(path, "not there", kind="missing") from error
+        raise CredentialsFileError(path, "not found", kind="missing") from error
     except OSError as error:
         raise CredentialsFileError(path, f"can't be read ({error.strerror})", kind="unusable") from error
     if len(content) > MAX_FILE_BYTES:
-        raise CredentialsFileError(path, "too big to be a credentials file", kind="unusable")
+        raise CredentialsFileError(path, "too large for a credentials file", kind="unusable")
     return content
 
 
@@ -40,9 +40,9 @@ def write(path: Path, content: bytes) -> None:
     """Replace the file in one step, readable by its owner only.
 
     Raises:
-        CredentialsFileError: `unusable`; the file is still as it was.
+        CredentialsFileError: `unusable`; the file is unchanged.
     """
-    # In the same folder, because a rename is atomic only within one file system.
+    # In the same directory, because a rename is atomic only within one file system.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.draft")
     try:
         try:
@@ -58,10 +58,10 @@ def write(path: Path, content: bytes) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file to `NAME.corrupt`, so that nothing a person may want back is overwritten.
+    """Rename a damaged file to `NAME.corrupt`, so that it can still be examined.
 
     Raises:
-        CredentialsFileError: `unusable` when it can't be renamed.
+        CredentialsFileError: `unusable` if it can't be renamed.
     """
     kept = path.with_name(f"{path.name}.corrupt")
     try:
@@ -76,7 +76,7 @@ def _write_through(draft: Path, content: bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
-        # Without it a power cut after the rename could leave the new name with no content.
+        # Without this, a power cut after the rename could leave an empty file.
         os.fsync(file.fileno())
 
 
@@ -89,7 +89,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _forget_drafts(path: Path) -> None:
-    """Remove what a process that was killed while writing left behind: each has a secret in it."""
+    """Remove temporary files of killed processes, since each contains a secret."""
     prefix = f".{path.name}."
     with suppress(OSError):
         for entry in path.parent.iterdir():

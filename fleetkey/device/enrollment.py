@@ -1,4 +1,4 @@
-"""When to register, and not more often than the server can bear."""
+"""Deciding when to register, no more often than the server allows."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ MAX_PAUSE_SECONDS = 3600.0
 
 
 class Registers(Protocol):
-    """What asks the server, once per call."""
+    """Sends one registration request per call."""
 
     def register(self) -> Credentials:
         """Return new credentials or raise a `DeviceError`."""
 
 
 class Enrollment:
-    """Spaces registrations out.
+    """Limits the rate of registrations.
 
     Args:
-        registrar: what asks the server.
-        interval_seconds: the least time from one registration to the next, over 0.
-        backoff: for refusals in a row and for servers that aren't there.
+        registrar: sends the requests.
+        interval_seconds: the minimum time between two registrations, greater than 0.
+        backoff: for repeated refusals and unreachable servers.
         clock: monotonic seconds; replaced in tests.
     """
 
@@ -45,7 +45,7 @@ class Enrollment:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if interval_seconds <= 0:
-            raise ValueError("the registration interval is over 0 seconds")
+            raise ValueError("the registration interval must be greater than 0 seconds")
         self._registrar = registrar
         self._interval_seconds = interval_seconds
         self._backoff = backoff
@@ -53,15 +53,15 @@ class Enrollment:
         self._due_at = clock()
 
     def due_in_seconds(self) -> float:
-        """Return how long it is until the next registration may be made; 0 when it may be made now."""
+        """Return how long to wait before the next registration; 0 if it may be sent now."""
         return max(0.0, self._due_at - self._clock())
 
     def attempt(self, *, has_credentials: bool) -> Credentials:
-        """Register once, whether due or not, and set when the next one is due.
+        """Register once, whether due or not, and schedule the next registration.
 
         Args:
-            has_credentials: whether older ones exist. A device without any has nothing to lose by asking a
-                server that it didn't reach again soon; with some, a lost answer has already cost a key.
+            has_credentials: whether older credentials exist. Without any, a device loses nothing by retrying an
+                unreachable server soon; with some, a lost response has already cost a key.
 
         Raises:
             DeviceError: as `Registrar.register` does.

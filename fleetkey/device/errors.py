@@ -1,4 +1,4 @@
-"""What can go wrong on a device, each with its data as attributes and never with a secret in it."""
+"""The device's errors, with their data as attributes and never with a secret in the message."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ RETURN_CODE_MEANINGS = {
 
 
 class DeviceError(Exception):
-    """Anything expected that keeps a device from working. Its text is one sentence for a person."""
+    """An expected error that keeps a device from working. The message is one sentence for a person."""
 
 
 class RegistrationRefused(DeviceError):  # noqa: N818 - named by what happened, as the protocol does
-    """The server said no; asking again unchanged helps only after `retry_after_seconds` or a change there.
+    """The server refused; trying again helps only after `retry_after_seconds` or a change on the server.
 
     Attributes:
         status: HTTP status, such as 400, 401, 409, 429 or 503.
         detail: the server's own words (RFC 9457 `detail`, else `title`), shortened and printable.
-        retry_after_seconds: what `Retry-After` asked for, 0 to 3600, or None without it.
+        retry_after_seconds: the value of `Retry-After`, 0 to 3600, or None without it.
     """
 
     def __init__(self, status: int, detail: str, retry_after_seconds: float | None = None) -> None:
@@ -55,10 +55,10 @@ class RegistrationRefused(DeviceError):  # noqa: N818 - named by what happened, 
 
 
 class RegistrationPending(DeviceError):  # noqa: N818 - named by what happened
-    """The server knows the device and waits for an operator's approval (202); ask again later.
+    """The device is waiting for an operator's approval (202); try again later.
 
     Attributes:
-        retry_after_seconds: what `Retry-After` asked for, 0 to 3600, or None without it.
+        retry_after_seconds: the value of `Retry-After`, 0 to 3600, or None without it.
     """
 
     def __init__(self, retry_after_seconds: float | None = None) -> None:
@@ -67,14 +67,14 @@ class RegistrationPending(DeviceError):  # noqa: N818 - named by what happened
 
 
 class RegistrationUnreachable(DeviceError):  # noqa: N818 - named by what happened
-    """No usable answer came: no network, no server, too slow, or something else answering at that address.
+    """There was no usable response: no network, no server, too slow, or another service at that address.
 
     Attributes:
         reason: what was seen.
     """
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"no usable answer from the registration server: {reason}")
+        super().__init__(f"no usable response from the registration server: {reason}")
         self.reason = reason
 
 
@@ -83,8 +83,8 @@ class CredentialsFileError(DeviceError):
 
     Attributes:
         path: the file.
-        kind: `missing`; `corrupt` when it was torn or damaged and registering again replaces it; `unusable`
-            when a person has to look (another device's, not a credentials file at all, no permission).
+        kind: `missing`; `corrupt` if it is incomplete or damaged, and registering again replaces it; `unusable` if a
+            person has to act (another device's, not a credentials file, no permission).
     """
 
     def __init__(self, path: Path, reason: str, *, kind: Literal["missing", "corrupt", "unusable"]) -> None:
@@ -97,7 +97,7 @@ class BrokerRefused(DeviceError):  # noqa: N818 - named by what happened
     """The broker answered CONNECT with a refusal (MQTT 3.1.1, 3.2.2.3).
 
     Attributes:
-        return_code: 1 to 5; 0 when the broker sent a number the protocol doesn't have.
+        return_code: 1 to 5; 0 if the broker sent an undefined code.
     """
 
     def __init__(self, return_code: int) -> None:
@@ -126,7 +126,7 @@ class BrokerUnreachable(DeviceError):  # noqa: N818 - named by what happened
 
 
 class ConnectionLost(DeviceError):  # noqa: N818 - named by what happened
-    """A working connection ended without us ending it.
+    """A working connection was closed by the other side or the network.
 
     Attributes:
         address: `host:port` of the broker.
@@ -150,16 +150,16 @@ class SubscriptionRefused(DeviceError):  # noqa: N818 - named by what happened
 
 
 class OutboxFull(DeviceError):  # noqa: N818 - named by what happened
-    """More messages wait to be delivered than the outbox holds; drop one, or publish less often.
+    """The outbox is full; drop a message, or publish less often.
 
     Attributes:
-        limit: how many may wait.
+        limit: the maximum number of undelivered messages.
     """
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} messages wait to be delivered already")
+        super().__init__(f"{limit} messages are already waiting to be delivered")
         self.limit = limit
 
 
 class NoOwnTopic(DeviceError):  # noqa: N818 - named by what is the case
-    """There is no topic of the device's own to build a topic name from."""
+    """The device has no topic of its own to build a topic name from."""

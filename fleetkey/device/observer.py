@@ -1,4 +1,4 @@
-"""What the application is told, and what others may wait for."""
+"""The device's callbacks and its connection state."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger("fleetkey.device")
 
 
 class Observer:
-    """Logs, keeps the state and calls the application; an exception of the application's ends here.
+    """Logs events, keeps the state and calls the application, whose exceptions are caught here.
 
     Args:
         connected: called with the credentials each time a connection is ready.
-        message: called with each message that comes in.
+        message: called with each received message.
         error: called with each expected error.
     """
 
@@ -45,7 +45,7 @@ class Observer:
         self.last_error: DeviceError | None = None
 
     def on_connected(self, credentials: Credentials) -> None:
-        """Take note of a connection that is ready."""
+        """Record that a connection is ready."""
         with self._changed:
             self.last_error = None
             self.is_connected = True
@@ -54,29 +54,29 @@ class Observer:
         _call("on_connected", self._connected, credentials)
 
     def on_message(self, message: Message) -> None:
-        """Pass a message on."""
+        """Pass a message to the application."""
         _call("on_message", self._message, message)
 
     def on_error(self, error: DeviceError) -> None:
-        """Take note of something expected that went wrong."""
+        """Record an expected error."""
         self.last_error = error
         logger.warning("device.error kind=%s error=%s", type(error).__name__, error)
         _call("on_error", self._error, error)
 
     def on_disconnected(self) -> None:
-        """Take note that there is no connection."""
+        """Record that there is no connection."""
         with self._changed:
             self.is_connected = False
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """Release all waiting threads."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def wait_connected(self, timeout_seconds: float) -> bool:
-        """Wait for a ready connection, at most so long or until `close`, and return whether there is one."""
+        """Wait for a ready connection until the timeout or `close`; return whether there is one."""
         with self._changed:
             self._changed.wait_for(lambda: self.is_connected or self._is_closed, timeout_seconds)
             return self.is_connected

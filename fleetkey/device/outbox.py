@@ -1,4 +1,4 @@
-"""Messages on their way to the broker: bounded, and each with somebody who may wait for it."""
+"""Messages on their way to the broker: a bounded queue, with deliveries to wait for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Delivery", "Message", "Outbox"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One MQTT message, going out or come in.
+    """An outgoing or received MQTT message.
 
     Attributes:
         topic: its topic name.
         payload: its bytes; not shown in `repr`.
         qos: 0, 1 or 2.
-        retain: going out, whether the broker keeps it; come in, whether it had been kept (MQTT 3.1.1, 3.3.1.3).
+        retain: outgoing: whether the broker should retain it; received: whether it was retained (MQTT 3.1.1, 3.3.1.3).
     """
 
     topic: str
@@ -29,7 +29,7 @@ class Message:
 
 
 class Delivery:
-    """What becomes of one published message."""
+    """The delivery of a published message."""
 
     def __init__(self) -> None:
         self._settled = threading.Event()
@@ -37,36 +37,36 @@ class Delivery:
 
     @property
     def is_delivered(self) -> bool:
-        """Whether it is done: acknowledged by the broker, or handed to the network at QoS 0."""
+        """Whether it is delivered: acknowledged by the broker or, at QoS 0, passed to the network."""
         return self._delivered
 
     @property
     def is_lost(self) -> bool:
-        """Whether it never will be: QoS 0 without a connection, the device stopped, or it got another id."""
+        """Whether it is lost: QoS 0 without a connection, the device stopped, or it got another id."""
         return self._settled.is_set() and not self._delivered
 
     def wait(self, timeout_seconds: float) -> bool:
-        """Wait until it is delivered or lost, at most so long, and return whether it is delivered."""
+        """Wait until it is delivered or lost, or the timeout; return whether it is delivered."""
         self._settled.wait(timeout_seconds)
         return self._delivered
 
     def settle(self, *, delivered: bool) -> None:
-        """Say how it ended; only the first time counts."""
+        """Set the outcome; only the first call counts."""
         if not self._settled.is_set():
             self._delivered = delivered
             self._settled.set()
 
 
 class Outbox:
-    """A bounded queue from any thread to the one that talks to the broker, and the list of what is unacknowledged.
+    """A bounded queue from any thread to the connection's thread, and the messages that are unacknowledged.
 
     Args:
-        limit: the most messages that may be undelivered at one time, at least 1.
+        limit: the maximum number of undelivered messages, at least 1.
     """
 
     def __init__(self, limit: int) -> None:
         if limit < 1:
-            raise ValueError("an outbox holds at least one message")
+            raise ValueError("an outbox must hold at least one message")
         self._limit = limit
         self._lock = threading.Lock()
         self._is_open = False
@@ -76,14 +76,14 @@ class Outbox:
 
     @property
     def in_flight_count(self) -> int:
-        """How many messages are handed over and not acknowledged."""
+        """How many messages have been sent and not acknowledged."""
         return len(self._in_flight)
 
     def put(self, message: Message) -> Delivery:
-        """Queue a message. At QoS 0 without a connection it is lost at once, as at most once allows.
+        """Queue a message. At QoS 0 (at most once), it is lost at once if there is no connection.
 
         Raises:
-            OutboxFull: when as many as the limit are undelivered.
+            OutboxFull: the limit of undelivered messages is reached.
         """
         delivery = Delivery()
         with self._lock:
@@ -96,29 +96,29 @@ class Outbox:
         return delivery
 
     def take(self) -> tuple[Message, Delivery] | None:
-        """Return the next message to hand over, or None."""
+        """Return the next message to send, or None."""
         with self._lock:
             return self._waiting.popleft() if self._waiting else None
 
     def handed_over(self, packet_id: int, message: Message, delivery: Delivery) -> None:
-        """Remember a message until `acknowledged` is called with its packet id."""
+        """Keep a message until `acknowledged` is called with its packet id."""
         with self._lock:
             self._in_flight[packet_id] = (message, delivery)
 
     def acknowledged(self, packet_id: int) -> None:
-        """Settle a message as delivered."""
+        """Mark a message as delivered."""
         with self._lock:
             entry = self._in_flight.pop(packet_id, None)
         if entry is not None:
             entry[1].settle(delivered=True)
 
     def open(self) -> None:
-        """Note that there is a connection."""
+        """Record that there is a connection."""
         with self._lock:
             self._is_open = True
 
     def close(self) -> None:
-        """Note that the connection is gone: QoS 0 is lost with it, the rest waits for the next one."""
+        """Record that the connection ended: QoS 0 messages are lost, the others wait for the next connection."""
         with self._lock:
             self._is_open = False
             lost = [entry for entry in (*self._in_flight.values(), *self._waiting) if entry[0].qos == 0]
@@ -127,7 +127,7 @@ class Outbox:
         _lose(lost)
 
     def abandon(self) -> None:
-        """Lose everything undelivered."""
+        """Mark everything undelivered as lost."""
         with self._lock:
             lost = [*self._in_flight.values(), *self._waiting]
             self._in_flight.clear()
@@ -135,7 +135,7 @@ class Outbox:
         _lose(lost)
 
     def finish(self) -> None:
-        """Lose everything undelivered, and from now on everything at once."""
+        """Mark everything undelivered as lost, and every later message at once."""
         with self._lock:
             self._is_finished = True
         self.abandon()

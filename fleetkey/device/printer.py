@@ -22,9 +22,9 @@ class Printer:
     """Writes each line at once, so that a pipe's reader sees it.
 
     Args:
-        as_json: one JSON object per line instead of text.
-        out: where events go, standard output if not given.
-        errors: where errors and remarks go, standard error if not given.
+        as_json: print one JSON object per line instead of text.
+        out: the stream for events; default: standard output.
+        errors: the stream for errors and notes; default: standard error.
     """
 
     def __init__(self, *, as_json: bool, out: TextIO | None = None, errors: TextIO | None = None) -> None:
@@ -39,7 +39,7 @@ class Printer:
         self._print(self._out, event, f"connected as {credentials.device_id} to {mqtt.address}")
 
     def message(self, message: Message) -> None:
-        """Print a message that came in, on one line whatever is in it; bytes that aren't text are escaped."""
+        """Print a received message on one line, whatever it contains; bytes that aren't text are escaped."""
         event: dict[str, object] = {"event": "message", "topic": message.topic}
         try:
             event["payload"] = message.payload.decode()
@@ -50,19 +50,19 @@ class Printer:
         self._print(self._out, event, f"{message.topic} {payload}")
 
     def published(self, topic: str, qos: int) -> None:
-        """Print that a message of ours was delivered."""
+        """Print that a published message was delivered."""
         self._print(self._out, {"event": "published", "topic": topic, "qos": qos}, f"published {topic}")
 
     def subscribed(self, topic_filter: str) -> None:
-        """Print that messages come from now on; a remark, so that text output holds messages only."""
+        """Print that the subscription is active. This is a note, so that text output contains only messages."""
         event = {"event": "subscribed", "filter": topic_filter}
         self._print(self._out if self._as_json else self._errors, event, f"subscribed to {topic_filter}")
 
     def error(self, text: str) -> None:
-        """Print what went wrong."""
+        """Print an error."""
         self._print(self._errors, {"event": "error", "message": text}, text)
 
     def _print(self, stream: TextIO, event: Mapping[str, object], text: str) -> None:
-        # The only place that writes: whatever somebody else chose is escaped here.
+        # The only place that writes: untrusted text is escaped here.
         stream.write((json.dumps(event) if self._as_json else printable(text)) + "\n")
         stream.flush()

@@ -1,4 +1,4 @@
-"""Asking the registration server for credentials, once per call."""
+"""Requests to the registration server, one per call."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Registrar:
     Args:
         serial: 1 to 128 printable characters without whitespace at the ends.
         registration_url: the server's base URL or its `/register` URL.
-        proof: what the server's verifier wants besides the serial, or None. Treated as a secret.
-        timeout_seconds: the most one registration takes, over 0.
+        proof: the proof that the server's verifier requires, or None. Treated as a secret.
+        timeout_seconds: the time limit for a registration, greater than 0.
         tls_context: trust for https, or None for the system's.
 
     Raises:
-        ValueError: for a serial, URL or time that can't be used; the text says why.
+        ValueError: the serial, URL or timeout is invalid; the message says why.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Registrar:
         tls_context: ssl.SSLContext | None = None,
     ) -> None:
         if not 0 < len(serial) <= MAX_SERIAL_LENGTH or not serial.isprintable() or serial != serial.strip():
-            raise ValueError("a serial has 1 to 128 printable characters and no whitespace at its ends")
+            raise ValueError("a serial must be 1 to 128 printable characters without whitespace at either end")
         if timeout_seconds <= 0:
-            raise ValueError("the registration timeout is over 0 seconds")
+            raise ValueError("the registration timeout must be greater than 0 seconds")
         self.serial = serial
         self.url = registration_endpoint(registration_url)
         self._proof = None if proof is None else Secret(proof)
@@ -66,12 +66,12 @@ class Registrar:
             logger.warning("device.registration_in_clear host=%s", target.hostname)
 
     def register(self) -> Credentials:
-        """Ask once and return the credentials of a 200 answer, with the serial in them.
+        """Send one request and return the credentials from a 200 response, with the serial added.
 
         Raises:
             RegistrationPending: 202, an operator has to approve first.
-            RegistrationRefused: any other status; a redirect too, because credentials don't wander.
-            RegistrationUnreachable: no complete answer, or one that isn't a registration's.
+            RegistrationRefused: any other status, including redirects, which are not followed.
+            RegistrationUnreachable: no complete response, or not a registration response.
         """
         question = {"serial": self.serial}
         if self._proof is not None:
@@ -88,38 +88,38 @@ class Registrar:
         return self._read_credentials(reply)
 
     def abort(self) -> None:
-        """Cut off a `register` that another thread is in; later ones fail at once."""
+        """Abort a `register` call in another thread; later calls fail at once."""
         self._poster.abort()
 
     def _read_credentials(self, reply: Reply) -> Credentials:
         if reply.content_type != "application/json":
-            raise RegistrationUnreachable(f"{self.url}: the answer isn't JSON; is this a Fleetkey server?")
+            raise RegistrationUnreachable(f"{self.url}: the response is not JSON; is this a Fleetkey server?")
         try:
             credentials = Credentials.parse(reply.body)
         except MalformedCredentialsError as error:
-            raise RegistrationUnreachable(f"{self.url}: the answer isn't a registration's: {error}") from error
+            raise RegistrationUnreachable(f"{self.url}: not a registration response: {error}") from error
         if credentials.device_id is None:
-            raise RegistrationUnreachable(f"{self.url}: the answer has no deviceId")
+            raise RegistrationUnreachable(f"{self.url}: the response has no deviceId")
         return replace(credentials, serial=self.serial)
 
 
 def registration_endpoint(url: str) -> str:
-    """Return the `/register` URL for a server's base URL; one that ends in `/register` stays as it is.
+    """Return the `/register` URL for a server's base URL; one that already ends in `/register` is unchanged.
 
     Raises:
-        ValueError: when it isn't http or https, has no host, or has a password, query or fragment in it.
+        ValueError: it is not http or https, has no host, or contains a password, query or fragment.
     """
     parts = urlsplit(url.strip())
     if parts.scheme not in {"http", "https"}:
-        raise ValueError("a registration URL starts with http:// or https://, such as http://127.0.0.1:8080")
+        raise ValueError("a registration URL must start with http:// or https://, such as http://127.0.0.1:8080")
     try:
         has_place = bool(parts.hostname) and parts.port != 0
     except ValueError:
         has_place = False
     if not has_place or any(character.isspace() for character in parts.netloc):
-        raise ValueError("a registration URL names a host and a sound port, such as http://127.0.0.1:8080")
+        raise ValueError("a registration URL must have a host and a valid port, such as http://127.0.0.1:8080")
     if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("a registration URL has no user name, password, query or fragment in it")
+        raise ValueError("a registration URL must not contain a user name, password, query or fragment")
     path = parts.path.rstrip("/")
     if not path.endswith("/register"):
         path += "/register"
@@ -130,7 +130,7 @@ def parse_retry_after(value: str | None) -> float | None:
     """Return a `Retry-After` header in seconds from now, 0 to 3600 (RFC 9110, 10.2.3).
 
     Returns:
-        None when there is no header or it can't be understood.
+        None if there is no header or it can't be parsed.
     """
     if value is None:
         return None
@@ -147,9 +147,9 @@ def parse_retry_after(value: str | None) -> float | None:
 
 
 def _detail(reply: Reply) -> str:
-    """Return what the server said about a refusal, safe to print (RFC 9457, 3.1)."""
+    """Return the server's reason for a refusal, safe to print (RFC 9457, 3.1)."""
     if reply.status in REDIRECTS:
-        return "the server points elsewhere, and a registration follows no redirect: configure the final URL"
+        return "the server sent a redirect, which is not followed: configure the final URL"
     problem: object = None
     if reply.content_type in {"application/problem+json", "application/json"}:
         try:

@@ -23,11 +23,11 @@ def load_saved_credentials(path: Path, serial: str) -> Credentials | None:
     A damaged file counts as missing and is kept as `NAME.corrupt`: a power cut must never brick a device.
 
     Raises:
-        CredentialsFileError: `unusable`, which takes a person to fix: the folder doesn't exist, or the file can't be
-            read, isn't a credentials file, holds an application key, or belongs to another serial.
+        CredentialsFileError: `unusable`, so a person has to act: the directory doesn't exist, or the file can't be
+            read, is not a credentials file, contains an application key, or belongs to another serial.
     """
     if not path.absolute().parent.is_dir():
-        raise CredentialsFileError(path, "its folder is not there", kind="unusable")
+        raise CredentialsFileError(path, "its directory does not exist", kind="unusable")
     try:
         credentials = Credentials.load(path)
     except CredentialsFileError as error:
@@ -37,8 +37,8 @@ def load_saved_credentials(path: Path, serial: str) -> Credentials | None:
             logger.warning("device.credentials_corrupt error=%s kept=%s", error, credentials_file.set_aside(path))
         return None
     if credentials.device_id is None:
-        raise CredentialsFileError(path, "holds an application key, not a device's credentials", kind="unusable")
+        raise CredentialsFileError(path, "contains an application key, not a device's credentials", kind="unusable")
     if credentials.serial not in {None, serial}:
-        reason = f"belongs to serial {credentials.serial}, and this device's is {serial}: name another file"
+        reason = f"belongs to serial {credentials.serial}, but this device's serial is {serial}: use another file"
         raise CredentialsFileError(path, reason, kind="unusable")
     return credentials

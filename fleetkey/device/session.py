@@ -30,7 +30,7 @@ class Session:
     """Connects in the background of a `with` block; its events are read one by one.
 
     Args:
-        credentials: whom to connect as. Without a client id (an application key) a random one is used.
+        credentials: the identity to connect with. Without a client id (an application key), a random one is used.
         tls_context: trust for brokers with TLS, or None for the system's.
         subscribe: topic filters to subscribe to.
     """
@@ -40,7 +40,7 @@ class Session:
     ) -> None:
         self._credentials = credentials
         self._subscribe = tuple(subscribe)
-        # Bounded: when nobody reads, the broker has to wait.
+        # Bounded: if nobody reads, the broker has to wait.
         self._events: queue.Queue[Credentials | Message | DeviceError | Ended] = queue.Queue(MAX_WAITING_EVENTS)
         self._early: deque[Message] = deque()
         self._connection = Connection(self, tls_context=tls_context)
@@ -58,7 +58,7 @@ class Session:
         """Wait until the broker accepted us and our subscriptions.
 
         Raises:
-            DeviceError: when it refused one of them, can't be reached, or took too long.
+            DeviceError: it refused one of them, can't be reached, or took too long.
         """
         deadline = time.monotonic() + timeout_seconds
         while True:
@@ -69,13 +69,13 @@ class Session:
                 # A broker may send messages before it answers the subscription (MQTT 3.1.1, 3.8.4).
                 self._early.append(event)
             if event is None:
-                raise DeviceError(f"the broker gave no answer within {timeout_seconds:g} s: is it too busy?")
+                raise DeviceError(f"the broker did not answer within {timeout_seconds:g} s: is it overloaded?")
 
     def next_message(self, timeout_seconds: float | None) -> Message | None:
-        """Return the next message, or None after so long; None waits for ever.
+        """Return the next message, or None after the timeout; without a timeout, wait for ever.
 
         Raises:
-            DeviceError: when the connection ended.
+            DeviceError: the connection ended.
         """
         if self._early:
             return self._early.popleft()
@@ -86,7 +86,7 @@ class Session:
         """Publish and wait until it is delivered.
 
         Raises:
-            DeviceError: when the connection ended first, or it took too long.
+            DeviceError: the connection ended first, or it took too long.
         """
         delivery: Delivery = self._connection.publish(message)
         if delivery.wait(timeout_seconds):

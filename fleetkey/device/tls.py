@@ -1,4 +1,4 @@
-"""Whom to trust."""
+"""TLS trust."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def trust(ca_file: Path | str) -> ssl.SSLContext:
     """Return a TLS context that trusts exactly the authorities in a PEM file.
 
     Raises:
-        DeviceError: when the file can't be read or has no certificate in it.
+        DeviceError: the file can't be read or contains no certificate.
     """
     try:
         return ssl.create_default_context(cafile=str(ca_file))
     except ssl.SSLError as error:
-        raise DeviceError(f"CA file {ca_file}: no certificate in PEM form in it") from error
+        raise DeviceError(f"CA file {ca_file}: it contains no PEM certificate") from error
     except OSError as error:
         raise DeviceError(f"CA file {ca_file}: {error.strerror}") from error

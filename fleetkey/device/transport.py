@@ -1,4 +1,4 @@
-"""One bounded HTTP POST: no redirects, no growing answers, no endless waits, and it can be cut off."""
+"""A bounded HTTP POST: no redirects, limits on size and time, and it can be aborted."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ MAX_ANSWER_BYTES = 65_536
 
 
 class TransportError(Exception):
-    """No complete answer came. The text says what was seen."""
+    """There was no complete response; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A complete HTTP answer of any status.
+    """A complete HTTP response with any status.
 
     Attributes:
         status: HTTP status.
         content_type: media type in lower case, without parameters.
         retry_after: the `Retry-After` header as sent, or None.
-        body: at most 64 KiB; may hold a secret, so it isn't shown.
+        body: at most 64 KiB; may contain a secret, so it isn't shown.
     """
 
     status: int
@@ -49,8 +49,8 @@ class Poster:
 
     Args:
         url: an absolute http or https URL.
-        timeout_seconds: the most that one call takes from connected to complete answer; also bounds each
-            connection attempt.
+        timeout_seconds: the time limit from the connection to the complete response; also limits each connection
+            attempt.
         tls_context: trust for https, or None for the system's.
     """
 
@@ -63,17 +63,17 @@ class Poster:
         self._aborted = False
 
     def post(self, body: bytes) -> Reply:
-        """Send a JSON body and return the answer, whatever its status.
+        """Send a JSON body and return the response, whatever its status.
 
         Raises:
-            TransportError: when no complete answer came in time, it was over 64 KiB, or `abort` was called.
+            TransportError: there was no complete response in time, it exceeds 64 KiB, or `abort` was called.
         """
         call = _Call()
         with self._lock:
             self._call = call
             if self._aborted:
                 call.cut()
-        # A server that sends one byte now and then would defeat a timeout per read; this one is for the whole.
+        # A server that sends a byte now and then would defeat a timeout per read, so this limits the whole response.
         watchdog = threading.Timer(self._timeout_seconds, call.cut)
         watchdog.daemon = True
         watchdog.start()
@@ -81,13 +81,13 @@ class Poster:
             return self._exchange(call, body)
         except (OSError, http.client.HTTPException, ValueError) as error:
             if call.was_cut or isinstance(error, TimeoutError):
-                raise TransportError(f"no complete answer within {self._timeout_seconds:g} s") from error
+                raise TransportError(f"no complete response within {self._timeout_seconds:g} s") from error
             raise TransportError(_describe(error)) from error
         finally:
             watchdog.cancel()
 
     def abort(self) -> None:
-        """Cut off a call that another thread is in, and refuse every later one."""
+        """Abort a call in another thread, and refuse every later one."""
         with self._lock:
             self._aborted = True
             if self._call is not None:
@@ -102,13 +102,13 @@ class Poster:
         request = urllib.request.Request(self._url, data=body, headers=headers, method="POST")  # noqa: S310 - checked http(s)
         answer = self._opener(call).open(request, timeout=self._timeout_seconds)
         if answer is None:
-            raise TransportError("no way to open this URL")
+            raise TransportError("this URL can't be opened")
         with answer:
             content: bytes = answer.read(MAX_ANSWER_BYTES + 1)
             if len(content) > MAX_ANSWER_BYTES:
-                raise TransportError("the answer is over 64 KiB")
+                raise TransportError("the response is larger than 64 KiB")
             if call.was_cut:
-                raise OSError("cut off")
+                raise OSError("aborted")
             return Reply(
                 status=answer.status,
                 content_type=answer.headers.get("Content-Type", "").partition(";")[0].strip().lower(),
@@ -117,9 +117,9 @@ class Poster:
             )
 
     def _opener(self, call: _Call) -> urllib.request.OpenerDirector:
-        """Build an opener that only transports: it follows no redirect and knows no file or FTP URLs."""
+        """Build an opener that follows no redirects and supports no file or FTP URLs."""
         opener = urllib.request.OpenerDirector()
-        # A proxy from the environment has no business between a device and its own machine.
+        # A proxy from the environment must not be used between a device and its own machine.
         proxies: dict[str, str] | None = {} if is_loopback(urlsplit(self._url).hostname or "") else None
         opener.add_handler(urllib.request.ProxyHandler(proxies))
         opener.add_handler(_PlainHandler(call.watch))
@@ -128,7 +128,7 @@ class Poster:
 
 
 class _Call:
-    """One call's socket, and the means to cut it off from another thread."""
+    """The socket of a call, which another thread can abort."""
 
     def __init__(self) -> None:
         self.was_cut = False
@@ -149,7 +149,7 @@ class _Call:
     def _shut(self) -> None:
         if self._socket is not None:
             with suppress(OSError):
-                # The plain socket's method: SSLSocket's own would pull the session out from under the reader.
+                # The plain socket's method, since SSLSocket's own would break the TLS session while it is being read.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
@@ -193,7 +193,7 @@ class _TlsHandler(urllib.request.HTTPSHandler):
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine. A name other than `localhost` counts as somewhere else."""
+    """Return whether a host is this machine. A name other than `localhost` counts as another machine."""
     if host == "localhost":
         return True
     try:

@@ -1,4 +1,4 @@
-"""Wakes a thread that waits in a selector."""
+"""Waking a thread that waits in a selector."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["Waker", "clear"]
 
 
 class Waker:
-    """Called from any thread to wake the one thread that has it open. Does nothing while it is closed."""
+    """Wakes the thread that has it open, from any thread. Does nothing while it is closed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sender: socket.socket | None = None
 
     def open(self) -> socket.socket:
-        """Return the socket to select on; hand it to `close` afterwards."""
+        """Return the socket to select on; pass it to `close` afterwards."""
         receiver, sender = socket.socketpair()
         receiver.settimeout(0)
         sender.settimeout(0)

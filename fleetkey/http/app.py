@@ -1,4 +1,4 @@
-"""The Litestar application: what it serves is made by others and put together here."""
+"""The Litestar application, assembled from handlers that are built elsewhere."""
 
 from __future__ import annotations
 

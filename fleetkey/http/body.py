@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BodyError(Exception):
-    """A body that can't be taken, with its status and a sentence that says what is wrong and where."""
+    """A body is refused; has the status, and a sentence that says what is wrong and where."""
 
     status: int
     reason: str
@@ -37,7 +37,7 @@ class BodyError(Exception):
 
 
 async def read_json(request: Request[Any, Any, Any], *, max_bytes: int, timeout_seconds: float) -> bytes:
-    """Read a body of JSON without looking into it. Raises `BodyError`: 400, 408, 413, 415."""
+    """Read a JSON body without decoding it. Raises `BodyError`: 400, 408, 413, 415."""
     content = bytearray()
     async for chunk in body_chunks(request, media_types=JSON, max_bytes=max_bytes, timeout_seconds=timeout_seconds):
         content += chunk
@@ -47,11 +47,11 @@ async def read_json(request: Request[Any, Any, Any], *, max_bytes: int, timeout_
 async def body_chunks(
     request: Request[Any, Any, Any], *, media_types: frozenset[str], max_bytes: int, timeout_seconds: float
 ) -> AsyncIterator[bytes]:
-    """Yield a body as it comes.
+    """Yield a body as it arrives.
 
     Raises:
-        BodyError: 400 it ended early, 408 it took over `timeout_seconds`, 413 over `max_bytes`, 415 of none of the
-            media types.
+        BodyError: 400 it ended early, 408 it took longer than `timeout_seconds`, 413 it is larger than `max_bytes`,
+            415 it has another media type.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in media_types:
@@ -64,7 +64,7 @@ async def body_chunks(
     chunks = aiter(request.stream())
     while True:
         try:
-            # Around the wait alone: what the reader does with a chunk is not the client's time.
+            # Only around the wait: the time that the reader spends on a chunk is not the client's.
             async with asyncio.timeout_at(deadline):
                 chunk = await anext(chunks)
         except StopAsyncIteration:
@@ -72,7 +72,7 @@ async def body_chunks(
         except TimeoutError:
             raise BodyError(408, "body_too_slow", f"The body did not arrive within {timeout_seconds:g} s.") from None
         except InternalServerException:
-            # How Litestar reports a client that is gone or was cut off; not an error of ours to log.
+            # Litestar's way of reporting a client that disconnected; not an error to log.
             raise BodyError(400, "body_incomplete", "The body ended early.") from None
         size += len(chunk)
         if size > max_bytes:
@@ -81,12 +81,12 @@ async def body_chunks(
 
 
 def decode_json(content: bytes, shape: type[T]) -> T:
-    """Return what a body says. Raises `BodyError`: 400, with a sentence that says what is wrong and where."""
+    """Return the decoded body. Raises `BodyError`: 400, with a sentence that says what is wrong and where."""
     try:
         refuse_repeated(content)
         return msgspec.json.decode(content, type=shape)
     except msgspec.ValidationError as error:
-        raise BodyError(400, "malformed_body", f"The body is not as expected: {error}.") from None
+        raise BodyError(400, "malformed_body", f"The body is invalid: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BodyError(400, "malformed_body", f"The body is not valid JSON: {error}.") from None
     except RecursionError:
@@ -94,9 +94,9 @@ def decode_json(content: bytes, shape: type[T]) -> T:
 
 
 def refuse_repeated(content: bytes) -> None:
-    """Refuse JSON in which an object has a name twice (RFC 8259, 4): one reader takes the first, another the last.
+    """Refuse JSON with duplicate names in an object (RFC 8259, 4), which parsers interpret differently.
 
-    What is no JSON is left to whoever decodes it.
+    Invalid JSON is left to the decoder.
 
     Raises:
         msgspec.ValidationError: says which name.
@@ -120,4 +120,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _too_large(max_bytes: int) -> BodyError:
-    return BodyError(413, "body_too_large", f"The body is over {max_bytes} bytes.")
+    return BodyError(413, "body_too_large", f"The body is larger than {max_bytes} bytes.")

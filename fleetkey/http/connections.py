@@ -44,7 +44,7 @@ QUIET_SECONDS = 60.0
 
 
 class Place(Enum):
-    """What a connection gets."""
+    """How a connection is treated."""
 
     ORDINARY = auto()
     RESERVED = auto()
@@ -56,7 +56,7 @@ class Place(Enum):
 
 
 class HttpConnections:
-    """What the connections of one listener share.
+    """The state that the connections of a listener share.
 
     Args:
         settings: their bounds, and the proxies that are exempt from the bound of an address.

@@ -1,4 +1,4 @@
-"""Whose address a request is from, behind proxies."""
+"""The client's address behind proxies."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 __all__ = ["ForwardedAddress", "TrustedProxies"]
 
 MAX_HOPS = 20
-"""Addresses of `X-Forwarded-For` that are looked at, from the last one on."""
+"""How many addresses in `X-Forwarded-For` are examined, from the last one."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class TrustedProxies:
-    """The proxies whose `X-Forwarded-For` is believed.
+    """The proxies whose `X-Forwarded-For` is trusted.
 
     Args:
         networks: their addresses and networks.
@@ -41,11 +41,11 @@ class TrustedProxies:
 
 
 class ForwardedAddress:
-    """An ASGI application before another one: puts the client's own address where the peer's was.
+    """ASGI middleware that replaces the peer's address with the client's.
 
-    The peer's, unless that is a trusted proxy; then what it says it got the request from, and so on from the right of
-    `X-Forwarded-For`, as long as who said it is trusted and it is an address. An IPv4 address that a socket for IPv6
-    reports is an IPv4 address.
+    That is the peer's address, unless the peer is a trusted proxy; then the address that it reports, and so on from the
+    right of `X-Forwarded-For`, as long as the reporting proxy is trusted and the value is an address. An IPv4-mapped
+    IPv6 address counts as IPv4.
 
     Args:
         app: the application.
@@ -81,7 +81,7 @@ class ForwardedAddress:
 
 
 def _address(text: str) -> IpAddress | None:
-    """Return an address as a proxy writes it, perhaps with a port, without a zone; None if it is none."""
+    """Parse an address as proxies write it, perhaps with a port, and without a zone; None if it is not an address."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

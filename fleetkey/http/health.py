@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it is ready for devices."""
+"""Health checks: whether the server is alive, and whether it is ready for devices."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ Answer = Response[dict[str, Any]]
 NO_STORE = {"Cache-Control": "no-store"}
 RETRY_SECONDS = 2
 PING_SECONDS = 2.0
-"""For the registry to answer; then the server isn't ready."""
+"""How long the registry may take to respond before the server isn't ready."""
 REMEMBER_SECONDS = 0.5
-"""For which an answer of the registry counts: however often it is asked, it is asked this often at most."""
+"""How long a response of the registry is valid, which limits how often it is queried."""
 
 
 class Readiness:
-    """Looks at what a registration and a connection need: the registry, the broker's listeners, the worker pool."""
+    """Checks what registrations and connections need: the registry, the broker's listeners and the worker pool."""
 
     def __init__(
         self, store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
@@ -44,7 +44,7 @@ class Readiness:
         self._pinged_at = 0.0
 
     async def lacking(self) -> list[str]:
-        """Return what isn't ready: any of `broker`, `hash_pool`, `store`."""
+        """Return the parts that aren't ready: any of `broker`, `hash_pool`, `store`."""
         found = []
         if self._broker_listens is not None and not await self._broker_listens():
             found.append("broker")
@@ -55,10 +55,10 @@ class Readiness:
         return found
 
     async def store_answers(self) -> bool:
-        """Whether the registry was read within `REMEMBER_SECONDS`, or is now within `PING_SECONDS`."""
+        """Return whether the registry was read within `REMEMBER_SECONDS`, or can be read now within `PING_SECONDS`."""
         now = asyncio.get_running_loop().time()
         if self._ping is None or (self._ping.done() and now - self._pinged_at >= REMEMBER_SECONDS):
-            # One at a time, beside the worker pool: a store that hangs holds one thread, whoever asks.
+            # One at a time, outside the worker pool: a hanging store blocks one thread, however many ask.
             self._ping = asyncio.create_task(asyncio.to_thread(self._is_read), name="fleetkey-ready")
             self._pinged_at = now
         try:
@@ -83,19 +83,19 @@ def health_handlers(
 
     @get("/health", responses=HEALTH_RESPONSES)
     async def health() -> Answer:
-        """Say whether registration can reach its registry."""
+        """Report whether the registry can be read."""
         if not await readiness.store_answers():
             return problem(503, "The registry can't be read.", retry_after_seconds=RETRY_SECONDS)
         return _ok("ok")
 
     @get("/health/live", responses=LIVE_RESPONSES)
     async def live() -> Answer:
-        """Say that the server runs; asks nothing else of it."""
+        """Report that the server is running, without checking anything else."""
         return _ok("live")
 
     @get("/health/ready", responses=READY_RESPONSES)
     async def ready() -> Answer:
-        """Say whether devices can register and connect now."""
+        """Report whether devices can register and connect."""
         lacking = await readiness.lacking()
         if lacking:
             return problem(503, f"Not ready: {', '.join(lacking)}.", retry_after_seconds=RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says beyond what the handlers' types say."""
+"""The parts of the OpenAPI description that don't come from the handlers' types."""
 
 from __future__ import annotations
 
@@ -46,32 +46,33 @@ if TYPE_CHECKING:
     from litestar.typing import FieldDefinition
 
 CLAUSE = re.compile(r"(.+?)(?:[;:.] |[;:.]?$)", re.MULTILINE)
-"""The beginning of a docstring, up to where more is said."""
+"""The first clause of a docstring."""
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 DESCRIPTION = """\
 Devices register themselves at `POST /register` and need no token.
 
-Everything below `/api/v1` takes a bearer token; `fleetkey tokens create` makes the first one, on the server. A token
-has a role: a `viewer` reads everything but tokens, an `operator` changes serials, devices and keys as well, and tokens
-and far-reaching application keys are for an `admin` alone.
+Everything below `/api/v1` requires a bearer token; `fleetkey tokens create` creates the first one, on the server. A
+token has a role: a `viewer` reads everything but tokens, an `operator` also changes serials, devices and keys, and only
+an `admin` manages tokens and creates application keys with a wide scope.
 
-A list is answered in pages. Send `next_cursor` of a page as `cursor`, with everything else unchanged, for the next one;
-null: that was all. A page may be short, or empty, and have a next one. A cursor is good for its own list alone.
+Lists are returned in pages. For the next page, send a page's `next_cursor` as `cursor`, with everything else unchanged;
+null means the list is complete. A page may be short or empty and still have a next one. A cursor is only valid for its
+own list.
 
-What is refused is answered as `application/problem+json` (RFC 9457), with what was wrong and where in `detail`.
+Refusals are `application/problem+json` (RFC 9457); `detail` says what was wrong and where.
 """
 BEARER_DESCRIPTION = (
     "`Authorization: Bearer fkt_…`: a token from `fleetkey tokens create` or `POST /api/v1/tokens`. "
     "It is shown once, has one of the roles viewer, operator and admin, and may expire."
 )
 TAGS = [
-    Tag(name="registration", description="What devices ask for."),
-    Tag(name="devices", description="The devices that registered: state, tags, attributes, presence."),
+    Tag(name="registration", description="The operation for devices."),
+    Tag(name="devices", description="The registered devices: state, tags, attributes, presence."),
     Tag(name="serials", description="The allow-list: which serials may register."),
-    Tag(name="keys", description="Credentials of devices and applications."),
-    Tag(name="audit", description="Who did what, and how it ended."),
+    Tag(name="keys", description="The credentials of devices and applications."),
+    Tag(name="audit", description="Who did what, and with what outcome."),
     Tag(name="tokens", description="The bearer tokens of this API."),
-    Tag(name="webhooks", description="The webhooks of the settings, and how far each is."),
+    Tag(name="webhooks", description="The webhooks in the settings, and how far behind each is."),
     Tag(name="operations", description="The server itself: version, health and metrics."),
 ]
 WITH_RETRY_AFTER = frozenset({"202", "429", "503"})
@@ -95,7 +96,7 @@ class Problem(msgspec.Struct):
 
 
 class HealthAnswer(msgspec.Struct):
-    """All is well."""
+    """Everything works."""
 
     status: str
     version: str
@@ -114,34 +115,34 @@ HEALTH_RESPONSES = {
 }
 LIVE_RESPONSES = {200: ResponseSpec(data_container=HealthAnswer, description="Runs", generate_examples=False)}
 READY_RESPONSES = {
-    200: ResponseSpec(data_container=HealthAnswer, description="Devices can come", generate_examples=False),
-    503: problem_response("Something is lacking that devices need; the detail names it"),
+    200: ResponseSpec(data_container=HealthAnswer, description="Ready to accept devices", generate_examples=False),
+    503: problem_response("Not ready; the detail says why"),
 }
 METRICS_RESPONSES = {
     200: ResponseSpec(data_container=str, description="Metrics", media_type="text/plain", generate_examples=False),
-    403: problem_response("Metrics are for this machine, by the settings"),
+    403: problem_response("The settings restrict metrics to this machine"),
 }
 
 
 class TimeSchemas(OpenAPISchemaPlugin):
-    """Describes the times of our schemas, which are texts with a mark that Litestar doesn't look for."""
+    """Describes the times in our schemas, which are strings with a marker that Litestar doesn't know."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
-        """Whether it is one."""
+        """Return whether a field is such a time."""
         return TIME in field_definition.metadata
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:
-        """Describe it."""
+        """Return its schema."""
         del field_definition, schema_creator
         return Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME)
 
 
 @dataclass
 class DescribedOperation(Operation):
-    """Describes what Litestar can't see: headers of answers, and that an optional parameter is left out, not null."""
+    """Adds what Litestar doesn't know: response headers, and that optional parameters are omitted rather than null."""
 
     def __post_init__(self) -> None:
-        """Add it to what Litestar found out."""
+        """Complete Litestar's description."""
         for status, response in (self.responses or {}).items():
             if isinstance(response, OpenAPIResponse):
                 if status in WITH_RETRY_AFTER:
@@ -154,7 +155,7 @@ class DescribedOperation(Operation):
 
 
 def _without_null(schema: Schema) -> Schema | Reference:
-    """Return what a parameter is if it is there: a query has no null."""
+    """Return a parameter's schema without null, which a query can't express."""
     kinds = [kind for kind in schema.one_of or () if not (isinstance(kind, Schema) and kind.type == OpenAPIType.NULL)]
     if len(kinds) != 1:
         return schema
@@ -165,7 +166,7 @@ def _without_null(schema: Schema) -> Schema | Reference:
 
 
 def summarize(handlers: Iterable[ControllerRouterHandler], tag: str) -> None:
-    """Give each operation its tag and a summary: the beginning of its docstring; all of that is its description."""
+    """Give each operation its tag, and a summary from the first clause of its docstring, which is its description."""
     for handler in handlers:
         if isinstance(handler, HTTPRouteHandler):
             found = CLAUSE.match(handler.fn.__doc__ or "")
@@ -176,5 +177,5 @@ def summarize(handlers: Iterable[ControllerRouterHandler], tag: str) -> None:
 
 
 def operation_id(handler: HTTPRouteHandler, _method: Method, _path: object) -> str:
-    """Return the handler's name, which is a verb and what it is about: `list_devices`."""
+    """Return the handler's name, which is a verb and an object: `list_devices`."""
     return handler.handler_name

@@ -47,7 +47,7 @@ def _with_body(content: dict[str, dict[str, Any]], *, is_required: bool = True) 
 
 
 def _inlined(shape: type) -> dict[str, Any]:
-    """Return the shape's schema with everything that it refers to in its place; shapes are not recursive."""
+    """Return a shape's schema with all references inlined; shapes are not recursive."""
     (schema,), parts = msgspec.json.schema_components([shape], ref_template="{name}")
 
     def inline(value: Any) -> Any:
@@ -56,7 +56,7 @@ def _inlined(shape: type) -> dict[str, Any]:
                 beside = {name: inner for name, inner in value.items() if name != "$ref"}
                 return inline(parts[value["$ref"]]) | beside
             inlined = {name: inline(inner) for name, inner in value.items() if name != "title"}
-            # All of the enumerations here are of texts.
+            # All enumerations here are strings.
             if "enum" in inlined:
                 inlined.setdefault("type", "string")
             if isinstance(inlined.get("description"), str):

@@ -1,4 +1,4 @@
-"""Everything refused has one shape: `application/problem+json` (RFC 9457)."""
+"""All refusals have one format: `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def problem(status: int, detail: str, *, retry_after_seconds: float | None = Non
 
     Args:
         status: the HTTP status.
-        detail: one sentence for whoever reads it; never says whether a serial exists.
+        detail: one sentence for the reader; never says whether a serial exists.
         retry_after_seconds: when to try again, rounded up to a whole second.
     """
     headers = {"Cache-Control": "no-store"}
@@ -42,7 +42,7 @@ def problem(status: int, detail: str, *, retry_after_seconds: float | None = Non
 
 
 def last_problem(status: int, detail: str) -> bytes:
-    """Return a refusal as the bytes of a whole answer, after which the connection is closed."""
+    """Return a refusal as the bytes of a complete response, after which the connection is closed."""
     body = json.dumps(_members(status, detail)).encode()
     head = (
         f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\ncontent-type: {MEDIA_TYPE}\r\n"
@@ -52,13 +52,13 @@ def last_problem(status: int, detail: str) -> bytes:
 
 
 def _members(status: int, detail: str) -> dict[str, Any]:
-    # What a client wrote may be in it, such as half of a surrogate pair, which no encoding has.
+    # It may contain client input, such as a lone surrogate, which can't be encoded.
     spelled = detail.encode(errors="backslashreplace").decode()
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": spelled}
 
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
-    """Return the error's sentence; the framework's own word for a path or a method that isn't there is none."""
+    """Return the error's sentence; for unknown paths and methods, the framework provides none."""
     if error.detail == HTTPStatus(error.status_code).phrase:
         if error.status_code == HTTPStatus.NOT_FOUND:
             return "There is nothing at this path."
@@ -70,7 +70,7 @@ def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
 
 
 def problem_from_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    """Give the framework's own refusals the same shape; an unexpected error says nothing about itself."""
+    """Give the framework's refusals the same format; unexpected errors reveal nothing."""
     if isinstance(error, HTTPException) and error.status_code != INTERNAL_SERVER_ERROR:
         answer = problem(error.status_code, _detail(request, error))
         for name, value in (error.headers or {}).items():

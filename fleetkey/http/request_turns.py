@@ -1,4 +1,4 @@
-"""Letting requests begin and end a few at a time, so that others have a turn in between, however many come at once."""
+"""Starting and ending requests a few at a time, so that a burst doesn't hold up the event loop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AT_ONCE = ("/health", "/metrics")
 
 
 class RequestTurns:
-    """An ASGI application in front of another one.
+    """ASGI middleware.
 
     One request of a connection is answered at a time, so no more wait than there are connections.
     """

@@ -1,4 +1,4 @@
-"""What keeps a fleet running for years: backups, certificates, descriptors."""
+"""Operating a server: backups, certificates, file descriptors."""
 
 from fleetkey.operations.backup import FleetFiles, MadeBackup, RestoredBackup, make_backup, restore_backup
 from fleetkey.operations.certificates import (

@@ -28,7 +28,7 @@ CHUNK_BYTES = 1024 * 1024
 
 
 class PackedFile(msgspec.Struct, frozen=True):
-    """One file of a backup."""
+    """A file in a backup."""
 
     name: str
     size: int
@@ -36,7 +36,7 @@ class PackedFile(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup holds."""
+    """The manifest of a backup."""
 
     format: int
     version: str
@@ -51,7 +51,7 @@ class _Digest:
 
 
 def pack(target: Path, files: Sequence[Path], *, made_at: str) -> Manifest:
-    """Write files of one folder into a new archive, mode 0600, and see that it is on the disk. Raises `OSError`."""
+    """Write a directory's files to a new archive, mode 0600, and sync it to disk. Raises `OSError`."""
     described = [(path, _digest(path)) for path in files]
     manifest = Manifest(
         format=FORMAT,
@@ -73,10 +73,10 @@ def pack(target: Path, files: Sequence[Path], *, made_at: str) -> Manifest:
 
 
 def unpack(source: Path, folder: Path) -> Manifest:
-    """Write an archive's databases into an empty folder, and return what it says of itself.
+    """Unpack an archive's databases into an empty directory, and return its manifest.
 
     Raises:
-        BackupError: it is no backup, is not whole, or holds something that doesn't belong in it.
+        BackupError: it is not a backup, is incomplete, or contains something unexpected.
     """
     try:
         with tarfile.open(source, mode="r:") as archive:
@@ -85,15 +85,15 @@ def unpack(source: Path, folder: Path) -> Manifest:
                 member = archive.next()
                 stream = _stream(archive, member)
                 if member is None or stream is None or member.name != packed.name or member.size != packed.size:
-                    msg = f"{source} is not whole: {packed.name} is missing or cut off"
+                    msg = f"{source} is incomplete: {packed.name} is missing or truncated"
                     raise BackupError(msg)
                 digest = _write(stream, folder / packed.name)
                 if digest.sha256 != packed.sha256:
-                    msg = f"{source} is damaged: {packed.name} is not what was packed"
+                    msg = f"{source} is damaged: {packed.name} does not match the manifest"
                     raise BackupError(msg)
             return manifest
     except (tarfile.TarError, ValueError, EOFError) as error:
-        msg = f"{source} is no backup of Fleetkey, or is not whole: {error}"
+        msg = f"{source} is not a Fleetkey backup, or is incomplete: {error}"
         raise BackupError(msg) from None
     except OSError as error:
         msg = f"{source} can't be read: {error.strerror or error}"
@@ -105,24 +105,26 @@ def _manifest(archive: tarfile.TarFile, source: Path) -> Manifest:
     stream = _stream(archive, member)
     try:
         if member is None or stream is None or member.name != MANIFEST or member.size > MAX_MANIFEST_BYTES:
-            msg = f"{source} is no backup of Fleetkey: it doesn't begin with {MANIFEST}"
+            msg = f"{source} is not a Fleetkey backup: it does not begin with {MANIFEST}"
             raise BackupError(msg)
         manifest = msgspec.json.decode(stream.read(), type=Manifest)
     except msgspec.MsgspecError as error:
-        msg = f"{source} is no backup of Fleetkey: {MANIFEST}: {error}"
+        msg = f"{source} is not a Fleetkey backup: {MANIFEST}: {error}"
         raise BackupError(msg) from None
     if manifest.format != FORMAT:
-        msg = f"{source} was made by Fleetkey {manifest.version} in a form that this one ({__version__}) can't read"
+        msg = (
+            f"{source} was made by Fleetkey {manifest.version} in a format that this version ({__version__}) can't read"
+        )
         raise BackupError(msg)
     names = [packed.name for packed in manifest.files]
     if names not in ([REGISTRY], [REGISTRY, BROKER]):
-        msg = f"{source} is no backup of Fleetkey: it has other files than {REGISTRY} and {BROKER}"
+        msg = f"{source} is not a Fleetkey backup: it contains files other than {REGISTRY} and {BROKER}"
         raise BackupError(msg)
     return manifest
 
 
 def _stream(archive: tarfile.TarFile, member: tarfile.TarInfo | None) -> IO[bytes] | None:
-    """Return the content of a plain file; one with holes may claim any size."""
+    """Return the content of a regular file; a sparse one could claim any size."""
     if member is None or member.type not in {tarfile.REGTYPE, tarfile.AREGTYPE} or member.issparse():
         return None
     return archive.extractfile(member)

@@ -1,4 +1,4 @@
-"""Backups of a whole fleet, made while it runs, and their way back."""
+"""Making backups of a whole fleet while it runs, and restoring them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FleetFiles:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeBackup:
-    """What was made."""
+    """A backup that was made."""
 
     made_at: str
     size: int
@@ -52,7 +52,7 @@ class MadeBackup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredBackup:
-    """What was restored."""
+    """A backup that was restored."""
 
     made_at: str
     version: str
@@ -63,25 +63,25 @@ class RestoredBackup:
 def make_backup(
     files: FleetFiles, target: Path, *, on_progress: Callable[[int, int], None] | None = None
 ) -> MadeBackup:
-    """Write a backup into a new file. Everything that was committed before is in it; writers aren't held up.
+    """Write a backup to a new file. It includes everything committed before, and doesn't block writers.
 
-    The copies and the archive are beside `target` for a while, so it takes twice the space.
+    The copies and the archive are stored next to `target` for a while, so this needs twice the space.
 
     Raises:
-        BackupError: there is no fleet, the file exists, or something can't be read or written.
+        BackupError: there is no fleet, the file already exists, or something can't be read or written.
     """
     if not files.registry.exists():
         msg = f"there is no registry at {files.registry}"
         raise BackupError(msg)
     if target.exists():
-        msg = f"{target} exists already; it was left as it is"
+        msg = f"{target} already exists and was left unchanged"
         raise BackupError(msg)
     if not target.parent.is_dir():
-        msg = f"can't write {target}: there is no folder {target.parent}; make it first"
+        msg = f"can't write {target}: there is no directory {target.parent}; create it first"
         raise BackupError(msg)
     made_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     with _workshop(target.parent) as folder, ExitStack() as open_snapshots:
-        # Both at one moment, near enough: the broker forgets what the registry doesn't know when it starts.
+        # Both at nearly the same time: at its start, the broker drops whatever the registry doesn't know.
         snapshots = {REGISTRY: Snapshot(files.registry)}
         if files.broker.exists() and files.broker.stat().st_size:
             snapshots[BROKER] = Snapshot(files.broker)
@@ -92,13 +92,13 @@ def make_backup(
             snapshot.close()
         pack(folder / "archive", [folder / name for name in snapshots], made_at=made_at)
         try:
-            # A link, not a renaming: that would replace a file which was made meanwhile.
+            # Link rather than rename, which would replace a file created in the meantime.
             target.hardlink_to(folder / "archive")
         except FileExistsError:
-            msg = f"{target} exists already; it was left as it is"
+            msg = f"{target} already exists and was left unchanged"
             raise BackupError(msg) from None
         except OSError:
-            # A file system that has no links.
+            # The file system doesn't support links.
             (folder / "archive").rename(target)
         _settle(target.parent)
     return MadeBackup(made_at=made_at, size=target.stat().st_size, has_broker=BROKER in snapshots)
@@ -107,26 +107,26 @@ def make_backup(
 def restore_backup(
     files: FleetFiles, source: Path, *, check_broker: Callable[[Path], None], overwrite: bool, actor: str
 ) -> RestoredBackup:
-    """Put a backup in place of a fleet that nothing runs on. The backup is looked through before anything changes.
+    """Restore a fleet that is not in use from a backup. The backup is checked before anything changes.
 
     Args:
-        files: where the fleet goes.
+        files: the fleet's databases.
         source: the backup.
-        check_broker: raises `sqlite3.Error` if a file isn't a broker's.
-        overwrite: replace a fleet that is there.
-        actor: who does it, for the audit.
+        check_broker: raises `sqlite3.Error` if a file is not a broker's database.
+        overwrite: replace an existing fleet.
+        actor: who does it, for the audit log.
 
     Raises:
-        BackupError: it is no whole backup, there is a fleet and `overwrite` is False, or the fleet is in use.
-        StoreError: its registry is one of a newer Fleetkey, or none.
+        BackupError: the backup is invalid, a fleet exists and `overwrite` is False, or the fleet is in use.
+        StoreError: the backup's registry was written by a newer Fleetkey, or is none.
     """
     if not os.path.exists(source):  # noqa: PTH110 - doesn't raise, whatever keeps one from looking
-        # Before all else: who mistyped the name must not be told to overwrite a fleet.
+        # Checked first: someone who mistyped the name must not be told to overwrite a fleet.
         msg = f"there is no file {source}"
         raise BackupError(msg)
     present = [path for path in (files.registry, files.broker) if path.exists() and path.stat().st_size]
     if present and not overwrite:
-        msg = f"there is a fleet already: {present[0]}; choose another --data-dir, or say --overwrite"
+        msg = f"a fleet already exists: {present[0]}; choose another --data-dir, or use --overwrite"
         raise BackupError(msg)
     with _workshop(files.registry.parent) as folder:
         manifest = unpack(source, folder)
@@ -139,7 +139,7 @@ def restore_backup(
                 msg = f"{source} can't be used: {error}"
                 raise BackupError(msg) from None
             except sqlite3.Error as error:
-                msg = f"{source} can't be used: in its {packed.name}, {error}"
+                msg = f"{source} can't be used: {packed.name}: {error}"
                 raise BackupError(msg) from None
         try:
             with closing(SqliteStore(folder / REGISTRY)) as store:
@@ -149,10 +149,10 @@ def restore_backup(
             with closing(SqliteStore(folder / "as-new")):
                 check_same_shape(folder / REGISTRY, folder / "as-new")
         except (BackupError, sqlite3.Error) as error:
-            msg = f"{source} can't be used: in its {REGISTRY}, {error}"
+            msg = f"{source} can't be used: {REGISTRY}: {error}"
             raise BackupError(msg) from None
         with seized(files.registry) as registry, seized(files.broker) as broker:
-            # The registry last: until it is there, what the broker has of it is only more than it needs.
+            # The registry last: until then, the broker merely has more data than it needs.
             _put(folder / BROKER, files.broker, broker)
             _put(folder / REGISTRY, files.registry, registry)
         _settle(files.registry.parent)
@@ -161,14 +161,14 @@ def restore_backup(
 
 def _put(source: Path, target: Path, held: sqlite3.Connection | None) -> None:
     if not source.exists():
-        # The backup is of a fleet without one; what is there belongs to another fleet.
+        # The backup has no broker database, so the existing one belongs to another fleet.
         if held is not None:
             target.unlink()
     elif held is not None:
         write_over(held, source)
     else:
         for suffix in ("-wal", "-shm"):
-            # What is left of a file that is gone belongs to nothing.
+            # Remains of a deleted database belong to nothing.
             target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
         make_private_folder(target.parent)
         shutil.move(source, target)
@@ -176,10 +176,9 @@ def _put(source: Path, target: Path, held: sqlite3.Connection | None) -> None:
 
 @contextmanager
 def _workshop(parent: Path) -> Iterator[Path]:
-    """Lend an empty folder that only its owner can read, and remove it with all that is in it.
+    """Provide an empty directory that only its owner can read, and remove it with its contents.
 
-    What a command that was killed left of its own is removed as well. Folders that had to be made for it go, too, if
-    nothing was put into them.
+    Leftovers of killed commands are removed as well, and so are parent directories created for it that stayed empty.
     """
     made: list[Path] = []
     try:
@@ -201,7 +200,7 @@ def _workshop(parent: Path) -> Iterator[Path]:
 
 
 def _clear_up(parent: Path) -> None:
-    """Remove workshops whose command is gone: copies of the fleet that nobody knows of."""
+    """Remove the work directories of killed commands, which contain copies of the fleet."""
     for folder in parent.glob(f"{WORKSHOP}*"):
         with suppress(OSError), (folder / LOCK).open("r+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,7 +208,7 @@ def _clear_up(parent: Path) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """See that a new name is on the disk."""
+    """Sync a directory, so that a new name survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Certificates of listeners: read again when their files change, without a restart and without losing a connection."""
+"""Certificates of listeners, reloaded when their files change, without a restart and without losing connections."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ __all__ = ["CertificateError", "ServedCertificate", "certificate_end", "load_pai
 log = structlog.get_logger(__name__)
 
 CHECK_SECONDS = 2.0
-"""Between two looks at the files; a change is taken at the second look that finds them the same."""
+"""Interval between checks of the files; a change is loaded once two checks in a row find the same files."""
 MAX_CERTIFICATE_BYTES = 1024 * 1024
-"""Bytes of a certificate file that are looked through for when it ends, and of a key file for a key."""
+"""How much of a certificate file is read to find its expiry, and of a key file to find the key."""
 PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY-----")
 
 WARN_SECONDS = 86_400.0
-"""Between two looks at when certificates end."""
+"""Interval between checks for expiring certificates."""
 ENDS_SOON_DAYS = 14
 
 Look = tuple[int, ...]
 
 
 class CertificateError(Exception):
-    """A certificate or key that can't be used; the message names the file and the reason."""
+    """A certificate or key can't be used; the message names the file and the reason."""
 
 
 class ServedCertificate:
-    """A certificate and its key in files, and the contexts that serve them.
+    """The files of a certificate and its key, and the TLS contexts that use them.
 
-    A context that was attached asks at each handshake for the newest pair (the server-name callback runs with and
-    without a name: RFC 6066, 3). So a new pair may have another kind of key, handshakes under way keep what they began
-    with, and connections that stand aren't touched.
+    An attached context switches to the newest pair at each handshake (the server-name callback is called with or
+    without a name: RFC 6066, 3). So a new pair may have another type of key, handshakes in progress keep the old one,
+    and existing connections are not affected.
     """
 
     def __init__(self, name: str, certificate: Path, key: Path) -> None:
-        """Remember how the files look now, before anything serves them."""
+        """Record the current state of the files, before they are used."""
         self.name = name
         self._certificate = certificate
         self._key = key
@@ -54,20 +54,20 @@ class ServedCertificate:
         self._failed: Look | None = None
 
     def attach(self, context: ssl.SSLContext) -> None:
-        """Let a listener's context serve what comes later; it has what is there now."""
+        """Make a listener's context use later pairs; it already has the current one."""
         context.sni_callback = self._choose
 
     async def verify(self) -> None:
-        """Try the pair, before anything serves it. Raises `CertificateError`."""
+        """Check the pair, before it is used. Raises `CertificateError`."""
         await asyncio.to_thread(self._load)
 
     async def check(self, *, at_once: bool = False) -> bool:
-        """Take a pair that changed, and return whether one was taken. One that can't be used is logged once.
+        """Load a changed pair, and return whether one was loaded. An unusable one is logged once.
 
         Args:
-            at_once: whether to read the files however they look, as an operator asks with SIGHUP. Otherwise a change
-                is taken when the files have stayed the same for one look, since certificate and key are written one
-                after the other.
+            at_once: whether to read the files regardless of changes, as for SIGHUP. Otherwise a change is loaded once
+                the files have stayed the same between two checks, since certificate and key are written one after the
+                other.
         """
         look = await asyncio.to_thread(self._look)
         is_settled = look == self._seen
@@ -79,7 +79,10 @@ class ServedCertificate:
         except CertificateError as error:
             self._failed = look
             log.error(  # noqa: TRY400 - the message is the whole story
-                "tls_certificate_unusable", listener=self.name, error=str(error), meaning="the one before is served on"
+                "tls_certificate_unusable",
+                listener=self.name,
+                error=str(error),
+                meaning="the previous certificate stays in use",
             )
             return False
         self._served, self._failed = look, None
@@ -87,7 +90,7 @@ class ServedCertificate:
         return True
 
     async def warn(self) -> None:
-        """Say in the log that the certificate ends within `ENDS_SOON_DAYS`, or has ended."""
+        """Log it if the certificate expires within `ENDS_SOON_DAYS`, or has expired."""
         try:
             ends = await asyncio.to_thread(certificate_end, self._certificate)
         except CertificateError:
@@ -115,7 +118,7 @@ class ServedCertificate:
 
 
 async def watch_certificates(certificates: Iterable[ServedCertificate]) -> None:
-    """Look at the files every `CHECK_SECONDS`, and every `WARN_SECONDS` at when they end; never returns."""
+    """Check the files every `CHECK_SECONDS`, and their expiry every `WARN_SECONDS`; never returns."""
     loop = asyncio.get_running_loop()
     warn_at = loop.time()
     while True:
@@ -129,20 +132,20 @@ async def watch_certificates(certificates: Iterable[ServedCertificate]) -> None:
 
 
 def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a server's context with a certificate and its key.
+    """Return a server's TLS context with a certificate and its key.
 
     Raises:
-        CertificateError: they can't be used; says which of them and why, where OpenSSL says as little as `PEM lib`.
+        CertificateError: they can't be used; says which of them and why, even where OpenSSL only says `PEM lib`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # Without a password at hand OpenSSL would ask for one on the terminal.
+        # Without this, OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ValueError) as error:
         certificate_end(certificate)
         _see_key(key)
         reason = getattr(error, "reason", None)
-        why = "they don't fit together" if reason == "KEY_VALUES_MISMATCH" else str(error)
+        why = "the certificate and the key don't match" if reason == "KEY_VALUES_MISMATCH" else str(error)
         msg = f"{certificate}, {key}: {why}"
         raise CertificateError(msg) from None
     return context
@@ -151,10 +154,10 @@ def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:
 def _see_key(path: Path) -> None:
     content = _read(path)
     if not PRIVATE_KEY.search(content):
-        msg = f"{path} holds no private key in PEM"
+        msg = f"{path} contains no PEM private key"
         raise CertificateError(msg)
     if b"ENCRYPTED" in content:
-        msg = f"{path} holds a key with a password; a server that starts by itself needs one without"
+        msg = f"{path} contains an encrypted key; a server needs a key without a password"
         raise CertificateError(msg)
 
 
@@ -168,14 +171,14 @@ def _read(path: Path) -> bytes:
 
 
 def certificate_end(path: Path) -> datetime:
-    """Return when the first certificate of a PEM file ends.
+    """Return when the first certificate in a PEM file expires.
 
     Raises:
-        CertificateError: it can't be read or holds no certificate.
+        CertificateError: the file can't be read or contains no certificate.
     """
     content = _read(path)
     try:
         return x509.load_pem_x509_certificates(content)[0].not_valid_after_utc.astimezone(UTC)
     except ValueError:
-        msg = f"{path} holds no certificate in PEM"
+        msg = f"{path} contains no PEM certificate"
         raise CertificateError(msg) from None

@@ -1,8 +1,8 @@
-"""Keeping file descriptors free for the store, the log and the others, whatever clients do; and saying when none are.
+"""Reserving file descriptors for the store, the log and other internal uses, and logging when they run out.
 
-The kernel gives each new descriptor the lowest number that is free. So the number of a connection that was just taken
-tells how many are in use at least, and to compare it is all it costs to keep the highest ones for the others: also from
-connections that are no longer counted but still being closed, and from handshakes.
+The kernel gives each new descriptor the lowest free number. So the number of a newly accepted connection is a lower
+bound on how many are in use, and comparing it is enough to keep the highest ones in reserve: also from handshakes, and
+from connections that are no longer counted but still being closed.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ __all__ = ["Descriptors"]
 log = structlog.get_logger(__name__)
 
 QUIET_LOOKS = 10
-"""Looks in a row at which there were descriptors enough; then it is over, and the next time is logged again."""
+"""How many checks in a row must find enough descriptors before a shortage is over and the next one is logged again."""
 SHORT_OF_THEM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class Descriptors:
-    """Decides whether a new connection may keep its descriptor, and watches how many are left.
+    """Decides whether a new connection may keep its descriptor, and checks how many are left.
 
     Args:
-        reserve: descriptors that clients never get.
+        reserve: how many descriptors clients never get.
     """
 
     def __init__(self, reserve: int = 0) -> None:
         self._reserve = reserve
         self._ceiling = 0
         self._quiet: dict[str, int] = {}
-        """What is short now, and how many looks it hasn't been for."""
+        """Current shortages, and for how many checks each has been over."""
         self.bounds: Counter[str] = Counter()
         """How often a bound on descriptors, or on TLS handshakes, was reached."""
         self._follow_limit()
 
     def admits(self, number: int) -> bool:
-        """Whether a client may keep the descriptor that it was just given; if not, it is to be closed at once."""
+        """Return whether a client may keep its new descriptor; if not, close it at once."""
         if number < self._ceiling:
             return True
-        # It may have been raised since the last look.
+        # The limit may have been raised since the last check.
         self._follow_limit()
         if number < self._ceiling:
             return True
@@ -55,22 +55,22 @@ class Descriptors:
         return False
 
     def admits_transport(self, transport: asyncio.BaseTransport) -> bool:
-        """The same for a transport that was just made."""
+        """Return the same for a new transport."""
         taken = transport.get_extra_info("socket")
-        # Of one that is closed already the number is -1, and it keeps nothing.
+        # A transport that is already closed has the number -1 and holds no descriptor.
         return taken is None or self.admits(taken.fileno())
 
     def failed(self, error: OSError) -> bool:
-        """Take note of an error; whether it is one of having no descriptor, or no memory for one."""
+        """Record an error; return whether it means that there is no descriptor, or no memory for one."""
         if error.errno not in SHORT_OF_THEM:
             return False
         self.reached("open_files_exhausted", limit=self._limit, error=error.strerror or str(error))
         return True
 
     def look(self) -> None:
-        """Look whether there is a descriptor, and follow the limit; call it every second or so.
+        """Check whether a descriptor is available, and follow changes of the limit; call it about every second.
 
-        libuv closes connections without a word when the process has no descriptor left, so nobody would be told.
+        libuv silently closes connections when the process has no descriptor left, so nothing else would notice.
         """
         self._follow_limit()
         for bound in list(self._quiet):
@@ -86,14 +86,14 @@ class Descriptors:
                 log.warning("bound_over", bound=bound)
 
     def reached(self, bound: str, **details: object) -> None:
-        """Count that a bound was reached, and say it once until it is over."""
+        """Count that a bound was reached, and log it once until the shortage is over."""
         self.bounds[bound] += 1
         if bound not in self._quiet:
             log.warning("bound_reached", bound=bound, **details)
         self._quiet[bound] = 0
 
     def _follow_limit(self) -> None:
-        # An administrator may change it while the process runs.
+        # An administrator may change it while the process is running.
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         is_bounded = self._limit != resource.RLIM_INFINITY
         self._ceiling = max(0, self._limit - self._reserve) if is_bounded else 1 << 31

@@ -1,7 +1,7 @@
-"""How many open files the process may have, and who may use how many of them.
+"""The limit on open files, and how it is divided.
 
-Each connection is an open file, and so is everything else: the registry, the log, a question to your API. A process
-without any left can't even open its database, so clients get what the others don't need.
+Each connection is an open file, and so are the registry, the log and a request to your API. A process that has none
+left can't even open its database, so clients get only what nothing else needs.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 __all__ = ["FilePlan", "open_file_limit", "plan_files", "raise_open_file_limit"]
 
 RESERVED_FILES = 128
-"""Kept free of clients for the stores, the log, certificates, imports and the listeners themselves."""
+"""Reserved for the stores, the log, certificates, imports and the listeners themselves."""
 FILES_PER_WEBHOOK = 2
-"""One request, and the connection before it that is about to close."""
+"""One for a request, and one for the previous connection, which is about to close."""
 MIN_CLIENT_FILES = 64
-"""With fewer left for clients there is no use in starting."""
+"""With fewer left for clients, starting is pointless."""
 HTTP_SHARE = 8
-"""Where there are too few, one in so many is for HTTP at least: devices register there, and it answers health."""
+"""If there are too few, at least one in this many is for HTTP, which serves registration and health checks."""
 HTTP_ADDRESS_SHARE = 4
-"""One address then has one in so many of those at most, so that it leaves some to the others."""
+"""One address then gets at most one in this many of those, so that some are left for others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePlan:
-    """Who may have how many open files under a limit; as many as the settings say, if it is high enough."""
+    """How many open files each purpose may have under a limit: as in the settings, if the limit is high enough."""
 
     limit: int
     wanted: int
-    """What the settings need in total."""
+    """How many files the settings need in total."""
     reserve: int
-    """What clients leave to the others."""
+    """How many files clients never get."""
     mqtt_connections: int
     mqtt_pending: int
     mqtt_pending_per_address: int
@@ -47,11 +47,11 @@ class FilePlan:
 
     @property
     def is_lowered(self) -> bool:
-        """Whether clients get fewer than the settings say."""
+        """Whether clients get fewer than the settings allow."""
         return self.wanted > self.limit
 
     def applied_to(self, settings: Settings) -> Settings:
-        """Return the settings with the bounds that hold: their own, if the limit is high enough."""
+        """Return the settings with the effective bounds, which are unchanged if the limit is high enough."""
         if not self.is_lowered:
             return settings
         mqtt = {
@@ -60,7 +60,7 @@ class FilePlan:
             "max_pending_per_address": self.mqtt_pending_per_address,
         }
         http = {"max_connections": self.http_connections}
-        # Only if HTTP gets fewer connections than the settings say; otherwise there is nothing to share out.
+        # Only if HTTP gets fewer connections than the settings allow.
         if settings.http.max_connections_per_address and self.http_connections < settings.http.max_connections:
             share = max(1, self.http_connections // HTTP_ADDRESS_SHARE)
             http["max_connections_per_address"] = min(settings.http.max_connections_per_address, share)
@@ -70,7 +70,7 @@ class FilePlan:
 
 
 def open_file_limit(pid: int | None = None) -> int | None:
-    """Return how many open files a process may allow itself; None if there is no bound, or if that can't be told.
+    """Return a process's hard limit on open files; None if there is no limit, or if it can't be determined.
 
     Args:
         pid: another process; by default this one.
@@ -87,7 +87,7 @@ def open_file_limit(pid: int | None = None) -> int | None:
 
 
 def raise_open_file_limit(wanted: int) -> int:
-    """Raise this process's limit as far as it is needed and allowed; return what it is then."""
+    """Raise this process's limit as far as needed and allowed; return the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted if soft == resource.RLIM_INFINITY else soft
@@ -95,21 +95,21 @@ def raise_open_file_limit(wanted: int) -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
     except (OSError, ValueError):
-        # Some systems have a lower bound of their own that they tell nobody.
+        # Some systems have a lower, undocumented limit.
         return soft
     return target
 
 
 def plan_files(settings: Settings, limit: int | None = None) -> FilePlan:
-    """Share out the open files under a limit; without one, say what the settings need.
+    """Divide the open files under a limit; without a limit, return what the settings need.
 
     Raises:
-        TooFewFilesError: so few are left for clients that there is no use in starting.
+        TooFewFilesError: so few are left for clients that starting is pointless.
     """
     mqtt, http = settings.mqtt, settings.http
     verifier = settings.registration.http.max_concurrent if "http" in settings.registration.verifiers else 0
     reserve = RESERVED_FILES + verifier + FILES_PER_WEBHOOK * len(settings.webhooks)
-    # A handshake is counted apart from the connection that it leads to.
+    # A handshake is counted separately from the connection that follows.
     http_each = 2 if http.tls_cert is not None else 1
     is_tls = mqtt.tls_cert is not None
     pending = min(mqtt.max_pending_connections, mqtt.max_connections)
@@ -135,7 +135,7 @@ def plan_files(settings: Settings, limit: int | None = None) -> FilePlan:
         reserve=reserve,
         mqtt_connections=connections,
         mqtt_pending=pending,
-        # 0 is no bound, and stays so.
+        # 0 means no limit, and stays so.
         mqtt_pending_per_address=min(mqtt.max_pending_per_address, per_address or mqtt.max_pending_per_address),
         http_connections=http_connections,
     )

@@ -1,4 +1,4 @@
-"""A certificate of one's own for a first secure start."""
+"""Self-signed certificates, to start with TLS."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ MAX_COMMON_NAME = 64
 """RFC 5280, A.1: ub-common-name."""
 HOST = re.compile(r"(?=.{1,253}\Z)(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_-]{1,63}\Z")
 SKEW = timedelta(minutes=5)
-"""How far a device's clock may be behind."""
+"""How far behind a device's clock may be."""
 
 
 def make_self_signed(hosts: Sequence[str], *, days: int) -> tuple[bytes, bytes]:
-    """Return a certificate for hosts and its new key, both PEM: ECDSA on P-256, its own authority (RFC 5280).
+    """Return a self-signed certificate for hosts and its new key, both PEM: ECDSA on P-256 (RFC 5280).
 
     Args:
         hosts: names and IP addresses under which clients reach the server.
-        days: for how long it holds, 1 to `MAX_DAYS`.
+        days: how long it is valid, 1 to `MAX_DAYS`.
 
     Raises:
-        CertificateError: a host that can't be one, none, too many of them, or too many days.
+        CertificateError: a host is invalid, or there are no hosts, too many hosts or too many days.
     """
     if not 0 < len(hosts) <= MAX_HOSTS or not 0 < days <= MAX_DAYS:
-        msg = f"a certificate needs 1 to {MAX_HOSTS} hosts and 1 to {MAX_DAYS} days"
+        msg = f"a certificate must have 1 to {MAX_HOSTS} hosts and 1 to {MAX_DAYS} days"
         raise CertificateError(msg)
     names = [_general_name(host) for host in dict.fromkeys(hosts)]
     key = ec.generate_private_key(ec.SECP256R1())
@@ -86,19 +86,19 @@ def make_self_signed(hosts: Sequence[str], *, days: int) -> tuple[bytes, bytes]:
 
 
 def write_pair(folder: Path, certificate: bytes, key: bytes, *, overwrite: bool) -> tuple[Path, Path]:
-    """Write `cert.pem` (0644) and `key.pem` (0600) into a folder, and return where they are.
+    """Write `cert.pem` (0644) and `key.pem` (0600) to a directory, and return their paths.
 
     Raises:
-        CertificateError: one of them is there already and may not be overwritten, or can't be written.
+        CertificateError: one of them already exists and may not be overwritten, or can't be written.
     """
     paths = folder / "cert.pem", folder / "key.pem"
     try:
         make_private_folder(folder)
         taken = [path for path in paths if path.exists()]
         if taken and not overwrite:
-            msg = f"{taken[0]} exists already; it was left as it is"
+            msg = f"{taken[0]} already exists and was left unchanged"
             raise CertificateError(msg)
-        # The key first: a server that looks in between finds a pair that doesn't fit, and keeps the one it has.
+        # The key first: a server that checks in between finds a mismatched pair and keeps the old one.
         _replace(paths[1], key, 0o600)
         _replace(paths[0], certificate, 0o644)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One server at a time over a fleet's databases."""
+"""A lock that allows only one server at a time on a fleet's databases."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["ServeLock", "lock_file", "serving_pid"]
 
 TAKE_SECONDS = 1.0
-"""For a server that is about to end, or a look by `fleetkey doctor`, to let go."""
+"""How long to wait for a server that is stopping, or for a check by `fleetkey doctor`, to release the lock."""
 RETRY_SECONDS = 0.05
 MAX_PID_BYTES = 20
-"""Read of a lock file: a process id and a line end are shorter."""
+"""How much of a lock file is read: a process id and a line break are shorter."""
 
 
 class ServeLock:
-    """Keeps every other server off some databases, by a lock file beside each of them.
+    """Keeps other servers off some databases, by a lock file next to each of them.
 
-    The kernel holds the locks (flock(2)), so they are gone when the process is, however it ended. The files stay: to
-    remove one would let a third process lock a new one beside whoever waits for the old one.
+    The kernel holds the locks (flock(2)), so they end with the process, however it ends. The files stay: if one were
+    removed, a third process could lock a new file while another waits for the old one.
     """
 
     def __init__(self, databases: Sequence[Path]) -> None:
@@ -38,7 +38,7 @@ class ServeLock:
         """Take the locks; blocks for at most `TAKE_SECONDS` each.
 
         Raises:
-            ServedElsewhereError: another process has one of them, or a lock file can't be made or locked. Don't serve.
+            ServedElsewhereError: another process holds one, or a lock file can't be created or locked. Don't serve.
         """
         try:
             for database in self._databases:
@@ -48,7 +48,7 @@ class ServeLock:
             raise
 
     def release(self) -> None:
-        """Let go of what was taken."""
+        """Release the locks."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
@@ -63,28 +63,28 @@ class ServeLock:
                 msg = f"{database} is served by {who}; stop it first"
                 raise ServedElsewhereError(msg)
             with suppress(OSError):
-                # The lock is what counts: a full disk is no reason to serve nobody.
+                # Only the lock matters: a full disk is no reason not to serve.
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            msg = f"can't lock {path}: {error.strerror}; the server needs it, to be the only one on {database}"
+            msg = f"can't lock {path}: {error.strerror}; the server needs the lock to be the only one on {database}"
             raise ServedElsewhereError(msg) from None
 
 
 def lock_file(database: Path) -> Path:
-    """Return where the lock of a database is: beside the file itself, by whatever link it is named."""
+    """Return the path of a database's lock: next to the real file, even if it is named by a link."""
     real = database.resolve()
     return real.with_name(f"{real.name}.lock")
 
 
 def serving_pid(database: Path) -> int | None:
-    """Return the process that serves a database; None if none does, or if that can't be told."""
+    """Return the id of the process that serves a database; None if none does, or if it can't be determined."""
     try:
         descriptor = os.open(lock_file(database), os.O_RDONLY)
     except OSError:
         return None
     try:
-        # Shared: two who look at once don't take each other for a server.
+        # Shared, so that two simultaneous checks don't take each other for a server.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _pid_in(descriptor)
@@ -110,6 +110,6 @@ def _locked(descriptor: int) -> bool:
 
 
 def _pid_in(descriptor: int) -> int | None:
-    """Return what the holder wrote; None in the moment between its lock and its first line."""
+    """Return the process id that the holder wrote; None if it hasn't written it yet."""
     content = os.pread(descriptor, MAX_PID_BYTES, 0).strip()
     return int(content) if content.isdigit() else None

@@ -1,4 +1,4 @@
-"""SQLite files as wholes: copied while they are in use, checked, taken for oneself, written over."""
+"""Whole SQLite files: copying them while in use, checking, locking and replacing them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["Snapshot", "check_file", "check_same_shape", "seized", "write_over"]
 
 PAGES_PER_STEP = 1_000
-"""Pages copied between two reports; a page has 4 KiB."""
+"""How many pages are copied between two progress reports; a page is 4 KiB."""
 BUSY_SECONDS = 10.0
-"""For a lock that another process holds for a moment."""
+"""How long to wait for a lock that another process holds briefly."""
 
 
 class Snapshot:
-    """A file as it is at one moment; writers go on, and what they commit from now on isn't in it."""
+    """A file's state at one moment; writers continue, and their later commits are not in it."""
 
     def __init__(self, path: Path) -> None:
         """Take the snapshot. Raises `BackupError`."""
@@ -30,12 +30,12 @@ class Snapshot:
         with _translated(path):
             self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
             self._connection.execute("PRAGMA query_only=ON")
-            # A read transaction in the write-ahead log sees one state until it ends (SQLite, Isolation).
+            # With a write-ahead log, a read transaction sees one state until it ends (SQLite, Isolation).
             self._connection.execute("BEGIN")
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
     def copy_to(self, target: Path, on_progress: Callable[[int, int], None] | None = None) -> None:
-        """Copy it into a new file with SQLite's online backup, and check the copy. Raises `BackupError`."""
+        """Copy it to a new file with SQLite's online backup, and check the copy. Raises `BackupError`."""
 
         def report(_status: int, remaining: int, total: int) -> None:
             if on_progress is not None:
@@ -48,12 +48,12 @@ class Snapshot:
         check_file(target)
 
     def close(self) -> None:
-        """End it, so that the log can be written back."""
+        """End the snapshot, so that the log can be written back."""
         self._connection.close()
 
 
 def check_file(path: Path) -> None:
-    """Look through a file. Raises `BackupError` if it is no database or is damaged."""
+    """Check a file. Raises `BackupError` if it is not a database or is damaged."""
     if path.stat().st_size == 0:
         msg = f"{path.name} is empty"
         raise BackupError(msg)
@@ -65,19 +65,19 @@ def check_file(path: Path) -> None:
 
 
 def check_same_shape(path: Path, model: Path) -> None:
-    """See that a file has the tables, columns, indexes and triggers of another one, and no others.
+    """Check that a file has exactly the tables, columns, indexes and triggers of another.
 
-    By their names: how SQLite writes down what made them differs from one version to the next.
+    Compares names, because the SQL that SQLite stores differs between versions.
 
     Raises:
-        BackupError: says what is missing, or doesn't belong there.
+        BackupError: says what is missing or unexpected.
     """
     found, wanted = _shape(path), _shape(model)
     if missing := sorted(wanted - found):
         msg = f"{' '.join(missing[0])} is missing"
         raise BackupError(msg)
     if more := sorted(found - wanted):
-        msg = f"{' '.join(more[0])} doesn't belong there"
+        msg = f"{' '.join(more[0])} is unexpected"
         raise BackupError(msg)
 
 
@@ -94,17 +94,17 @@ def _shape(path: Path) -> set[tuple[str, ...]]:
 
 @contextmanager
 def seized(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Lend a file that nobody else has open, and keep everybody out meanwhile; None if there is none.
+    """Provide exclusive access to a file that is not in use; None if it doesn't exist.
 
     Raises:
-        BackupError: somebody has it open, or it is no database.
+        BackupError: the file is in use, or is not a database.
     """
     if not path.exists() or path.stat().st_size == 0:
         yield None
         return
     with _translated(path), closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as connection:
         try:
-            # Exclusive before the first look: with a write-ahead log, whoever has the file open holds a shared lock.
+            # Exclusive before the first read: with a write-ahead log, every process using the file holds a shared lock.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("PRAGMA journal_mode=DELETE").fetchone()
             connection.execute("BEGIN EXCLUSIVE")
@@ -112,13 +112,13 @@ def seized(path: Path) -> Iterator[sqlite3.Connection | None]:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) and "busy" not in str(error):
                 raise
-            msg = f"{path} is in use; stop the server, and other commands, first"
+            msg = f"{path} is in use; first stop the server and other commands"
             raise BackupError(msg) from None
         yield connection
 
 
 def write_over(target: sqlite3.Connection, source: Path) -> None:
-    """Write a file's content over a seized one, in one transaction: after a power cut it is the one or the other."""
+    """Replace the content of a locked file in one transaction: after a power cut, it has the old or the new content."""
     with closing(sqlite3.connect(source, isolation_level=None)) as connection:
         connection.backup(target)
 

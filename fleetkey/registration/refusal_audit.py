@@ -149,7 +149,7 @@ class RefusalAudit:
         try:
             await self._pool.run(self._write_waiting)
         except (OverloadedError, StoreError) as error:
-            log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+            log.error("audit_failed", error=str(error))  # noqa: TRY400 - the message says it all
 
     def _write_waiting(self) -> None:
         """Write all waiting entries in one transaction; blocks."""

@@ -1,4 +1,4 @@
-"""The fleet: devices, serials, access keys, changes and audit, behind one `Store` protocol."""
+"""The fleet's data: devices, serials, access keys, changes and the audit log, behind `Store` protocols."""
 
 from fleetkey.registry.clock import ClockMark, SteadyClock, SystemTime
 from fleetkey.registry.errors import (

@@ -1,8 +1,8 @@
-"""The time that things end by: the system's clock, once it has agreed with the monotonic clock for long enough.
+"""The time by which things expire: the system's clock, once it has agreed with the monotonic clock for long enough.
 
-The wall clock can be set to anything at any moment, and a computer without a clock chip starts with a wrong one. The
-monotonic clock only counts, but is never set. So time goes on by the monotonic clock from where it was, and a new
-setting of the wall clock is followed when it has held for `STEADY_SECONDS` (ADR 0015).
+The wall clock can be set to anything at any time, and starts wrong on a computer without a clock chip. The monotonic
+clock only counts, but is never set. So time advances with the monotonic clock, and a new setting of the wall clock is
+adopted once it has held for `STEADY_SECONDS` (ADR 0015).
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["ClockMark", "SteadyClock", "SystemTime", "command_clock"]
 log = structlog.get_logger(__name__)
 
 STEADY_SECONDS = 600.0
-"""For which the wall clock must agree with the monotonic one before a new setting of it is followed."""
+"""How long the wall clock must agree with the monotonic clock before its new setting is adopted."""
 TOLERANCE_SECONDS = 5.0
-"""Further apart they disagree. What is less, such as a leap second, is followed as well, but nothing is said of it."""
+"""How far apart they may be and still agree. Smaller changes, such as a leap second, are adopted without a log line."""
 MAX_AWAY_SECONDS = 30 * 86_400.0
-"""How far the wall clock may be ahead, at start, of the last time that was noted before the system was booted.
+"""How far the wall clock may be ahead at start, compared to the last time recorded before the system was booted.
 
-A server that is off for longer is rare, and pays with `STEADY_SECONDS`; a clock that nobody set is off by years.
+A server that was off for longer is rare, and only has to wait `STEADY_SECONDS`; an unset clock is off by years.
 """
 FRESH_SECONDS = 180.0
-"""For which a mark counts as one of a server that runs; it makes one every `cli.serve.clock_keeper.SAVE_SECONDS`."""
+"""How old a running server's mark may be; it saves one every `cli.serve.clock_keeper.SAVE_SECONDS`."""
 LOOK_SECONDS = 1.0
-"""Between two looks at the wall clock, while anyone asks for the time."""
+"""Minimum interval between checks of the wall clock, which happen when someone asks for the time."""
 BOOT_FILE = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -43,7 +43,7 @@ def _wall() -> float:
 
 
 def _since_boot() -> float:
-    # Unlike CLOCK_MONOTONIC it goes on while the computer is suspended, as the wall clock does.
+    # Unlike CLOCK_MONOTONIC, it keeps counting while the computer is suspended, like the wall clock.
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -59,9 +59,9 @@ class SystemTime:
     """The system's clocks.
 
     Args:
-        wall: seconds since 1970, as the system believes.
-        monotonic: seconds that only count; comparable between processes as long as `boot` is the same.
-        boot: names this run of the system; empty where the system doesn't say.
+        wall: seconds since 1970, by the system's clock.
+        monotonic: seconds that only count up; comparable between processes with the same `boot`.
+        boot: identifies this run of the system; empty if unknown.
     """
 
     wall: Callable[[], float] = _wall
@@ -71,13 +71,13 @@ class SystemTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockMark:
-    """What a steady clock said at one moment; stored, so that another process can go on from it.
+    """The state of a steady clock at one moment; stored, so that another process can continue from it.
 
     Attributes:
         now: seconds since 1970.
-        lasted: the same without the settings of the wall clock that were followed; see `SteadyClock.lasted`.
-        monotonic: what the monotonic clock said.
-        boot: the run of the system that it belongs to; empty if unknown.
+        lasted: the same without the adopted changes of the wall clock; see `SteadyClock.lasted`.
+        monotonic: the monotonic clock at that moment.
+        boot: the run of the system at that moment; empty if unknown.
     """
 
     now: float
@@ -86,20 +86,20 @@ class ClockMark:
     boot: str
 
     def passed(self, system: SystemTime) -> float | None:
-        """Return the seconds since then, whatever the wall clock says; None if the system was booted since."""
+        """Return the seconds since then, regardless of the wall clock; None if the system was booted since."""
         passed = system.monotonic() - self.monotonic
         return passed if self.boot and self.boot == system.boot() and passed >= 0 else None
 
     def jump_seconds(self, system: SystemTime) -> float:
-        """Return how far the wall clock is ahead of a clock that goes on from here; 0 if they agree."""
+        """Return how far the wall clock is ahead of a clock that continues from this mark; 0 if they agree."""
         seconds = system.wall() - self.taken_up(system).now
         return seconds if abs(seconds) > TOLERANCE_SECONDS else 0.0
 
     def taken_up(self, system: SystemTime) -> ClockMark:
-        """Return what a clock says that goes on from here.
+        """Return the time by a clock that continues from this mark.
 
-        After a boot the wall clock says how much time has passed, if it is plausible. Otherwise none has: what is
-        known to be over is over, and nothing else.
+        After a boot, the wall clock says how much time has passed, if that is plausible. Otherwise no time has passed:
+        only what is known to have expired has expired.
         """
         passed = self.passed(system)
         if passed is None:
@@ -112,27 +112,27 @@ class ClockMark:
 
 
 class SteadyClock:
-    """Tells the time that the two clocks agree on; safe to ask from any thread.
+    """Keeps the time on which both clocks agree. Safe to use from any thread.
 
-    It looks at the wall clock itself when it is asked for the time. A jump is said once in the log, and not again
-    within `STEADY_SECONDS`, however often the wall clock jumps.
+    It checks the wall clock when it is asked for the time. A jump is logged once, and not again within
+    `STEADY_SECONDS`, however often the wall clock jumps.
     """
 
     def __init__(self, system: SystemTime | None = None) -> None:
-        """Begin with what the wall clock says; `resume` goes on from an earlier process."""
+        """Start from the wall clock; `resume` continues from an earlier process."""
         self._system = system or SystemTime()
         self._lock = threading.Lock()
         self.jumps = 0
-        """How often the wall clock was set, further than `TOLERANCE_SECONDS`."""
+        """How often the wall clock jumped by more than `TOLERANCE_SECONDS`."""
         self.follows = 0
-        """How often a new setting of it was followed, however small."""
+        """How often a new setting of the wall clock was adopted, however small."""
         self._said_at: float | None = None
         self._is_off = self._is_said = False
         wall = self._system.wall()
         self._begin(wall, wall)
 
     def now(self) -> float:
-        """Return the time, in seconds since 1970: what ends at a given time is over when this says so."""
+        """Return the time, in seconds since 1970, by which things expire."""
         monotonic = self._system.monotonic()
         if monotonic - self._looked_at >= LOOK_SECONDS and self._lock.acquire(blocking=False):
             try:
@@ -142,9 +142,9 @@ class SteadyClock:
         return monotonic + self._offset
 
     def lasted(self) -> float:
-        """Return a time that no setting of the clock moves, for what ends after a while: only differences count.
+        """Return a time that no clock setting affects, for measuring durations: only differences are meaningful.
 
-        It begins as `now` and goes on across restarts, by the time that the server is known to have been down.
+        It starts as `now` and continues across restarts, adding the time that the server is known to have been down.
         """
         return self._system.monotonic() + self._lasted_offset
 
@@ -154,7 +154,7 @@ class SteadyClock:
         return self._system.wall() - self.now()
 
     def mark(self) -> ClockMark:
-        """Return what to go on from."""
+        """Return a mark to continue from."""
         monotonic = self._system.monotonic()
         return ClockMark(
             now=monotonic + self._offset,
@@ -164,12 +164,12 @@ class SteadyClock:
         )
 
     def resume(self, mark: ClockMark | None, recorded_at: float | None = None) -> None:
-        """Go on from where an earlier process was; before anyone asks for the time.
+        """Continue from an earlier process; call it before anyone asks for the time.
 
         Args:
-            mark: what it left; None if it left none.
-            recorded_at: when anything was recorded last, in place of a mark: the wall clock alone was asked then, so
-                it says only that the clock may be far ahead, never that it is behind.
+            mark: its last mark; None if there is none.
+            recorded_at: when anything was last recorded, for use without a mark. It came from the wall clock alone, so
+                it can show that the clock is far ahead, but never that it is behind.
         """
         wall = self._system.wall()
         if mark is not None:
@@ -181,7 +181,7 @@ class SteadyClock:
     def _begin(self, now: float, lasted: float) -> None:
         monotonic = self._system.monotonic()
         self._offset, self._lasted_offset = now - monotonic, lasted - monotonic
-        # The offset that the wall clock has now, and since when it has had it.
+        # The wall clock's current offset, and since when it has had it.
         self._candidate, self._candidate_since = self._system.wall() - monotonic, monotonic
         self._looked_at = monotonic
         self._note(monotonic, self._candidate, found="at start")
@@ -196,13 +196,16 @@ class SteadyClock:
             self._follow(monotonic, offset)
 
     def _note(self, monotonic: float, offset: float, *, found: str) -> None:
-        """Take in that the wall clock was set: away from the time that is kept, or back to it."""
+        """Handle a change of the wall clock: away from the kept time, or back to it."""
         seconds = offset - self._offset
         if abs(seconds) <= TOLERANCE_SECONDS:
             self._is_off = False
             if self._is_said:
                 self._is_said = False
-                log.info("clock_returned", meaning="it agrees with the time that was kept; nothing has ended by it")
+                log.info(
+                    "clock_returned",
+                    meaning="it agrees with the server's time again; nothing has expired because of it",
+                )
             return
         self.jumps += 1
         self._is_off = True
@@ -213,7 +216,7 @@ class SteadyClock:
             "clock_jumped",
             seconds=round(seconds, 1),
             found=found,
-            meaning=f"nothing ends by it until it has been steady for {STEADY_SECONDS:.0f} s",
+            meaning=f"nothing expires by it until it has been steady for {STEADY_SECONDS:.0f} s",
         )
 
     def _follow(self, monotonic: float, offset: float) -> None:
@@ -221,7 +224,7 @@ class SteadyClock:
             log.warning(
                 "clock_followed",
                 seconds=round(offset - self._offset, 1),
-                meaning="it has been steady; keys and tokens end by it from now on, sessions after what has passed",
+                meaning="it has been steady; keys and tokens now expire by it, sessions by the time elapsed",
             )
         self.follows += 1
         self._offset, self._is_off, self._is_said = offset, False, False
@@ -229,11 +232,11 @@ class SteadyClock:
 
 
 def command_clock(mark: ClockMark | None, system: SystemTime | None = None) -> Callable[[], float]:
-    """Return the time of a command, which doesn't stay to see whether the clock is steady; seconds since 1970.
+    """Return the time for a command, which is too short to see whether the clock is steady; seconds since 1970.
 
-    While a server runs, it is the server's, so that a clock that jumped ends nothing through a command either.
-    Otherwise it is the wall clock, but never before what the server is known to have lived through: a grace period
-    that a clock behind begins would be over before it began.
+    While a server runs, this is the server's time, so that a clock jump expires nothing through a command either.
+    Otherwise it is the wall clock, but never earlier than the server's last time: a grace period that started by a
+    slow clock would be over before it began.
     """
     clocks = system or SystemTime()
 

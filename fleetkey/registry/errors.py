@@ -1,4 +1,4 @@
-"""What can go wrong in the registry."""
+"""The registry's errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 
 
 class StoreError(Exception):
-    """Something is wrong with the store; nothing was changed."""
+    """The store failed; nothing was changed."""
 
 
 class StoreUnavailableError(StoreError):
@@ -35,7 +35,7 @@ class StoreBusyError(StoreUnavailableError):
 
 
 class ForeignFileError(StoreError):
-    """The file is a database of something else, or no database; it was left untouched."""
+    """The file is another application's database, or no database at all; it was left untouched."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is not a Fleetkey registry ({reason}); it was left untouched")
@@ -55,7 +55,7 @@ class NewerSchemaError(StoreError):
 
 
 class NotFoundError(StoreError):
-    """No such device, key or serial."""
+    """There is no such device, key or serial."""
 
     def __init__(self, what: str, identifier: str) -> None:
         super().__init__(f"there is no {what} {identifier or repr(identifier)}")
@@ -64,22 +64,22 @@ class NotFoundError(StoreError):
 
 
 class TooManyLabelsError(StoreError):
-    """A device would have more tags, or more attributes, than one may have; nothing was changed."""
+    """A device would have too many tags or attributes; nothing was changed."""
 
     def __init__(self, device_id: str, what: str, most: int) -> None:
-        super().__init__(f"device {device_id} would have over {most} {what}; take one away first")
+        super().__init__(f"device {device_id} would have more than {most} {what}; remove one first")
         self.device_id = device_id
         self.what = what
 
 
 class InvalidSerialError(ValueError):
-    """A text that can't be a serial; the message says why, without repeating it."""
+    """A serial is invalid; the message says why, without repeating it."""
 
 
 class ConflictingSerialError(InvalidSerialError):
-    """An addition that says two different things of one serial."""
+    """Two added entries for the same serial contradict each other."""
 
     def __init__(self, conflict: SerialConflict) -> None:
         serial, first, second = conflict.serial, conflict.first, conflict.second
-        super().__init__(f"entries {first} and {second} say different things of the serial {serial!r}")
+        super().__init__(f"entries {first} and {second} give different details for the serial {serial!r}")
         self.conflict = conflict

@@ -1,4 +1,4 @@
-"""Folders that only their owner can reach."""
+"""Directories that only their owner can access."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["make_private_folder"]
 
 
 def make_private_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it that are missing, each with mode 0700; return them, the highest first.
+    """Create a directory and its missing parents, each with mode 0700; return those created, topmost first.
 
-    `Path.mkdir(parents=True)` gives its mode to the last one alone: a data folder that comes into being above
-    something else would be open to everyone. What is there already is left as it is.
+    `Path.mkdir(parents=True)` applies the mode only to the last one, which would leave a newly created parent open to
+    everyone. Existing directories are left as they are.
 
     Raises:
-        OSError: one can't be made, or the name is taken by something else.
+        OSError: one can't be created, or the name is in use by something else.
     """
     made: list[Path] = []
     for path in reversed((folder, *folder.parents)):

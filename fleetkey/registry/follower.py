@@ -1,4 +1,4 @@
-"""Following the change feed from a thread of its own."""
+"""Following the change feed in a thread."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RETRY_SECONDS = 0.5
 
 
 class ChangeFollower:
-    """Hands every committed change to a callback, in order: this process's at once, another's within `POLL_SECONDS`.
+    """Passes every committed change to a callback, in order: this process's at once, others' within `POLL_SECONDS`.
 
-    The callback runs in the follower's thread and doesn't raise. When the feed can't be followed, or changes were
-    dropped before they were read, it gets one `ChangeKind.RESET`: everything may have changed, so nothing remembered
-    may be trusted.
+    The callback runs in the follower's thread and must not raise. If the feed can't be read, or changes were dropped
+    before they were read, it gets one `ChangeKind.RESET`: everything may have changed, so nothing cached may be
+    trusted.
     """
 
     def __init__(self, store: ChangeFeed, on_changes: Callable[[Sequence[Change]], None]) -> None:
@@ -43,11 +43,11 @@ class ChangeFollower:
 
     @property
     def position(self) -> int:
-        """The newest change that was handed on; the feed ends there, or did a moment ago."""
+        """The position of the newest change that was passed on, which is or was just now the end of the feed."""
         return self._position
 
     def start(self) -> None:
-        """Begin to follow, from the position at which the follower was made."""
+        """Start following, from the position at which the follower was created."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -64,9 +64,9 @@ class ChangeFollower:
                 self._follow()
                 continue
             except StoreError as error:
-                log.error("change_feed_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+                log.error("change_feed_unreadable", error=str(error))  # noqa: TRY400 - the message says it all
             except Exception:
-                # Whatever it is: without this thread no revocation would be noticed any more.
+                # Whatever the error: without this thread, no revocation would be noticed any more.
                 log.exception("change_feed_failed")
             self._on_changes([Change(seq=self._position, at=0, kind=ChangeKind.RESET)])
             self._wake.wait(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Identifiers: how they are made and which texts may be one."""
+"""Identifiers: generating and checking them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEVICE_ID_LIKE = re.compile(r"[0-9a-fA-F]{24}\Z")
 
 
 def new_device_id() -> str:
-    """Return 24 random lower-case hex digits; no character in it means anything to any broker."""
+    """Return 24 random lower-case hex digits, which are not special in any broker's topics."""
     return secrets.token_hex(12)
 
 
@@ -29,10 +29,10 @@ def is_device_id(text: str) -> bool:
 
 
 def parse_serial(text: str) -> str:
-    """Return `text` if it may be a serial: 1 to 128 printable characters, no white space at the ends.
+    """Return `text` if it is a valid serial: 1 to 128 printable characters, no whitespace at either end.
 
     Raises:
-        InvalidSerialError: says what is wrong, without repeating the text.
+        InvalidSerialError: says what is wrong, without repeating the serial.
     """
     if not text:
         msg = "the serial is empty"
@@ -41,9 +41,9 @@ def parse_serial(text: str) -> str:
         msg = f"the serial has {len(text)} characters; at most {MAX_SERIAL_CHARACTERS} are allowed"
         raise InvalidSerialError(msg)
     if not text.isprintable():
-        msg = "the serial has a character that is not printable"
+        msg = "the serial contains a character that is not printable"
         raise InvalidSerialError(msg)
     if text[0].isspace() or text[-1].isspace():
-        msg = "the serial begins or ends with white space"
+        msg = "the serial begins or ends with whitespace"
         raise InvalidSerialError(msg)
     return text

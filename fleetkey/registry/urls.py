@@ -1,4 +1,4 @@
-"""Which store a setting means."""
+"""Opening the store that the settings name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def store_path(settings: Settings) -> Path:
     """Return the SQLite file that the settings name.
 
     Raises:
-        StoreUnavailableError: `[store] url` names a kind of store that this version has no code for.
+        StoreUnavailableError: this version doesn't support the kind of store in `[store] url`.
     """
     if not settings.store.url:
         return settings.data_dir / "fleetkey.db"
@@ -36,22 +36,22 @@ def store_path(settings: Settings) -> Path:
 
 
 def open_store(settings: Settings, *, clock: SteadyClock | None = None) -> Store:
-    """Open the registry that the settings name, and make it if it isn't there.
+    """Open the registry that the settings name, and create it if it doesn't exist.
 
     Args:
         settings: where it is.
-        clock: of a process that stays; it goes on from where the last one was. Without it, the time is a command's.
+        clock: a long-running process's clock, which continues from the last process. Without it: `command_time`.
 
     Raises:
-        StoreUnavailableError: the folder or file can't be made, read or written.
-        ForeignFileError: the file belongs to something else; it was left untouched.
-        NewerSchemaError: a newer Fleetkey wrote it; it was left untouched.
+        StoreUnavailableError: the directory or file can't be created, read or written.
+        ForeignFileError: the file belongs to another application; it was left untouched.
+        NewerSchemaError: the file was written by a newer Fleetkey; it was left untouched.
     """
     path = store_path(settings)
     try:
         make_private_folder(path.parent)
     except OSError as error:
-        msg = f"can't make the data folder {path.parent}: {error.strerror}; choose another with --data-dir"
+        msg = f"can't create the data directory {path.parent}: {error.strerror}; choose another with --data-dir"
         raise StoreUnavailableError(msg) from None
     store = SqliteStore(
         path,

@@ -1,4 +1,4 @@
-"""Webhooks: what happens in the fleet, posted to your back end, signed, in order and at least once."""
+"""Webhooks: events of the fleet, posted to your back end, signed, in order and at least once."""
 
 from fleetkey.webhooks.delivery import HookWorker
 from fleetkey.webhooks.events import Event, EventReader, trial_event

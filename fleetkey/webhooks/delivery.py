@@ -1,4 +1,4 @@
-"""One webhook: events in order, each until it is taken or its time is over."""
+"""The worker of a webhook: it delivers events in order, each until it is accepted or given up."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = ["HookWorker"]
 log = structlog.get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 1.0
-"""Before the second try; each further one takes twice as long, up to `MAX_DELAY_SECONDS`."""
+"""Delay before the second attempt; it doubles with each further one, up to `MAX_DELAY_SECONDS`."""
 MAX_DELAY_SECONDS = 300.0
 MIN_ATTEMPTS = 3
-"""Tries that an event gets however old it is."""
+"""How many attempts an event gets, however old it is."""
 SAVE_SECONDS = 0.5
-"""How long a position may be ahead of the stored one: what a kill -9 repeats."""
+"""How long a position may be ahead of the stored one; after a kill -9, that much is sent again."""
 IDLE_SECONDS = 30.0
-"""Between two looks at the feed when nobody says that there is news."""
+"""Interval between checks of the feed without a notification."""
 STORE_RETRY_SECONDS = 1.0
 BROKEN_RETRY_SECONDS = 5.0
-"""Before a worker that broke goes on."""
+"""Delay before a failed worker continues."""
 
 T = TypeVar("T")
 
 
 class Sender(Protocol):
-    """What a worker needs of a sender."""
+    """What a worker needs from a sender."""
 
     async def send(self, event: Event) -> Sent | Failed:
         """Post an event once."""
@@ -51,15 +51,15 @@ class Sender(Protocol):
 
 
 class Blocking(Protocol):
-    """Runs what blocks in a thread."""
+    """Runs blocking work in a thread."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Return what the work returns."""
+        """Run work and return its result."""
         ...
 
 
 class HookWorker:
-    """Follows the feed for one webhook; one request is on its way at a time, which keeps the order."""
+    """Follows the feed for one webhook, with one request at a time, which preserves the order."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class HookWorker:
         self._saved_at = time.monotonic()
 
     def wake(self) -> None:
-        """Say that something was committed."""
+        """Notify the worker of a commit."""
         self._news.set()
 
     def stop(self) -> None:
-        """End after the request that is on its way."""
+        """Stop after the current request."""
         self._stopping.set()
         self._news.set()
 
@@ -107,7 +107,7 @@ class HookWorker:
                     log.error("webhook_store_failed", webhook=self.state.name, error=str(error))  # noqa: TRY400 - the message is the whole story
                     await self._pause(STORE_RETRY_SECONDS)
                 except Exception:
-                    # Whatever it is, the next try may go well; a worker that has ended delivers nothing any more.
+                    # Whatever the error, the next attempt may succeed; a worker that ended would deliver nothing.
                     log.exception("webhook_broken", webhook=self.state.name)
                     self.state = replace(self.state, last_error="broken")
                     await self._pause(self._broken_seconds)
@@ -134,7 +134,7 @@ class HookWorker:
                     await self._news.wait()
 
     async def _deliver(self, event: Event) -> bool:
-        """Return whether the webhook is done with the event; False when it was stopped before."""
+        """Return whether the event is done; False if the worker was stopped before."""
         attempts = 0
         while not self._stopping.is_set():
             outcome = await self._sender.send(event)
@@ -148,7 +148,7 @@ class HookWorker:
             self.state = replace(self.state, last_error=outcome.reason)
             fields = {"webhook": self.state.name, "event_id": event.event_id, "reason": outcome.reason}
             if attempts >= MIN_ATTEMPTS and self._clock() - event.at / 1000 > self._give_up_seconds:
-                log.error("webhook_gave_up", **fields, attempts=attempts, meaning="the receiver was never told of it")
+                log.error("webhook_gave_up", **fields, attempts=attempts, meaning="the receiver never accepted it")
                 self.state = replace(self.state, given_up=self.state.given_up + 1)
                 return True
             seconds = self._delay_seconds()
@@ -158,7 +158,7 @@ class HookWorker:
         return False
 
     def _delay_seconds(self) -> float:
-        """Return the pause before the next try: growing, with some chance in it so that webhooks don't keep step."""
+        """Return the delay before the next attempt: growing, with jitter so that webhooks don't synchronize."""
         doubled = self._first_delay_seconds * 2.0 ** min(self._failures - 1, 30)
         return min(doubled, MAX_DELAY_SECONDS) * random.uniform(0.8, 1.0)  # noqa: S311 - nobody gains by guessing it
 
@@ -167,17 +167,19 @@ class HookWorker:
             "webhook_changes_missed",
             webhook=self.state.name,
             changes=count,
-            meaning="they were dropped from the change feed before the webhook came to them, and are not sent",
-            advice="mend the receiver or raise [store] max_change_rows; compare its fleet with `fleetkey devices list`",
+            meaning="they were deleted from the change feed before the webhook processed them, and will not be sent",
+            advice="fix the receiver or raise [store] max_change_rows; compare its data with `fleetkey devices list`",
         )
         self.state = replace(self.state, missed=self.state.missed + count, position=self.state.position + count)
 
     async def _note_rewound(self) -> None:
-        """Begin at the end of a feed that ends before the position: the registry was replaced by another one."""
+        """Continue at the end of a feed that ends before the position, because the registry was replaced."""
         newest = await self._blocking(self._reader.newest)
         if newest < self.state.position:
             log.error(
-                "webhook_position_lost", webhook=self.state.name, meaning="the feed ends before it; going on there"
+                "webhook_position_lost",
+                webhook=self.state.name,
+                meaning="the feed ends before it; continuing from there",
             )
             self.state = replace(self.state, position=newest)
 

@@ -1,4 +1,4 @@
-"""Events from the change feed: what a webhook is told of a change."""
+"""Events for webhooks, made from the change feed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from fleetkey.registry.store import ChangeReader, DeletedDevices, DeviceLookup, KeyLookup
 
     class EventStore(ChangeReader, DeviceLookup, KeyLookup, DeletedDevices, Protocol):
-        """The feed, and what events say of its devices and keys."""
+        """The feed, and the devices and keys that events describe."""
 
 
 __all__ = ["Event", "EventReader", "Read", "trial_event"]
 
 BATCH = 100
-"""Changes that are read at once, so that much as a webhook that is down holds in memory."""
+"""How many changes are read at once, which is also how many a failing webhook holds in memory."""
 MAX_EVENT_BYTES = 64 * 1024
-"""Bytes of an event; a larger one goes without the device's tags and attributes."""
+"""Maximum size of an event; a larger one is sent without the device's tags and attributes."""
 OF_DEVICES = {
     ChangeKind.DEVICE_PENDING: "device.pending",
     ChangeKind.DEVICE_APPROVED: "device.approved",
@@ -42,10 +42,10 @@ REVOKED, RETIRED = "key.revoked", "key.retired"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One thing that happened, as it is posted."""
+    """An event, as it is posted."""
 
     event_id: str
-    """The same at each try: by it a receiver knows what it has already."""
+    """The same at each attempt, so that a receiver can recognize repeated events."""
     name: str
     at: int
     body: bytes
@@ -53,24 +53,24 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
-    """A piece of the feed: each position with its event, or None for a change that the webhook isn't told of."""
+    """A part of the feed: each position with its event, or None for a change that makes no event."""
 
     missed: int
-    """Changes that were dropped before they were read."""
+    """How many changes were deleted before they were read."""
     items: tuple[tuple[int, Event | None], ...]
 
 
 class EventReader:
-    """Reads events behind a position. Blocks."""
+    """Reads events after a position. Blocks."""
 
     def __init__(self, store: EventStore, events: Collection[str]) -> None:
         self._store = store
         self._events = frozenset(events)
 
     def read(self, position: int) -> Read:
-        """Return what follows a position, with devices as they are now. Raises `StoreError`."""
+        """Return the events after a position, with devices as they are now. Raises `StoreError`."""
         changes = self._store.changes_after(position, limit=BATCH)
-        # Positions have no holes: what is missing in front was dropped because it was old.
+        # Positions have no gaps: missing ones at the start were deleted because of their age.
         missed = changes[0].seq - position - 1 if changes else 0
         return Read(missed=missed, items=tuple((change.seq, self._event(change)) for change in changes))
 
@@ -90,7 +90,7 @@ class EventReader:
             return None
         device = self._device(change.device_id)
         fields: dict[str, Any] = {
-            # A registry that came back from a backup counts on from there, so the position alone may come twice.
+            # A restored registry continues from the backup's position, so a position alone may occur twice.
             "id": f"{change.seq}-{change.at}",
             "event": name,
             "at": _when(change.at),
@@ -115,7 +115,7 @@ class EventReader:
 
 
 def trial_event(now: float) -> Event:
-    """Return the event `webhook.test`, with which an operator tries a webhook."""
+    """Return the event `webhook.test`, with which operators test a webhook."""
     at = int(now * 1000)
     fields = {"id": f"test-{secrets.token_hex(6)}", "event": "webhook.test", "at": _when(at)}
     return Event(event_id=fields["id"], name=fields["event"], at=at, body=_encode(fields))

@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 __all__ = ["Failed", "HookSender", "Sent"]
 
 MAX_HOOK_ANSWER_BYTES = 16 * 1024
-"""What is read of an answer, so that the connection can be used again; a longer one costs the connection."""
+"""How much of a response is read so that the connection can be reused; after a longer one it is closed."""
 SUCCESS = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """The receiver took it: a status from 200 to 299."""
+    """The receiver accepted the event: a status from 200 to 299."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """It isn't known to be taken. `reason` is `too_slow`, `unreachable:WHY` or `status:CODE`."""
+    """The event was not accepted, as far as is known. `reason` is `too_slow`, `unreachable:WHY` or `status:CODE`."""
 
     reason: str
 
 
 class HookSender:
-    """Posts to one address, over one connection."""
+    """Posts to one URL, over one connection."""
 
     def __init__(self, name: str, settings: WebhookSettings, *, clock: Callable[[], float] = time.time) -> None:
         """Read the secrets and prepare the client.

@@ -1,4 +1,4 @@
-"""Signatures of what is posted: HMAC-SHA256 over the time and the body."""
+"""Signatures of requests: HMAC-SHA256 over the time and the body."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MIN_HOOK_SECRET_CHARACTERS = 32
 
 
 class HookSecrets:
-    """A webhook's secrets; each signs, so that the receiver may know the older or the newer one."""
+    """A webhook's secrets. Each one signs, so that the receiver may have the old or the new one."""
 
     def __init__(self, secrets: Sequence[Secret]) -> None:
         self._secrets = tuple(secrets)
 
     @classmethod
     def from_settings(cls, name: str, settings: WebhookSettings) -> HookSecrets:
-        """Take the secrets of the settings, or read the file.
+        """Return the secrets from the settings or from the file.
 
         Raises:
-            SharedSecretError: one can't be read, is too short, or there are too many; names the setting, no secret.
+            SharedSecretError: one can't be read or is too short, or there are too many; names the setting only.
         """
         setting = f"webhooks.{name}.secret_file"
         if settings.secret_file is None:
@@ -41,14 +41,14 @@ class HookSecrets:
         found = [Secret(line) for line in lines if line]
         if len(found) > MAX_HOOK_SECRETS or any(len(line.reveal()) < MIN_HOOK_SECRET_CHARACTERS for line in found):
             msg = (
-                f"setting {setting}: {settings.secret_file} needs 1 to {MAX_HOOK_SECRETS} lines with a secret of at "
-                f"least {MIN_HOOK_SECRET_CHARACTERS} characters each"
+                f"setting {setting}: {settings.secret_file} must have 1 to {MAX_HOOK_SECRETS} lines with secrets of at "
+                f"least {MIN_HOOK_SECRET_CHARACTERS} characters"
             )
             raise SharedSecretError(msg)
         return cls(found)
 
     def headers(self, body: bytes, *, at: int) -> dict[str, str]:
-        """Return the headers that go with a body: the time in seconds since 1970, and a signature for each secret."""
+        """Return the headers for a body: the time in seconds since 1970, and a signature with each secret."""
         timestamp = str(at)
         signed = timestamp.encode() + b"." + body
         signatures = (hmac.digest(secret.reveal().encode(), signed, "sha256").hex() for secret in self._secrets)

@@ -1,4 +1,4 @@
-"""Trying a webhook out: one event of its own, beside what is delivered."""
+"""Testing a webhook with a single event, independent of deliveries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Trial", "try_webhook"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """How a trial was answered: `status` if it was taken, otherwise `reason`, as in `Failed`."""
+    """The result of a test: `status` if the event was accepted, otherwise `reason`, as in `Failed`."""
 
     webhook: str
     taken: bool
@@ -28,13 +28,13 @@ class Trial:
 
 
 async def try_webhook(name: str, settings: WebhookSettings) -> Trial:
-    """Post `webhook.test` once, over a connection of its own; within `timeout_seconds` of the webhook.
+    """Post `webhook.test` once, over a new connection, within the webhook's `timeout_seconds`.
 
     Raises:
         SharedSecretError: the webhook's secret can't be used.
         SettingsError: the webhook's CA file can't be used.
     """
-    # It reads files.
+    # Reads files.
     sender = await asyncio.to_thread(HookSender, name, settings)
     began = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""All webhooks of a server: started before it serves, stopped after it."""
+"""All webhooks of a server: started before it serves, and stopped after it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleetkey.webhooks.events import EventStore
 
     class WebhookStore(EventStore, WebhookProgress, StoreTime, Protocol):
-        """What events are made from, and where the webhooks' progress is stored."""
+        """The parts of the registry that webhooks use."""
 
 
 __all__ = ["Webhooks"]
@@ -30,15 +30,15 @@ __all__ = ["Webhooks"]
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 2.0
-"""For requests that are on their way when the server stops; what was cut off is sent again at the next start."""
+"""How long current requests may take when the server stops; interrupted ones are repeated at the next start."""
 
 T = TypeVar("T")
 
 
 class Webhooks:
-    """One worker a webhook, on the running event loop; one thread reads and stores for all of them.
+    """One worker per webhook, on the running event loop; one thread reads and stores for all of them.
 
-    So a webhook that is down holds `BATCH` events and one connection, and nothing that registers waits for it.
+    So a webhook that is down holds `BATCH` events and one connection, and no registration waits for it.
     """
 
     def __init__(self, settings: Mapping[str, WebhookSettings], store: WebhookStore) -> None:
@@ -56,7 +56,7 @@ class Webhooks:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Store where each new webhook begins, and begin. What is committed from now on is delivered.
+        """Store where each new webhook starts, and start the workers. Changes committed from now on are delivered.
 
         Raises:
             StoreError: that can't be stored.
@@ -71,7 +71,7 @@ class Webhooks:
                     sender=self._senders[name],
                     give_up_seconds=hook.give_up_seconds,
                     blocking=self._blocking,
-                    # Events are stamped by it, so that a jump of the system's clock gives up none of them.
+                    # Events are timestamped by it, so that a clock jump doesn't make any of them expire.
                     clock=self._store.now,
                 )
             )
@@ -83,16 +83,16 @@ class Webhooks:
             task.add_done_callback(_complain)
 
     def wake(self) -> None:
-        """Say that something was committed. Call on the event loop."""
+        """Notify the workers of a commit. Call it on the event loop."""
         for worker in self._workers:
             worker.wake()
 
     def states(self) -> Sequence[WebhookState]:
-        """Return where each webhook is, what it delivered, gave up and missed."""
+        """Return each webhook's position, and what it delivered, gave up and missed."""
         return [worker.state for worker in self._workers]
 
     async def stop(self) -> None:
-        """Let requests end for up to `STOP_SECONDS`, and store where the webhooks are."""
+        """Wait for requests for up to `STOP_SECONDS`, and store the webhooks' positions."""
         for worker in self._workers:
             worker.stop()
         if self._tasks:
@@ -110,6 +110,6 @@ class Webhooks:
 
 
 def _complain(task: asyncio.Task[None]) -> None:
-    """Say loudly that a worker broke; its position is stored, and the next start goes on from there."""
+    """Log that a worker failed. Its position is stored, and the next start continues from there."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("webhook_broken", task=task.get_name(), error=type(error).__name__, exc_info=error)

@@ -163,14 +163,14 @@ def test_restore_over_a_stopped_fleet(made: Path, tmp_path: Path) -> None:
 def test_backup_refused(running: Fleet, made: Path, tmp_path: Path) -> None:
     """An existing file is left as it is; no fleet is no backup; a folder that isn't there is misspelt, not made."""
     content = made.read_bytes()
-    with pytest.raises(BackupError, match="exists already"):
+    with pytest.raises(BackupError, match="already exists"):
         make_backup(_files(running.server.data_dir), made)
     assert made.read_bytes() == content
     with pytest.raises(BackupError, match="no registry"):
         make_backup(_files(tmp_path / "none"), tmp_path / "x.tar")
     with pytest.raises(BackupError, match="can't write"):
         make_backup(_files(running.server.data_dir), running.server.database / "x.tar")
-    with pytest.raises(BackupError, match=r"there is no folder .*nodir"):
+    with pytest.raises(BackupError, match=r"there is no directory .*nodir"):
         make_backup(_files(running.server.data_dir), tmp_path / "nodir" / "x.tar")
     assert list(tmp_path.iterdir()) == []
 
@@ -362,7 +362,7 @@ def test_backup_over_a_file_made_meanwhile(made: Path, tmp_path: Path, monkeypat
         return pack(*arguments, **options)
 
     monkeypatch.setattr("fleetkey.operations.backup.pack", packing)
-    with pytest.raises(BackupError, match="exists already"):
+    with pytest.raises(BackupError, match="already exists"):
         make_backup(_files(data), target)
     assert target.read_text() == "somebody else's"
 

@@ -111,7 +111,7 @@ class Revalidation:
         try:
             return self._verification.revalidate(key)
         except StoreError as error:
-            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message is the whole story
+            log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message says it all
         except Exception:
             log.exception("recheck_failed", key=key)
         return Refusal.STORE_UNAVAILABLE

@@ -1,4 +1,4 @@
-"""amqtt as the host of the bundled broker; nothing else of the broker imports it."""
+"""amqtt as the host of the bundled broker; nothing else in the broker imports it."""
 
 from fleetkey.broker.amqtt.configuration import broker_config
 from fleetkey.broker.amqtt.engine import BundledEngine

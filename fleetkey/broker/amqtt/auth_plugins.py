@@ -1,4 +1,4 @@
-"""amqtt's other auth plugins, as a `ConnectAuthorizer`: they have to agree with the authenticator."""
+"""amqtt's other auth plugins, as a `ConnectAuthorizer`: they must agree with the authenticator."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["AuthPlugins"]
 
 
 class AuthPlugins:
-    """All of them must agree; one without an opinion does."""
+    """All of them must agree; no opinion counts as agreement."""
 
     def __init__(self, plugins: list[BaseAuthPlugin], views: SessionViews) -> None:
         self._plugins = plugins
         self._views = views
 
     def __bool__(self) -> bool:
-        """Return whether there is anyone to ask."""
+        """Return whether there is any plugin to ask."""
         return bool(self._plugins)
 
     async def agree(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> bool:
-        """Ask all of them. What one raises is a refusal."""
+        """Ask all of them. Any exception is a refusal."""
         view = self._views.for_attempt(connect, granted, address=address, transport=transport)
         answers = await asyncio.gather(*(plugin.authenticate(session=view) for plugin in self._plugins))
         view.password = None

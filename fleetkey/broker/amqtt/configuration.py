@@ -19,7 +19,7 @@ PLUGIN = "fleetkey.auth_plugin.FleetkeyAuthPlugin"
 
 
 def broker_config(settings: MqttSettings, authenticator: Authenticator) -> BrokerConfig:
-    """Return the configuration of a broker whose one plugin asks `authenticator`."""
+    """Return the configuration of a broker whose only plugin asks `authenticator`."""
     # amqtt wants a listener called `default`, from which the others take what they don't say; without a bind address
     # it listens nowhere.
     listeners: dict[str, dict[str, Any]] = {"default": {"bind": None, "max_connections": 0}}

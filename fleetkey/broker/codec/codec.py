@@ -1,4 +1,4 @@
-"""What the broker needs of a protocol version."""
+"""What the broker needs from a protocol version."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Codec"]
 
 
 class Codec(Protocol):
-    """Reads and writes the packets of one version. Everything that is read raises `MalformedPacketError`.
+    """Reads and writes the packets of one version. Every reading method may raise `MalformedPacketError`.
 
     `data[start:end]` is a packet's body throughout.
     """
@@ -28,7 +28,7 @@ class Codec(Protocol):
     ) -> tuple[int, Iterator[tuple[str, SubscriptionOptions]]]:
         """Return a SUBSCRIBE's packet identifier, and its filters with their options as they are read.
 
-        `TooManyFiltersError` comes at the one after `most`, so that a packet costs nothing behind its bound.
+        Raises `TooManyFiltersError` at the filter after `most`, so that a packet costs nothing beyond its bound.
         """
         ...
 
@@ -45,7 +45,7 @@ class Codec(Protocol):
         ...
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
-        """Return a SUBACK: for each filter what was granted, or why it was refused."""
+        """Return a SUBACK: for each filter the granted QoS, or why it was refused."""
         ...
 
     def unsuback(self, packet_id: int) -> bytes:
@@ -70,5 +70,5 @@ class Codec(Protocol):
         ...
 
     def disconnect(self, reason: Reason) -> bytes:
-        """Return what a client is sent before the server closes; nothing where the version has no word for it."""
+        """Return the packet to send before the server closes; empty if the version has none."""
         ...

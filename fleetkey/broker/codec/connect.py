@@ -1,4 +1,4 @@
-"""CONNECT, which says in which version everything else is (MQTT 3.1.1, 3.1)."""
+"""CONNECT, which determines the protocol version of all other packets (MQTT 3.1.1, 3.1)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CODECS: dict[int, Codec] = {4: MQTT_3_1_1}
 
 
 def read_connect(first: int, data: bytes, start: int, end: int) -> tuple[Codec, Connect]:
-    """Read a CONNECT; return the codec of its version, and what it says.
+    """Read a CONNECT; return the codec of its version, and its content.
 
     Raises:
-        UnsupportedProtocolError: MQTT, but of a version that isn't served.
-        MalformedPacketError: anything that isn't as the standard says.
+        UnsupportedProtocolError: the MQTT version isn't supported.
+        MalformedPacketError: the packet violates the standard.
     """
     if first != Kind.CONNECT << 4:
         msg = "the first packet is not a CONNECT"
@@ -64,7 +64,7 @@ def _read_fields(reader: Reader) -> Connect:
     return Connect(
         client_id=client_id,
         clean_start=is_clean,
-        # 3.1.2.4: one flag says both.
+        # 3.1.2.4: one flag stands for both.
         session_expiry_seconds=0 if is_clean else None,
         keep_alive_seconds=keep_alive,
         will=will,

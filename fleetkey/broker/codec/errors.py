@@ -1,4 +1,4 @@
-"""What can be wrong with a packet. Messages are for the log; a client is told the reason, as its version spells it."""
+"""Errors in packets. Messages are for the log; a client gets the reason, as its version encodes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class MalformedPacketError(Exception):
     """Bytes that the protocol doesn't allow; the connection is closed (MQTT 3.1.1, 4.8.0-1).
 
     Attributes:
-        reason: what the client is told, where its version has a word for it.
+        reason: what the client is told, if its version has a code for it.
     """
 
     reason = Reason.MALFORMED_PACKET
@@ -24,4 +24,4 @@ class TooManyFiltersError(MalformedPacketError):
 
 
 class UnsupportedProtocolError(Exception):
-    """A CONNECT of a protocol version that isn't served (3.1.2-2)."""
+    """A CONNECT with an unsupported protocol version (3.1.2-2)."""

@@ -8,19 +8,19 @@ __all__ = ["ONE_BYTE_LENGTH", "encode_length", "is_two_byte_length", "read_lengt
 
 MAX_LENGTH_BYTES = 4
 ONE_BYTE_LENGTH = 0x7F
-"""The longest remaining length that is one byte."""
+"""The largest remaining length that is encoded in one byte."""
 TWO_BYTE_LENGTH = 0x3FFF
 
 
 def read_length(data: bytes, position: int) -> tuple[int, int]:
-    """Read a remaining length that is longer than one byte, of the packet at `position`.
+    """Read a remaining length of more than one byte, for the packet at `position`.
 
     Returns:
-        the length, and where the packet's body begins; -1 for that when more bytes are needed.
+        the length, and where the packet's body begins, or -1 if more bytes are needed.
 
     Raises:
-        MalformedPacketError: it has more bytes than it may, or than it needs. What is passed on is passed on as it
-            came, so a length has to be spelt in one way only.
+        MalformedPacketError: it has more bytes than allowed or necessary. Packets are forwarded as they arrived, so a
+            length must have only one encoding.
     """
     length = 0
     for offset in range(MAX_LENGTH_BYTES):
@@ -38,7 +38,7 @@ def read_length(data: bytes, position: int) -> tuple[int, int]:
 
 
 def is_two_byte_length(data: bytes, length: int) -> bool:
-    """Whether a packet's remaining length is this one, and needs the two bytes that it has."""
+    """Return whether a packet's remaining length is this one, in the two bytes that it needs."""
     return ONE_BYTE_LENGTH < length <= TWO_BYTE_LENGTH and data[1] == (length & 0x7F | 0x80) and data[2] == length >> 7
 
 

@@ -8,7 +8,7 @@ __all__ = ["Reader", "decode_text"]
 
 
 class Reader:
-    """Reads one field after the other, and never past the packet's end."""
+    """Reads one field after another, and never past the packet's end."""
 
     __slots__ = ("_data", "_end", "_position")
 
@@ -37,7 +37,7 @@ class Reader:
         return packet_id
 
     def take(self, count: int) -> bytes:
-        """Read so many bytes."""
+        """Read a number of bytes."""
         end = self._position + count
         if end > self._end:
             msg = "a field ends after its packet"
@@ -47,7 +47,7 @@ class Reader:
         return taken
 
     def binary(self) -> bytes:
-        """Read bytes behind their length."""
+        """Read bytes that follow their length."""
         return self.take(self.number())
 
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Why something was refused or closed: one list for every protocol version; each codec spells what its version can."""
+"""Why something was refused or closed: one list for all protocol versions; each codec encodes what its version can."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Reason(StrEnum):
     """
 
     __hash__ = str.__hash__
-    """An enumeration's own is Python code, and reasons are counted for each connection."""
+    """`Enum.__hash__` is slow Python code, and reasons are counted for each connection."""
 
     SUCCESS = "success"
     UNSUPPORTED_PROTOCOL = "protocol"

@@ -28,9 +28,9 @@ RETURN_CODES = {
 SUBSCRIPTION_REFUSED = 0x80
 PACKET_ID_BYTES = 2
 PUBREL = int(Kind.PUBREL)
-"""As a plain number: comparing with a member of an enumeration takes longer than the rest of an acknowledgement."""
+"""A plain number: comparing with an enum member takes longer than the rest of an acknowledgement."""
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
-"""There are only these, so each is made once."""
+"""There are only these, so each is created once."""
 
 
 class _Codec311:
@@ -39,7 +39,7 @@ class _Codec311:
     __slots__ = ()
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> tuple[int, int, int]:
-        """Read what is between topic and payload (3.3.1, 3.3.2)."""
+        """Read the fields between topic and payload (3.3.1, 3.3.2)."""
         qos = first >> 1 & 3
         if qos > EXACTLY_ONCE or (first & 0x08 and not qos):
             msg = "PUBLISH flags that contradict each other"
@@ -68,7 +68,7 @@ class _Codec311:
         return reader.packet_id(), _filters(reader, most)
 
     def read_acknowledgement(self, data: bytes, start: int, end: int) -> int:
-        """Read an acknowledgement, which has nothing but its packet identifier (3.4 to 3.7)."""
+        """Read an acknowledgement, which contains only a packet identifier (3.4 to 3.7)."""
         if end - start != PACKET_ID_BYTES:
             msg = "an acknowledgement that is not two bytes"
             raise MalformedPacketError(msg)
@@ -90,7 +90,7 @@ class _Codec311:
         return self.acknowledgement(Kind.UNSUBACK, packet_id)
 
     def acknowledgement(self, kind: int, packet_id: int) -> bytes:
-        """Return a packet that is nothing but its packet identifier."""
+        """Return a packet that contains only a packet identifier."""
         flags = 2 if kind == PUBREL else 0
         return bytes((kind << 4 | flags, 2, packet_id >> 8, packet_id & 0xFF))
 

@@ -1,4 +1,4 @@
-"""What packets mean, whichever version they came in."""
+"""The meaning of packets, independent of the protocol version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Will:
-    """What is published for a client that went away without DISCONNECT (MQTT 3.1.1, 3.1.2.5)."""
+    """The message to publish if a client disconnects without DISCONNECT (MQTT 3.1.1, 3.1.2.5)."""
 
     topic: str
     payload: bytes = field(repr=False)
@@ -41,13 +41,13 @@ class Will:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connect:
-    """A CONNECT, well formed; nothing in it has been proven."""
+    """A well-formed CONNECT; nothing in it has been verified."""
 
     client_id: str
     clean_start: bool
-    """Whether an older session of this client is to be forgotten."""
+    """Whether to delete an older session of this client."""
     session_expiry_seconds: int | None
-    """How long the session outlives its connection: 0 = not at all, None = as long as the server keeps one."""
+    """How long to keep the session after the connection: 0 = not at all, None = as long as the server allows."""
     keep_alive_seconds: int
     will: Will | None
     username: str | None
@@ -55,7 +55,7 @@ class Connect:
 
     @property
     def is_session_kept(self) -> bool:
-        """Whether the session outlives its connection."""
+        """Whether the session is kept after its connection."""
         return self.session_expiry_seconds != 0
 
 
@@ -64,4 +64,4 @@ class SubscriptionOptions:
     """How a subscription is served."""
 
     qos: int
-    """The highest that messages are sent with."""
+    """The maximum QoS of messages sent."""

@@ -1,4 +1,4 @@
-"""What each kind of packet does, once it is read."""
+"""Handlers for each kind of packet."""
 
 from fleetkey.broker.handlers.acknowledge import AcknowledgeHandler
 from fleetkey.broker.handlers.connect import ConnectHandler

@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 
 class Client(ClientSink, Protocol):
-    """A connection as it comes and goes."""
+    """The parts of a connection that are used here."""
 
     transport: Any
     last_heard: float
@@ -43,11 +43,11 @@ class Client(ClientSink, Protocol):
     """Whether its CONNECT was accepted."""
 
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
-        """Become the connection of a session; still to be answered."""
+        """Become the connection of a session, before the CONNACK."""
         ...
 
     def open(self, will: Will | None) -> None:
-        """Begin to serve: the CONNACK is on its way."""
+        """Start serving, after the CONNACK was sent."""
         ...
 
     def suspend(self) -> None:
@@ -64,7 +64,7 @@ class Client(ClientSink, Protocol):
 
 
 class ConnectHandler:
-    """Lets clients in, or not, and parts them from their sessions."""
+    """Accepts or refuses clients, and detaches them from their sessions."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class ConnectHandler:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Give up what is being decided."""
+        """Cancel a pending decision."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -123,14 +123,14 @@ class ConnectHandler:
         connection.close(Reason.REFUSED, is_graceful=True)
 
     def revoke(self, connection: ClientSink) -> None:
-        """End a connection whose principal stopped being valid; one that wasn't answered yet is refused."""
+        """Close a connection whose principal was revoked; one without a CONNACK yet is refused."""
         if connection.is_deciding:
             self.refuse(connection, Reason.NOT_AUTHORIZED)
         else:
             connection.abort(Reason.REVOKED)
 
     def left(self, connection: Client, session: Session, will: Will | None, reason: Reason) -> None:
-        """Part a session from its connection; the will goes out unless the client said DISCONNECT (3.1.2-8)."""
+        """Detach a session from its connection; the will is published unless the client sent DISCONNECT (3.1.2-8)."""
         principal = connection.principal
         self._sessions.leave(session)
         if not connection.was_welcomed:
@@ -171,7 +171,7 @@ class ConnectHandler:
         if opened.position <= self._store.committed:
             self._welcome(connection, connect, opened)
             return
-        # 3.1.2-6: a clean start ends the older session for good, so the store forgets that one first.
+        # 3.1.2-6: a clean start ends the older session for good, so it is deleted from the store first.
         connection.suspend()
 
         def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback

@@ -1,4 +1,4 @@
-"""What outlives a restart."""
+"""Storage for everything that survives a restart."""
 
 from fleetkey.broker.store.broker_store import BrokerStore, StoredDelivery, StoredSession
 from fleetkey.broker.store.schema import check_broker_database

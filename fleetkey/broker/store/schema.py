@@ -50,7 +50,7 @@ def _sent(db: Database) -> None:
 
 
 def check_broker_database(path: Path) -> None:
-    """See that a file is a broker's, of this version or an older one. Raises `sqlite3.Error`; changes nothing."""
+    """Check that a file is a broker's database, of this version or older. Raises `sqlite3.Error`; changes nothing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         _refuse_foreign(connection)
 
@@ -60,18 +60,19 @@ def _refuse_foreign(connection: sqlite3.Connection) -> None:
     applied = [step.name for step in migrations.applied(database)] if database["_sqlite_migrations"].exists() else []
     known = {step.name for step in migrations._migrations}  # noqa: SLF001 - sqlite-utils has no public list
     if not applied and database.table_names():
-        msg = "it has tables of something else"
+        msg = "it has another application's tables"
         raise sqlite3.DatabaseError(msg)
     if unknown := [name for name in applied if name not in known]:
-        msg = f"it was made by a newer Fleetkey ({', '.join(unknown)}); upgrade this one"
+        msg = f"it was written by a newer Fleetkey ({', '.join(unknown)}); upgrade this installation"
         raise sqlite3.DatabaseError(msg)
 
 
 def open_broker_database(path: Path) -> sqlite3.Connection:
-    """Open the file, or make it for its owner alone; `synchronous=FULL`, so that a commit survives a power cut.
+    """Open the file, or create it for its owner only; `synchronous=FULL`, so that commits survive a power cut.
 
     Raises:
-        sqlite3.Error: it is no broker's database, is a newer one's, or can't be written; OSError: it can't be made.
+        sqlite3.Error: it is not a broker's database, is of a newer version, or can't be written.
+        OSError: it can't be created.
     """
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)

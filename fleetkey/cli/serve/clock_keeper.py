@@ -50,7 +50,7 @@ class ClockKeeper:
             await asyncio.to_thread(self._store.save_clock, self._clock.mark())
         except StoreError as error:
             if not self._is_failing:
-                log.error("clock_not_noted", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+                log.error("clock_not_noted", error=str(error))  # noqa: TRY400 - the message says it all
             self._is_failing = True
         else:
             self._is_failing = False

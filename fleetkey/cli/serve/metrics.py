@@ -61,7 +61,7 @@ class Metrics:
         try:
             self._fleet.engine = await self._engine.counters()
         except EngineError as error:
-            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all
             self._fleet.engine = None
         return generate_latest(self._registry)
 

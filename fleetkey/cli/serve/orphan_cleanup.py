@@ -64,7 +64,7 @@ class OrphanCleanup:
             try:
                 await self.clean()
             except (StoreError, EngineError) as error:
-                log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+                log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the message says it all
                 self._asked.set()
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -263,7 +263,7 @@ class Runtime:
             listeners = await engine.listeners()
             return await engine.can_store() and all(name in listeners for name, bind in wanted.items() if bind)
         except EngineError as error:
-            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+            log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all
             return False
 
     def _attach_certificates(self) -> None:
@@ -298,7 +298,7 @@ class Runtime:
                     dropped = await asyncio.to_thread(self.store.drop_old_audit, days=days)
                     audit_due = self._loop.time() + (0 if dropped else AUDIT_SECONDS)
             except StoreError as error:
-                log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message says it all; no traceback needed
+                log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message says it all
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

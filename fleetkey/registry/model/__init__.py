@@ -1,4 +1,4 @@
-"""The values that the registry keeps. Times are milliseconds since 1970, UTC."""
+"""The registry's values. Times are in milliseconds since 1970, UTC."""
 
 from fleetkey.registry.model.audit import Actor, AuditEntry, AuditFilter, AuditPage, AuditRecord
 from fleetkey.registry.model.changes import Change, ChangeKind

@@ -1,4 +1,4 @@
-"""The audit: who did what, and how it ended."""
+"""The audit log: who did what, and with what outcome."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ __all__ = ["Actor", "AuditEntry", "AuditFilter", "AuditPage", "AuditRecord"]
 
 
 class Actor(str):
-    """Who does something, for the audit, with the address from which; a plain text is one without an address."""
+    """Who does something, for the audit log, and from which address. A plain string is an actor without an address."""
 
     __slots__ = ("address",)
     address: str
 
     def __new__(cls, name: str, *, address: str = "") -> Self:
-        """Make one.
+        """Create an actor.
 
         Args:
             name: who it is.
-            address: from where.
+            address: where the request came from.
         """
         actor = super().__new__(cls, name)
         actor.address = address
@@ -39,7 +39,7 @@ class AuditEntry:
     device_id: str | None = None
     key: str | None = None
     by_stranger: bool = False
-    """Whether whoever caused it proved nothing, whatever they claim to be: such entries have a bound of their own."""
+    """Whether its cause proved no identity, whatever it claimed. Such entries have a separate bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,10 @@ class AuditRecord(AuditEntry):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFilter:
-    """Which audit entries are wanted; what is None is not asked for."""
+    """A filter for audit entries; None matches everything."""
 
     actor: str | None = None
-    """`device`, `cli`, `cli:USER`, `api:NAME:ID` and so on: a kind stands for all of its kind."""
+    """`device`, `cli`, `cli:USER`, `api:NAME:ID` and so on; a kind alone matches all actors of that kind."""
     action: str | None = None
     outcome: str | None = None
     address: str | None = None
@@ -63,14 +63,14 @@ class AuditFilter:
     device_id: str | None = None
     key: str | None = None
     since: int | None = None
-    """Milliseconds since 1970; this moment counts."""
+    """Milliseconds since 1970, inclusive."""
     until: int | None = None
-    """Milliseconds since 1970; this moment doesn't count."""
+    """Milliseconds since 1970, exclusive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditPage:
-    """Entries that match, and how far was looked: a page may be short, or empty, and there be more behind it."""
+    """Matching entries, and how far the search got: a page may be short or empty although more follow."""
 
     records: tuple[AuditRecord, ...]
     position: int

@@ -9,7 +9,7 @@ __all__ = ["Change", "ChangeKind"]
 
 
 class ChangeKind(StrEnum):
-    """What a row of the change feed says."""
+    """The kind of change that a row of the feed records."""
 
     DEVICE_CREATED = "device_created"
     DEVICE_PENDING = "device_pending"
@@ -25,7 +25,7 @@ class ChangeKind(StrEnum):
     KEY_EXPIRING = "key_expiring"
     KEY_RETIRED = "key_retired"
     RESET = "reset"
-    """Not stored: the follower lost its place, so everything may have changed."""
+    """Not stored: the follower lost its position, so everything may have changed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Devices, what their profiles said, and their presence."""
+"""Devices, their policies, and their presence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class DeviceState(StrEnum):
 
 
 class Reregistration(StrEnum):
-    """What a device that is known already gets when it registers."""
+    """What a known device gets when it registers again."""
 
     ROTATE = "rotate"
     ADD = "add"
@@ -32,7 +32,7 @@ class Reregistration(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DevicePolicy:
-    """What a profile said when the device was created; None and empty follow the settings."""
+    """The profile's values when the device was created; None and empty values follow the settings."""
 
     reregistration: Reregistration | None = None
     grace_seconds: int | None = None
@@ -43,19 +43,19 @@ class DevicePolicy:
 
 
 NO_POLICY = DevicePolicy()
-"""Of a device that follows the settings in everything."""
+"""The policy of a device that follows the settings in everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presence:
-    """Whether a device is connected to the broker, and what is known of its last connection; times in milliseconds."""
+    """Whether a device is connected to the broker, and details of its last connection; times in milliseconds."""
 
     is_online: bool = False
     connected_at: int | None = None
     disconnected_at: int | None = None
     last_seen_at: int | None = None
     address: str = ""
-    """Where it connected from."""
+    """The address it connected from."""
     reason: str = ""
     """Why its last connection ended."""
 
@@ -79,9 +79,9 @@ class Device:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceScan:
-    """Devices that a bounded look through the registry found, in order of id.
+    """Devices that a bounded search of the registry found, ordered by id.
 
-    `reached` is the last id that was looked at; None: there is nothing behind it.
+    `reached` is the last id that was examined; None means the search is complete.
     """
 
     devices: tuple[Device, ...]

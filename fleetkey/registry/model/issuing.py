@@ -1,4 +1,4 @@
-"""A registration that was accepted, and what came of it."""
+"""An accepted registration, and its result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DeniedReason", "IssueDenied", "IssuePending", "IssueRequest", "KeyIs
 
 
 class DeniedReason(StrEnum):
-    """Why a device that proved its serial gets no key."""
+    """Why a device with a proven serial gets no key."""
 
     DEVICE_DISABLED = "device_disabled"
     DEVICE_REJECTED = "device_rejected"
@@ -26,10 +26,10 @@ class DeniedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueRequest:
-    """One accepted registration: the serial that was proven, the credential made for it, and the fleet's policy.
+    """An accepted registration: the proven serial, the credential created for it, and the fleet's policy.
 
-    What the device's own policy says goes before the fleet's. `name` (with `{serial}` and `{device_id}` to be filled
-    in), `profile`, `tags`, `attributes`, `policy` and `require_approval` are for a device that this creates.
+    The device's own policy takes precedence over the fleet's. `name` (with placeholders `{serial}` and `{device_id}`),
+    `profile`, `tags`, `attributes`, `policy` and `require_approval` apply only to a device that this creates.
     """
 
     serial: str
@@ -40,7 +40,7 @@ class IssueRequest:
     max_keys: int
     require_approval: bool
     key_lifetime_seconds: int = 0
-    """0 = no end."""
+    """0 = no limit."""
     address: str = ""
     name: str = ""
     profile: str | None = None
@@ -48,15 +48,15 @@ class IssueRequest:
     attributes: Mapping[str, str] = field(default_factory=dict)
     policy: DevicePolicy = NO_POLICY
     publish: tuple[str, ...] = ()
-    """The fleet's topic patterns: the audit names the tags that the device lacks for its topics."""
+    """The fleet's topic patterns, so that the audit entry can name tags that the device lacks for its topics."""
     subscribe: tuple[str, ...] = ()
     audit_denial: bool = True
-    """Whether a denial, which changes nothing, is audited; the caller does it otherwise."""
+    """Whether to audit a denial, which changes nothing; otherwise the caller does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyIssued:
-    """The key is stored and committed; its secret may be answered now."""
+    """The key is stored and committed; its secret may now be sent."""
 
     device: Device
     created: bool
@@ -64,7 +64,7 @@ class KeyIssued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuePending:
-    """The device waits for approval; no key was stored."""
+    """The device is waiting for approval; no key was stored."""
 
     device: Device
 

@@ -1,4 +1,4 @@
-"""Access keys, and what they reach."""
+"""Access keys and their scopes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MAX_EXPIRED_AT_ONCE = 1000
-"""Keys that are retired in one transaction because their time is over."""
+"""How many expired keys are retired in one transaction."""
 
 
 class KeyKind(StrEnum):
@@ -52,7 +52,7 @@ class RetiredReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationScope:
-    """What an application key reaches: devices by id, by tags (all of them must match), or all; extra topic lists."""
+    """What an application key may access: devices by id, by tags (all must match), or all; and additional topics."""
 
     all_devices: bool = False
     device_ids: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
-    """Everything that decides whether a key may connect, read in one go."""
+    """Everything that decides whether a key may connect, read at once."""
 
     key: str
     kind: KeyKind
@@ -102,9 +102,9 @@ class Login:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeysEnding:
-    """How an operator's rotation began, counted in keys that work."""
+    """The result of an operator's rotation: numbers of valid keys."""
 
     keys: int
-    """That end after the grace period and would have gone on."""
+    """Keys that now expire after the grace period."""
     ending_sooner: int
-    """That end before that by themselves; they keep their end."""
+    """Keys that expire sooner anyway, and are unchanged."""

@@ -1,4 +1,4 @@
-"""The allow-list's serials."""
+"""Serials on the allow-list."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ListedSerial", "SerialConflict", "SerialsAdded"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedSerial:
-    """A serial of the allow-list, and what its device gets when it is created."""
+    """A serial on the allow-list, and what its device gets when it is created."""
 
     serial: str
     name: str = ""
@@ -25,7 +25,7 @@ class ListedSerial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialConflict:
-    """Two entries of an addition that say different things of one serial, by their numbers."""
+    """Two added entries that contradict each other about a serial, by number."""
 
     serial: str
     first: int
@@ -34,10 +34,10 @@ class SerialConflict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialsAdded:
-    """How an addition to the allow-list went, counted in serials; one that it has twice counts once."""
+    """The result of adding serials; a serial that was added twice counts once."""
 
     added: int
     known: int
-    """Listed already."""
+    """Already listed."""
     replaced: int = 0
-    """Of the known ones: those of which it says something else than was said before."""
+    """Already listed, and now with other details."""

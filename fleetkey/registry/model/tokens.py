@@ -9,7 +9,7 @@ __all__ = ["Role", "Token", "TokenVerifier"]
 
 
 class Role(StrEnum):
-    """What a token of the admin API may do; each may do what those before it may."""
+    """What a token of the admin API may do; each role includes those before it."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
@@ -18,7 +18,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """A bearer token of the admin API, as an operator sees it: everything but its hash."""
+    """A bearer token of the admin API as an operator sees it: everything but its hash."""
 
     token_id: str
     name: str
@@ -31,7 +31,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenVerifier:
-    """What decides whether a token is good."""
+    """Everything that decides whether a token is valid."""
 
     token: Token
     token_hash: bytes = field(repr=False)

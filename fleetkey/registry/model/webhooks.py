@@ -1,4 +1,4 @@
-"""How far webhooks are."""
+"""The progress of webhooks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["WebhookState"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookState:
-    """How far a webhook is in the change feed, and what became of what it was to be told."""
+    """A webhook's position in the change feed, and the results of its deliveries."""
 
     name: str
     position: int
-    """Everything up to this change was taken, or given up."""
+    """Everything up to this change was delivered or given up."""
     delivered: int = 0
-    """Events that were taken."""
+    """Number of events that were accepted."""
     given_up: int = 0
-    """Events that were tried for too long."""
+    """Number of events that were given up."""
     missed: int = 0
-    """Changes that were dropped from the feed before the webhook came to them."""
+    """Number of changes that were deleted from the feed before the webhook processed them."""
     delivered_at: int | None = None
-    """When an event was taken last."""
+    """When an event was last accepted."""
     last_error: str = ""
-    """Why the last request failed; empty once one was taken."""
+    """Why the last request failed; empty if it succeeded."""

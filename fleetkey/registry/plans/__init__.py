@@ -1,4 +1,4 @@
-"""The registry's policies: pure functions that decide what a store writes. They know no store."""
+"""The registry's policies: pure functions, independent of any store, that decide what a store writes."""
 
 from fleetkey.registry.plans.devices import plan_deletion, plan_state
 from fleetkey.registry.plans.issue import IssueResult, plan_issue

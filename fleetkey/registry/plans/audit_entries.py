@@ -1,4 +1,4 @@
-"""What the audit says of changes about which there is nothing else to decide."""
+"""Audit entries for changes that involve no other decision."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = [
 ]
 
 MAX_NAMED_SERIALS = 10
-"""Serials that the audit entry of an addition names; of more it says how many."""
+"""How many serials the audit entry of an addition names; of more, it only records the number."""
 
 
 def serials_added(added: SerialsAdded, serials: Sequence[str], *, actor: str) -> AuditEntry:
     """Return the entry of an addition to the allow-list.
 
     Args:
-        added: how it went.
-        serials: which were added or known already, each once; empty if the addition had over `MAX_NAMED_SERIALS`.
+        added: the result.
+        serials: the serials, each once; empty if there were more than `MAX_NAMED_SERIALS`.
         actor: who added them.
     """
     reason = f"added={added.added} known={added.known} replaced={added.replaced}"
@@ -66,5 +66,5 @@ def token_revoked(token: Token, *, actor: str) -> AuditEntry:
 
 
 def _token_text(token: Token) -> str:
-    # The id first: a name may hold anything that is printable.
+    # The id first, since a name may contain anything printable.
     return f"id={token.token_id} role={token.role} name={token.name}"

@@ -1,4 +1,4 @@
-"""A device's states and its end: what approving, rejecting, disabling, enabling and deleting it change."""
+"""What approving, rejecting, disabling, enabling and deleting a device change."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["plan_deletion", "plan_state"]
 
 
 def plan_state(device: Device, wanted: DeviceState, *, had_key: bool, actor: str, now: int) -> Plan[bool]:
-    """Decide a change of state; the result is whether there is one.
+    """Decide a change of state; the result says whether anything changes.
 
     Args:
         device: the device as it is.
-        wanted: `active` approves or enables, whichever its state makes of it.
+        wanted: the new state; `active` approves or enables, depending on the current state.
         had_key: whether it was ever issued a key.
         actor: who changes it.
         now: milliseconds since 1970.
@@ -30,7 +30,7 @@ def plan_state(device: Device, wanted: DeviceState, *, had_key: bool, actor: str
         return Plan(result=False)
     state, action, note = wanted, _change_kind(device.state, wanted), ""
     if (device.state, wanted) == (DeviceState.DISABLED, DeviceState.ACTIVE) and not had_key:
-        # Nobody approved it yet: it was disabled while it waited, or was rejected before.
+        # It was never approved: it was disabled while waiting, or after a rejection.
         state, note = DeviceState.PENDING, "it waits for approval"
     return Plan(
         result=True,
@@ -48,7 +48,7 @@ def plan_state(device: Device, wanted: DeviceState, *, had_key: bool, actor: str
 
 
 def plan_deletion(device: Device, keys: Sequence[HeldKey], *, actor: str, now: int) -> Plan[None]:
-    """Decide a deletion: the device goes, and its active keys are retired.
+    """Decide a deletion: the device is deleted, and its active keys are retired.
 
     Args:
         device: the device.

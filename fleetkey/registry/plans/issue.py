@@ -1,4 +1,4 @@
-"""The registration policy: which device a serial is, whether it gets a key, and what becomes of its older keys."""
+"""The registration policy: which device a serial belongs to, whether it gets a key, and what happens to older keys."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def plan_issue(
     """Decide an accepted registration.
 
     Args:
-        request: what was proven, the credential made for it, and the fleet's policy.
+        request: the proven serial, the credential created for it, and the fleet's policy.
         device: the serial's device; None if there is none yet.
         keys: its active keys, oldest first.
         now: milliseconds since 1970.
-        new_device_id: the id for a device that this creates.
+        new_device_id: the id to use if this creates a device.
 
     Raises:
-        TooManyLabelsError: the new device would have more tags or attributes than a device may have.
+        TooManyLabelsError: the new device would have too many tags or attributes.
     """
     is_new = device is None
     if device is None:
@@ -76,7 +76,7 @@ def plan_issue(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy:
-    """What applies to one registration: the device's own policy, and the fleet's where that says nothing."""
+    """The policy for one registration: the device's own, completed by the fleet's."""
 
     reregistration: Reregistration
     grace_seconds: int
@@ -121,7 +121,7 @@ def _creation(device: Device) -> list[NewChange]:
     if device.state is DeviceState.PENDING:
         kinds.append(ChangeKind.DEVICE_PENDING)
     if device.tags:
-        # Application keys that select by tags gain the device.
+        # Application keys that select by these tags gain access to the device.
         kinds.append(ChangeKind.DEVICE_TAGGED)
     return [NewChange(kind=kind, device_id=device.device_id) for kind in kinds]
 
@@ -133,7 +133,7 @@ def _decide(
         return IssueDenied(device=device, reason=reason)
     if device.state is DeviceState.PENDING:
         return IssuePending(device=device)
-    # A key that an operator is rotating away doesn't keep its device from registering.
+    # A key that an operator is rotating doesn't prevent its device from registering.
     if policy.reregistration is Reregistration.DENY and any(key.rotated_at is None for key in live):
         return IssueDenied(device=device, reason=DeniedReason.ALREADY_REGISTERED)
     return KeyIssued(device=device, created=created)
@@ -142,7 +142,7 @@ def _decide(
 def _issue(
     request: IssueRequest, device: Device, policy: _Policy, live: Sequence[HeldKey], now: int
 ) -> tuple[list[Write], list[NewChange]]:
-    """Return what issuing the key writes, and what the feed says of it."""
+    """Return the writes for issuing the key, and the changes for the feed."""
     device_id, lifetime = device.device_id, policy.key_lifetime_seconds
     writes: list[Write] = []
     changes: list[NewChange] = []
@@ -159,7 +159,7 @@ def _issue(
             key=request.key,
             secret_hash=request.secret_hash,
             device_id=device_id,
-            # With `deny`, the older keys that are left are those that an operator is rotating away.
+            # With `deny`, any remaining older keys are those that an operator is rotating.
             replaces_older=policy.reregistration is not Reregistration.ADD,
             created_at=now,
             expires_at=now + lifetime * 1000 if lifetime else None,
@@ -174,10 +174,10 @@ def _issue(
 
 
 def _surplus(older: Sequence[HeldKey], max_keys: int, *, spares_used: bool) -> tuple[str, ...]:
-    """Return which of the older keys have to go beside a new one.
+    """Return the older keys that must be retired to make room for a new one.
 
-    Keys that never connected go first, so that registering again and again can't push out the one in use. With
-    `spares_used` (`rotate`) that one stays: it ends when a newer one connects or when its grace period is over.
+    Keys that never connected go first, so that repeated registrations can't displace the key in use. With
+    `spares_used` (`rotate`), that key stays: it expires when a newer one connects or after its grace period.
     """
     count = max(len(older) + 1 - max_keys, 0)
     unused = [key.key for key in older if key.first_connected_at is None]
@@ -192,7 +192,7 @@ def _is_audited(request: IssueRequest, result: IssueResult, *, created: bool) ->
         case IssueDenied():
             return request.audit_denial
         case IssuePending():
-            # A device that asks again while it waits is no news.
+            # A device that asks again while waiting changes nothing.
             return created
 
 
@@ -206,7 +206,7 @@ def _audit_entry(request: IssueRequest, device: Device, policy: _Policy, result:
             outcome, parts = "ok", ["created" if created else "known"]
     missing = missing_tags_text(policy.topics, device.tags)
     if missing and outcome != "refused":
-        # It registers, but is kept out until it is tagged.
+        # It may register, but not connect until it is tagged.
         parts.append(f"missing_tag={missing}")
     return AuditEntry(
         actor="device",

@@ -1,4 +1,4 @@
-"""What ends keys: a newer one that connects, an operator's rotation, revocation, time."""
+"""What ends a key: the first connection of a newer one, rotation by an operator, revocation, or expiry."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def plan_connection(
 ) -> Plan[bool]:
     """Decide what a key's first connection changes.
 
-    The result is False if the key isn't live any more; nothing changes then.
+    The result is False, and nothing changes, if the key is no longer valid.
 
     Args:
-        key: the one that connects.
-        keys: the device's active keys, oldest first; of an application its key alone.
+        key: the key that connects.
+        keys: the device's active keys, oldest first; for an application, only its key.
         device_id: the device; None for an application's key.
         serial: its serial; None for an application's key, or if the device is gone.
         address: where the connection comes from.
@@ -64,19 +64,19 @@ def plan_connection(
 def plan_rotation(
     device: Device, keys: Sequence[HeldKey], *, grace_seconds: int, actor: str, now: int
 ) -> Plan[KeysEnding]:
-    """Decide an operator's rotation: the device's live keys end after the grace period, unless they end before.
+    """Decide an operator's rotation: the device's valid keys expire after the grace period, unless they expire sooner.
 
     Args:
         device: whose keys they are.
         keys: its active keys.
-        grace_seconds: for which they go on working.
+        grace_seconds: how long they keep working.
         actor: who rotates.
         now: milliseconds since 1970.
     """
     live = [key for key in keys if key.is_live(now)]
     ends = now + grace_seconds * 1000
     ending = tuple(key.key for key in live if key.expires_at is None or key.expires_at > ends)
-    # Also those that end sooner: under `deny` they no longer keep the device from registering.
+    # Including those that expire sooner: under `deny`, they must no longer prevent the device from registering.
     rotated = tuple(key.key for key in live if key.rotated_at is None)
     result = KeysEnding(keys=len(ending), ending_sooner=len(live) - len(ending))
     writes: list[Write] = []
@@ -102,7 +102,7 @@ def plan_rotation(
 
 
 def plan_revocation(key: AccessKey, *, serial: str | None, actor: str, now: int) -> Plan[None]:
-    """Decide a revocation; a key that is retired already stays as it is.
+    """Decide a revocation; a key that is already retired stays as it is.
 
     Args:
         key: the key.
@@ -123,7 +123,7 @@ def plan_revocation(key: AccessKey, *, serial: str | None, actor: str, now: int)
 
 
 def plan_expiry(key: str, *, device_id: str | None, serial: str | None, now: int) -> Plan[None]:
-    """Decide what becomes of an active key whose time is over.
+    """Decide what happens to an active key that has expired.
 
     Args:
         key: the key.

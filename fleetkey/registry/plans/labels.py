@@ -1,4 +1,4 @@
-"""A device's name, tags and attributes: how many it may have, and what the audit says of a change."""
+"""Changes to a device's name, tags and attributes, and the limits on their number."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plan_tags(device: Device, tags: Mapping[str, str | None], *, actor: str, now
         now: milliseconds since 1970.
 
     Raises:
-        TooManyLabelsError: it would have more tags than a device may have.
+        TooManyLabelsError: it would have too many tags.
     """
     _check_added(device.device_id, "tags", device.tags, tags)
     return Plan(
@@ -57,7 +57,7 @@ def plan_description(
         now: milliseconds since 1970.
 
     Raises:
-        TooManyLabelsError: it would have more attributes than a device may have.
+        TooManyLabelsError: it would have too many attributes.
     """
     _check_added(device.device_id, "attributes", device.attributes, attributes)
     named = {} if name is None else {"name": name or None}
@@ -71,19 +71,19 @@ def plan_description(
 
 
 def check_label_count(device_id: str, what: str, labels: Mapping[str, str | None]) -> None:
-    """Refuse more tags or attributes than a device may have. Raises `TooManyLabelsError`.
+    """Refuse too many tags or attributes. Raises `TooManyLabelsError`.
 
     Args:
-        device_id: whose they would be.
+        device_id: the device.
         what: `tags` or `attributes`.
-        labels: all that it would have.
+        labels: all that the device would have.
     """
     if len(labels) > MAX_LABELS:
         raise TooManyLabelsError(device_id, what, MAX_LABELS)
 
 
 def _check_added(device_id: str, what: str, labels: Mapping[str, str], changed: Mapping[str, str | None]) -> None:
-    # Removing alone is always possible, also for a device that has too many.
+    # Removing is always possible, even for a device that already has too many.
     if any(value is not None for value in changed.values()):
         after = {name: value for name, value in {**labels, **changed}.items() if value is not None}
         check_label_count(device_id, what, after)

@@ -1,8 +1,8 @@
-"""A plan: what a store answers, and what it writes in the same transaction.
+"""A plan: the result of a policy, and what a store writes in the same transaction.
 
-Policies are pure functions that return a `Plan`. A store reads what the policy needs, calls it, and carries the plan
-out, all inside one transaction that no other change can interleave with. So it decides nothing itself, and every store
-decides the same.
+Policies are pure functions that return a `Plan`. A store reads what a policy needs, calls it, and carries out the
+plan, all in one transaction that excludes other changes. So a store decides nothing itself, and all stores behave the
+same.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldKey:
-    """An active key, as far as policies look at it. Times are milliseconds since 1970.
+    """The parts of an active key that policies need. Times are in milliseconds since 1970.
 
-    It may have expired: keys are retired only some time after their end.
+    It may have expired: keys are retired some time after they expire.
     """
 
     key: str
     expires_at: int | None = None
     first_connected_at: int | None = None
     rotated_at: int | None = None
-    """When an operator began to rotate it away; None = never."""
+    """When an operator started to rotate it; None = never."""
     replaces_older: bool = False
     """Whether its first connection retires the device's older keys."""
 
     def is_live(self, now: int) -> bool:
-        """Whether it may connect now."""
+        """Return whether it may connect now."""
         return self.expires_at is None or self.expires_at > now
 
 
@@ -68,7 +68,7 @@ class UpdateDevice:
     device_id: str
     at: int
     name: str | None = None
-    """None leaves it as it is."""
+    """None leaves it unchanged."""
     tags: Mapping[str, str | None] = field(default_factory=dict)
     attributes: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -111,7 +111,7 @@ class EndKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkRotated:
-    """Note that an operator rotates keys away."""
+    """Record that an operator is rotating keys."""
 
     keys: tuple[str, ...]
     at: int
@@ -119,7 +119,7 @@ class MarkRotated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarkConnected:
-    """Note a key's first connection."""
+    """Record a key's first connection."""
 
     key: str
     at: int
@@ -158,11 +158,11 @@ class NewChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Generic[Result_co]):
-    """What to answer and what to write. Nothing to write is a plan as well."""
+    """A result and the writes that go with it, which may be empty."""
 
     result: Result_co
     writes: tuple[Write, ...] = ()
-    """In the order in which they have to be made."""
+    """In the order in which they must be carried out."""
     changes: tuple[NewChange, ...] = ()
     """In the order of the feed."""
     audit: AuditEntry | None = None

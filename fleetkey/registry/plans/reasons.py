@@ -1,4 +1,4 @@
-"""What an audit entry says of what was set or added, in bounded length."""
+"""Bounded texts for audit entries, listing what was set or added."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
 __all__ = ["joined", "labels_reason"]
 
 MAX_REASON_CHARACTERS = 500
-"""Of a list in an audit entry; what is more is counted. A single item may be longer."""
+"""Maximum length of a list in an audit entry; further items are counted. A single item may be longer."""
 
 
 def labels_reason(labels: Mapping[str, str | None], prefix: str = "") -> list[str]:
-    """Return `name=value` for what is set and `-name` for what is taken away."""
+    """Return `name=value` for what is set and `-name` for what is removed."""
     return [f"-{prefix}{name}" if value is None else f"{prefix}{name}={value}" for name, value in labels.items()]
 
 
 def joined(items: Iterable[str]) -> str:
-    """Return items with commas between them, as many as fit into `MAX_REASON_CHARACTERS`, at least one."""
+    """Join items with commas, as many as fit into `MAX_REASON_CHARACTERS`, but at least one."""
     shown: list[str] = []
     length = more = 0
     for item in items:

@@ -1,4 +1,4 @@
-"""The audit in SQLite: append-only, but for what its retention lets go, of strangers' entries and others by itself."""
+"""The audit log in SQLite: append-only, except for retention, which bounds strangers' and other entries separately."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ __all__ = ["SqliteAudit"]
 
 COLUMNS = "seq, at, actor, action, outcome, reason, address, serial, device_id, key, by_stranger"
 MAX_AUDIT_SCANNED = 20_000
-"""Entries that are held against a filter for one page; the page may be short then."""
+"""How many entries are examined for one page, which may therefore be short."""
 DROP_BATCH = 5_000
-"""Entries that are dropped for their age in one transaction."""
+"""How many old entries are deleted in one transaction."""
 TRIM_BATCH = 20_000
-"""Entries that are dropped for their number in one transaction: it stays short also after a bound was lowered."""
+"""How many surplus entries are deleted in one transaction, so that it stays short even after a bound was lowered."""
 DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """The entries that are kept, and dropped, by themselves; the condition literally: only so SQLite uses the index."""
+    """A set of entries with its own retention. The condition is a literal: only then does SQLite use the index."""
 
     condition: str
     prefix: str
-    """Of the columns of `audit_retention`."""
+    """The prefix of its columns in `audit_retention`."""
 
 
 FLEETS = _Share("by_stranger = 0", "")
@@ -40,7 +40,7 @@ STRANGERS = _Share("by_stranger = 1", "strangers_")
 
 
 class SqliteAudit(SqliteBase):
-    """Writing and reading the audit."""
+    """Writing and reading the audit log."""
 
     def record(self, entry: AuditEntry) -> None:
         """Append one audit entry."""
@@ -57,7 +57,7 @@ class SqliteAudit(SqliteBase):
         return self._read_audit("WHERE seq > ? ORDER BY seq LIMIT ?", [after, limit])
 
     def find_audit(self, wanted: AuditFilter, *, after: int = 0, limit: int = 100) -> AuditPage:
-        """Return up to `limit` entries that match, of the next `MAX_AUDIT_SCANNED` after a position."""
+        """Return up to `limit` matching entries among the next `MAX_AUDIT_SCANNED` after a position."""
         oldest, newest = self.audit_bounds()
         after = max(after, oldest - 1)
         until = self._last_of(after, MAX_AUDIT_SCANNED)
@@ -71,9 +71,9 @@ class SqliteAudit(SqliteBase):
     def scan_audit(
         self, wanted: AuditFilter, *, after: int | None = None, before: int | None = None, limit: int, max_scanned: int
     ) -> tuple[list[AuditRecord], int | None]:
-        """Look at up to `max_scanned` entries and return up to `limit` that match, and the last position looked at."""
+        """Examine up to `max_scanned` entries; return up to `limit` that match, and the last position examined."""
         conditions, parameters = _conditions(wanted)
-        # Asked before reading: what is added in between must not be passed over.
+        # Read first, so that entries added in between are not skipped.
         oldest, newest = self.audit_bounds()
         if after is not None:
             start = max(min(after, newest), oldest - 1)
@@ -96,23 +96,23 @@ class SqliteAudit(SqliteBase):
         return self._read_audit(f"WHERE 1{conditions} ORDER BY seq DESC LIMIT ?", [*parameters, limit])[::-1]
 
     def deleted_serial(self, device_id: str) -> str | None:
-        """Return the serial of a device that was deleted; None if the audit doesn't have it, or not any more."""
+        """Return the serial of a deleted device; None if the audit log doesn't have it (any more)."""
         with self._reading() as connection:
             row = connection.execute(
-                # The action literally: only so SQLite sees that the index is for this.
+                # The action is a literal, because only then does SQLite use the index.
                 "SELECT serial FROM audit WHERE action = 'device_deleted' AND device_id = ? ORDER BY seq DESC LIMIT 1",
                 (device_id,),
             ).fetchone()
         return row[0] if row else None
 
     def audit_bounds(self) -> tuple[int, int]:
-        """Return the positions of the oldest kept and the newest entry; (0, 0) when there is none."""
+        """Return the positions of the oldest and the newest entry; (0, 0) if there are none."""
         with self._reading() as connection:
             row = connection.execute("SELECT (SELECT min(seq) FROM audit), (SELECT max(seq) FROM audit)").fetchone()
         return row[0] or 0, row[1] or 0
 
     def drop_old_audit(self, *, days: int) -> int:
-        """Drop up to `DROP_BATCH` entries that are older than so many days; return how many."""
+        """Delete up to `DROP_BATCH` entries older than this many days; return how many were deleted."""
         return self._drop_old(FLEETS, days) or self._drop_old(STRANGERS, days)
 
     def _drop_old(self, share: _Share, days: int) -> int:
@@ -123,8 +123,8 @@ class SqliteAudit(SqliteBase):
         with self._writing() as database:
             connection = database.conn
             cutoff = self._now() - days * DAY_MS
-            # In order of position up to the first that stays: retention lets go all up to a position, so what is
-            # kept of a share is whole, also if the clock was set.
+            # By position, up to the first entry to keep: retention deletes everything up to a position, so a share
+            # never gets gaps, even if the clock was set.
             rows = self._oldest(connection, share, DROP_BATCH)
             staying = next((number for number, (_, at) in enumerate(rows) if at >= cutoff), len(rows))
             if staying:
@@ -132,7 +132,7 @@ class SqliteAudit(SqliteBase):
             return staying
 
     def _oldest(self, connection: sqlite3.Connection, share: _Share, limit: int) -> list[tuple[int, int]]:
-        """Return positions and times of a share's oldest entries, from where it was dropped to on."""
+        """Return positions and times of a share's oldest remaining entries."""
         return connection.execute(
             f"SELECT seq, at FROM audit WHERE {share.condition}"  # noqa: S608 - ours
             f" AND seq > (SELECT {share.prefix}dropped_to FROM audit_retention) ORDER BY seq LIMIT ?",
@@ -140,9 +140,9 @@ class SqliteAudit(SqliteBase):
         ).fetchall()
 
     def _last_of(self, after: int, count: int) -> int:
-        """Return the position of the last of the next so many entries; where one is, if there is none.
+        """Return the position of the last of the next `count` entries; the same position if there are none.
 
-        By entries, not by positions: of those, any number may be gaps, and a look at them would be one at nothing.
+        Counts entries rather than positions, since any number of positions may be gaps.
         """
         with self._reading() as connection:
             row = connection.execute(
@@ -151,7 +151,7 @@ class SqliteAudit(SqliteBase):
         return after if row[0] is None else int(row[0])
 
     def _first_of(self, before: int, count: int) -> int:
-        """Return the position of the first of so many entries before one; 0 if there is none."""
+        """Return the position of the first of `count` entries before a position; 0 if there are none."""
         with self._reading() as connection:
             row = connection.execute(
                 "SELECT min(seq) FROM (SELECT seq FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?)", (before, count)
@@ -200,7 +200,7 @@ class SqliteAudit(SqliteBase):
             self._trim_audit(connection, newest)
 
     def _trim_audit(self, connection: sqlite3.Connection, newest: int) -> None:
-        """Drop the oldest entries of each share that is over its bound: a flood of strangers drops strangers' alone."""
+        """Delete the oldest entries of each share over its bound: strangers displace only strangers' entries."""
         dropped, written, strangers_dropped = connection.execute(
             "SELECT dropped, strangers_written, strangers_dropped FROM audit_retention"
         ).fetchone()
@@ -213,7 +213,7 @@ class SqliteAudit(SqliteBase):
                 self._drop_audit(connection, share, going[-1][0])
 
     def _drop_audit(self, connection: sqlite3.Connection, share: _Share, up_to: int) -> None:
-        """Drop a share's oldest entries. The table's trigger lets go only of what `audit_retention` notes before."""
+        """Delete a share's oldest entries. A trigger only allows what was recorded in `audit_retention` before."""
         (start,) = connection.execute(f"SELECT {share.prefix}dropped_to FROM audit_retention").fetchone()  # noqa: S608 - ours
         connection.execute(
             f"UPDATE audit_retention SET {share.prefix}dropped_to = ?, {share.prefix}dropped_at = ?",  # noqa: S608 - ours
@@ -237,7 +237,7 @@ def _conditions(wanted: AuditFilter) -> tuple[str, list[int | str]]:
             text += f" AND {column} = ?"
             parameters.append(value)
     if wanted.actor is not None:
-        # `cli` is every `cli:USER`.
+        # `cli` matches every `cli:USER`.
         text += " AND (actor = ? OR substr(actor, 1, ?) = ?)"
         parameters += [wanted.actor, len(wanted.actor) + 1, f"{wanted.actor}:"]
     if wanted.since is not None:

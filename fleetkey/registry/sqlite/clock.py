@@ -1,4 +1,4 @@
-"""The time in SQLite: what the store's own clock says, and how far the server's had come."""
+"""The time in SQLite: the store's clock, and the last state of the server's."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ MILLISECONDS = 1000
 
 
 class SqliteClock(SqliteBase):
-    """Telling, storing and finding the time."""
+    """Reading and storing the time."""
 
     def now(self) -> float:
-        """Return the time by which everything in the store ends."""
+        """Return the time by which everything in the store expires."""
         return self._clock()
 
     def save_clock(self, mark: ClockMark) -> None:
-        """Store how far a server's clock has come."""
+        """Store the state of a server's clock."""
         times = (round(each * MILLISECONDS) for each in (mark.now, mark.lasted, mark.monotonic))
         with self._writing() as database:
             database.conn.execute("INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)", (*times, mark.boot))
 
     def clock_mark(self) -> ClockMark | None:
-        """Return what was stored last; None if nothing was."""
+        """Return the last stored state; None if there is none."""
         with self._reading() as connection:
             row = connection.execute("SELECT now_at, lasted_at, monotonic_ms, boot FROM clock").fetchone()
         if row is None:
@@ -33,7 +33,7 @@ class SqliteClock(SqliteBase):
         return ClockMark(now=now, lasted=lasted, monotonic=monotonic, boot=row[3])
 
     def recorded_at(self) -> float | None:
-        """Return when anything was recorded last; None if nothing was."""
+        """Return when anything was last recorded; None if nothing was."""
         with self._reading() as connection:
             row = connection.execute(
                 "SELECT max(coalesce((SELECT at FROM audit ORDER BY seq DESC LIMIT 1), 0),"

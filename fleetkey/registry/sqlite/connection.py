@@ -30,20 +30,20 @@ __all__ = ["TRIM_EVERY", "SqliteBase", "SqliteWatch"]
 
 MAX_READERS = 8
 TRIM_EVERY = 1000
-"""How many rows a journal may grow over its bound before the oldest are dropped."""
+"""How many rows a journal may exceed its bound by before the oldest are deleted."""
 RETRY_SECONDS = 0.02
 UNWRITABLE_SECONDS = 5.0
-"""For which a file that could not be written counts as such; a small change may go well where a large one doesn't."""
+"""How long a failed write counts: a small write may succeed where a large one fails."""
 MAX_LOOKS = 50
-"""Looks at a file that changes while it is looked at; then it counts as somebody else's."""
+"""How often to inspect a file that keeps changing before it is treated as another application's."""
 MAGIC = b"SQLite format 3\0"
 BUSY = ("locked", "busy")
 
 
 class SqliteBase:
-    """One file, one writer at a time, up to `MAX_READERS` readers beside it (write-ahead log).
+    """One file with one writer at a time and up to `MAX_READERS` concurrent readers (write-ahead log).
 
-    `synchronous=FULL`: what was committed survives a power cut, not only the end of the process.
+    `synchronous=FULL`: commits survive a power cut, not just a crash of the process.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class SqliteBase:
         max_change_rows: int = 1_000_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open the file, or make it with its tables.
+        """Open the file, or create it with its tables.
 
         Args:
-            path: the SQLite file; its folder exists.
+            path: the SQLite file; its directory must exist.
             busy_timeout_seconds: how long a change waits for another writer.
-            max_audit_rows: audit entries kept, but for those of strangers.
-            max_stranger_audit_rows: audit entries of strangers kept.
-            max_change_rows: changes kept.
+            max_audit_rows: maximum number of audit entries, except those of strangers.
+            max_stranger_audit_rows: maximum number of strangers' audit entries.
+            max_change_rows: maximum number of rows in the change feed.
             clock: seconds since 1970.
         """
         self.path = path
@@ -101,12 +101,12 @@ class SqliteBase:
                 return
 
     def on_committed(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back after each commit of this process, in the committing thread; returns how to stop that."""
+        """Call `callback` after each commit by this process, in the committing thread; return a way to stop it."""
         self._committed.append(callback)
         return lambda: self._committed.remove(callback) if callback in self._committed else None
 
     def keep_time(self, clock: Callable[[], float]) -> None:
-        """Take the time from another clock; before the store is used by anyone else."""
+        """Replace the clock; call it before anyone else uses the store."""
         self._clock = clock
 
     def _now(self) -> int:
@@ -114,7 +114,7 @@ class SqliteBase:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection for reading; at most `MAX_READERS` are out at once."""
+        """Provide a connection for reading; at most `MAX_READERS` are in use at once."""
         with self._translated():
             if not self._reader_slots.acquire(timeout=self._busy_timeout_seconds):
                 msg = f"all {MAX_READERS} readers of {self.path} are in use"
@@ -140,7 +140,7 @@ class SqliteBase:
 
     @contextmanager
     def _writing(self) -> Iterator[Database]:
-        """Run one transaction: all of it is committed at the end of the block, or nothing of it is."""
+        """Run a transaction: at the end of the block, all of it is committed or none."""
         with self._noting_unwritable(), self._translated():
             if not self._write_lock.acquire(timeout=self._busy_timeout_seconds):
                 msg = f"the store {self.path} has been busy for {self._busy_timeout_seconds:g} s; try again"
@@ -162,7 +162,7 @@ class SqliteBase:
 
     @contextmanager
     def _noting_unwritable(self) -> Iterator[None]:
-        """Remember whether the file can be written, such as on a full disk; a lock of others' is no such thing."""
+        """Record whether the file can be written (a full disk, for example); a lock doesn't count."""
         try:
             yield
         except StoreUnavailableError:
@@ -181,7 +181,7 @@ class SqliteBase:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn the driver's errors into the registry's own."""
+        """Translate the driver's errors into the registry's."""
         try:
             yield
         except StoreError:
@@ -199,7 +199,7 @@ class SqliteBase:
             raise StoreUnavailableError(msg) from error
 
     def _connect(self, *, query_only: bool = False) -> Database:
-        # isolation_level None: transactions begin where the code says so, never by themselves.
+        # isolation_level None: transactions begin only where the code says so.
         connection = sqlite3.connect(
             self.path, timeout=self._busy_timeout_seconds, isolation_level=None, check_same_thread=False
         )
@@ -217,13 +217,13 @@ class SqliteBase:
             return file.read(100)
 
     def _refuse_foreign(self, looks: int = MAX_LOOKS) -> None:
-        """Look at an existing file without writing to it or beside it."""
+        """Inspect an existing file without writing to it or next to it."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             self.path.touch(mode=0o600)
             return
         header = self._header()
         if not header.startswith(MAGIC):
-            raise ForeignFileError(self.path, "it is no SQLite database")
+            raise ForeignFileError(self.path, "it is not an SQLite database")
         # SQLite file format 1.3: the application id is at offset 68.
         application_id = int.from_bytes(header[68:72], "big")
         if application_id not in {0, APPLICATION_ID}:
@@ -238,13 +238,13 @@ class SqliteBase:
             has_tables = True
         if has_tables:
             if self._header() != header and looks > 1:
-                # Somebody is writing to it, who may be making it a registry: look again.
+                # Another process is writing to it, perhaps creating a registry: look again.
                 self._refuse_foreign(looks - 1)
                 return
-            raise ForeignFileError(self.path, "it has tables of something else")
+            raise ForeignFileError(self.path, "it has another application's tables")
         log = self.path.with_name(f"{self.path.name}-wal")
         if log.exists():
-            # The making of a registry, or of something else, was cut off before the log was written back. A copy
+            # The creation of a registry, or of something else, was interrupted before the log was written back. A copy
             # tells which, and both are small: there is no table in the file yet.
             with tempfile.TemporaryDirectory(prefix="fleetkey-") as folder:
                 copy = Path(folder) / "copy.db"
@@ -252,12 +252,12 @@ class SqliteBase:
                 shutil.copyfile(log, copy.with_name("copy.db-wal"))
                 tables, application_id = _tables_and_id(copy, has_log=True)
             if tables and application_id != APPLICATION_ID:
-                raise ForeignFileError(self.path, "it has tables of something else")
+                raise ForeignFileError(self.path, "it has another application's tables")
 
     def _migrate(self) -> None:
-        """Bring the tables up to date, in one transaction that only one process can be in."""
+        """Bring the tables up to date, in one transaction that only one process can hold."""
         connection = self._writer.conn
-        # One look: between two, another process may make the registry.
+        # One read, since another process may create the registry between two.
         connection.execute("BEGIN")
         try:
             self._refuse_unknown_tables()
@@ -277,7 +277,7 @@ class SqliteBase:
             raise
 
     def _use_log(self, connection: sqlite3.Connection) -> None:
-        """Turn the write-ahead log on; SQLite doesn't wait by itself while another process opens the file as well."""
+        """Enable the write-ahead log; SQLite itself doesn't wait while another process opens the file."""
         deadline = time.monotonic() + self._busy_timeout_seconds
         while True:
             try:
@@ -294,7 +294,7 @@ class SqliteBase:
         application_id = connection.execute("PRAGMA application_id").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if application_id != APPLICATION_ID and tables:
-            raise ForeignFileError(self.path, "it has tables of something else")
+            raise ForeignFileError(self.path, "it has another application's tables")
         known = {step.name for step in migrations._migrations}  # noqa: SLF001 - sqlite-utils has no public list
         unknown = [step.name for step in migrations.applied(self._writer) if step.name not in known]
         if unknown:
@@ -302,7 +302,7 @@ class SqliteBase:
 
 
 def _tables_and_id(path: Path, *, has_log: bool = False) -> tuple[int, int]:
-    """Count the tables of a file and read its application id, touching nothing beside it unless it has a log."""
+    """Count a file's tables and read its application id, touching no other file unless it has a log."""
     mode = "mode=rw" if has_log else "mode=ro&immutable=1"
     uri = f"file:{path.as_posix().replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?{mode}"
     connection = sqlite3.connect(uri, uri=True)

@@ -1,4 +1,4 @@
-"""How devices are found: what leads, and what is asked of each device that it finds."""
+"""Queries for devices: which index drives the search, and what is checked for each device it finds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query"]
 
 MAX_READ = 500
-"""Devices that are read in one query; more are read in turn."""
+"""How many devices are read in one query; more are read in several."""
 READ_ONE = f"""
 SELECT {DEVICE_VALUES} FROM devices d LEFT JOIN presence p ON p.device_id = d.device_id WHERE d.device_id = ?
 """  # noqa: S608 - ours
@@ -26,29 +26,29 @@ SELECT json_group_array({DEVICE_VALUES}) FROM json_each(?) wanted
 CROSS JOIN devices d ON d.device_id = wanted.value LEFT JOIN presence p ON p.device_id = d.device_id
 """  # noqa: S608 - ours
 MAX_COUNTED = 1000
-"""Devices that are counted to find out which of several conditions is the rarest."""
+"""How many devices are counted at most to find the rarest of several conditions."""
 
 Label = tuple[str, str, str]
 """Table, name and value."""
 
 
 def labels_of(tags: Mapping[str, str] | None, attributes: Mapping[str, str] | None) -> list[Label]:
-    """Return tags and attributes with the tables that they are in."""
+    """Return tags and attributes with the tables they are stored in."""
     labels = [("device_tags", name, value) for name, value in (tags or {}).items()]
     return labels + [("device_attributes", name, value) for name, value in (attributes or {}).items()]
 
 
 def read_device(connection: sqlite3.Connection, device_id: str) -> Device | None:
-    """Return one device, if it is there."""
+    """Return a device, if it exists."""
     row = connection.execute(READ_ONE, (device_id,)).fetchone()
     return device_from(msgspec.json.decode(row[0])) if row else None
 
 
 def read_devices(connection: sqlite3.Connection, device_ids: Sequence[str]) -> list[Device]:
-    """Return those of some devices that are there, in order of id; each is to be named once.
+    """Return those devices that exist, ordered by id; name each only once.
 
-    In one row, `MAX_READ` at a time: a step of SQLite lets go of the GIL and waits for it again, and with a row for
-    each device and each tag that would be most of the time, taken from the event loop as well.
+    Reads `MAX_READ` devices per row: each step of SQLite releases the GIL and waits for it again, and with a row for
+    each device and tag, that would take most of the time and slow down the event loop, too.
     """
     found: list[Device] = []
     for start in range(0, len(device_ids), MAX_READ):
@@ -59,21 +59,21 @@ def read_devices(connection: sqlite3.Connection, device_ids: Sequence[str]) -> l
 
 
 def rarest_first(connection: sqlite3.Connection, labels: Sequence[Label]) -> list[Label]:
-    """Sort labels by how many devices have them, as far as `MAX_COUNTED` tells."""
+    """Sort labels by how many devices have them, counting up to `MAX_COUNTED`."""
     return sorted(labels, key=lambda label: _rarity(connection, label)) if len(labels) > 1 else list(labels)
 
 
 def page_query(
     labels: Sequence[Label], state: DeviceState | None, *, online: bool | None = None
 ) -> tuple[str, list[str]]:
-    """Return the query of one page's ids, and its parameters but for the last two: `after` and the limit.
+    """Return the query for a page's ids, and its parameters except the last two: `after` and the limit.
 
-    The first label leads, through its index.
+    The index of the first label drives the search.
     """
     query, where, parameters, cursor = "SELECT d.device_id FROM devices d", [], [], "d.device_id"
     if labels:
         (table, name, value), *others = labels
-        # CROSS JOIN: the left side leads (SQLite's own rule).
+        # CROSS JOIN: SQLite takes the left table as the outer loop.
         query = f"SELECT d.device_id FROM {table} l CROSS JOIN devices d ON d.device_id = l.device_id"  # noqa: S608 - ours
         where, parameters, cursor = ["l.name = ? AND l.value = ?"], [name, value], "l.device_id"
         conditions, values = _has(others)
@@ -94,10 +94,10 @@ def page_query(
 def scan_query(
     connection: sqlite3.Connection, labels: Sequence[Label], state: DeviceState | None, *, online: bool | None = None
 ) -> tuple[str, list[str]]:
-    """Return a query for id, serial and whether the rest matches, and its parameters but for `after` and the limit.
+    """Return a query for id, serial and whether the rest matches, and its parameters except `after` and the limit.
 
-    The limit is of what is looked at, not of what matches: two common labels that no device has together must not
-    make one query look through the fleet.
+    The limit applies to the devices examined, not to matches: with two common labels that no device combines, a query
+    must not scan the whole fleet.
     """
     ordered = rarest_first(connection, labels)
     counts: dict[str, int] = {}
@@ -127,7 +127,7 @@ def scan_query(
         f"SELECT d.device_id, d.serial, {' AND '.join(wanted) or '1'} FROM ({inner}) l"  # noqa: S608 - ours
         " CROSS JOIN devices d ON d.device_id = l.device_id ORDER BY l.device_id"
     )
-    # The conditions are written before the inner query, so their values come first.
+    # The conditions come before the inner query, so their values come first.
     return query, [*values, *parameters]
 
 

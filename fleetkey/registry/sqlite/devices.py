@@ -51,9 +51,9 @@ class SqliteDevices(SqlitePlanWriter):
         attributes: Mapping[str, str] | None = None,
         online: bool | None = None,
     ) -> list[Device]:
-        """Return up to `limit` devices with ids after `after`, in order of id.
+        """Return up to `limit` devices with ids after `after`, ordered by id.
 
-        The rarest label leads, through its index; the others are looked up for each device that it finds.
+        The index of the rarest label drives the search; the other labels are looked up for each device found.
         """
         labels = labels_of(tags, attributes)
         with self._reading() as connection:
@@ -77,9 +77,9 @@ class SqliteDevices(SqlitePlanWriter):
         matches: Callable[[str], bool] | None = None,
         max_seconds: float | None = None,
     ) -> DeviceScan:
-        """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
+        """Examine up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
 
-        It ends after `max_seconds` as well, but looks at one at least.
+        It also stops after `max_seconds`, but examines at least one.
         """
         ends = None if max_seconds is None else time.monotonic() + max_seconds
         labels = labels_of(tags, attributes)
@@ -131,7 +131,7 @@ class SqliteDevices(SqlitePlanWriter):
     def set_device_states(
         self, device_ids: Sequence[str], state: DeviceState, *, expected: Collection[DeviceState], actor: str
     ) -> int:
-        """Change the state of those of the devices that are in an expected one, in one transaction."""
+        """Change the state of those devices that are in an expected state, in one transaction."""
         with self._writing() as database:
             connection = database.conn
             devices = [self._device(connection, device_id) for device_id in dict.fromkeys(device_ids)]
@@ -151,7 +151,7 @@ class SqliteDevices(SqlitePlanWriter):
             return self._device(database.conn, device_id)
 
     def tag_devices(self, device_ids: Sequence[str], tags: Mapping[str, str | None], *, actor: str) -> int:
-        """Set tags of those of the devices that don't have exactly these, in one transaction."""
+        """Set tags of those devices that don't have them yet, in one transaction."""
         with self._writing() as database:
             devices = [device for device in self._those_there(database.conn, device_ids) if changes_tags(device, tags)]
             for device in devices:
@@ -166,7 +166,7 @@ class SqliteDevices(SqlitePlanWriter):
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
     ) -> Device:
-        """Set a device's name and attributes; None as an attribute's value removes it."""
+        """Set a device's name and attributes; an attribute that is None is removed."""
         with self._writing() as database:
             device = self._device(database.conn, device_id)
             plan = plan_description(device, name, attributes or {}, actor=actor, now=self._now())
@@ -174,12 +174,12 @@ class SqliteDevices(SqlitePlanWriter):
             return self._device(database.conn, device_id)
 
     def delete_device(self, device_id: str, *, actor: str) -> None:
-        """Forget a device and retire its keys."""
+        """Delete a device and retire its keys."""
         with self._writing() as database:
             self._delete(database.conn, self._device(database.conn, device_id), actor)
 
     def delete_devices(self, device_ids: Sequence[str], *, actor: str) -> int:
-        """Forget those of the devices that are there, in one transaction."""
+        """Delete those devices that exist, in one transaction."""
         with self._writing() as database:
             devices = self._those_there(database.conn, device_ids)
             for device in devices:
@@ -204,7 +204,7 @@ class SqliteDevices(SqlitePlanWriter):
         return read_devices(connection, list(dict.fromkeys(device_ids)))
 
     def topic_patterns(self) -> list[str]:
-        """Return every topic pattern that a profile ever gave to a device."""
+        """Return every topic pattern that any profile has ever given to a device."""
         with self._reading() as connection:
             return [pattern for (pattern,) in connection.execute("SELECT pattern FROM topic_patterns ORDER BY pattern")]
 

@@ -19,10 +19,10 @@ class SqliteIssuing(SqliteDevices):
     """Issuing a device's keys; `plan_issue` decides."""
 
     def issue_device_key(self, request: IssueRequest) -> IssueResult:
-        """Find the serial's device or create it, and issue it a key by the policy.
+        """Find or create the serial's device, and issue it a key according to the policy.
 
-        The transaction holds the write lock from its first read on, so simultaneous calls for one serial take turns
-        and end in one device.
+        The transaction holds the write lock from its first read, so simultaneous calls for one serial are serialized
+        and create a single device.
         """
         with self._writing() as database:
             connection = database.conn

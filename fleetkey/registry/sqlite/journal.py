@@ -1,4 +1,4 @@
-"""Rows that go with every change: the change feed and the audit."""
+"""The rows that accompany every change: the change feed and the audit log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SqliteJournal"]
 
 
 class SqliteJournal(SqliteAudit):
-    """Writing and reading the change feed, beside the audit."""
+    """Writing and reading the change feed."""
 
     def changes_after(self, seq: int, *, limit: int = 1000) -> Sequence[Change]:
         """Return up to `limit` changes after position `seq`."""
@@ -30,13 +30,13 @@ class SqliteJournal(SqliteAudit):
         ]
 
     def change_bounds(self) -> tuple[int, int]:
-        """Return the positions of the oldest kept and the newest change."""
+        """Return the positions of the oldest and the newest change."""
         with self._reading() as connection:
             row = connection.execute("SELECT (SELECT min(seq) FROM changes), (SELECT max(seq) FROM changes)").fetchone()
         return row[0] or 0, row[1] or 0
 
     def watch(self, *, waits: bool = True) -> SqliteWatch:
-        """Begin to watch for commits, of other processes as well; one that doesn't wait raises `StoreBusyError`."""
+        """Watch for commits by any process. With `waits=False`, it raises `StoreBusyError` instead of waiting."""
         return SqliteWatch(self, waits=waits)
 
     def _change(
@@ -57,7 +57,7 @@ class SqliteJournal(SqliteAudit):
 
 
 def _kind(text: str) -> ChangeKind:
-    """Return the kind of a row; one that a later version wrote may mean anything, so everything may have changed."""
+    """Return the kind of a row. An unknown kind, from a later version, means that everything may have changed."""
     try:
         return ChangeKind(text)
     except ValueError:

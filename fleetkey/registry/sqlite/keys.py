@@ -51,7 +51,7 @@ class SqliteKeys(SqliteDevices):
         return login_from(row) if row else None
 
     def mark_connected(self, key: str, *, address: str = "") -> bool:
-        """Record a key's first connection, from an address, and retire the older ones if it replaces them."""
+        """Record a key's first connection, with its address, and retire the older keys if it replaces them."""
         with self._writing() as database:
             connection = database.conn
             row = connection.execute(
@@ -121,14 +121,14 @@ class SqliteKeys(SqliteDevices):
         kind: KeyKind | None = None,
         include_retired: bool = False,
     ) -> list[tuple[int, AccessKey]]:
-        """Return up to `limit` (position, key) pairs after position `after`, in order of issue."""
+        """Return up to `limit` (position, key) pairs after position `after`, oldest first."""
         where, parameters = ["seq > ?"], [after]
         values: list[str] = []
         if device_id is not None:
             where.append("device_id = ?")
             values.append(device_id)
         if kind is not None:
-            # A literal: with a parameter SQLite can't know that the index of application keys holds all of them.
+            # A literal: with a parameter, SQLite can't tell that it may use the index of application keys.
             where.append(f"kind = '{KeyKind(kind).value}'")
         if not include_retired:
             where.append("status = 'active'")
@@ -147,13 +147,13 @@ class SqliteKeys(SqliteDevices):
             return self._key(connection, key)
 
     def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
-        """Let a device's active keys end after `grace_seconds`."""
+        """Expire a device's active keys after `grace_seconds`."""
         with self._writing() as database:
             plan = self._plan_rotation(database.conn, self._device(database.conn, device_id), grace_seconds, actor)
             return self._carry_out(database.conn, plan)
 
     def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
-        """Let the active keys of those of the devices that are there end, in one transaction."""
+        """Expire the active keys of those devices that exist, in one transaction."""
         changed = 0
         with self._writing() as database:
             for device in self._those_there(database.conn, list(grace_seconds)):
@@ -169,9 +169,9 @@ class SqliteKeys(SqliteDevices):
         return plan_rotation(device, keys, grace_seconds=grace_seconds, actor=actor, now=self._now())
 
     def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
-        """Retire keys whose time is over, in one transaction."""
+        """Retire expired keys, in one transaction."""
         with self._reading() as connection:
-            # Looked at first without the write lock: there is nothing to do nearly always.
+            # Check first without the write lock: nearly always there is nothing to do.
             if connection.execute(f"SELECT 1 {EXPIRED} LIMIT 1", (self._now(),)).fetchone() is None:
                 return 0
         with self._writing() as database:

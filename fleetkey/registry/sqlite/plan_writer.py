@@ -1,4 +1,4 @@
-"""Carrying plans out in SQLite: one statement or two for each kind of write."""
+"""Carrying out plans in SQLite: one or two statements for each kind of write."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Result = TypeVar("Result")
 
 
 class SqlitePlanWriter(SqliteJournal):
-    """Reads what policies look at, and writes what they decide, within a transaction that the caller has begun."""
+    """Reads what policies need, and writes what they decide, within the caller's transaction."""
 
     def _active_keys(self, connection: sqlite3.Connection, device_id: str) -> list[HeldKey]:
-        """Return a device's active keys, oldest first. Retired ones, of which there is no bound, aren't read."""
+        """Return a device's active keys, oldest first. Retired keys, whose number isn't bounded, aren't read."""
         rows = connection.execute(
             f"SELECT {HELD_KEY_COLUMNS} FROM access_keys WHERE device_id = ? AND status = 'active' ORDER BY seq",  # noqa: S608 - the columns are ours
             (device_id,),
@@ -43,7 +43,7 @@ class SqlitePlanWriter(SqliteJournal):
         return [held_key_from(row) for row in rows.fetchall()]
 
     def _carry_out(self, connection: sqlite3.Connection, plan: Plan[Result]) -> Result:
-        """Write all that a plan says, and return its result."""
+        """Carry out a plan and return its result."""
         for write in plan.writes:
             _write(connection, write)
         for change in plan.changes:

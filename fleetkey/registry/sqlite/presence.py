@@ -1,4 +1,4 @@
-"""Who is connected, in SQLite: written in batches by the broker, read with the devices."""
+"""Presence in SQLite: written in batches by the broker, read with the devices."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ON CONFLICT (device_id) DO UPDATE SET
 
 
 class SqlitePresence(SqliteJournal):
-    """Recording presence. It is no change of the fleet: nothing of it is in the feed or the audit."""
+    """Recording presence. It is not a change to the fleet, so it appears neither in the feed nor in the audit log."""
 
     def record_presence(self, entries: Mapping[str, Presence]) -> None:
-        """Record what is known of devices now, in one transaction; None and empty leave what was known before."""
+        """Record devices' presence in one transaction; None and empty values leave the previous ones."""
         rows = [
             (
                 device_id,
@@ -47,12 +47,12 @@ class SqlitePresence(SqliteJournal):
             for device_id, entry in entries.items()
         ]
         with self._writing() as database:
-            # One statement for all of them: SQLite works without the GIL then, and the broker goes on. Row by row, each
-            # of them would have to wait for the GIL, and take it from the event loop.
+            # One statement for all devices, so that SQLite runs without the GIL and the broker isn't held up. Row by
+            # row, each step would have to take the GIL from the event loop.
             database.conn.execute(UPSERT, (json.dumps(rows),))
 
     def end_presence(self, *, reason: str) -> int:
-        """Record that nobody is connected any more, as of when each was last seen; return how many were."""
+        """Record that no device is connected any more, as of when each was last seen; return how many were."""
         with self._writing() as database:
             return int(
                 database.conn.execute(

@@ -1,4 +1,4 @@
-"""Turning rows into values and back."""
+"""Converting rows to values and back."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ json_array(
   p.is_online, p.connected_at, p.disconnected_at, p.last_seen_at, p.address, p.reason
 )
 """
-"""All of a device `d` and its presence `p`, as JSON, for `device_from`."""
+"""A device `d` and its presence `p`, as JSON, for `device_from`."""
 NEVER_SEEN = Presence()
 LOGIN_QUERY = """
 SELECT k.key, k.kind, k.status, k.secret_hash, k.expires_at, k.first_connected_at, k.device_id, d.serial, d.state,
@@ -138,7 +138,7 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
 
 
 def held_key_from(row: tuple[Any, ...]) -> HeldKey:
-    """Build what policies look at from a row of `HELD_KEY_COLUMNS`."""
+    """Build a key for policies from a row of `HELD_KEY_COLUMNS`."""
     key, expires_at, first_connected_at, rotated_at, replaces_older = row
     return HeldKey(
         key=key,
@@ -182,7 +182,7 @@ def _presence_from(values: Sequence[Any]) -> Presence:
 
 
 def policy_text(policy: DevicePolicy) -> str | None:
-    """Return a device's policy as stored: JSON of what it says, or None if it says nothing."""
+    """Return a device's policy as stored: JSON of its values, or None if it has none."""
     says = {name: value for name, value in asdict(policy).items() if value not in (None, ())}
     return json.dumps(says) if says else None
 
@@ -204,7 +204,7 @@ def policy_from(text: str | None) -> DevicePolicy:
 
 
 def details_text(listed: ListedSerial) -> str | None:
-    """Return what is said of a serial as stored: JSON, or None if nothing is."""
+    """Return a serial's details as stored: JSON, or None if there are none."""
     says = {
         "name": listed.name,
         "profile": listed.profile,
@@ -215,7 +215,7 @@ def details_text(listed: ListedSerial) -> str | None:
 
 
 def listed_from(serial: str, details: str | None) -> ListedSerial:
-    """Return the serial with what `details_text` wrote."""
+    """Return the serial with the details that `details_text` wrote."""
     values = json.loads(details) if details else {}
     return ListedSerial(
         serial=serial,

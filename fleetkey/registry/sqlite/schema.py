@@ -1,4 +1,4 @@
-"""The tables, as sqlite-utils migrations. A released step is never edited; a change is a new step."""
+"""The tables, as sqlite-utils migrations. A released step is never edited; every change is a new step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION_ID", "migrations"]
 
 APPLICATION_ID = 0x464C4B59
-"""`FLKY` in the file's header (SQLite file format, 1.3): how a registry is told from somebody else's database."""
+"""`FLKY` in the file's header (SQLite file format, 1.3), which distinguishes a registry from other databases."""
 
 migrations = Migrations("fleetkey")
 
@@ -81,7 +81,7 @@ def _fleet(db: Database) -> None:
 @migrations(name="0002_profiles")
 def _profiles(db: Database) -> None:
     for statement in (
-        # SQLite can't change a CHECK, so the table is made anew.
+        # SQLite can't change a CHECK, so the table is recreated.
         """CREATE TABLE new_devices (
              device_id TEXT PRIMARY KEY,
              serial TEXT NOT NULL UNIQUE,
@@ -104,7 +104,7 @@ def _profiles(db: Database) -> None:
              PRIMARY KEY (device_id, name)
            ) WITHOUT ROWID""",
         "CREATE INDEX device_attributes_by_value ON device_attributes (name, value, device_id)",
-        # Every topic pattern that a profile ever gave to a device, so that a key for all devices reaches them all.
+        # Every topic pattern that any profile has ever given to a device, for the scope of keys for all devices.
         "CREATE TABLE topic_patterns (pattern TEXT PRIMARY KEY) WITHOUT ROWID",
         "ALTER TABLE serials ADD COLUMN details TEXT",
         "ALTER TABLE access_keys ADD COLUMN description TEXT NOT NULL DEFAULT ''",
@@ -132,7 +132,7 @@ def _webhooks(db: Database) -> None:
 @migrations(name="0004_audit_append_only")
 def _audit_append_only(db: Database) -> None:
     for statement in (
-        # One row: up to where retention has dropped entries, and when.
+        # One row: the position up to which retention has deleted entries, and when.
         """CREATE TABLE audit_retention (
              id INTEGER PRIMARY KEY CHECK (id = 1),
              dropped_to INTEGER NOT NULL,
@@ -144,7 +144,7 @@ def _audit_append_only(db: Database) -> None:
         """CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit
            WHEN OLD.seq > (SELECT dropped_to FROM audit_retention)
            BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
-        # INSERT OR REPLACE would fire no delete trigger; an insert that leaves seq out has -1 here.
+        # INSERT OR REPLACE would fire no delete trigger; an insert without seq has -1 here.
         """CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit
            WHEN EXISTS (SELECT 1 FROM audit WHERE seq = NEW.seq)
            BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
@@ -171,7 +171,7 @@ def _tokens(db: Database) -> None:
              expires_at INTEGER,
              revoked_at INTEGER
            )""",
-        # A page of keys costs the same wherever its cursor is, however many keys of other kinds lie between.
+        # With these, a page of keys costs the same however many keys of other kinds lie in between.
         "CREATE INDEX access_keys_active ON access_keys (seq) WHERE status = 'active'",
         "CREATE INDEX access_keys_of_applications ON access_keys (seq) WHERE kind = 'application'",
     ):
@@ -197,13 +197,13 @@ def _presence(db: Database) -> None:
 
 @migrations(name="0007_deleted_devices")
 def _deleted_devices(db: Database) -> None:
-    # What a webhook is told of a device that is gone is found however long the audit is.
+    # For webhooks: finds the serial of a deleted device, however long the audit log is.
     db.conn.execute("CREATE INDEX audit_deleted_devices ON audit (device_id) WHERE action = 'device_deleted'")
 
 
 @migrations(name="0008_clock")
 def _clock(db: Database) -> None:
-    # One row: how far the server's clock had come, and by which run of the system.
+    # One row: the state of the server's clock, and the run of the system.
     db.conn.execute(
         """CREATE TABLE clock (
              id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -223,13 +223,13 @@ def _strangers_in_the_audit(db: Database) -> None:
         "DROP TRIGGER audit_no_delete",
         "DROP TRIGGER audit_no_replace",
         "DROP TRIGGER audit_retention_grows",
-        # Refusals that are about no device of the fleet, and tokens that weren't good: nobody proved who they are.
+        # Refusals that concern no device of the fleet, and invalid tokens: nobody proved their identity.
         """UPDATE audit SET by_stranger = 1
              WHERE outcome = 'refused' AND device_id IS NULL
                AND (action = 'register' OR (action = 'api_request' AND actor = 'api'))""",
         "CREATE INDEX audit_of_strangers ON audit (seq) WHERE by_stranger = 1",
-        # `dropped_to` and `dropped_at` are those of all other entries from now on. Every position was given to one
-        # entry, so with these numbers nobody needs to count a million rows to know how many there are.
+        # From now on, `dropped_to` and `dropped_at` are for all other entries. Each position was given to one entry,
+        # so these numbers give the number of rows without counting a million of them.
         "ALTER TABLE audit_retention ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE audit_retention ADD COLUMN strangers_written INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE audit_retention ADD COLUMN strangers_dropped INTEGER NOT NULL DEFAULT 0",
@@ -247,8 +247,8 @@ def _strangers_in_the_audit(db: Database) -> None:
              SELECT CASE OLD.by_stranger WHEN 1 THEN strangers_dropped_to ELSE dropped_to END FROM audit_retention
            )
            BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
-        # An entry gets the next position: none replaces another, and none comes into a gap that retention left. An
-        # insert that leaves seq out has -1 here, so one that says -1 is caught behind it.
+        # An entry always gets the next position: none replaces another or fills a gap left by retention. An insert
+        # without seq has -1 here, so one with an explicit -1 is caught by the trigger after the insert.
         """CREATE TRIGGER audit_no_replace BEFORE INSERT ON audit WHEN NEW.seq <> -1
            BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
         """CREATE TRIGGER audit_no_position AFTER INSERT ON audit WHEN NEW.seq < 1

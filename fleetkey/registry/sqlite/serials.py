@@ -23,11 +23,11 @@ __all__ = ["SqliteSerials"]
 STAGE_BATCH = 10_000
 PAGE = 1_000
 MAX_SHOWN_CONFLICTS = 10
-"""Serials of which an addition says two things, that are looked for."""
+"""How many contradicting serials of an addition are searched for."""
 
 
 class SqliteSerials(SqliteJournal):
-    """Adding, asking and removing serials."""
+    """Adding, reading and removing serials."""
 
     def add_serials(
         self,
@@ -39,8 +39,8 @@ class SqliteSerials(SqliteJournal):
     ) -> SerialsAdded:
         """Add serials, all or none, in bounded memory.
 
-        They are first collected in a temporary table of a connection of their own, so the registry is locked for the
-        last step only, and sorted, so that step writes each page once.
+        They are first collected in a temporary table on a separate connection, so that the registry is locked only for
+        the last step, and sorted, so that this step writes each page once.
         """
         with self._translated():
             self._refuse_closed()
@@ -112,7 +112,7 @@ class SqliteSerials(SqliteJournal):
             return connection.execute("SELECT 1 FROM serials WHERE serial = ?", (serial,)).fetchone() is not None
 
     def find_serial(self, serial: str) -> ListedSerial | None:
-        """Return a listed serial with what its device gets; None if it isn't listed."""
+        """Return a listed serial with what its device gets; None if it is not listed."""
         with self._reading() as connection:
             row = connection.execute("SELECT serial, details FROM serials WHERE serial = ?", (serial,)).fetchone()
         return listed_from(*row) if row else None
@@ -140,7 +140,7 @@ class SqliteSerials(SqliteJournal):
             after = page[-1][0]
 
     def remove_serial(self, serial: str, *, actor: str) -> None:
-        """Take a serial off the list; a device that registered with it stays."""
+        """Remove a serial from the list; a device that registered with it stays."""
         with self._writing() as database:
             if not database.conn.execute("DELETE FROM serials WHERE serial = ?", (serial,)).rowcount:
                 raise NotFoundError("listed serial", serial)
@@ -160,7 +160,7 @@ def _row(entry: Entry | tuple[int, Entry]) -> tuple[int | None, str, str | None]
 
 
 def _conflicts(connection: sqlite3.Connection) -> list[SerialConflict]:
-    """Return entries that say different things of one serial: which one is meant can't be known."""
+    """Return entries that contradict each other about a serial, since it is unclear which one is meant."""
     connection.execute("CREATE INDEX temp.stage_by_serial ON stage (serial, details)")
     rows = connection.execute(
         "SELECT serial, min(entry) FROM temp.stage GROUP BY serial"

@@ -1,4 +1,4 @@
-"""The whole store over one SQLite file."""
+"""The SQLite implementation of the whole store."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class SqliteStore(SqliteIssuing, SqliteKeys, SqlitePresence, SqliteSerials, Sqli
     """A `Store` in one SQLite file; several processes may use it at once.
 
     Raises:
-        ForeignFileError: the file belongs to something else; it was left untouched.
-        NewerSchemaError: a newer Fleetkey wrote it; it was left untouched.
-        StoreUnavailableError: it can't be made, read or written.
+        ForeignFileError: the file belongs to another application; it was left untouched.
+        NewerSchemaError: the file was written by a newer Fleetkey; it was left untouched.
+        StoreUnavailableError: the file can't be created, read or written.
     """
 
     def ping(self) -> None:
-        """Read, and if the last change could not be written, write."""
+        """Read something and, if the last change could not be written, write something."""
         with self._reading() as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if self._unwritable_since is None:
@@ -36,6 +36,6 @@ class SqliteStore(SqliteIssuing, SqliteKeys, SqlitePresence, SqliteSerials, Sqli
             msg = f"the store {self.path} could not be written a moment ago"
             raise StoreUnavailableError(msg)
         with self._writing() as database:
-            # The same number again: it is written all the same, and changes nothing.
+            # The same number again: this is a real write that changes nothing.
             version = int(database.conn.execute("PRAGMA user_version").fetchone()[0])
             database.conn.execute(f"PRAGMA user_version = {version}")

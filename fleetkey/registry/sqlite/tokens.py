@@ -18,7 +18,7 @@ COLUMNS = "token_id, name, role, created_at, created_by, expires_at, revoked_at"
 
 
 class SqliteTokens(SqliteJournal):
-    """Making, finding and ending tokens."""
+    """Creating, finding and revoking tokens."""
 
     def create_token(
         self, *, token_id: str, token_hash: bytes, name: str, role: Role, expires_at: int | None, actor: str
@@ -36,7 +36,7 @@ class SqliteTokens(SqliteJournal):
             return token
 
     def find_token(self, token_id: str) -> TokenVerifier | None:
-        """Return what decides whether a token is good."""
+        """Return everything that decides whether a token is valid."""
         with self._reading() as connection:
             row = connection.execute(
                 f"SELECT {COLUMNS}, token_hash FROM tokens WHERE token_id = ?",  # noqa: S608 - the columns are ours
@@ -45,7 +45,7 @@ class SqliteTokens(SqliteJournal):
         return TokenVerifier(token=_token_from(row), token_hash=row[-1]) if row else None
 
     def list_tokens(self, *, after: int = 0, limit: int = 100, include_ended: bool = False) -> list[tuple[int, Token]]:
-        """Return up to `limit` (position, token) pairs after position `after`, in order of making."""
+        """Return up to `limit` (position, token) pairs after position `after`, oldest first."""
         live = "" if include_ended else " AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
         parameters = [after, limit] if include_ended else [after, self._now(), limit]
         with self._reading() as connection:
@@ -56,7 +56,7 @@ class SqliteTokens(SqliteJournal):
         return [(row[-1], _token_from(row)) for row in rows]
 
     def revoke_token(self, token_id: str, *, actor: str) -> Token:
-        """End a token for good."""
+        """Revoke a token for good."""
         with self._writing() as database:
             connection = database.conn
             token = self._token(connection, token_id)

@@ -1,4 +1,4 @@
-"""How far each webhook is in the change feed, in SQLite."""
+"""The progress of webhooks in SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SqliteWebhooks(SqliteBase):
     """Reading and storing positions."""
 
     def begin_webhook(self, name: str) -> WebhookState:
-        """Return where a webhook is; one that is new begins behind the newest change, and that is stored."""
+        """Return a webhook's state; a new one starts after the newest change, and is stored."""
         with self._writing() as database:
             row = database.conn.execute(
                 "INSERT INTO webhooks (name, position) VALUES (?, (SELECT coalesce(max(seq), 0) FROM changes))"  # noqa: S608 - the columns are ours
@@ -24,7 +24,7 @@ class SqliteWebhooks(SqliteBase):
         return _state_from(row)
 
     def save_webhook(self, state: WebhookState) -> None:
-        """Store where a webhook is."""
+        """Store a webhook's state."""
         with self._writing() as database:
             database.conn.execute(
                 f"INSERT OR REPLACE INTO webhooks ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - the columns are ours
@@ -40,7 +40,7 @@ class SqliteWebhooks(SqliteBase):
             )
 
     def webhook_states(self) -> list[WebhookState]:
-        """Return all webhooks that ever began, in order of name."""
+        """Return all webhooks that were ever started, ordered by name."""
         with self._reading() as connection:
             rows = connection.execute(f"SELECT {COLUMNS} FROM webhooks ORDER BY name").fetchall()  # noqa: S608 - the columns are ours
         return [_state_from(row) for row in rows]

@@ -1,13 +1,13 @@
-"""What the rest of Fleetkey needs from a store, in protocols of a few methods. SQLite implements all; others may.
+"""What the rest of Fleetkey needs from a store, in small protocols. SQLite implements all; other stores may, too.
 
-Each consumer names those that it needs; only what opens a store and wires it names `Store`, which is all of them.
+Each consumer names only the protocols it needs; `Store`, which combines them, is for what opens a store and wires it.
 
-All methods block; callers on an event loop run them in a thread. Every method is safe to call from any thread, and
-several processes may use one store. Every change is one transaction together with its rows in the change feed and the
-audit; when a method returns, its change survives a power cut. What a change does is decided in `registry.plans`.
+All methods block; callers on an event loop run them in a thread. Every method may be called from any thread, and
+several processes may share a store. Every change is one transaction together with its rows in the change feed and the
+audit log; once the method returns, the change survives a power cut. `registry.plans` decides what a change does.
 
 Every method may raise `StoreBusyError` (locked for too long; try again) and `StoreUnavailableError` (can't be read or
-written; tell the operator).
+written; an operator has to act).
 """
 
 from fleetkey.registry.store.audit import AuditLog, AuditReader, AuditWriter, DeletedDevices

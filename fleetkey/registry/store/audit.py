@@ -1,4 +1,4 @@
-"""What others need from the audit."""
+"""The protocols for the audit log."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["AuditLog", "AuditReader", "AuditWriter", "DeletedDevices"]
 
 
 class AuditWriter(Protocol):
-    """Appending to the audit."""
+    """Appending to the audit log."""
 
     def record(self, entry: AuditEntry) -> None:
         """Append one entry."""
         ...
 
     def record_all(self, entries: Iterable[AuditEntry]) -> None:
-        """Append entries in their order, all or none."""
+        """Append entries in the given order, all or none."""
         ...
 
 
 class AuditReader(Protocol):
-    """Who did what, and how it ended.
+    """Reading who did what, and with what outcome.
 
-    Positions grow and are never given twice, but not every one is there: entries of strangers are dropped by
-    themselves, so gaps may be anywhere.
+    Positions increase and are never reused, but there may be gaps anywhere, since strangers' entries are deleted
+    separately.
     """
 
     def list_audit(self, *, after: int = 0, limit: int = 100) -> list[AuditRecord]:
@@ -36,7 +36,7 @@ class AuditReader(Protocol):
         ...
 
     def find_audit(self, wanted: AuditFilter, *, after: int = 0, limit: int = 100) -> AuditPage:
-        """Return up to `limit` entries after a position that match, oldest first; looks at a bounded number."""
+        """Return up to `limit` matching entries after a position, oldest first; examines a bounded number."""
         ...
 
     def last_audit(self, limit: int, wanted: AuditFilter | None = None) -> list[AuditRecord]:
@@ -44,31 +44,32 @@ class AuditReader(Protocol):
         ...
 
     def audit_bounds(self) -> tuple[int, int]:
-        """Return the positions of the oldest kept and the newest entry; (0, 0) when there is none."""
+        """Return the positions of the oldest and the newest entry; (0, 0) if there are none."""
         ...
 
     def scan_audit(
         self, wanted: AuditFilter, *, after: int | None = None, before: int | None = None, limit: int, max_scanned: int
     ) -> tuple[list[AuditRecord], int | None]:
-        """Look at up to `max_scanned` entries and return up to `limit` that match, and the last position looked at.
+        """Examine up to `max_scanned` entries; return up to `limit` that match, and the last position examined.
 
-        With `after`, forward from there; else back from `before`, or from the newest. What lies behind the newest is
-        taken for it. The position is None if there is nothing behind it; forward never, since more may come.
+        With `after`, it goes forward from there; otherwise back from `before`, or from the newest entry. A position
+        beyond the newest counts as the newest. The returned position is None if the search is complete, which it never
+        is going forward, since more entries may come.
         """
         ...
 
 
 class DeletedDevices(Protocol):
-    """What the audit still knows of devices that are gone."""
+    """Looking up deleted devices in the audit log."""
 
     def deleted_serial(self, device_id: str) -> str | None:
-        """Return the serial of a device that was deleted; None if the audit doesn't have it, or not any more."""
+        """Return the serial of a deleted device; None if the audit log doesn't have it (any more)."""
         ...
 
 
 class AuditLog(AuditWriter, AuditReader, DeletedDevices, Protocol):
-    """The whole audit; it is append-only but for what its retention drops."""
+    """The whole audit log; it is append-only except for retention."""
 
     def drop_old_audit(self, *, days: int) -> int:
-        """Drop some entries that are older than so many days; return how many: call again until it is 0."""
+        """Delete some entries older than this many days; return how many. Repeat until it returns 0."""
         ...

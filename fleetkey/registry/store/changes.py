@@ -1,4 +1,4 @@
-"""What others need from the change feed."""
+"""The protocols for the change feed."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ __all__ = ["ChangeFeed", "ChangeReader", "ChangeWatch"]
 
 
 class ChangeWatch(Protocol):
-    """A cheap question: was anything committed since the last time?"""
+    """A cheap way to learn whether anything was committed since the last call."""
 
     def has_news(self) -> bool:
-        """Whether anything was committed since the last call, by any process."""
+        """Return whether any process has committed anything since the last call."""
         ...
 
     def close(self) -> None:
-        """Let go of what the watch holds."""
+        """Release the watch's resources."""
         ...
 
 
 class ChangeReader(Protocol):
-    """Every change to a device or a key, in order of commit."""
+    """Reading every change to a device or a key, in order of commit."""
 
     def changes_after(self, seq: int, *, limit: int = 1000) -> Sequence[Change]:
         """Return up to `limit` changes after position `seq`."""
         ...
 
     def change_bounds(self) -> tuple[int, int]:
-        """Return the positions of the oldest kept and the newest change; (0, 0) when there is none."""
+        """Return the positions of the oldest and the newest change; (0, 0) if there are none."""
         ...
 
 
 class ChangeFeed(ChangeReader, Protocol):
-    """The feed, and ways to learn that it has grown."""
+    """The feed, and notifications of new changes."""
 
     def watch(self, *, waits: bool = True) -> ChangeWatch:
-        """Begin to watch for commits; one that doesn't wait raises `StoreBusyError` where another would."""
+        """Start watching for commits. With `waits=False`, it raises `StoreBusyError` instead of waiting."""
         ...
 
     def on_committed(self, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, in the committing thread, after each commit of this process; returns how to stop that."""
+        """Call `callback` after each commit by this process, in the committing thread; return a way to stop it."""
         ...

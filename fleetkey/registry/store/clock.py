@@ -1,4 +1,4 @@
-"""What others need from the clock of a store."""
+"""The protocols for a store's clock."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["ClockMarks", "StoreTime"]
 
 
 class StoreTime(Protocol):
-    """The time: one for all that ends."""
+    """The store's time, by which everything expires."""
 
     def now(self) -> float:
-        """Return the time by which everything in the store ends, in seconds since 1970."""
+        """Return the time by which everything in the store expires, in seconds since 1970."""
         ...
 
 
 class ClockMarks(Protocol):
-    """How far a server's clock had come."""
+    """The stored state of a server's clock."""
 
     def save_clock(self, mark: ClockMark) -> None:
-        """Store how far a server's clock has come; never audited, and no change of its own."""
+        """Store the state of a server's clock; neither audited nor in the change feed."""
         ...
 
     def clock_mark(self) -> ClockMark | None:
-        """Return what was stored last; None if nothing was."""
+        """Return the last stored state; None if there is none."""
         ...
 
     def recorded_at(self) -> float | None:
-        """Return when anything was recorded last, in seconds since 1970; None if nothing was."""
+        """Return when anything was last recorded, in seconds since 1970; None if nothing was."""
         ...

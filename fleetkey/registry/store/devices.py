@@ -1,4 +1,4 @@
-"""What others need from the devices."""
+"""The protocols for devices."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["DeviceBatches", "DeviceChanges", "DeviceIssuing", "DeviceLookup", "D
 
 
 class DeviceIssuing(Protocol):
-    """Registering: the only way in which devices, and keys of devices, come to be."""
+    """Registering: the only way in which devices and their keys are created."""
 
     def issue_device_key(self, request: IssueRequest) -> KeyIssued | IssuePending | IssueDenied:
-        """Find the serial's device or create it, and issue it a key by the policy: one transaction."""
+        """Find or create the serial's device, and issue it a key according to the policy, in one transaction."""
         ...
 
 
 class DeviceLookup(Protocol):
-    """One device at a time."""
+    """Looking up single devices."""
 
     def get_device(self, device_id: str) -> Device:
         """Return one device. Raises `NotFoundError`."""
@@ -41,7 +41,7 @@ class DeviceLookup(Protocol):
 
 
 class DeviceSearch(Protocol):
-    """Devices by what they have in common."""
+    """Searching for devices."""
 
     def list_devices(
         self,
@@ -53,7 +53,7 @@ class DeviceSearch(Protocol):
         attributes: Mapping[str, str] | None = None,
         online: bool | None = None,
     ) -> list[Device]:
-        """Return up to `limit` devices with ids after `after`, in order of id; all that is given must match."""
+        """Return up to `limit` devices with ids after `after`, ordered by id; all given conditions must match."""
         ...
 
     def scan_devices(
@@ -71,14 +71,14 @@ class DeviceSearch(Protocol):
     ) -> DeviceScan:
         """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
 
-        What leads is the rarest of state, tags, attributes and being online; the others are asked for each device that
-        it finds. `matches` is asked about the serial. It ends after `max_seconds` as well, but looks at one at least.
+        The rarest of state, tags, attributes and being online drives the search; the others are checked for each device
+        found, and `matches` is called with its serial. It also stops after `max_seconds`, but examines at least one.
         """
         ...
 
 
 class DeviceChanges(Protocol):
-    """What operators do to one device."""
+    """Changing single devices."""
 
     def set_device_state(self, device_id: str, state: DeviceState, *, actor: str) -> Device:
         """Approve (to active), reject, disable or enable. Raises `NotFoundError`."""
@@ -92,30 +92,30 @@ class DeviceChanges(Protocol):
         attributes: Mapping[str, str | None] | None = None,
         actor: str,
     ) -> Device:
-        """Set a device's name and attributes; None as an attribute's value takes it away.
+        """Set a device's name and attributes; an attribute that is None is removed.
 
         Raises:
             NotFoundError: there is no such device.
-            TooManyLabelsError: it would have more attributes than a device may have.
+            TooManyLabelsError: it would have too many attributes.
         """
         ...
 
     def tag_device(self, device_id: str, tags: Mapping[str, str | None], *, actor: str) -> Device:
-        """Set tags; None takes one away. Raises `NotFoundError` and `TooManyLabelsError`."""
+        """Set tags; None removes one. Raises `NotFoundError` and `TooManyLabelsError`."""
         ...
 
     def delete_device(self, device_id: str, *, actor: str) -> None:
-        """Forget a device and retire its keys. Raises `NotFoundError`."""
+        """Delete a device and retire its keys. Raises `NotFoundError`."""
         ...
 
 
 class DeviceBatches(Protocol):
-    """What operators do to many devices. Each call is one transaction."""
+    """Changing many devices. Each call is one transaction."""
 
     def set_device_states(
         self, device_ids: Sequence[str], state: DeviceState, *, expected: Collection[DeviceState], actor: str
     ) -> int:
-        """Change the state of those of the devices that are in an expected one: one transaction, so give it few.
+        """Change the state of those devices that are in an expected state. It is one transaction, so pass only a few.
 
         Returns:
             how many were changed.
@@ -126,23 +126,23 @@ class DeviceBatches(Protocol):
         ...
 
     def tag_devices(self, device_ids: Sequence[str], tags: Mapping[str, str | None], *, actor: str) -> int:
-        """Set tags of devices: one transaction, so give it few; those that are gone are passed over.
+        """Set tags of devices, ignoring those that don't exist. It is one transaction, so pass only a few.
 
         Returns:
-            how many hadn't just these already.
+            how many were changed.
 
         Raises:
-            TooManyLabelsError: one of them would have too many; none was changed.
+            TooManyLabelsError: one of them would have too many tags; nothing was changed.
         """
         ...
 
     def delete_devices(self, device_ids: Sequence[str], *, actor: str) -> int:
-        """Forget devices and retire their keys: one transaction, so give it few. Return how many were there."""
+        """Delete devices and retire their keys; return how many existed. It is one transaction, so pass only a few."""
         ...
 
 
 class Devices(DeviceIssuing, DeviceLookup, DeviceSearch, DeviceChanges, DeviceBatches, Protocol):
-    """All about devices."""
+    """Everything for devices."""
 
     def count_devices(self) -> int:
         """Return how many devices there are."""

@@ -1,4 +1,4 @@
-"""What others need from the access keys."""
+"""The protocols for access keys."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["KeyBatches", "KeyChanges", "KeyLookup", "Keys", "Logins"]
 
 
 class Logins(Protocol):
-    """All that decides whether a key may connect, and to what."""
+    """Reading everything that decides whether a key may connect, and what it may access."""
 
     def find_login(self, key: str) -> Login | None:
         """Return what decides whether a key may connect."""
         ...
 
     def mark_connected(self, key: str, *, address: str = "") -> bool:
-        """Record a key's first connection, from an address, and retire the older ones if it replaces them.
+        """Record a key's first connection, with its address, and retire the older keys if it replaces them.
 
         Returns:
-            False if the key stopped being active in the meantime; nothing was changed.
+            False if the key is no longer active; nothing was changed.
         """
         ...
 
@@ -38,12 +38,12 @@ class Logins(Protocol):
         ...
 
     def topic_patterns(self) -> list[str]:
-        """Return every topic pattern that a profile ever gave to a device."""
+        """Return every topic pattern that any profile has ever given to a device."""
         ...
 
 
 class KeyLookup(Protocol):
-    """Keys as an operator sees them."""
+    """Reading keys as an operator sees them."""
 
     def get_key(self, key: str) -> AccessKey:
         """Return one key. Raises `NotFoundError`."""
@@ -58,12 +58,12 @@ class KeyLookup(Protocol):
         kind: KeyKind | None = None,
         include_retired: bool = False,
     ) -> list[tuple[int, AccessKey]]:
-        """Return up to `limit` (position, key) pairs after position `after`, in order of issue."""
+        """Return up to `limit` (position, key) pairs after position `after`, oldest first."""
         ...
 
 
 class KeyChanges(Protocol):
-    """What operators do to keys."""
+    """Changing keys."""
 
     def create_application_key(
         self,
@@ -83,46 +83,46 @@ class KeyChanges(Protocol):
             key: the key, 32 hex digits.
             secret_hash: the hash of its secret.
             name: what it is for.
-            scope: what it reaches.
-            actor: who makes it.
-            description: more about it.
-            sources: addresses and networks from which it may connect; empty = from anywhere.
-            expires_at: when it ends, in milliseconds since 1970; None = never.
+            scope: what it may access.
+            actor: who creates it.
+            description: further details.
+            sources: addresses and networks from which it may connect; empty = anywhere.
+            expires_at: when it expires, in milliseconds since 1970; None = never.
 
         Raises:
-            NotFoundError: a device id that doesn't exist.
+            NotFoundError: a device in the scope doesn't exist.
         """
         ...
 
     def revoke_key(self, key: str, *, actor: str) -> AccessKey:
-        """Retire a key for good. Revoking a retired one changes nothing. Raises `NotFoundError`."""
+        """Revoke a key for good. Revoking a retired key changes nothing. Raises `NotFoundError`."""
         ...
 
     def expire_device_keys(self, device_id: str, *, grace_seconds: int, actor: str) -> KeysEnding:
-        """Let a device's active keys end after `grace_seconds`; it registers again then. Raises `NotFoundError`.
+        """Expire a device's active keys after `grace_seconds`, so that it registers again. Raises `NotFoundError`.
 
-        From now on it may, whatever its re-registration policy, and the new key replaces the older ones. What changes
-        nothing, because there is no key that works or all were rotated away and end sooner, is not audited.
+        It may register again at once, whatever its re-registration policy, and the new key replaces the older ones. If
+        nothing changes, because no key is valid or all are already being rotated and expire sooner, it is not audited.
         """
         ...
 
 
 class KeyBatches(Protocol):
-    """What operators do to the keys of many devices. Each call is one transaction."""
+    """Changing the keys of many devices. Each call is one transaction."""
 
     def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
-        """Let devices' active keys end, each device with its own grace period: one transaction, so give it few.
+        """Expire devices' active keys, each with its own grace period. It is one transaction, so pass only a few.
 
-        Those that are gone are passed over. Return for how many it changed anything.
+        Ignores devices that don't exist, and returns how many were changed.
         """
         ...
 
 
 class Keys(Logins, KeyLookup, KeyChanges, KeyBatches, Protocol):
-    """All about keys."""
+    """Everything for keys."""
 
     def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
-        """Retire keys whose time is over, at most `limit`; return how many."""
+        """Retire at most `limit` expired keys; return how many."""
         ...
 
     def count_keys(self) -> int:

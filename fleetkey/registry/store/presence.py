@@ -1,4 +1,4 @@
-"""What others need to record who is connected."""
+"""The protocol for presence."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["PresenceRecords"]
 
 
 class PresenceRecords(Protocol):
-    """Presence, written by the broker and read with the devices."""
+    """Recording presence; it is read with the devices."""
 
     def record_presence(self, entries: Mapping[str, Presence]) -> None:
-        """Record what is known of devices now; None and empty leave what was known, unknown devices are left out."""
+        """Record devices' presence; None and empty values leave the previous ones, unknown devices are ignored."""
         ...
 
     def end_presence(self, *, reason: str) -> int:
-        """Record that nobody is connected any more, as of when each was last seen; return how many were."""
+        """Record that no device is connected any more, as of when each was last seen; return how many were."""
         ...

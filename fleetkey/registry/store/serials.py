@@ -1,4 +1,4 @@
-"""What others need from the allow-list."""
+"""The protocols for the allow-list."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["SerialLookup", "Serials"]
 
 
 class SerialLookup(Protocol):
-    """What a listed serial's device gets."""
+    """Looking up listed serials."""
 
     def find_serial(self, serial: str) -> ListedSerial | None:
-        """Return a listed serial with what its device gets; None if it isn't listed."""
+        """Return a listed serial with what its device gets; None if it is not listed."""
         ...
 
 
@@ -33,18 +33,18 @@ class Serials(SerialLookup, Protocol):
     ) -> SerialsAdded:
         """Add serials, all or none, in bounded memory.
 
-        What an entry says of a serial that is listed already replaces what was said; a bare serial changes nothing.
+        An entry with details replaces those of an already listed serial; an entry without details changes nothing.
 
         Args:
-            serials: the entries; all of them may have numbers that grow, such as lines, otherwise they count from 1.
+            serials: the entries; all may have increasing numbers, such as lines, otherwise they are numbered from 1.
             actor: who adds them.
-            on_progress: is told how many were read so far.
-            check: is called once, when all are read and none is added, with the first conflicts if there are any;
-                what it raises goes through, and none is added. Without it, a conflict is an error.
+            on_progress: called with how many have been read.
+            check: called once, after all are read and before any is added, with the first conflicts; if it raises,
+                none is added. Without it, a conflict is an error.
 
         Raises:
-            InvalidSerialError: one of them can't be a serial; none was added.
-            ConflictingSerialError: two of them say different things of one serial; none was added.
+            InvalidSerialError: one of them is invalid; none was added.
+            ConflictingSerialError: two of them contradict each other about a serial; none was added.
         """
         ...
 
@@ -61,7 +61,7 @@ class Serials(SerialLookup, Protocol):
         ...
 
     def remove_serial(self, serial: str, *, actor: str) -> None:
-        """Take a serial off the list; a device that registered with it stays. Raises `NotFoundError`."""
+        """Remove a serial from the list; a device that registered with it stays. Raises `NotFoundError`."""
         ...
 
     def count_serials(self) -> int:

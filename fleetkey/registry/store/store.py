@@ -1,4 +1,4 @@
-"""The whole store, for the places that open one and wire it to what needs a part of it."""
+"""The whole store, for the code that opens it and wires its parts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Availability", "Store"]
 
 
 class Availability(Protocol):
-    """Whether the store works."""
+    """Checking that the store works."""
 
     def ping(self) -> None:
-        """Read something; raises `StoreUnavailableError` when that fails."""
+        """Read something; raises `StoreUnavailableError` if that fails."""
         ...
 
 
@@ -42,5 +42,5 @@ class Store(
     """The whole registry."""
 
     def close(self) -> None:
-        """Let go of files and locks; further calls raise `StoreUnavailableError`."""
+        """Release files and locks; later calls raise `StoreUnavailableError`."""
         ...

@@ -1,4 +1,4 @@
-"""What others need from the tokens of the admin API."""
+"""The protocol for the tokens of the admin API."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Tokens(Protocol):
         ...
 
     def find_token(self, token_id: str) -> TokenVerifier | None:
-        """Return what decides whether a token is good; None for an unknown one."""
+        """Return everything that decides whether a token is valid; None for an unknown one."""
         ...
 
     def list_tokens(self, *, after: int = 0, limit: int = 100, include_ended: bool = False) -> list[tuple[int, Token]]:
-        """Return up to `limit` (position, token) pairs after position `after`, in order of making.
+        """Return up to `limit` (position, token) pairs after position `after`, oldest first.
 
-        Without `include_ended`, those that are revoked or expired are left out.
+        Revoked and expired tokens are included only with `include_ended`.
         """
         ...
 
     def revoke_token(self, token_id: str, *, actor: str) -> Token:
-        """End a token for good, at once. Revoking a revoked one changes nothing. Raises `NotFoundError`."""
+        """Revoke a token for good, effective at once. Revoking it again changes nothing. Raises `NotFoundError`."""
         ...

@@ -1,4 +1,4 @@
-"""What others need to know, and to store, of the webhooks' progress."""
+"""The protocols for the webhooks' progress."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ["WebhookProgress", "WebhookReader", "Webhooks"]
 
 
 class WebhookReader(Protocol):
-    """How far each webhook is in the change feed."""
+    """Reading each webhook's state."""
 
     def webhook_states(self) -> list[WebhookState]:
-        """Return all webhooks that ever began, in order of name."""
+        """Return all webhooks that were ever started, ordered by name."""
         ...
 
 
 class WebhookProgress(Protocol):
-    """Storing how far each webhook is."""
+    """Storing each webhook's state."""
 
     def begin_webhook(self, name: str) -> WebhookState:
-        """Return where a webhook is; one that is new begins behind the newest change, and that is stored."""
+        """Return a webhook's state; a new one starts after the newest change, and is stored."""
         ...
 
     def save_webhook(self, state: WebhookState) -> None:
-        """Store where a webhook is; never audited, and no change of its own."""
+        """Store a webhook's state; neither audited nor in the change feed."""
         ...
 
 
 class Webhooks(WebhookReader, WebhookProgress, Protocol):
-    """All about webhooks."""
+    """Everything for webhooks."""

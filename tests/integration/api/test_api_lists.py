@@ -259,7 +259,7 @@ def test_body_that_cant_be(api: Api, content: bytes, headers: dict[str, str], st
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("bad ", "serials[1] ('bad '): the serial begins or ends with white space."),
+        ("bad ", "serials[1] ('bad '): the serial begins or ends with whitespace."),
         ("x" * 200, f"serials[1] ('{'x' * 40}…'): the serial has 200 characters; at most 128 are allowed."),
         ({"serial": "A", "profile": "nope"}, "serials[1] ('A'): there is no profile 'nope' in the settings."),
         ({"serial": "A", "name": "x" * 129}, "serials[1] ('A'): a name must be at most 128 printable characters."),

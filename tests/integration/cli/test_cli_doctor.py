@@ -240,12 +240,12 @@ JUNK = b"not a certificate"
 @pytest.mark.parametrize(
     ("file", "content", "reason"),
     [
-        pytest.param("cert.pem", JUNK, "cert.pem holds no certificate in PEM", id="junk_certificate"),
-        pytest.param("key.pem", JUNK, "key.pem holds no private key in PEM", id="junk_key"),
+        pytest.param("cert.pem", JUNK, "cert.pem contains no PEM certificate", id="junk_certificate"),
+        pytest.param("key.pem", JUNK, "key.pem contains no PEM private key", id="junk_key"),
         pytest.param("key.pem", None, "key.pem can't be read: No such file", id="no_key"),
         pytest.param("cert.pem", None, "cert.pem can't be read: No such file", id="no_certificate"),
-        pytest.param("key.pem", make_self_signed(["localhost"], days=1)[1], "don't fit together", id="another_key"),
-        pytest.param("key.pem", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "key with a password", id="encrypted"),
+        pytest.param("key.pem", make_self_signed(["localhost"], days=1)[1], "don't match", id="another_key"),
+        pytest.param("key.pem", b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "an encrypted key", id="encrypted"),
     ],
 )
 def test_certificate_unusable(fleetkey: CommandLine, file: str, content: bytes | None, reason: str) -> None:

@@ -149,7 +149,7 @@ def test_prove_refused(fleetkey: CommandLine) -> None:
     settings.write_text(f'[registration.hmac.secrets]\na = "{SECRET}"\nb = "{SECRET}"\n')
     assert "name a group: a, b" in fleetkey.error("serials", "prove", "SN-1", status=2)
     assert "no group 'c'" in fleetkey.error("serials", "prove", "SN-1", "--group", "c", status=2)
-    assert "white space" in fleetkey.error("serials", "prove", " SN-1", "--group", "a", status=2)
+    assert "whitespace" in fleetkey.error("serials", "prove", " SN-1", "--group", "a", status=2)
     settings.write_text('[registration.hmac.secrets]\na = "geheim"\n')
     said = fleetkey.error("serials", "prove", "SN-1", status=2)
     assert "registration.hmac.secrets.a" in said

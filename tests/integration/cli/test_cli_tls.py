@@ -75,7 +75,7 @@ def test_self_signed_again(fleetkey: CommandLine) -> None:
     """What is there is kept, unless it may be overwritten."""
     first = fleetkey.json("tls", "self-signed", "--days", "2")
     content = (fleetkey.data_dir / "tls/cert.pem").read_text()
-    assert "exists already" in fleetkey.error("tls", "self-signed")
+    assert "already exists" in fleetkey.error("tls", "self-signed")
     assert (fleetkey.data_dir / "tls/cert.pem").read_text() == content
     second = fleetkey.json("tls", "self-signed", "--days", "20", "--overwrite")
     assert second["ends"] > first["ends"]

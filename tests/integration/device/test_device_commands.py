@@ -116,7 +116,7 @@ def test_other_serial(
     arguments = device_arguments(registration, tmp_path, "--once")
     assert main(["--serial", "S2", *arguments[2:]]) == 1
     error = capsys.readouterr().err
-    assert "belongs to serial S1, and this device's is S2" in error
+    assert "belongs to serial S1, but this device's serial is S2" in error
     assert json.loads(before)["secret"] not in error
     assert (tmp_path / "device.json").read_bytes() == before
 
@@ -201,7 +201,7 @@ def test_subscribe_too_few(backend: Path, capsys: pytest.CaptureFixture[str]) ->
     """`--subscribe --count` exits 1 when the time is over first; without a count that is the plan."""
     arguments = ["--credentials", str(backend), "--subscribe", "none", "--timeout", "0.2"]
     assert main([*arguments, "--count", "2"]) == 1
-    assert "0 of 2 messages came within 0.2 s" in capsys.readouterr().err
+    assert "received only 0 of 2 messages within 0.2 s" in capsys.readouterr().err
     assert main(arguments) == 0
 
 

@@ -177,7 +177,7 @@ def test_load_saved_corrupt(path: Path, torn: int, caplog: pytest.LogCaptureFixt
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (document(serial="S2"), "belongs to serial S2, and this device's is S1"),
+        (document(serial="S2"), "belongs to serial S2, but this device's serial is S1"),
         ({"name": "something else"}, "not credentials"),
         ({name: value for name, value in document().items() if name != "deviceId"}, "application key"),
     ],
@@ -195,7 +195,7 @@ def test_load_saved_not_ours(path: Path, content: dict[str, object], words: str)
 
 def test_load_saved_no_folder(tmp_path: Path) -> None:
     """A missing folder is an error before registering, not after."""
-    with pytest.raises(CredentialsFileError, match="folder is not there"):
+    with pytest.raises(CredentialsFileError, match="directory does not exist"):
         load_saved_credentials(tmp_path / "none" / "device.json", "S1")
 
 

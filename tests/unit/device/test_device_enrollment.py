@@ -100,5 +100,5 @@ def test_due_after_success() -> None:
 
 def test_interval_out_of_range() -> None:
     """An interval of nothing is refused."""
-    with pytest.raises(ValueError, match="over 0"):
+    with pytest.raises(ValueError, match="greater than 0"):
         make(interval_seconds=0)

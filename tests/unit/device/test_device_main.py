@@ -24,17 +24,17 @@ DEVICE = ["--serial", "S1", "--url", "http://127.0.0.1:9"]
         (["--publish", "t", "p", "--subscribe", "t"], "give one of"),
         (["--publish", "t"], "expected 2 arguments"),
         (["--publish", "a/#", "p"], "wildcards"),
-        (["--publish", "", "p"], "at least one character"),
+        (["--publish", "", "p"], "must not be empty"),
         (["--publish", "t", "p", "--qos", "3"], "invalid choice"),
-        (["--publish", "t", "p", "--count", "1"], "--count goes with"),
-        (["--publish", "t", "p", "--once"], "--once go with"),
+        (["--publish", "t", "p", "--count", "1"], "--count needs"),
+        (["--publish", "t", "p", "--once"], "--once need"),
         (["--subscribe", "a#"], "wildcard"),
-        (["--subscribe", "a", "--retain"], "--retain go with"),
-        (["--subscribe", "a", "--count", "0"], "invalid number over 0"),
-        (["--subscribe", "a", "--timeout", "nan"], "invalid number over 0"),
-        ([*DEVICE, "--timeout", "1"], "--timeout goes with"),
-        ([*DEVICE, "--interval", "-1"], "invalid number over 0"),
-        (["--serial", " S1", "--url", "http://h", "--once"], "no whitespace at its ends"),
+        (["--subscribe", "a", "--retain"], "--retain need"),
+        (["--subscribe", "a", "--count", "0"], "invalid positive number"),
+        (["--subscribe", "a", "--timeout", "nan"], "invalid positive number"),
+        ([*DEVICE, "--timeout", "1"], "--timeout needs"),
+        ([*DEVICE, "--interval", "-1"], "invalid positive number"),
+        (["--serial", " S1", "--url", "http://h", "--once"], "without whitespace at either end"),
         (["--serial", "S1", "--url", "ftp://h", "--once"], "http:// or https://"),
         ([*DEVICE, "--secret", "x"], "unrecognized arguments"),
     ],
@@ -57,7 +57,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "not there; register with"), ("{", "not JSON; for a device, register with"), ("[]", "not credentials")],
+    [(None, "not found; register with"), ("{", "not JSON; for a device, register with"), ("[]", "not credentials")],
 )
 def test_credentials_file(tmp_path: Path, content: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that can't be used is exit 1 and one sentence; nothing is renamed for a mere publish."""

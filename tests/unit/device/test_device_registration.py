@@ -169,7 +169,7 @@ def test_register_refused_detail(server: Server, body: object, content_type: str
 def test_register_redirect(server: Server, status: int) -> None:
     """No redirect is followed: the request that fetches credentials goes where it was sent, or nowhere."""
     server.answer(status, Location=f"{server.url}/elsewhere")
-    with pytest.raises(RegistrationRefused, match="follows no redirect") as caught:
+    with pytest.raises(RegistrationRefused, match="redirect, which is not followed") as caught:
         Registrar("S1", server.url).register()
     assert caught.value.status == status
     assert len(server.requests) == 1
@@ -178,14 +178,14 @@ def test_register_redirect(server: Server, status: int) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type", "words"),
     [
-        (b"<html>Log in to the hotel</html>", "text/html", "isn't JSON"),
-        (ANSWER, "text/plain", "isn't JSON"),
+        (b"<html>Log in to the hotel</html>", "text/html", "is not JSON"),
+        (ANSWER, "text/plain", "is not JSON"),
         (b"{", "application/json", "not JSON"),
         (b"[" * 60_000, "application/json", "not JSON"),
         ({}, "application/json", "not credentials"),
-        (ANSWER | {"secret": SECRET[1:]}, "application/json", "secret does not have its form"),
+        (ANSWER | {"secret": SECRET[1:]}, "application/json", "secret does not have the required format"),
         ({name: value for name, value in ANSWER.items() if name != "deviceId"}, "application/json", "no deviceId"),
-        (json.dumps(ANSWER).encode() + b" " * 65_536, "application/json", "over 64 KiB"),
+        (json.dumps(ANSWER).encode() + b" " * 65_536, "application/json", "larger than 64 KiB"),
     ],
 )
 def test_register_not_an_answer(server: Server, body: object, content_type: str, words: str) -> None:
@@ -239,7 +239,7 @@ def test_register_slow(
 ) -> None:
     """The time limit is for the whole answer, so that a dripping server can't hold a device."""
     before = time.monotonic()
-    with pytest.raises(RegistrationUnreachable, match=r"no complete answer within 0\.3 s"):
+    with pytest.raises(RegistrationUnreachable, match=r"no complete response within 0\.3 s"):
         Registrar("S1", raw(talk), timeout_seconds=0.3).register()
     assert time.monotonic() - before < 2
 
@@ -298,7 +298,7 @@ def test_init_in_clear(url: str, warned: bool, caplog: pytest.LogCaptureFixture)
 @pytest.mark.parametrize("serial", ["", " S1", "S1\n", "a\tb", "x" * 129, "\x00"])
 def test_init_serial(serial: str) -> None:
     """A serial that no server takes is refused before it is sent."""
-    with pytest.raises(ValueError, match="a serial has"):
+    with pytest.raises(ValueError, match="a serial must be"):
         Registrar(serial, "http://127.0.0.1")
 
 

@@ -67,7 +67,7 @@ def test_text() -> None:
         pytest.param("serial,name\nSN-1", 2, "1 cells; the header has 2", id="too_few_cells"),
         pytest.param("serial\nSN-1,x", 2, "2 cells; the header has 1", id="too_many_cells"),
         pytest.param("serial,name\n,x", 2, "serial is empty", id="no_serial"),
-        pytest.param("serial\nSN-0\n SN-1", 3, "white space", id="space"),
+        pytest.param("serial\nSN-0\n SN-1", 3, "whitespace", id="space"),
         pytest.param("serial,profile\nSN-1,pmp", 2, "no profile 'pmp'", id="unknown_profile"),
         pytest.param(f"serial,tag:a\nSN-1,{'x' * 129}", 2, "value of the tag 'a' must be", id="long_tag"),
         pytest.param(f"serial,name\nSN-1,{'x' * 129}", 2, "name must be at most", id="long_name"),
@@ -167,7 +167,7 @@ def test_import_contradicts_itself(store: SqliteStore, serials: SerialService, s
 def test_import_all_that_is_wrong(store: SqliteStore, serials: SerialService) -> None:
     """Lines that contradict others and lines that can't be taken are named together, in order, up to ten."""
     content = "serial,name\nA,one\n x,\nA,two\n y,\n"
-    with pytest.raises(SerialFileError, match="line 5: the serial begins or ends with white space; nothing") as caught:
+    with pytest.raises(SerialFileError, match="line 5: the serial begins or ends with whitespace; nothing") as caught:
         serials.import_file(io.BytesIO(content.encode()), CSV, actor="test")
     assert [line for line, _ in caught.value.errors] == [3, 4, 5]
     content = "serial,name\n" + "".join(f"S{number},{side}\n" for side in "ab" for number in range(9))
@@ -185,7 +185,7 @@ def test_add_contradicts_itself(store: SqliteStore, serials: SerialService) -> N
         ListedSerial(serial="A", name="one"),
         ListedSerial(serial="A", name="two"),
     ]
-    with pytest.raises(ConflictingSerialError, match="entries 2 and 3 say different things of the serial 'A'"):
+    with pytest.raises(ConflictingSerialError, match="entries 2 and 3 give different details for the serial 'A'"):
         serials.add(entries, actor="test")
     assert store.count_serials() == 0
 

@@ -87,7 +87,9 @@ def test_too_few() -> None:
     """Below that there is no server, and the error says how many it takes."""
     least = _plan(None).reserve + 64
     assert _plan(least).mqtt_connections > 0
-    with pytest.raises(TooFewFilesError, match=rf"is {least - 1}; .* without {least} no server .* `ulimit -n 21128`"):
+    with pytest.raises(
+        TooFewFilesError, match=rf"is {least - 1}; .* a server needs at least {least}; .* `ulimit -n 21128`"
+    ):
         _plan(least - 1)
 
 
