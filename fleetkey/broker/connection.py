@@ -183,7 +183,9 @@ class Connection(ConnectionLifecycle):
             self.last_heard = self._scheduler.now
         if position < size:
             self._rest += data[position:] if position else data
-        elif not (self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer):
+        elif last_route is not None and not (
+            self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer
+        ):
             self._last_route = last_route
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:

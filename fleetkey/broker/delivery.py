@@ -98,34 +98,48 @@ class Delivery:
             return len(self._retained) > 0
         return self._retained.get(topic_filter) is not None
 
-    def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> bool:
+    def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
         """Put the retained messages of a new subscription into its queue (3.3.1-6); `drain` sends them.
 
         A subscription that is made again while they wait is sent them once more, not twice.
 
         Returns:
-            whether there may be any.
+            the units of work that it took (`broker.work`); 0 if there is none.
         """
         if not self._has_retained(topic_filter):
-            return False
+            return 0
+        cost, newest = 1, self._retained.newest
         if topic_filter in session.replays:
             # Twice in one packet: as if it came in two (3.8.4-4).
-            self.drain(session)
+            cost += self.drain(session)
         replay = session.replays.get(topic_filter)
         if replay is None:
-            replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, self._retained.newest)
+            replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, newest)
             session.queue.append(replay)
-        replay.options, replay.matches, replay.newest_again = options, None, self._retained.newest
-        return True
+            return cost
+        replay.options, replay.matches = options, None
+        if replay.again is not None:
+            cost += self._take_from_queue(session, replay.again)
+        if newest > replay.newest:
+            # Behind what was published since, and before what will be.
+            replay.again = RetainedReplay(topic_filter, options, newest)
+            replay.again.oldest = replay.newest
+            session.queue.append(replay.again)
+        return cost
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Send no retained messages to a subscription that has ended; return the units of work that it took."""
-        replay = session.replays.pop(topic_filter, None)
+        replay, cost = session.replays.pop(topic_filter, None), 0
         if replay is None:
             return 0
-        passed_over = len(session.queue) // ENTRIES_PER_UNIT
+        while replay is not None:
+            cost += self._take_from_queue(session, replay)
+            replay = replay.again
+        return cost + self.drain(session)
+
+    def _take_from_queue(self, session: Session, replay: RetainedReplay) -> int:
         session.queue.remove(replay)
-        return passed_over + self.drain(session)
+        return 1 + len(session.queue) // ENTRIES_PER_UNIT
 
     def resume(self, session: Session) -> None:
         """Send again what was not acknowledged, in order, then what waits (4.4.0-1, 4.6.0-1)."""
@@ -200,9 +214,8 @@ class Delivery:
                     # What follows must not overtake the last of them.
                     return 0
                 session.queue.popleft()
-                if replay.newest_again > replay.newest:
-                    replay.oldest, replay.newest, replay.matches = replay.newest, replay.newest_again, None
-                    session.queue.append(replay)
+                if replay.again is not None:
+                    session.replays[replay.topic_filter] = replay.again
                     return steps // LEVELS_PER_SEND + 1
                 del session.replays[replay.topic_filter]
                 if session.is_kept:

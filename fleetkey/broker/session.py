@@ -59,7 +59,7 @@ class RetainedReplay:
     What is newer than the subscription comes as a live message, so it is left out here.
     """
 
-    __slots__ = ("matches", "newest", "newest_again", "oldest", "options", "topic_filter")
+    __slots__ = ("again", "matches", "newest", "oldest", "options", "topic_filter")
 
     def __init__(self, topic_filter: str, options: SubscriptionOptions, newest: int) -> None:
         self.topic_filter = topic_filter
@@ -67,8 +67,8 @@ class RetainedReplay:
         self.oldest = 0
         self.newest = newest
         """Number of the newest retained message that there was."""
-        self.newest_again = newest
-        """The same when the subscription was made again; those in between come after what waits behind this."""
+        self.again: RetainedReplay | None = None
+        """Those newer than `newest`, if the subscription was made again meanwhile; with its own place in the queue."""
         self.matches: Iterator[RetainedMessage | None] | None = None
         """How far it has come; None = not begun."""
 

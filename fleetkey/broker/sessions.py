@@ -181,14 +181,19 @@ class Sessions:
             log.info("session_expired", client_id=session.client_id)
             self.drop(session)
 
-    def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
-        """Add or replace a granted subscription (3.8.4-3), and queue its retained messages."""
+    def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
+        """Add or replace a granted subscription (3.8.4-3), and queue its retained messages.
+
+        Returns:
+            the units of work that it took, beside those of the filter.
+        """
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
-        self._routes.changed(topic_filter)
-        is_replay_due = self._delivery.schedule_replay(session, topic_filter, options)
+        cost = self._routes.changed(topic_filter)
+        replay_cost = self._delivery.schedule_replay(session, topic_filter, options)
         if session.is_kept:
-            self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=is_replay_due)
+            self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
+        return cost + replay_cost
 
     def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
         """Add a subscription, and send its retained messages."""

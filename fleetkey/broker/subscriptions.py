@@ -76,10 +76,10 @@ class SubscriptionTrie:
                     path[-1].rest = None
                 else:
                     path[-1].sessions = None
-        for depth in range(len(path) - 1, 0, -1):
-            if not path[depth].is_empty:
-                return
-            parent, level = path[depth - 1], levels[depth - 1]
+        node = path.pop()
+        while path and node.is_empty:
+            parent = path.pop()
+            level, node = levels[len(path)], parent
             if level == "+":
                 parent.any_level = None
             else:

@@ -17,21 +17,16 @@ def is_topic_filter(text: str) -> bool:
     """Return whether a text is a topic filter: `+` fills a whole level, `#` the last one (4.7.1-2, 4.7.1-3)."""
     if not text or not _is_utf8_string(text):
         return False
-    if "+" not in text and "#" not in text:
-        return True
-    levels = text.split("/")
-    last = len(levels) - 1
-    for position, level in enumerate(levels):
-        if "#" in level and (level != "#" or position != last):
-            return False
-        if "+" in level and level != "+":
-            return False
-    return True
+    if "#" in text and (text.index("#") != len(text) - 1 or text[-2:] not in {"#", "/#"}):
+        return False
+    return "+" not in text or all(level == "+" for level in text.split("/") if "+" in level)
 
 
 def _is_utf8_string(text: str) -> bool:
     if "\0" in text:
         return False
+    if text.isascii():
+        return len(text) <= MAX_TOPIC_BYTES
     try:
         return len(text.encode()) <= MAX_TOPIC_BYTES
     except UnicodeEncodeError:

@@ -22,11 +22,19 @@ class Reader:
 
     def byte(self) -> int:
         """Read a byte."""
-        return self.take(1)[0]
+        position = self._position
+        if position >= self._end:
+            raise _ends_too_soon()
+        self._position = position + 1
+        return self._data[position]
 
     def number(self) -> int:
         """Read a two-byte integer (MQTT 3.1.1, 1.5.2)."""
-        return int.from_bytes(self.take(2), "big")
+        data, position = self._data, self._position
+        if position + 2 > self._end:
+            raise _ends_too_soon()
+        self._position = position + 2
+        return data[position] << 8 | data[position + 1]
 
     def packet_id(self) -> int:
         """Read a packet identifier, which is never 0 (2.3.1-1)."""
@@ -36,23 +44,22 @@ class Reader:
             raise MalformedPacketError(msg)
         return packet_id
 
-    def take(self, count: int) -> bytes:
-        """Read a number of bytes."""
-        end = self._position + count
-        if end > self._end:
-            msg = "a field ends after its packet"
-            raise MalformedPacketError(msg)
-        taken = self._data[self._position : end]
-        self._position = end
-        return taken
-
     def binary(self) -> bytes:
         """Read bytes that follow their length."""
-        return self.take(self.number())
+        size = self.number()
+        start = self._position
+        end = self._position = start + size
+        if end > self._end:
+            raise _ends_too_soon()
+        return self._data[start:end]
 
     def text(self) -> str:
         """Read a string (1.5.3)."""
         return decode_text(self.binary())
+
+
+def _ends_too_soon() -> MalformedPacketError:
+    return MalformedPacketError("a field ends after its packet")
 
 
 def decode_text(content: bytes) -> str:

@@ -81,7 +81,7 @@ class _Codec311:
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
         """Return a SUBACK with a code for each filter, in order (3.9)."""
-        codes = bytes(SUBSCRIPTION_REFUSED if isinstance(answer, Reason) else answer.qos for answer in answers)
+        codes = bytes([SUBSCRIPTION_REFUSED if isinstance(answer, Reason) else answer.qos for answer in answers])
         length = encode_length(PACKET_ID_BYTES + len(codes))
         return bytes((Kind.SUBACK << 4,)) + length + packet_id.to_bytes(2, "big") + codes
 

@@ -41,6 +41,7 @@ class Client(ClientSink, Protocol):
     last_heard: float
     was_welcomed: bool
     """Whether its CONNECT was accepted."""
+    is_suspended: bool
 
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
         """Become the connection of a session, before the CONNACK."""
@@ -207,5 +208,7 @@ class ConnectHandler:
         self._counters.connections += 1
         if self._presence is not None and principal is not None and principal.device_id is not None:
             self._presence.connected(principal.device_id, connection)
-        self._sessions.resume(session)
-        connection.proceed()
+        if opened.is_present:
+            self._sessions.resume(session)
+        if connection.is_suspended:
+            connection.proceed()

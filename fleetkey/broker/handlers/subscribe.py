@@ -68,14 +68,17 @@ class SubscribeHandler:
         for topic_filter, options, cost in wanted:
             if self._may_subscribe(session, connection.principal, topic_filter):
                 # From here on its retained messages wait, and what is published meanwhile waits behind them.
-                self._sessions.add_subscription(session, topic_filter, options)
+                added = self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)
                 answers.append(options)
             else:
+                added = 0
                 connection.log_refusal("subscribe", topic_filter.encode())
                 answers.append(Reason.NOT_AUTHORIZED)
-            yield 2 * cost
-        connection.acknowledge(connection.codec.suback(packet_id, answers), self._store.since(before))
+            yield 2 * cost + added
+        # Of a session that isn't kept nothing was noted; others may have noted something between two turns.
+        position = self._store.since(before) if session.is_kept else 0
+        connection.acknowledge(connection.codec.suback(packet_id, answers), position)
         yield self._delivery.drain(session)
 
     def unsubscribe(

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from fleetkey.access import Action
 from fleetkey.broker.codec import Kind, Reason, SubscriptionOptions
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT, LEVELS_PER_SEND, SENDS_PER_TURN
+from fleetkey.broker.retained import RetainedMessage
 from tests.unit.broker.rig import Censor, Parts, Sink, message, packets_of, principal
 
 if TYPE_CHECKING:
@@ -333,6 +334,45 @@ async def test_replay_newer_message_comes_once(parts: Parts) -> None:
         ("r/2", b"kept", True),
         ("r/1", b"newer", False),
     ]
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_replay_again_after_newer(parts: Parts, *, qos: int) -> None:
+    """Subscribing again while they wait brings what was retained since, ahead of whatever is newer than that."""
+    parts.retain("x", b"1", qos)
+    sink, session = parts.join("a")
+    sink.is_paused = True
+    for payload in (b"2", b"4", b"6"):
+        parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
+        parts.retain("x", payload, qos)
+        parts.publish("x", b"%d" % (int(payload) + 1), qos)
+    parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
+    parts.publish("x", b"8", qos)
+    assert len(session.queue) == 2 + 7
+    sink.is_paused = False
+    parts.delivery.drain(session)
+    assert [(sent.payload, sent.retain) for sent in sink.take()] == [
+        *((b"%d" % number, False) for number in range(2, 8)),
+        (b"6", True),
+        (b"8", False),
+    ]
+    assert not session.queue
+    assert not session.replays
+
+
+async def test_cancel_replay_again(parts: Parts) -> None:
+    """A subscription that ends leaves nothing of those that wait, however often it was made."""
+    parts.retain("x", b"1")
+    sink, session = parts.join("a")
+    sink.is_paused = True
+    for payload in (b"2", b"3"):
+        parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
+        assert parts.retained.keep(RetainedMessage(topic="x", payload=payload, qos=0, owner=""))
+    parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
+    assert len(session.queue) == 2
+    parts.sessions.remove_subscription(session, "x")
+    assert not session.queue
+    assert not session.replays
 
 
 async def test_replay_again(parts: Parts) -> None:

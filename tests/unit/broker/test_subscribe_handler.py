@@ -233,7 +233,10 @@ async def test_clean_session_while_store_fails(rig: Rig) -> None:
     sink, session = rig.parts.join("a", clean=True)
     rig.parts.join("other", "x")
     with rig.parts.failing():
-        list(rig.subscribe(sink, session, ("x", 1)))
+        job = rig.subscribe(sink, session, ("x", 1))
+        _run_until(job, lambda: bool(session.subscriptions))
+        rig.parts.join("another", "y")
+        list(job)
         for _ in range(2):
             list(rig.unsubscribe(sink, session, "x"))
     assert [position for _, position in sink.acknowledged] == [0, 0, 0]
