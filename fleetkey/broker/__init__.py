@@ -3,6 +3,7 @@
 from fleetkey.broker.amqtt import BundledEngine, FleetkeyBroker, broker_config
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.engine import BrokerEngine, EngineCounters, EngineError
+from fleetkey.broker.engine_deadline import DeadlineEngine
 from fleetkey.broker.limits import Limits
 from fleetkey.broker.listeners import ListenerError, ListenerName
 from fleetkey.broker.presence import PresenceRecorder
@@ -12,6 +13,7 @@ __all__ = [
     "BrokerEngine",
     "BundledEngine",
     "Counters",
+    "DeadlineEngine",
     "EngineCounters",
     "EngineError",
     "FleetkeyBroker",

@@ -10,7 +10,15 @@ import structlog
 
 from fleetkey.access import build_authenticator, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
-from fleetkey.broker import BrokerEngine, BundledEngine, EngineError, ListenerError, ListenerName, PresenceRecorder
+from fleetkey.broker import (
+    BrokerEngine,
+    BundledEngine,
+    DeadlineEngine,
+    EngineError,
+    ListenerError,
+    ListenerName,
+    PresenceRecorder,
+)
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.serve.clock_keeper import ClockKeeper
 from fleetkey.cli.serve.metrics import Metrics
@@ -131,17 +139,19 @@ class Runtime:
             raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
         try:
-            engine = BundledEngine(
-                settings.mqtt,
-                self._authenticator,
-                self._databases.broker,
-                presence=PresenceRecorder(
-                    self.store,
-                    flush_seconds=settings.mqtt.presence_flush_seconds,
-                    seen_seconds=settings.mqtt.presence_seen_seconds,
-                ),
-                clock=self._clock,
-                descriptors=self._descriptors,
+            engine = DeadlineEngine(
+                BundledEngine(
+                    settings.mqtt,
+                    self._authenticator,
+                    self._databases.broker,
+                    presence=PresenceRecorder(
+                        self.store,
+                        flush_seconds=settings.mqtt.presence_flush_seconds,
+                        seen_seconds=settings.mqtt.presence_seen_seconds,
+                    ),
+                    clock=self._clock,
+                    descriptors=self._descriptors,
+                )
             )
             await engine.start()
             self._engine, self._ports = engine, await engine.listeners()
@@ -212,7 +222,11 @@ class Runtime:
         await self._registrar.close()
         await self.webhooks.stop()
         if self._engine is not None:
-            await self._engine.stop()
+            try:
+                await self._engine.stop()
+            except EngineError as error:
+                # The rest is to be closed all the same.
+                log.error("engine_stop_failed", error=str(error))  # noqa: TRY400 - the message says it all
         if self._housekeepers:
             await self._clock_keeper.save()
         await asyncio.to_thread(self._follower.stop)
