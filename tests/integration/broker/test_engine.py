@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from fleetkey.broker import BrokerEngine
+from fleetkey.broker import BrokerEngine, BundledEngine
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.listeners import ListenerName
 from fleetkey.broker.tap import MAX_TAPPED_MESSAGES
 from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
+from fleetkey.registry import StoreError
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.ledger import the_ledger
 from tests.support.mqtt_client import MqttClient
@@ -70,6 +71,29 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\nws_bind = '127.0.0.1:0'\n")
     with EmbeddedServer(load_settings(file, {"data_dir": tmp_path / "data"})) as server:
         yield Rig(server)
+
+
+def test_stop_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an engine doesn't stop in time, the rest is closed all the same: the fleet can be served again."""
+
+    stop = BundledEngine.stop
+
+    async def stop_and_hang(engine: BundledEngine) -> None:
+        await stop(engine)
+        await asyncio.Event().wait()
+
+    file = tmp_path / "fleetkey.toml"
+    file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\nws_bind = ''\n")
+    settings = load_settings(file, {"data_dir": tmp_path / "data"})
+    with monkeypatch.context() as patched:
+        patched.setattr("fleetkey.broker.engine_deadline.STOP_SECONDS", 1.0)
+        patched.setattr(BundledEngine, "stop", stop_and_hang)
+        with EmbeddedServer(settings) as server:
+            store = server.store
+    with pytest.raises(StoreError):
+        store.ping()
+    with EmbeddedServer(settings) as server:
+        assert server.runtime._engine is not None
 
 
 def test_what_it_says(rig: Rig) -> None:
