@@ -15,6 +15,7 @@ from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.owners import Owners
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.router import Router
@@ -26,7 +27,7 @@ from fleetkey.operations import Descriptors
 from fleetkey.registry import SteadyClock
 
 if TYPE_CHECKING:
-    from fleetkey.access import Authenticator, Principal
+    from fleetkey.access import Authenticator
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import BrokerObserver, ConnectAuthorizer, TopicAuthorizer
     from fleetkey.broker.presence import PresenceRecorder
@@ -99,9 +100,10 @@ class BrokerCore:
             on_subscribe=SubscribeHandler(limits, self.sessions, delivery, store, observer, topic_authorizer, bounds),
             on_acknowledge=AcknowledgeHandler(delivery, store),
         )
-        authenticator.on_revoked(self._revoke)
+        self.owners = Owners(self.sessions, self.retained, store, self._connect_handler)
+        authenticator.on_revoked(self.owners.revoke)
         authenticator.on_rescoped(routes.all_changed)
-        authenticator.on_ended(self.forget)
+        authenticator.on_ended(self.owners.forget)
 
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
         """Return the protocol for a socket that a listener accepted."""
@@ -135,25 +137,3 @@ class BrokerCore:
         if self._presence is not None:
             await self._presence.close()
         await self._store.close()
-
-    def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
-        """Close an owner's connections; return how many there were."""
-        found = [session.connection for session in self.sessions.of_owner(owner) if session.connection is not None]
-        for connection in found:
-            connection.close(reason, is_graceful=not sends_will)
-        return len(found)
-
-    def forget(self, owner: str) -> None:
-        """Remove everything of a deleted device or a retired application key: sessions, queues, retained messages."""
-        for session in self.sessions.of_owner(owner):
-            if session.connection is not None:
-                session.connection.abort(Reason.DELETED)
-            self.sessions.drop(session)
-        for topic in self.retained.drop_of(owner):
-            self._store.drop_retained(topic)
-
-    def _revoke(self, principal: Principal) -> None:
-        """Close the connections of a revoked principal, without their wills."""
-        for session in self.sessions.of_owner(principal.owner):
-            if session.principal is principal and session.connection is not None:
-                self._connect_handler.revoke(session.connection)

@@ -10,7 +10,7 @@ import structlog
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
-from fleetkey.broker.forgotten import ForgottenSessions
+from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.session import Message, OutboundMessage, Session
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
@@ -69,7 +69,7 @@ class Sessions:
         self._clock = clock
         self._by_client_id: dict[str, Session] = {}
         self._away = AwaySessions()
-        self._forgotten = ForgottenSessions(store)
+        self._ending = EndingSessions(store)
 
     def __len__(self) -> int:
         """Return the number of sessions, connected or not."""
@@ -114,11 +114,11 @@ class Sessions:
         if existing is not None and connect.clean_start:
             self.drop(existing)
             existing = None
-        if existing is None and self._forgotten.is_lost(client_id):
+        if existing is None and self._ending.is_lost(client_id):
             self._store.drop_sessions_of(client_id)
-            self._forgotten.add(client_id, self._store.position)
+            self._ending.add(client_id, self._store.position)
         # Also when it was dropped before, and its client was told to try again.
-        position = self._forgotten.position(client_id)
+        position = self._ending.position(client_id)
         session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)
         if existing is not None:
             self._come_back(existing)
@@ -127,7 +127,7 @@ class Sessions:
 
     def is_ending(self, client_id: str) -> bool:
         """Whether the store still has a session of a client that has ended."""
-        return self._forgotten.position(client_id) > 0
+        return self._ending.position(client_id) > 0
 
     def reroute(self, session: Session) -> Iterator[int]:
         """Have it decided anew what a session receives, by who its client is now: a job for `WorkQueue`."""
@@ -172,7 +172,7 @@ class Sessions:
             del self._by_client_id[session.client_id]
         if session.row:
             self._store.drop_session(session)
-            self._forgotten.add(session.client_id, self._store.position)
+            self._ending.add(session.client_id, self._store.position)
 
     def expire(self, now: float) -> None:
         """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time."""

@@ -61,7 +61,7 @@ class ServedCertificate:
         """Check the pair, before it is used. Raises `CertificateError`."""
         await asyncio.to_thread(self._load)
 
-    async def check(self, *, at_once: bool = False) -> bool:
+    async def reload_if_changed(self, *, at_once: bool = False) -> bool:
         """Load a changed pair, and return whether one was loaded. An unusable one is logged once.
 
         Args:
@@ -128,7 +128,7 @@ async def watch_certificates(certificates: Iterable[ServedCertificate]) -> None:
                 await certificate.warn()
         await asyncio.sleep(CHECK_SECONDS)
         for certificate in certificates:
-            await certificate.check()
+            await certificate.reload_if_changed()
 
 
 def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:

@@ -46,8 +46,8 @@ class TlsConnections:
         self.shutdown_seconds = shutdown_seconds
         self.buffer = bytearray(READ_BYTES)
         """What was read last, of any connection: it is taken out before the next one reads."""
-        self.handshakes = TurnQueue(HANDSHAKES_PER_TURN)
-        self.continued = TurnQueue(CONTINUED_PER_TURN)
+        self.handshake_turns = TurnQueue(HANDSHAKES_PER_TURN)
+        self.decrypt_turns = TurnQueue(CONTINUED_PER_TURN)
         self.held_bytes = 0
         self.shaking_hands: set[asyncio.Transport] = set()
         """Those whose handshake isn't done."""

@@ -27,7 +27,7 @@ RECORDS_AT_ONCE = 64
 BYTES_AT_ONCE = 64 * 1024
 """Bytes behind which one `read` begins no further record."""
 MAX_EMPTY_RECORDS = 32
-"""Records without data, such as key changes, that a client may send in `EMPTY_SECONDS`."""
+"""Records without data that a client may send in `EMPTY_SECONDS`, such as KeyUpdates (RFC 8446, 4.6.3)."""
 EMPTY_SECONDS = 60.0
 
 

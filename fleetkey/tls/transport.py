@@ -225,7 +225,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         if is_due:
             self._is_waiting = True
-            self._shared.handshakes.do(self._shake_hands)
+            self._shared.handshake_turns.do(self._shake_hands)
 
     def _shake_hands(self) -> None:
         """Take a step."""
@@ -299,7 +299,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _continue_soon(self) -> None:
         if not self._is_waiting:
             self._is_waiting = True
-            self._shared.continued.do_later(self._go_on)
+            self._shared.decrypt_turns.do_later(self._go_on)
 
     def _charge(self) -> None:
         """Count what is held; one connection too many is closed."""

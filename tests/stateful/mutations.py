@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, Authenticator, Principal, Refusal
-from fleetkey.access.login import authenticator, verification
+from fleetkey.access.login import authenticator, claims, verification
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.store import BrokerStore
 
@@ -54,7 +54,7 @@ def subscribing_is_not_decided(patch: pytest.MonkeyPatch) -> None:
 
 def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
     """A CONNECT may name any will."""
-    check_claims = verification.check_claims
+    check_claims = claims.check_claims
 
     def check(
         attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks

@@ -10,8 +10,9 @@ import structlog
 
 from fleetkey.access.errors import OverloadedError
 from fleetkey.access.login.active_principals import ActivePrincipals
+from fleetkey.access.login.claims import check_claims
 from fleetkey.access.login.outcome import Granted, Refusal, Refused
-from fleetkey.access.login.verification import KEY_PATTERN, check_claims
+from fleetkey.access.login.verification import KEY_PATTERN
 from fleetkey.access.protection.rate_limits import address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
 from fleetkey.access.protection.refusal_timing import RefusalTiming

@@ -1,4 +1,4 @@
-"""Verifies a login against the registry; the part that blocks, so it runs in a worker thread."""
+"""Verifies a login against the registry. Both the registry and bcrypt block, so it runs in a worker thread."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide
+from fleetkey.access.decisions.scope import Reach, TopicScope
 from fleetkey.access.errors import TemplateError, UnsafeValueError
+from fleetkey.access.login.claims import check_claims
 from fleetkey.access.login.outcome import Refusal
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 from fleetkey.access.secrets.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
-from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus, is_device_id
+from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
         """What verification needs from a store: keys, devices, and noting a first connection."""
 
 
-__all__ = ["Verification", "VerifiedLogin", "check_claims"]
+__all__ = ["Verification", "VerifiedLogin"]
 
 STAND_IN_PASSWORD = b"-"
 """Hashed in place of a password that can't be hashed."""
@@ -97,7 +98,7 @@ class Verification:
         )
         if refusal is not None:
             return refusal
-        if login.first_connected_at is None and not self._store.mark_connected(key, address=attempt.address):
+        if login.first_connected_at is None and not self._store.record_first_connection(key, address=attempt.address):
             return Refusal.KEY_RETIRED
         return found
 
@@ -115,7 +116,7 @@ class Verification:
         if login.kind is KeyKind.DEVICE and login.device_state is not DeviceState.ACTIVE:
             return Refusal.DEVICE_NOT_ACTIVE
         try:
-            return self._compile(login)
+            return self._resolve_scope(login)
         except (UnsafeValueError, TemplateError):
             return Refusal.UNSAFE_SCOPE
 
@@ -135,7 +136,7 @@ class Verification:
             for reach in reaches
         ]
 
-    def _compile(self, login: Login) -> VerifiedLogin | Refusal:
+    def _resolve_scope(self, login: Login) -> VerifiedLogin | Refusal:
         try:
             allowed_networks = AllowedNetworks(login.sources)
         except ValueError:
@@ -182,18 +183,3 @@ def _may_change(reach: Reach, device_id: str, device: Device | None) -> bool:
         or (bool(reach.scope.tags) and all(device.tags.get(name) == value for name, value in reach.scope.tags))
     )
     return was_in != is_in or (is_in and reach.has_tags_in_topics)
-
-
-def check_claims(
-    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
-) -> Refusal | None:
-    """Check the claims of a CONNECT beside its credentials: address, client id and will topic."""
-    if not allowed_networks.admits(attempt.address):
-        return Refusal.WRONG_ADDRESS
-    if device_id is not None and attempt.client_id != device_id:
-        return Refusal.WRONG_CLIENT_ID
-    if device_id is None and is_device_id(attempt.client_id):
-        return Refusal.WRONG_CLIENT_ID
-    if attempt.will_topic is not None and not decide(scope, Action.PUBLISH, attempt.will_topic):
-        return Refusal.FOREIGN_WILL
-    return None

@@ -1,4 +1,8 @@
-"""Constant-time refusals: when one is sent says nothing about its reason."""
+"""Refusals are sent on whole intervals, so that when one is sent says nothing about its reason.
+
+This hides microseconds. That every refusal costs one bcrypt, which takes far longer, is the other half: it is in
+`Verification.verify` for logins and in `Registrar` for registrations, which both send their refusals through here.
+"""
 
 from __future__ import annotations
 

@@ -132,11 +132,11 @@ class BundledEngine:
 
     async def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
         """Close an owner's connections; return how many there were."""
-        return self._core.disconnect(owner, reason, sends_will=sends_will)
+        return self._core.owners.disconnect(owner, reason, sends_will=sends_will)
 
     async def forget(self, owner: str) -> None:
         """Leave nothing of an owner."""
-        self._core.forget(owner)
+        self._core.owners.forget(owner)
 
     def tap(self, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
         """Listen to what is published on topics, until the iterator is closed."""

@@ -144,6 +144,7 @@ class ConnectHandler:
             self._presence.disconnected(principal.device_id, connection, reason)
         if will is None or principal is None:
             return
+        # It was allowed at CONNECT (`access/login/claims.py`), and may not be any more.
         if principal.allows(Action.PUBLISH, will.topic) and self._topic_authorizer.allow(
             session, Action.PUBLISH, will.topic
         ):

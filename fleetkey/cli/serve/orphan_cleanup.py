@@ -1,4 +1,8 @@
-"""Removing from the broker what belongs to devices and keys that no longer exist."""
+"""Removing from the broker what belongs to devices and keys that no longer exist.
+
+The broker usually does so at once (`broker/owners.py`). This is for what ended while it wasn't running, or while it
+had to start over with the registry's changes.
+"""
 
 from __future__ import annotations
 

@@ -240,7 +240,7 @@ class Runtime:
     async def reload(self) -> None:
         """Reload the certificates, as SIGHUP requests; existing connections keep theirs."""
         for certificate in self._certificates.values():
-            await certificate.check(at_once=True)
+            await certificate.reload_if_changed(at_once=True)
 
     def http_url(self) -> str:
         """Return the URL of registration and the admin API."""

@@ -2,7 +2,7 @@
 
 from fleetkey.registry.plans.devices import plan_deletion, plan_state
 from fleetkey.registry.plans.issue import IssueResult, plan_issue
-from fleetkey.registry.plans.keys import plan_connection, plan_expiry, plan_revocation, plan_rotation
+from fleetkey.registry.plans.keys import plan_expiry, plan_first_connection, plan_operator_rotation, plan_revocation
 from fleetkey.registry.plans.labels import changes_tags, plan_description, plan_tags
 from fleetkey.registry.plans.plan import (
     DeleteDevice,
@@ -36,13 +36,13 @@ __all__ = [
     "UpdateDevice",
     "Write",
     "changes_tags",
-    "plan_connection",
     "plan_deletion",
     "plan_description",
     "plan_expiry",
+    "plan_first_connection",
     "plan_issue",
+    "plan_operator_rotation",
     "plan_revocation",
-    "plan_rotation",
     "plan_state",
     "plan_tags",
 ]

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from fleetkey.registry.model import AccessKey, Device
     from fleetkey.registry.plans.plan import HeldKey, Write
 
-__all__ = ["plan_connection", "plan_expiry", "plan_revocation", "plan_rotation"]
+__all__ = ["plan_expiry", "plan_first_connection", "plan_operator_rotation", "plan_revocation"]
 
 
-def plan_connection(
+def plan_first_connection(
     key: str, keys: Sequence[HeldKey], *, device_id: str | None, serial: str | None, address: str, now: int
 ) -> Plan[bool]:
     """Decide what a key's first connection changes.
@@ -61,7 +61,7 @@ def plan_connection(
     )
 
 
-def plan_rotation(
+def plan_operator_rotation(
     device: Device, keys: Sequence[HeldKey], *, grace_seconds: int, actor: str, now: int
 ) -> Plan[KeysEnding]:
     """Decide an operator's rotation: the device's valid keys expire after the grace period, unless they expire sooner.

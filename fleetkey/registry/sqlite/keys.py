@@ -15,7 +15,13 @@ from fleetkey.registry.model import (
     KeysEnding,
     Login,
 )
-from fleetkey.registry.plans import audit_entries, plan_connection, plan_expiry, plan_revocation, plan_rotation
+from fleetkey.registry.plans import (
+    audit_entries,
+    plan_expiry,
+    plan_first_connection,
+    plan_operator_rotation,
+    plan_revocation,
+)
 from fleetkey.registry.sqlite.devices import SqliteDevices
 from fleetkey.registry.sqlite.rows import (
     HELD_KEY_COLUMNS,
@@ -50,7 +56,7 @@ class SqliteKeys(SqliteDevices):
             row = connection.execute(LOGIN_QUERY, (key,)).fetchone()
         return login_from(row) if row else None
 
-    def mark_connected(self, key: str, *, address: str = "") -> bool:
+    def record_first_connection(self, key: str, *, address: str = "") -> bool:
         """Record a key's first connection, with its address, and retire the older keys if it replaces them."""
         with self._writing() as database:
             connection = database.conn
@@ -61,7 +67,7 @@ class SqliteKeys(SqliteDevices):
             if row is None:
                 return False
             device_id = row[0]
-            plan = plan_connection(
+            plan = plan_first_connection(
                 key,
                 self._active_keys(connection, device_id) if device_id else [held_key_from(row[1:])],
                 device_id=device_id,
@@ -166,7 +172,7 @@ class SqliteKeys(SqliteDevices):
         self, connection: sqlite3.Connection, device: Device, grace_seconds: int, actor: str
     ) -> Plan[KeysEnding]:
         keys = self._active_keys(connection, device.device_id)
-        return plan_rotation(device, keys, grace_seconds=grace_seconds, actor=actor, now=self._now())
+        return plan_operator_rotation(device, keys, grace_seconds=grace_seconds, actor=actor, now=self._now())
 
     def retire_expired_keys(self, *, limit: int = MAX_EXPIRED_AT_ONCE) -> int:
         """Retire expired keys, in one transaction."""

@@ -21,7 +21,7 @@ class Logins(Protocol):
         """Return what decides whether a key may connect."""
         ...
 
-    def mark_connected(self, key: str, *, address: str = "") -> bool:
+    def record_first_connection(self, key: str, *, address: str = "") -> bool:
         """Record a key's first connection, with its address, and retire the older keys if it replaces them.
 
         Returns:

@@ -75,7 +75,6 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 def test_stop_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If an engine doesn't stop in time, the rest is closed all the same: the fleet can be served again."""
-
     stop = BundledEngine.stop
 
     async def stop_and_hang(engine: BundledEngine) -> None:

@@ -137,7 +137,7 @@ def test_change_and_journals_are_one(change: str, journal: str, tmp_path: Path) 
         store.expire_device_keys(device_id, grace_seconds=0 if change == "retire" else 60, actor="cli")
         calls: dict[str, Callable[[], object]] = {
             "issue": lambda: issue(store),
-            "connect": lambda: store.mark_connected(key),
+            "connect": lambda: store.record_first_connection(key),
             "state": lambda: store.set_device_state(device_id, DeviceState.DISABLED, actor="cli"),
             "tag": lambda: store.tag_device(device_id, {"a": "b"}, actor="cli"),
             "delete": lambda: store.delete_device(device_id, actor="cli"),

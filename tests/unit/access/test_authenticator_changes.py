@@ -35,7 +35,7 @@ def _delete(store: SqliteStore, credentials: Credentials) -> None:
 
 
 def _replace(store: SqliteStore, _: Credentials) -> None:
-    store.mark_connected(issue(store)[0])
+    store.record_first_connection(issue(store)[0])
 
 
 def _end(store: SqliteStore, credentials: Credentials) -> None:
@@ -132,7 +132,7 @@ async def test_harmless_while_verified(what: str, world: World, bcrypt: Bcrypt) 
     await asyncio.to_thread(bcrypt.begun.acquire)
     changes: dict[str, Callable[[], object]] = {
         "registers": lambda: issue(world.store, "S3"),
-        "connects": lambda: world.store.mark_connected(other.key),
+        "connects": lambda: world.store.record_first_connection(other.key),
         "is_tagged": lambda: world.store.tag_device(other.client_id, {"a": "b"}, actor="cli"),
         "is_disabled": lambda: _disable(world.store, other),
         "key_is_revoked": lambda: _revoke(world.store, other),

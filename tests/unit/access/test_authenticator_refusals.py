@@ -64,7 +64,7 @@ def _revoked(world: World) -> ConnectAttempt:
 
 def _replaced(world: World) -> ConnectAttempt:
     credentials = world.device()
-    world.store.mark_connected(issue(world.store)[0])
+    world.store.record_first_connection(issue(world.store)[0])
     return credentials.attempt()
 
 

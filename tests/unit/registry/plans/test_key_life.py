@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fleetkey.registry import DeviceState, KeyIssued, Reregistration
-from fleetkey.registry.plans import plan_connection, plan_deletion, plan_expiry, plan_issue, plan_rotation, plan_state
+from fleetkey.registry.plans import (
+    plan_deletion,
+    plan_expiry,
+    plan_first_connection,
+    plan_issue,
+    plan_operator_rotation,
+    plan_state,
+)
 from tests.unit.registry.plans.plan_model import OneDevice
 from tests.unit.registry.store_rig import new_request
 
@@ -69,7 +76,9 @@ class KeyLife(RuleBasedStateMachine):
         assert self.held is not None
         found = self.registry.key(self.held)
         may = found is not None and found.is_live(self.now)
-        plan = plan_connection(self.held, self.registry.keys, device_id="d", serial="S1", address="", now=self.now)
+        plan = plan_first_connection(
+            self.held, self.registry.keys, device_id="d", serial="S1", address="", now=self.now
+        )
         newer = [name for name in self.registry.names if name > self.held]
         assert self.registry.carry_out(plan) is may
         if may:
@@ -98,7 +107,9 @@ class KeyLife(RuleBasedStateMachine):
     def rotate(self, grace_seconds: int) -> None:
         """An operator rotates the device's keys."""
         live = self.registry.live(self.now)
-        plan = plan_rotation(self.device, self.registry.keys, grace_seconds=grace_seconds, actor="cli", now=self.now)
+        plan = plan_operator_rotation(
+            self.device, self.registry.keys, grace_seconds=grace_seconds, actor="cli", now=self.now
+        )
         ending = self.registry.carry_out(plan)
         assert ending.keys + ending.ending_sooner == len(live)
         ends = self.now + grace_seconds * 1000

@@ -9,8 +9,8 @@ from fleetkey.registry.plans import (
     NewChange,
     Plan,
     RetireKeys,
-    plan_connection,
     plan_expiry,
+    plan_first_connection,
     plan_revocation,
 )
 
@@ -36,7 +36,7 @@ def _key(retired_at: int | None = None) -> AccessKey:
 def test_plan_connection_replaces_older() -> None:
     """The older keys go, expired ones too; the newer one stays; the feed has them before the connection."""
     keys = [HeldKey(key="a", expires_at=1), HeldKey(key="b"), HeldKey(key="c", replaces_older=True), HeldKey(key="d")]
-    plan = plan_connection("c", keys, device_id="d", serial="S", address="::1", now=NOW)
+    plan = plan_first_connection("c", keys, device_id="d", serial="S", address="::1", now=NOW)
     assert plan.writes == (
         MarkConnected(key="c", at=NOW),
         RetireKeys(keys=("a", "b"), reason=RetiredReason.REPLACED, at=NOW),
@@ -61,7 +61,7 @@ def test_plan_connection_replaces_older() -> None:
 def test_plan_connection_again() -> None:
     """The moment of a first connection stays."""
     key = HeldKey(key="a", first_connected_at=1)
-    plan = plan_connection("a", [key], device_id=None, serial=None, address="", now=NOW)
+    plan = plan_first_connection("a", [key], device_id=None, serial=None, address="", now=NOW)
     assert (plan.result, plan.writes) == (True, ())
     assert plan.audit is not None
     assert plan.audit.actor == "application"

@@ -150,7 +150,7 @@ def test_delete_device(store: Store, clock: FakeClock) -> None:
     login = store.find_login(newer)
     assert login is not None
     assert (login.status, login.device_state) == (KeyStatus.RETIRED, None)
-    assert not store.mark_connected(key)
+    assert not store.record_first_connection(key)
     assert issue(store)[1] != device_id
     assert store.list_devices(tags={"site": "a"}) == []
 

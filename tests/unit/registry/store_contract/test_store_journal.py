@@ -97,7 +97,7 @@ def test_on_committed(change: str, store: Store) -> None:
         "issue": lambda: issue(store),
         "state": lambda: store.set_device_state(device_id, DeviceState.DISABLED, actor="cli"),
         "tag": lambda: store.tag_device(device_id, {"a": "b"}, actor="cli"),
-        "connect": lambda: store.mark_connected(key),
+        "connect": lambda: store.record_first_connection(key),
         "application": lambda: store.create_application_key(
             key=new_access_key(), secret_hash=SECRET_HASH, name="n", scope=ApplicationScope(), actor="cli"
         ),

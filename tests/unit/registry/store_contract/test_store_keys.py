@@ -73,17 +73,17 @@ def test_find_login_unknown(key: str, store: Store) -> None:
 def test_mark_connected_first_time(store: Store, clock: FakeClock) -> None:
     """The first connection is recorded once; later ones don't move it."""
     key, _ = issue(store)
-    assert store.mark_connected(key)
+    assert store.record_first_connection(key)
     first = clock.milliseconds
     clock.advance(10)
-    assert store.mark_connected(key)
+    assert store.record_first_connection(key)
     assert store.get_key(key).first_connected_at == first
 
 
 def test_mark_connected_address(store: Store) -> None:
     """The audit says from where a key was used for the first time."""
     key, _ = issue(store)
-    store.mark_connected(key, address="192.0.2.7")
+    store.record_first_connection(key, address="192.0.2.7")
     entry = store.list_audit()[-1]
     assert (entry.action, entry.key, entry.address) == ("key_connected", key, "192.0.2.7")
 
@@ -93,7 +93,7 @@ def test_mark_connected_key_stopped(why: str, store: Store, clock: FakeClock) ->
     """A key that stopped being active can't connect any more; False, and nothing is changed."""
     key, device_id = issue(store)
     if why == "replaced":
-        store.mark_connected(issue(store)[0])
+        store.record_first_connection(issue(store)[0])
     elif why == "revoked":
         store.revoke_key(key, actor="cli")
     elif why == "expired":
@@ -105,7 +105,7 @@ def test_mark_connected_key_stopped(why: str, store: Store, clock: FakeClock) ->
         key = UNKNOWN
     journal = JournalReader(store)
     before = keys_of(store, device_id)
-    assert not store.mark_connected(key)
+    assert not store.record_first_connection(key)
     assert keys_of(store, device_id) == before
     assert journal.read() == ([], [])
 
@@ -121,7 +121,7 @@ def test_create_application_key(store: Store) -> None:
     login = store.find_login(key)
     assert login is not None
     assert (login.scope, login.device_state, login.serial) == (found.scope, None, None)
-    assert store.mark_connected(key)
+    assert store.record_first_connection(key)
 
 
 def test_create_application_key_unknown_device(store: Store) -> None:
@@ -251,7 +251,7 @@ def test_keys_journal(store: Store) -> None:
     journal = JournalReader(store)
     key = _application_key(store, all_devices=True)
     assert journal.read() == (["key_issued"], ["application_key_created:ok"])
-    store.mark_connected(key)
+    store.record_first_connection(key)
     assert journal.read() == (["key_connected"], ["key_connected:ok"])
     assert [row.actor for row in store.last_audit(2)] == ["cli", "application"]
     store.expire_device_keys(device_id, grace_seconds=0, actor="cli")
@@ -264,7 +264,7 @@ def test_keys_journal(store: Store) -> None:
 def test_audit_of_keys(store: Store) -> None:
     """What happens to a device's key is found by its serial."""
     key, device_id = issue(store, "S9")
-    store.mark_connected(key)
+    store.record_first_connection(key)
     store.expire_device_keys(device_id, grace_seconds=60, actor="cli")
     store.revoke_key(key, actor="cli")
     found = store.find_audit(AuditFilter(serial="S9")).records

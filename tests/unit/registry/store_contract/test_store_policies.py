@@ -89,7 +89,7 @@ def test_rotate_under_deny(store: Store, clock: FakeClock) -> None:
     newer, _ = issue(store, reregistration=DENY)
     assert active_keys(store, device_id) == [older, newer]
     assert isinstance(store.issue_device_key(new_request(reregistration=DENY)), IssueDenied)
-    assert store.mark_connected(newer)
+    assert store.record_first_connection(newer)
     assert keys_of(store, device_id)[older].retired_reason == "replaced"
     clock.advance(61)
     assert store.retire_expired_keys() == 0
@@ -101,7 +101,7 @@ def test_rotate_under_deny_older_ends(store: Store, clock: FakeClock) -> None:
     older, device_id = issue(store, reregistration=DENY)
     store.expire_device_keys(device_id, grace_seconds=60, actor="anna")
     clock.advance(60)
-    assert not store.mark_connected(older)
+    assert not store.record_first_connection(older)
     assert store.retire_expired_keys() == 1
     assert isinstance(store.issue_device_key(new_request(reregistration=DENY)), KeyIssued)
 

@@ -29,29 +29,29 @@ def _may_connect(store: Store, clock: FakeClock, key: str) -> bool:
 def test_rotate_newer_key_connects(store: Store) -> None:
     """The older keys get an end, and stop when the new one first connects."""
     older, device_id = issue(store)
-    assert store.mark_connected(older)
+    assert store.record_first_connection(older)
     newer, _ = issue(store)
     keys = keys_of(store, device_id)
     assert keys[older].expires_at == keys[newer].created_at + GRACE_SECONDS * 1000
     assert keys[newer].expires_at is None
-    assert store.mark_connected(newer)
+    assert store.record_first_connection(newer)
     assert active_keys(store, device_id) == [newer]
     assert keys_of(store, device_id)[older].retired_reason == "replaced"
-    assert not store.mark_connected(older)
+    assert not store.record_first_connection(older)
 
 
 def test_rotate_answer_lost(store: Store, clock: FakeClock) -> None:
     """A key that never connects leaves the older one working until the grace period is over, and no longer."""
     older, device_id = issue(store)
-    store.mark_connected(older)
+    store.record_first_connection(older)
     issue(store)
     clock.advance(GRACE_SECONDS - 1)
     store.retire_expired_keys()
     assert _may_connect(store, clock, older)
-    assert store.mark_connected(older)
+    assert store.record_first_connection(older)
     clock.advance(1)
     assert not _may_connect(store, clock, older)
-    assert not store.mark_connected(older)
+    assert not store.record_first_connection(older)
     store.retire_expired_keys()
     assert older not in active_keys(store, device_id)
 
@@ -59,14 +59,14 @@ def test_rotate_answer_lost(store: Store, clock: FakeClock) -> None:
 def test_rotate_answer_lost_again_and_again(store: Store, clock: FakeClock) -> None:
     """Registering again doesn't put off the end of the older keys."""
     older, device_id = issue(store)
-    store.mark_connected(older)
+    store.record_first_connection(older)
     ends = clock.milliseconds + GRACE_SECONDS * 1000
     for _ in range(5):
         issue(store)
         clock.advance(60)
     assert keys_of(store, device_id)[older].expires_at == ends
     last, _ = issue(store)
-    assert store.mark_connected(last)
+    assert store.record_first_connection(last)
     assert active_keys(store, device_id) == [last]
 
 
@@ -75,11 +75,11 @@ def test_rotate_older_connects_late(store: Store) -> None:
     oldest, device_id = issue(store)
     middle, _ = issue(store)
     newest, _ = issue(store)
-    assert store.mark_connected(middle)
+    assert store.record_first_connection(middle)
     assert active_keys(store, device_id) == [middle, newest]
-    assert store.mark_connected(newest)
+    assert store.record_first_connection(newest)
     assert active_keys(store, device_id) == [newest]
-    assert not store.mark_connected(oldest)
+    assert not store.record_first_connection(oldest)
 
 
 def test_rotate_no_grace(store: Store, clock: FakeClock) -> None:
@@ -92,7 +92,7 @@ def test_rotate_no_grace(store: Store, clock: FakeClock) -> None:
 def test_rotate_key_in_use_at_the_bound(store: Store, clock: FakeClock) -> None:
     """Not even the lowest `max_keys` takes the connected key away before the new one connects or grace is over."""
     in_use, _ = issue(store, max_keys=1)
-    store.mark_connected(in_use)
+    store.record_first_connection(in_use)
     for _ in range(3):
         issue(store, max_keys=1)
     assert _may_connect(store, clock, in_use)
@@ -103,7 +103,7 @@ def test_rotate_other_device(store: Store) -> None:
     other, _ = issue(store, "S1")
     mine, _ = issue(store, "S2")
     issue(store, "S2")
-    store.mark_connected(issue(store, "S2")[0])
+    store.record_first_connection(issue(store, "S2")[0])
     assert store.get_key(other).expires_at is None
     assert store.get_key(mine).status is KeyStatus.RETIRED
 
@@ -112,7 +112,7 @@ def test_add_older_keys_stay(store: Store) -> None:
     """`add` gives one more key; none gets an end, and connecting retires none."""
     keys = [issue(store, reregistration=ADD)[0] for _ in range(3)]
     new, device_id = issue(store, reregistration=ADD)
-    store.mark_connected(new)
+    store.record_first_connection(new)
     assert active_keys(store, device_id) == [*keys, new]
     assert {key.expires_at for key in keys_of(store, device_id).values()} == {None}
 
@@ -122,12 +122,12 @@ def test_add_over_max_keys(store: Store) -> None:
     first, device_id = issue(store, reregistration=ADD, max_keys=3)
     second, _ = issue(store, reregistration=ADD, max_keys=3)
     third, _ = issue(store, reregistration=ADD, max_keys=3)
-    store.mark_connected(first)
-    store.mark_connected(third)
+    store.record_first_connection(first)
+    store.record_first_connection(third)
     fourth, _ = issue(store, reregistration=ADD, max_keys=3)
     assert active_keys(store, device_id) == [first, third, fourth]
     assert keys_of(store, device_id)[second].retired_reason == "too_many_keys"
-    store.mark_connected(fourth)
+    store.record_first_connection(fourth)
     fifth, _ = issue(store, reregistration=ADD, max_keys=3)
     assert active_keys(store, device_id) == [third, fourth, fifth]
 
@@ -135,7 +135,7 @@ def test_add_over_max_keys(store: Store) -> None:
 def test_add_again_and_again(store: Store) -> None:
     """Registering any number of times can't push out a key that is in use."""
     in_use, device_id = issue(store, reregistration=ADD, max_keys=3)
-    store.mark_connected(in_use)
+    store.record_first_connection(in_use)
     for _ in range(10):
         last, _ = issue(store, reregistration=ADD, max_keys=3)
     assert active_keys(store, device_id)[0] == in_use
@@ -176,7 +176,7 @@ def test_deny_no_key_left(how: str, store: Store, clock: FakeClock) -> None:
 def test_keys_never_reused(store: Store, clock: FakeClock) -> None:
     """However a key ended, its row stays, so it can't be issued again."""
     keys = [issue(store, max_keys=2)[0] for _ in range(6)]
-    store.mark_connected(keys[-1])
+    store.record_first_connection(keys[-1])
     store.revoke_key(keys[-1], actor="cli")
     last, device_id = issue(store)
     clock.advance(GRACE_SECONDS)
@@ -193,7 +193,7 @@ def test_rotation_journal(store: Store) -> None:
     journal = JournalReader(store)
     newer, _ = issue(store)
     assert journal.read() == (["key_expiring", "key_issued"], ["register:ok"])
-    store.mark_connected(newer)
+    store.record_first_connection(newer)
     assert journal.read() == (["key_retired", "key_connected"], ["key_connected:ok"])
     changes = store.changes_after(0)
     assert [change.key for change in changes][-4:] == [older, newer, older, newer]

@@ -63,7 +63,7 @@ def test_issue_device_key_other_serials_at_once(store: Store) -> None:
 def test_mark_connected_rotation_at_once(store: Store) -> None:
     """When many keys of one device connect at once, the newest stays, whatever the order."""
     keys = [issue(store)[0] for _ in range(THREADS)]
-    _at_once(lambda number: store.mark_connected(keys[number]))
+    _at_once(lambda number: store.record_first_connection(keys[number]))
     assert [key.key for _, key in store.list_keys()] == keys[-1:]
 
 
@@ -91,7 +91,7 @@ def test_retire_expired_keys_by_two_at_once(make_store: StoreFactory, clock: Fak
         pytest.param(lambda store: store.change_bounds(), id="change_bounds"),
         pytest.param(lambda store: store.list_audit(), id="list_audit"),
         pytest.param(lambda store: store.issue_device_key(new_request()), id="issue"),
-        pytest.param(lambda store: store.mark_connected("0" * 32), id="mark_connected"),
+        pytest.param(lambda store: store.record_first_connection("0" * 32), id="record_first_connection"),
         pytest.param(lambda store: store.set_device_state("0", DeviceState.ACTIVE, actor="a"), id="state"),
         pytest.param(
             lambda store: store.create_application_key(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fleetkey.broker import forgotten
-from fleetkey.broker.forgotten import ForgottenSessions
+from fleetkey.broker import ending_sessions
+from fleetkey.broker.ending_sessions import EndingSessions
 
 
 class Store:
@@ -18,7 +18,7 @@ class Store:
 def test_position() -> None:
     """A client waits for the newest end of its sessions, until that is committed, and for nobody else's."""
     store = Store()
-    ended = ForgottenSessions(store)
+    ended = EndingSessions(store)
     assert ended.position("a") == 0
     ended.add("a", 5)
     ended.add("b", 6)
@@ -34,9 +34,9 @@ def test_position() -> None:
 
 def test_position_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many they are, few are remembered; then all others wait for the oldest ones as well."""
-    monkeypatch.setattr(forgotten, "MAX_FORGOTTEN", 2)
+    monkeypatch.setattr(ending_sessions, "MAX_FORGOTTEN", 2)
     store = Store()
-    ended = ForgottenSessions(store)
+    ended = EndingSessions(store)
     for number, client_id in enumerate("abcd", start=1):
         ended.add(client_id, number)
     assert len(ended) == 2
@@ -48,7 +48,7 @@ def test_position_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_is_lost() -> None:
     """What may be lost is remembered although what came later is committed, until it is noted again."""
     store = Store()
-    ended = ForgottenSessions(store)
+    ended = EndingSessions(store)
     ended.add("a", 5)
     ended.add("b", 8)
     store.committed, store.lost = 9, 5

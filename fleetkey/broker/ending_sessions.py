@@ -13,13 +13,13 @@ if TYPE_CHECKING:
         lost: int
 
 
-__all__ = ["ForgottenSessions"]
+__all__ = ["EndingSessions"]
 
 MAX_FORGOTTEN = 10_000
 """Client ids whose sessions the store is still to forget; beyond it, every new session waits for the oldest of them."""
 
 
-class ForgottenSessions:
+class EndingSessions:
     """Remembers up to which position the store has to commit before a client id may have a new session.
 
     While the disk takes nothing, a client may come again and again: each time, its new session has to wait for the end

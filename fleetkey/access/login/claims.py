@@ -1,0 +1,30 @@
+"""What a CONNECT claims in addition to its credentials: its address, its client id, and the topic of its will."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.login.outcome import Refusal
+from fleetkey.registry import is_device_id
+
+if TYPE_CHECKING:
+    from fleetkey.access.login.outcome import ConnectAttempt
+    from fleetkey.access.protection.allowed_networks import AllowedNetworks
+
+__all__ = ["check_claims"]
+
+
+def check_claims(
+    attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
+) -> Refusal | None:
+    """Check the claims of a CONNECT beside its credentials: address, client id and will topic."""
+    if not allowed_networks.admits(attempt.address):
+        return Refusal.WRONG_ADDRESS
+    if device_id is not None and attempt.client_id != device_id:
+        return Refusal.WRONG_CLIENT_ID
+    if device_id is None and is_device_id(attempt.client_id):
+        return Refusal.WRONG_CLIENT_ID
+    if attempt.will_topic is not None and not decide(scope, Action.PUBLISH, attempt.will_topic):
+        return Refusal.FOREIGN_WILL
+    return None
