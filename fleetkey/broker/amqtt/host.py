@@ -51,7 +51,7 @@ SUBSCRIPTION_REFUSED = 0x80
 class FleetkeyBroker(Broker):
     """amqtt's broker, with connections, sessions and messages handled by Fleetkey.
 
-    Its configuration must include `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins are asked too.
+    Its configuration must include `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins also apply.
     """
 
     def __init__(
