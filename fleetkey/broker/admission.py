@@ -52,8 +52,8 @@ class Admission:
         self._sessions = sessions
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
-        """Decide if that is possible at once: the secret is cached, or the will is invalid. None: use `decide`."""
-        # Invalid whoever the client is, so this comes before its identity is checked.
+        """Decide without waiting, if the secret is cached or the will is invalid. None: use `decide`."""
+        # This doesn't depend on who the client is, so check it before authenticating.
         if self._is_will_too_long(connect):
             return Rejected(Reason.NOT_AUTHORIZED)
         if self._must_ask:
@@ -62,7 +62,7 @@ class Admission:
         return self._decided(connect, granted, address) if granted is not None else None
 
     async def decide(self, connect: Connect, address: str, transport: Any) -> Admitted | Rejected:
-        """Decide what `decide_at_once` could not. Act on the result before anything else happens on the event loop."""
+        """Decide what `decide_at_once` couldn't. Act on the result before returning to the event loop."""
         attempt = _attempt_of(connect, address)
         try:
             if self._must_ask:
@@ -74,7 +74,7 @@ class Admission:
             else:
                 outcome = await self._authenticator.verify(attempt)
         except Exception:
-            # Fail closed: whatever went wrong, the client gets an answer and is refused.
+            # Fail closed: on any error, the client is answered with a refusal.
             log.exception("authentication_failed")
             return Rejected(Reason.SERVER_BUSY)
         return self._decided(connect, outcome, address)

@@ -1,4 +1,4 @@
-"""The persistent sessions of disconnected clients, in the order in which they will expire."""
+"""Persistent sessions of disconnected clients, in order of expiry."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["AwaySessions"]
 
 
 class AwaySessions:
-    """Finds expired sessions without examining the others: all are kept equally long, so they expire in order.
+    """Finds expired sessions without scanning the others: all have the same lifetime, so they expire in order.
 
-    Sessions of an earlier process must be added in the order of their disconnection, before any other.
+    Add sessions restored from an earlier process first, in the order in which they were disconnected.
     """
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[Session, None] = OrderedDict()
 
     def __len__(self) -> int:
-        """Return how many sessions there are."""
+        """Return the number of sessions."""
         return len(self._sessions)
 
     def add(self, session: Session) -> None:
-        """Add a session that expires no sooner than those already added."""
+        """Add a session, which must not expire before those already added."""
         self._sessions[session] = None
         self._sessions.move_to_end(session)
 
     def discard(self, session: Session) -> None:
-        """Remove a session whose client is back or that is dropped; an unknown one changes nothing."""
+        """Remove a session because its client is back or it was dropped; does nothing if it is unknown."""
         self._sessions.pop(session, None)
 
     def over(self, lasted: float, *, most: int) -> list[Session]:

@@ -1,4 +1,4 @@
-"""Reached bounds: counted each time, logged once."""
+"""Reports bounds that were reached: counted each time, logged once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["BoundLog"]
 log = structlog.get_logger(__name__)
 
 MAX_LOGGED_BOUNDS = 10_000
-"""How many pairs of bound and client are tracked as logged; then tracking starts over."""
+"""How many (bound, client) pairs are remembered as logged; beyond that, all are forgotten."""
 
 
 QUIET_SECONDS = 60.0
-"""How long after a stranger was logged at a bound no other is, since strangers' addresses are unlimited."""
+"""Minimum interval between log lines about strangers at a bound, since their addresses are unlimited."""
 
 
 class BoundLog:
-    """Logs each client once per bound, and strangers only now and then."""
+    """Logs each client once per bound, and strangers at most every `QUIET_SECONDS`."""
 
     def __init__(self, counters: Counters, now: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters

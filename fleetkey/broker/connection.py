@@ -1,4 +1,4 @@
-"""One client's packets: split from its bytes, and handled at once. No task, no queue, no coroutine a message."""
+"""One client's packets, parsed and handled as they arrive: no task, queue or coroutine per message."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ __all__ = ["Connection"]
 log = structlog.get_logger(__name__)
 
 PACKETS_PER_TURN = 16
-"""Packets of one connection that are handled before the others get a turn; one that has filters ends the turn."""
+"""Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
 MAX_REMEMBERED_TOPICS = 256
-"""Decisions on topics that one connection remembers."""
+"""Topic decisions cached per connection."""
 MAX_UNDECIDED_BYTES = 64 * 1024
-"""What a client may send behind its CONNECT before that is answered."""
+"""How much a client may send after its CONNECT before the CONNACK."""
 SHORT_JOB_BYTES = 128
-"""A packet with filters that is no longer is handled at once: it can't have more than a few."""
+"""A packet with filters up to this length is handled at once: it can only have a few."""
 QOS_0_PUBLISH = 0x30
 PINGREQ, SUBSCRIBE, UNSUBSCRIBE = int(Kind.PINGREQ), int(Kind.SUBSCRIBE), int(Kind.UNSUBSCRIBE)
-"""As plain numbers, which compare faster than members of an enumeration."""
+"""Plain integers, which compare faster than enum members."""
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
 SHORT_PACKET_BYTES = ONE_BYTE_LENGTH + 2
-"""The longest packet whose remaining length is one byte (2.2.3)."""
+"""The longest packet with a one-byte remaining length (2.2.3)."""
 BODILESS = frozenset({PINGREQ, int(Kind.DISCONNECT)})
 FLAGS_OF_TWO = frozenset({int(Kind.PUBREL), SUBSCRIBE, UNSUBSCRIBE})
 WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
@@ -63,13 +63,13 @@ class Connection(ConnectionLifecycle):
         self._hears_in = parts.observer.hears_packets_in
         self._max_length = parts.limits.max_connect_bytes
         self._need = 2
-        """Bytes without which `_rest` is no packet."""
+        """Bytes that `_rest` needs before it is worth parsing."""
         self._scope: TopicScope | None = None
         self._routes: dict[bytes, Route | None] = {}
-        """Where the topics that were decided lead, as long as the scope is `_scope`; None is a refusal."""
+        """Routes of the topics decided so far, valid while the scope is `_scope`; None means refused."""
 
     def data_received(self, data: bytes) -> None:
-        """Handle what came, packet by packet."""
+        """Handle received bytes, packet by packet."""
         route, principal, size = self._last_route, self.principal, len(data)
         start = 2 if size <= SHORT_PACKET_BYTES else 3
         if (
@@ -82,7 +82,7 @@ class Connection(ConnectionLifecycle):
             and principal is not None
             and not principal.is_revoked
         ):
-            # One whole message to where the last one went: what most of a fleet sends most of the time.
+            # Fast path: one complete QoS 0 message to the same topic as the last one; most of a fleet's traffic.
             self.last_heard = self._scheduler.now
             self._publisher.forward(self, route, data, start + len(route.head))
             return
@@ -115,7 +115,7 @@ class Connection(ConnectionLifecycle):
         self.close(error.reason)
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
-        """Split bytes into packets (2.2) and handle each, at most `PACKETS_PER_TURN` of them now."""
+        """Split bytes into packets (2.2) and handle up to `PACKETS_PER_TURN` of them now."""
         size, turns, routes = len(data), PACKETS_PER_TURN, self._routes
         last_route: Route | None = None
         self._last_route = None
@@ -147,7 +147,7 @@ class Connection(ConnectionLifecycle):
                 topic_bytes = data[start + 2 : topic_end]
                 principal, session = self.principal, self.session
                 if principal is None or topic_end > end:
-                    msg = "a topic that ends after its packet"
+                    msg = "a topic that extends past the end of its packet"
                     raise MalformedPacketError(msg)
                 if self._scope is not principal.scope:
                     self._scope = principal.scope
@@ -179,7 +179,7 @@ class Connection(ConnectionLifecycle):
         else:
             self._need = 2
         if turns < PACKETS_PER_TURN:
-            # 3.1.2-24: whole packets keep a connection alive, bytes don't.
+            # 3.1.2-24: only complete packets keep a connection alive.
             self.last_heard = self._scheduler.now
         if position < size:
             self._rest += data[position:] if position else data
@@ -189,12 +189,12 @@ class Connection(ConnectionLifecycle):
             self._last_route = last_route
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
-        """Keep the bytes from `position` on until the other connections had their turn, or until `proceed`."""
+        """Keep the bytes from `position` on until this connection's next turn, or until `proceed`."""
         if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
-            msg = "too much before the answer to CONNECT"
+            msg = "too many bytes before the CONNACK"
             raise MalformedPacketError(msg)
         if self.state is State.DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
-            msg = "too much before the answers to all CONNECTs"
+            msg = "too many bytes before the CONNACK, with those of other connections"
             raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
@@ -203,7 +203,7 @@ class Connection(ConnectionLifecycle):
             self.call_next_turn(self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:
-        """Refuse a packet by its announced length, before any of it is kept."""
+        """Reject a packet by its announced length, before buffering any of it."""
         if self.state is State.NEW and first != Kind.CONNECT << 4:
             msg = "the first packet is not a CONNECT"
             raise MalformedPacketError(msg)
@@ -212,11 +212,11 @@ class Connection(ConnectionLifecycle):
                 self._parts.bounds.reached("max_packet_bytes", client_id=self.session.client_id)
             else:
                 self._parts.bounds.reached_by_stranger("max_connect_bytes", self.address)
-            msg = f"a packet of {length} bytes"
+            msg = f"a packet of {length} bytes, which is too long"
             raise MalformedPacketError(msg)
 
     def _on_packet(self, first: int, data: bytes, start: int, end: int) -> None:
-        """Handle anything but a PUBLISH."""
+        """Handle any packet except PUBLISH."""
         kind, session = first >> 4, self.session
         if self.state is State.NEW:
             self.codec, connect = read_connect(first, data, start, end)
@@ -229,7 +229,7 @@ class Connection(ConnectionLifecycle):
             raise MalformedPacketError(msg)
         if kind in BODILESS:
             if start != end:
-                msg = "a body where there is none"
+                msg = "a body in a packet that has none"
                 raise MalformedPacketError(msg)
             if kind == PINGREQ:
                 self._on_ping()
@@ -245,9 +245,9 @@ class Connection(ConnectionLifecycle):
             self._parts.on_acknowledge.handle(self, session, kind, data, start, end)
 
     def _do(self, job: Generator[int], size: int) -> None:
-        """Do what a packet of so many bytes asks for.
+        """Run the job of a packet of `size` bytes.
 
-        What of it takes long goes on in the next turns, and until then nothing else is handled.
+        A long job continues over the next turns; until it is done, no other packet of this connection is handled.
         """
         if size <= SHORT_JOB_BYTES:
             for _ in job:
@@ -258,7 +258,7 @@ class Connection(ConnectionLifecycle):
             self.suspend()
 
     def _own(self, job: Generator[int]) -> Iterator[int]:
-        """Do a job for as long as this connection is there; then go on handling."""
+        """Run a job until the connection closes; when it is done, resume handling packets."""
         try:
             for cost in job:
                 yield cost
@@ -274,7 +274,7 @@ class Connection(ConnectionLifecycle):
                 self.proceed()
 
     def _on_ping(self) -> None:
-        """Answer after what was to be sent before, so that a client that waits for the answer has seen it."""
+        """Answer after everything already due to the client, so that PINGRESP tells it that it has received that."""
         store = self._parts.store
         if self.session is not None and self.session.unsent and not store.is_failing:
             store.after_commit(lambda _: self.send(PINGRESP))
@@ -297,11 +297,11 @@ class Connection(ConnectionLifecycle):
         message = Message(topic, topic_bytes, data[payload_at:end], qos)
         self._publisher.take(self, session, route, message, packet_id, is_retained=bool(first & 0x01))
         if not qos:
-            # Nothing was acknowledged, which would have looked.
+            # `acknowledge` would have checked this, but QoS 0 has no acknowledgement.
             self._wait_if_behind()
 
     def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:
-        """Decide a topic for as long as the scope stays the same; None is a refusal."""
+        """Decide a topic, valid until the scope changes; None means refused."""
         limits = self._parts.limits
         topic = decode_text(topic_bytes)
         if not topic or "+" in topic or "#" in topic:
@@ -315,7 +315,7 @@ class Connection(ConnectionLifecycle):
             return None
         route = self._parts.router.resolve(topic_bytes, topic) if is_allowed else None
         if self._parts.topic_authorizer and self.session is not None:
-            # It is asked each time.
+            # Its answers must not be cached.
             return route if self._parts.topic_authorizer.allow(self.session, Action.PUBLISH, topic) else None
         if len(self._routes) >= MAX_REMEMBERED_TOPICS:
             self._routes.clear()
@@ -323,7 +323,7 @@ class Connection(ConnectionLifecycle):
         return route
 
     def _renew(self, route: Route) -> Route:
-        """Ask again who receives a topic."""
+        """Resolve a route's topic again."""
         topic_bytes = route.topic_bytes
         renewed = self._parts.router.resolve(topic_bytes, route.topic)
         if topic_bytes in self._routes:

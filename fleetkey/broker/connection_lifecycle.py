@@ -1,4 +1,4 @@
-"""A connection's life and its back pressure: from the first byte to the last, and when it takes no more."""
+"""A connection's lifecycle and back pressure: from accept to close, and when to stop reading."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BEFORE_THE_END = frozenset({State.DECIDING, State.OPEN})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionParts:
-    """What every connection works with; one for all of them, so that each holds one reference."""
+    """The broker's parts that connections use; shared, so that each connection holds a single reference."""
 
     limits: Limits
     scheduler: Scheduler
@@ -57,7 +57,7 @@ class ConnectionParts:
 
 
 class ConnectionLifecycle(OutboundStream):
-    """Everything of a connection but the packets, which `Connection` handles."""
+    """All of a connection except packet handling, which `Connection` adds."""
 
     __slots__ = (
         "_backlog",
@@ -87,33 +87,33 @@ class ConnectionLifecycle(OutboundStream):
         self.listener = listener
         self.address = ""
         self.codec: Codec = MQTT_3_1_1
-        """That of the protocol version; CONNECT chooses it."""
+        """The codec of the protocol version, which CONNECT determines."""
         self.principal: Principal | None = None
         self.will: Will | None = None
         self.keep_alive_seconds = 0.0
         self.last_heard = parts.scheduler.now
-        """When a whole packet came, as exact as `Scheduler.now` is."""
+        """When the last complete packet arrived, with the precision of `Scheduler.now`."""
         self.is_refusal_logged = False
         self.was_welcomed = False
         """Whether its CONNECT was accepted."""
         self.is_suspended = False
-        """Whether nothing is taken from it until something else has happened."""
+        """Whether packet handling is suspended until `proceed`."""
         self._rest = bytearray()
-        """The beginning of a packet whose end hasn't come."""
+        """The beginning of an incomplete packet."""
         self._backlog = b""
-        """Bytes that came and wait for this connection's next turn, from `_backlog_at` on."""
+        """Received bytes that wait for this connection's next turn, from `_backlog_at` on."""
         self._backlog_at = 0
         self._is_reading = True
         self._is_working = False
-        """Whether a packet is still being handled, in turns."""
+        """Whether a packet's job still continues over several turns."""
         self._is_leaving = False
-        """Whether DISCONNECT came, and answers to what came before it still wait for the store."""
+        """Whether DISCONNECT arrived, and answers to earlier packets still wait for the store."""
         self._deferred_acks = 0
         self._last_route: Route | None = None
-        """Where the last message went, if it was a QoS 0 one and nothing is in the way of another."""
+        """The route of the last message, if it was QoS 0 and another one may take the fast path."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Take a connection in, if there is room for it."""
+        """Accept a connection, unless a bound on connections is reached."""
         peer = transport.get_extra_info("peername")
         self.address = peer[0] if isinstance(peer, tuple) else ""
         self._use(transport)
@@ -122,20 +122,20 @@ class ConnectionLifecycle(OutboundStream):
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Let go of everything, after what came before is handled."""
+        """Handle what arrived before the connection was lost, and release everything."""
         if self.state is State.OPEN and (data := read_unread(self.transport, exc)):
             self.data_received(data)
         self.lost()
 
     def data_received(self, data: bytes) -> None:
-        """Handle what came."""
+        """Handle received bytes."""
         raise NotImplementedError
 
     def lost(self) -> None:
-        """Let go of everything; the will goes out unless DISCONNECT came (3.1.2-8).
+        """Release everything; the will is published unless the client sent DISCONNECT (3.1.2-8).
 
-        What came before is still handled, for at most `LINGER_SECONDS` after CONNECT is answered; the answers go
-        nowhere.
+        Packets that arrived before are still handled, for at most `LINGER_SECONDS` after CONNECT is answered; the
+        answers are discarded.
         """
         if self.state not in BEFORE_THE_END or not self.is_busy or self.is_gone or self._is_leaving:
             self.end()
@@ -146,50 +146,50 @@ class ConnectionLifecycle(OutboundStream):
             self._continue()
 
     def eof_received(self) -> bool:
-        """Close when the client closes its side; what was to be sent is sent.
+        """Close when the client closes its side, after sending what is pending.
 
-        It has to be handed over now: over TLS, nothing can be written once this returns.
+        That must be handed over now: over TLS, nothing can be written once this returns.
         """
         if self.state is State.OPEN and not self.is_suspended and not self._backlog:
             self.close(Reason.CONNECTION_LOST)
         elif self.state is not State.CLOSED:
-            # What came before is still to be handled.
+            # Packets that arrived before are still to be handled.
             self.hand_over()
         return False
 
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
-        """Become the connection of a session; CONNECT is still to be answered."""
+        """Attach to a session, before the CONNACK is sent."""
         self._parts.connections.admitted(self)
         self.session, self.principal = session, principal
         self.keep_alive_seconds = connect.keep_alive_seconds * 1.5
 
     def hold(self) -> None:
-        """Take nothing, and deliver nothing to its session, until `open` and `proceed`."""
+        """Handle no packets and deliver nothing to its session until `open` and `proceed`."""
         self.is_paused = True
         self.suspend()
 
     def open(self, will: Will | None) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self.state, self.will, self.is_paused, self.was_welcomed = State.OPEN, will, False, True
 
     @property
     def is_deciding(self) -> bool:
-        """Whether its CONNECT isn't answered yet, and its client is still there."""
+        """Whether its CONNECT is unanswered and its client is still connected."""
         return self.state is State.DECIDING
 
     @property
     def is_busy(self) -> bool:
-        """Whether something that came in is still to be handled."""
+        """Whether received packets are still to be handled."""
         return self.state is not State.CLOSED and (bool(self._backlog) or self._is_working)
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
-        """Close the connection after what is to be sent is sent; a client that doesn't read has `LINGER_SECONDS`.
+        """Close the connection after sending what is pending, for which the client has `LINGER_SECONDS`.
 
-        Until its socket is closed, it counts as a connection.
+        It counts as a connection until its socket is closed.
 
         Args:
-            reason: for the client, if its version has a word for it, the log and the host.
-            is_graceful: after DISCONNECT, or by the operator: no will (3.14.4-3).
+            reason: for the log and the host, and for the client if its version can express it.
+            is_graceful: after DISCONNECT, or by the operator: no will is published (3.14.4-3).
         """
         if self.state is State.CLOSED:
             return
@@ -204,14 +204,14 @@ class ConnectionLifecycle(OutboundStream):
         self._backlog = b""
         self._part(reason)
         if self.is_gone:
-            # Its socket is closed already, so nothing else would uncount it.
+            # Its socket is already closed, so nothing else would uncount it.
             self._uncount()
             return
         self._parts.lingering.add(self, size)
         self.transport.close()
 
     def abort(self, reason: Reason) -> None:
-        """Close at once, without the will and whatever is still to be written."""
+        """Close at once, discarding the will and unsent data."""
         self.will = self._last_route = None
         self._forget()
         if self.state is not State.CLOSED:
@@ -221,7 +221,7 @@ class ConnectionLifecycle(OutboundStream):
         self.transport.abort()
 
     def end(self) -> None:
-        """Part from the session; safe to call again."""
+        """Release everything, including the session; safe to call again."""
         is_lost = self.state is not State.CLOSED and not self._is_leaving
         self.state = State.CLOSED
         self._last_route = None
@@ -232,12 +232,12 @@ class ConnectionLifecycle(OutboundStream):
         self._uncount()
 
     def suspend(self) -> None:
-        """Handle nothing more until `proceed`; what comes in meanwhile is not read."""
+        """Handle nothing more until `proceed`, and pause reading."""
         self.is_suspended, self._last_route = True, None
         self._update_reading()
 
     def proceed(self) -> None:
-        """Go on handling."""
+        """Resume handling packets."""
         if self._is_leaving:
             return
         self.is_suspended = False
@@ -245,7 +245,7 @@ class ConnectionLifecycle(OutboundStream):
         self._continue()
 
     def acknowledge(self, packet: bytes, position: int) -> None:
-        """Send an acknowledgement once the store has committed up to a position, and behind older ones (4.6.0-2)."""
+        """Send an acknowledgement once the store has committed up to a position, after older ones (4.6.0-2)."""
         store = self._parts.store
         if position <= store.committed and not self._deferred_acks:
             self.send(packet)
@@ -265,14 +265,14 @@ class ConnectionLifecycle(OutboundStream):
         self._wait_if_behind()
 
     def log_refusal(self, action: str, topic: bytes) -> None:
-        """Log the first refusal of a connection; the others would only repeat it."""
+        """Log only the first refusal of a connection, since the others would repeat it."""
         if not self.is_refusal_logged:
             self.is_refusal_logged = True
             client_id = self.session.client_id if self.session else ""
             log.info("topic_refused", action=action, client_id=client_id, topic=topic[:256].decode(errors="replace"))
 
     def _leave(self) -> None:
-        """Close without the will (3.14.4-3), after the answers that wait for the store."""
+        """Close without the will (3.14.4-3), after sending the answers that wait for the store."""
         self.will = None
         store = self._parts.store
         if store.is_failing or not (self._deferred_acks or (self.session is not None and self.session.unsent)):
@@ -283,14 +283,14 @@ class ConnectionLifecycle(OutboundStream):
         store.after_commit(lambda _: self.close(Reason.CLIENT_DISCONNECTED, is_graceful=True))
 
     def _part(self, reason: Reason) -> None:
-        """Part from the session; safe to call again."""
+        """Detach from the session; safe to call again."""
         session, will = self.session, self.will
         self.session = self.will = None
         if session is not None and session.connection is self:
             self._parts.on_connect.left(self, session, will, reason)
 
     def _uncount(self) -> None:
-        """Its socket is closed, and keeps nothing; safe to call again."""
+        """Stop counting the connection and its pending bytes: its socket is closed; safe to call again."""
         self._parts.connections.left(self)
         self._parts.lingering.discard(self)
 
@@ -326,12 +326,12 @@ class ConnectionLifecycle(OutboundStream):
         self._update_reading()
 
     def _wait_if_behind(self) -> None:
-        """Take nothing more until the store has committed, if too much waits for it."""
+        """Stop handling packets until the next commit if too much is waiting for the store."""
         store = self._parts.store
         if store.is_behind and not self.is_suspended:
             self.suspend()
             store.after_commit(lambda _: self.proceed())
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
-        """Handle what came, from `position` on."""
+        """Handle received bytes, from `position` on."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Limits on connections: in total, per address, and on how long they may be silent."""
+"""Limits on connections: in total, per address, and on silence."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class ConnectionLimits:
         return True
 
     def holds(self, connection: Counted, buffer: str, size: int) -> bool:
-        """Charge the bytes that a buffer of an unauthenticated connection holds, in place of those it held before.
+        """Charge the bytes that a buffer of an unauthenticated connection now holds, replacing its previous charge.
 
         Returns:
-            False if all of them together would hold too much; never if a buffer holds less than before.
+            False if all of them together would exceed the budget; never when a buffer shrinks.
         """
         if connection not in self._pending:
             return True
@@ -124,18 +124,18 @@ class ConnectionLimits:
             _count(self._per_address, address_bucket(connection.address), -1)
 
     def _silent(self, now: float) -> list[Counted]:
-        """Return connections that broke their keep-alive (3.1.2-24: one and a half times)."""
+        """Return connections silent for longer than 1.5 times their keep-alive (3.1.2-24)."""
         return [
             connection
             for connection in self._connections
             if connection.keep_alive_seconds
             and now - connection.last_heard > connection.keep_alive_seconds
-            # A connection that isn't being read can't be judged silent.
+            # A connection that isn't being read isn't known to be silent.
             and not connection.is_suspended
         ]
 
     def _undecided(self, now: float) -> list[Counted]:
-        """Return connections that have not authenticated in time; they are in order of arrival."""
+        """Return connections that didn't authenticate in time; they are in order of arrival."""
         late = []
         for connection, deadline in self._pending.items():
             if deadline > now:

@@ -37,7 +37,7 @@ __all__ = ["BrokerCore"]
 
 
 class BrokerCore:
-    """Builds the parts with their dependencies, starts and stops them; no part depends on this class.
+    """Wires, starts and stops the parts; no part depends on this class.
 
     Everything happens on one event loop, in order of arrival.
     """
@@ -122,18 +122,18 @@ class BrokerCore:
             await self._presence.start()
 
     async def stop(self) -> None:
-        """Close every connection. Without a DISCONNECT, wills are published, to queues and as retained (3.1.2-8)."""
+        """Close every connection, and publish wills to queues and as retained messages (3.1.2-8)."""
         self.scheduler.stop()
         self.connections.close_all()
         for session in list(self.sessions):
             if session.connection is not None:
-                # Only taps are left, which receive the wills as well.
+                # Only taps remain; they receive the wills too.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
         await self._lingering.settle()
 
     async def close(self) -> None:
-        """Record the disconnections, and commit what is pending; call it after `stop`."""
+        """Record the disconnections and commit pending writes; call it after `stop`."""
         if self._presence is not None:
             await self._presence.close()
         await self._store.close()

@@ -1,4 +1,4 @@
-"""The broker's counters: plain numbers that only grow."""
+"""The broker's counters, which only increase."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Counters:
         self.messages_received = 0
         """Accepted PUBLISH packets."""
         self.messages_delivered = 0
-        """Sessions that messages were for; at QoS 0 including those whose client was disconnected or didn't read."""
+        """Receivers of messages, summed; at QoS 0 including those that were disconnected or didn't read."""
         self.connections = 0
         """Accepted CONNECTs."""
         self.refusals: Counter[int] = Counter()
         """Refused CONNECTs, by return code (3.2.2.3)."""
         self.disconnections: Counter[str] = Counter()
-        """Closed connections, by reason; only those that had been accepted."""
+        """Closed connections whose CONNECT had been accepted, by reason."""
         self.bounds: Counter[str] = Counter()
         """How often a bound was reached, by its setting."""

@@ -1,4 +1,4 @@
-"""Getting messages to a session: at once, queued, again after a reconnect; each decided when it is sent."""
+"""Delivers messages to a session: at once, from its queue, or again after a reconnect; authorized when sent."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = ["Delivery"]
 log = structlog.get_logger(__name__)
 
 SENDS_PER_TURN = 64
-"""Messages from a queue that one session is sent before others get a turn."""
+"""Messages sent from one session's queue before others get a turn."""
 UNITS_PER_SEND = 4
-"""Units of work that sending a message is (`broker.work`)."""
+"""Units of work for sending a message (`broker.work`)."""
 ENTRIES_PER_UNIT = 32
-"""Entries of a queue that are passed over in a unit of work."""
+"""Queue entries skipped per unit of work."""
 LEVELS_PER_SEND = 4
-"""Topic levels that may be looked through for retained messages in the time of one message."""
+"""Topic levels searched for retained messages at the cost of sending one message."""
 
 
 class Delivery:
@@ -52,7 +52,7 @@ class Delivery:
         self._retained = retained
 
     def offer(self, session: Session, message: Message, qos: int) -> None:
-        """Take a QoS 1 or 2 message for a session; the store's position says whether it was noted there."""
+        """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there."""
         if session.is_over:
             return
         connection = session.connection
@@ -82,12 +82,12 @@ class Delivery:
     def must_follow(self, session: Session, topic: str) -> bool:
         """Whether a QoS 0 message would overtake an older one of its topic (4.6.0-6).
 
-        That is a retained one which is still to be sent, or one that waits behind such.
+        The older one is a retained message still to be sent, or is queued behind one.
         """
         return session.followers > 0 or (bool(session.replays) and self._retained.get(topic) is not None)
 
     def follow(self, session: Session, message: Message) -> None:
-        """Take a QoS 0 message that must wait."""
+        """Queue a QoS 0 message that must wait."""
         if self._has_room(session, message):
             session.followers += 1
             self.enqueue(session, OutboundMessage(message, 0))
@@ -99,18 +99,18 @@ class Delivery:
         return self._retained.get(topic_filter) is not None
 
     def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
-        """Put the retained messages of a new subscription into its queue (3.3.1-6); `drain` sends them.
+        """Queue the retained messages of a new subscription (3.3.1-6); `drain` sends them.
 
-        A subscription that is made again while they wait is sent them once more, not twice.
+        If the client subscribes again while they wait, they are sent once, not twice.
 
         Returns:
-            the units of work that it took (`broker.work`); 0 if there is none.
+            the units of work done (`broker.work`); 0 if there are no retained messages.
         """
         if not self._has_retained(topic_filter):
             return 0
         cost, newest = 1, self._retained.newest
         if topic_filter in session.replays:
-            # Twice in one packet: as if it came in two (3.8.4-4).
+            # Twice in one packet: the same as in two packets (3.8.4-4).
             cost += self.drain(session)
         replay = session.replays.get(topic_filter)
         if replay is None:
@@ -121,14 +121,14 @@ class Delivery:
         if replay.again is not None:
             cost += self._take_from_queue(session, replay.again)
         if newest > replay.newest:
-            # Behind what was published since, and before what will be.
+            # After what was published since, and before what will be.
             replay.again = RetainedReplay(topic_filter, options, newest)
             replay.again.oldest = replay.newest
             session.queue.append(replay.again)
         return cost
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
-        """Send no retained messages to a subscription that has ended; return the units of work that it took."""
+        """Cancel the retained messages of a removed subscription; return the units of work done."""
         replay, cost = session.replays.pop(topic_filter, None), 0
         if replay is None:
             return 0
@@ -142,22 +142,22 @@ class Delivery:
         return 1 + len(session.queue) // ENTRIES_PER_UNIT
 
     def resume(self, session: Session) -> None:
-        """Send again what was not acknowledged, in order, then what waits (4.4.0-1, 4.6.0-1)."""
+        """Resend unacknowledged messages in order, then drain the queue (4.4.0-1, 4.6.0-1)."""
         connection = session.connection
         if connection is None:
             return
         unsent = set(session.unsent)
         session.resending.clear()
         session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
-        # What was committed meanwhile waits for nobody if there is nothing to send again.
+        # With nothing to resend, what was committed in the meantime can be sent now.
         self._send_committed(session)
         self.drain(session)
 
     def drain(self, session: Session) -> int:
-        """Send what waits, as far as the window, the connection's buffer and the other connections' turns allow.
+        """Send queued messages, as far as the in-flight window, the connection's buffer and this turn allow.
 
         Returns:
-            the units of work that it took (`broker.work`), 1 at least.
+            the units of work done (`broker.work`), at least 1.
         """
         connection = session.connection
         if connection is None or session.is_drain_due:
@@ -200,7 +200,7 @@ class Delivery:
         self.drain(session)
 
     def _replay(self, session: Session, connection: ClientSink, replay: RetainedReplay, turns: int) -> int:
-        """Send retained messages, for as many turns; return how many it took, and 0 when it has to wait."""
+        """Send retained messages for up to `turns`; return how many it used, or 0 if it has to wait."""
         if replay.matches is None:
             replay.matches = self._retained.walk(replay.topic_filter)
         levels, steps = turns * LEVELS_PER_SEND, 0
@@ -211,7 +211,7 @@ class Delivery:
                 kept = next(replay.matches)
             except StopIteration:
                 if session.unsent:
-                    # What follows must not overtake the last of them.
+                    # Later messages must not overtake the last of these.
                     return 0
                 session.queue.popleft()
                 if replay.again is not None:
@@ -237,7 +237,7 @@ class Delivery:
         return turns
 
     def acknowledged(self, session: Session, packet_id: int) -> bool:
-        """Take a PUBACK; False if it answers something else than a QoS 1 message."""
+        """Handle a PUBACK; False if the message isn't QoS 1."""
         outgoing = session.inflight.get(packet_id)
         if outgoing is None:
             return True
@@ -250,26 +250,26 @@ class Delivery:
         return True
 
     def received(self, session: Session, packet_id: int) -> bool:
-        """Take a PUBREC and release the message; False if it answers something else than a QoS 2 message."""
+        """Handle a PUBREC and release the message; False if the message isn't QoS 2."""
         outgoing = session.inflight.get(packet_id)
         connection = session.connection
         if outgoing is not None and outgoing.qos != EXACTLY_ONCE:
             return False
         if outgoing is not None and outgoing.is_sent and not outgoing.is_released:
             outgoing.is_released = True
-            # The payload is not needed any more.
+            # The payload is no longer needed.
             outgoing.message = Message(outgoing.message.topic, outgoing.message.topic_bytes, b"", outgoing.qos)
             if outgoing.row:
                 self._store.mark_released(outgoing)
         if connection is not None:
-            # 4.3.3: a PUBREC of an unknown id is answered as well, so that its sender can end. What is stored is
-            # released there first: after a power cut the message must not come again.
+            # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
+            # released in the store first: it must not be delivered again after a power cut.
             position = self._store.position if outgoing is not None and outgoing.row else 0
             connection.acknowledge(connection.codec.acknowledgement(Kind.PUBREL, packet_id), position)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:
-        """Take a PUBCOMP; False if the message was never released."""
+        """Handle a PUBCOMP; False if the message was never released."""
         outgoing = session.inflight.get(packet_id)
         if outgoing is None:
             return True
@@ -282,7 +282,7 @@ class Delivery:
         return True
 
     def _send_again(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> None:
-        """Send what a connection before was sent, or should have been, unless that has ended meanwhile."""
+        """Resend a message from an earlier connection, unless it was completed in the meantime."""
         if session.inflight.get(outgoing.packet_id) is not outgoing:
             return
         if outgoing.is_released:
@@ -313,7 +313,7 @@ class Delivery:
             self._transmit(connection, outgoing)
 
     def _committed(self, session: Session, outgoing: OutboundMessage, *, is_stored: bool) -> None:
-        """Send a message whose packet id is committed, and what waited behind it."""
+        """Send a message whose packet id is committed, and those that waited behind it."""
         if not is_stored:
             if outgoing in session.unsent:
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
@@ -324,10 +324,10 @@ class Delivery:
             self.drain(session)
 
     def _send_committed(self, session: Session) -> None:
-        """Send what need not wait for a commit any more, unless older ones are still to be sent again."""
+        """Send messages that no longer wait for a commit, unless older ones are still to be resent."""
         unsent = session.unsent
         if session.connection is not None and session.connection.is_deciding:
-            # Nothing comes before its CONNACK; `resume` goes on.
+            # Nothing may precede the CONNACK; `resume` sends them later.
             return
         while unsent and not unsent[0].must_wait and not session.resending:
             first = unsent.popleft()
@@ -340,7 +340,7 @@ class Delivery:
                 self._forget(first)
 
     def _transmit(self, connection: ClientSink, outgoing: OutboundMessage) -> None:
-        """Put a message on the wire, as a duplicate if it was there before (3.3.1-1)."""
+        """Write a message to the connection, marked as a duplicate if it was sent before (3.3.1-1)."""
         connection.send(_encode(connection, outgoing, is_duplicate=outgoing.is_sent))
         outgoing.is_sent = True
 

@@ -1,4 +1,4 @@
-"""Sessions that ended and that the store may still have: until it has forgotten one, it could come back."""
+"""Ended sessions whose deletion isn't committed yet, so that a crash could bring them back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
 
     class Committed(Protocol):
-        """A store, as far as this is concerned."""
+        """The parts of the store that are used here."""
 
         committed: int
         lost: int
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
 __all__ = ["EndingSessions"]
 
 MAX_FORGOTTEN = 10_000
-"""Client ids whose sessions the store is still to forget; beyond it, every new session waits for the oldest of them."""
+"""Client ids with an uncommitted deletion; beyond that, every new session waits for the oldest of them."""
 
 
 class EndingSessions:
-    """Remembers up to which position the store has to commit before a client id may have a new session.
+    """Tracks the position that the store must commit before a client id may have a new session.
 
-    While the disk takes nothing, a client may come again and again: each time, its new session has to wait for the end
-    of the older one (MQTT 3.1.1, 3.1.2-6), or after a crash that one would be there again.
+    While the disk can't be written, a client may reconnect any number of times. Each new session has to wait for the
+    deletion of the previous one (MQTT 3.1.1, 3.1.2-6), which would otherwise reappear after a crash.
     """
 
     def __init__(self, store: Committed) -> None:
         self._store = store
-        # By hash, since ids may be long; two that have the same wait for each other.
+        # Keyed by hash, since ids may be long; on a collision, one waits for the other.
         self._positions: dict[int, int] = {}
         self._others = 0
-        """What all client ids that aren't remembered wait for."""
+        """The position that all other client ids wait for."""
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return how many client ids are tracked."""
         return len(self._positions)
 
     def add(self, client_id: str, position: int) -> None:
-        """Note that a client's session ended, which is noted in the store up to a position."""
+        """Record that a client's session ended, with the store's position after noting its deletion."""
         key = hash(client_id)
         self._positions.pop(key, None)
         self._let_go()
@@ -48,17 +48,17 @@ class EndingSessions:
         self._positions[key] = position
 
     def position(self, client_id: str) -> int:
-        """Return the position that a client's new session has to wait for; 0 = there is nothing to wait for."""
+        """Return the position that a client's new session must wait for; 0 = none."""
         self._let_go()
         position = max(self._positions.get(hash(client_id), 0), self._others)
         return position if position > self._store.committed else 0
 
     def is_lost(self, client_id: str) -> bool:
-        """Whether the note of a client's end may be lost, so that it has to be noted again."""
+        """Whether the deletion of a client's session may have been lost, so that it must be noted again."""
         return 0 < self._positions.get(hash(client_id), self._others) <= self._store.lost
 
     def _let_go(self) -> None:
-        """Forget what is committed and not lost; positions only grow, so those come first."""
+        """Forget entries that are committed and not lost; positions only grow, so these come first."""
         while self._positions:
             oldest = next(iter(self._positions))
             if not self._store.lost < self._positions[oldest] <= self._store.committed:

@@ -1,4 +1,4 @@
-"""Any engine, held to a deadline: what it doesn't do in time fails, so that nobody waits for it for ever."""
+"""Puts a deadline on every call to an engine, so that callers never wait forever."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["DeadlineEngine"]
 T = TypeVar("T")
 
 ENGINE_SECONDS = 10.0
-"""How long an engine may take for anything but its start and stop."""
+"""How long an engine may take for any call except start and stop."""
 START_SECONDS = 600.0
-"""How long it may take to start; it reads its whole store."""
+"""How long it may take to start, which includes loading its whole store."""
 STOP_SECONDS = 60.0
-"""How long it may take to stop; it writes what is still to be written."""
+"""How long it may take to stop, which includes flushing pending writes."""
 
 
 class DeadlineEngine:
-    """A `BrokerEngine` in front of another one: every asynchronous method raises `EngineError` at its deadline."""
+    """A `BrokerEngine` that wraps another: every asynchronous method raises `EngineError` at its deadline."""
 
     def __init__(self, engine: BrokerEngine) -> None:
         self._engine = engine
 
     async def start(self) -> None:
-        """Start the engine. Raises `ListenerError`, too."""
+        """Start the engine. May also raise `ListenerError`."""
         await _within(START_SECONDS, "start", self._engine.start())
 
     async def stop(self) -> None:
@@ -46,15 +46,15 @@ class DeadlineEngine:
         return await _within(ENGINE_SECONDS, "name its listeners", self._engine.listeners())
 
     async def can_store(self) -> bool:
-        """Whether what has to be stored can be."""
+        """Return whether messages can be stored."""
         return await _within(ENGINE_SECONDS, "say whether it can store", self._engine.can_store())
 
     async def counters(self) -> EngineCounters:
-        """Return what is counted."""
+        """Return the counters."""
         return await _within(ENGINE_SECONDS, "return its counters", self._engine.counters())
 
     async def owners(self) -> set[str]:
-        """Return whose data it has."""
+        """Return the owners of everything that is stored."""
         return await _within(ENGINE_SECONDS, "name the owners of its data", self._engine.owners())
 
     async def connected(self) -> set[str]:
@@ -66,7 +66,7 @@ class DeadlineEngine:
         return await _within(ENGINE_SECONDS, "return a client's sessions", self._engine.sessions_of(owner))
 
     async def messages_of(self, owner: str) -> OwnedMessages:
-        """Return what is kept for an owner."""
+        """Return what is stored for an owner."""
         return await _within(ENGINE_SECONDS, "count a client's messages", self._engine.messages_of(owner))
 
     async def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
@@ -79,12 +79,12 @@ class DeadlineEngine:
         await _within(ENGINE_SECONDS, "remove a client's data", self._engine.forget(owner))
 
     def tap(self, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
-        """Listen to what is published on topics; there may be nothing for any length of time."""
+        """Yield the messages published on topics; without a deadline, as there may be none for any length of time."""
         return self._engine.tap(filters)
 
     @property
     def tls_contexts(self) -> Sequence[ssl.SSLContext]:
-        """Those of the engine's listeners in this process."""
+        """The TLS contexts of the engine's listeners in this process."""
         return self._engine.tls_contexts
 
 

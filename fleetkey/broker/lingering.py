@@ -1,4 +1,4 @@
-"""Closed connections that still have data to send: limits on their time, and on their bytes in total."""
+"""Closed connections that still have data to send, limited in time and in total bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["Lingering"]
 
 MAX_LINGERING_BYTES = 16 * 1024 * 1024
-"""How many bytes closed connections may still have to send in total; above it, the one closed first is aborted."""
+"""Total bytes that closed connections may still have to send; beyond that, the one closed first is aborted."""
 
 
 class Closed(Protocol):
@@ -26,7 +26,7 @@ class Closed(Protocol):
 class Lingering:
     """Closed connections whose socket is still open.
 
-    A transport that was told to close first sends what it has, for as long as the client takes. This limits that time.
+    A closing transport first sends its buffer, for as long as the client takes to read it. This limits that time.
     """
 
     def __init__(self, bounds: BoundLog) -> None:
@@ -44,7 +44,7 @@ class Lingering:
         self._bytes += size
         self._is_empty.clear()
         while self._bytes > MAX_LINGERING_BYTES:
-            # It has had the most time, so it is the least likely to be read.
+            # It has had the most time, so its client is the least likely to read.
             oldest = next(iter(self._waiting))
             self._bounds.reached_by_stranger("lingering_bytes", oldest.address)
             self._cut_off(oldest)

@@ -51,19 +51,19 @@ class RetainedMessages:
         """The number of the newest message."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of messages."""
         return len(self._by_topic)
 
     def get(self, topic: str) -> RetainedMessage | None:
-        """Return the message of a topic."""
+        """Return a topic's message."""
         return self._by_topic.get(topic)
 
     def all(self) -> dict[str, RetainedMessage]:
-        """Return all, by topic."""
+        """Return all messages, by topic."""
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
-        """Restore a stored message; it counts against its owner, who may exceed the bound by that."""
+        """Restore a stored message; it counts against its owner, even beyond the bound."""
         self.keep(message, is_bounded=False)
 
     def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
@@ -95,7 +95,7 @@ class RetainedMessages:
         return True
 
     def drop(self, topic: str) -> RetainedMessage | None:
-        """Forget the message of a topic (3.3.1-10), and return it."""
+        """Remove a topic's message (3.3.1-10), and return it."""
         message = self._by_topic.pop(topic, None)
         if message is None:
             return None
@@ -116,17 +116,16 @@ class RetainedMessages:
         return [self._by_topic[topic] for topic in self._topics_of.get(owner, ())]
 
     def drop_of(self, owner: str) -> list[str]:
-        """Forget all messages of an owner, and return their topics."""
+        """Remove all messages of an owner, and return their topics."""
         topics = list(self._topics_of.get(owner, ()))
         for topic in topics:
             self.drop(topic)
         return topics
 
     def walk(self, topic_filter: str) -> Iterator[RetainedMessage | None]:
-        """Yield the messages whose topics match a filter, and None wherever the search comes to an end without one.
+        """Yield the messages whose topics match a filter, and None wherever the search reaches a dead end.
 
-        So whoever asks can stop after a bounded amount of work and go on later. What changes meanwhile may be met or
-        not.
+        So callers can pause after a bounded amount of work. Changes made in the meantime may or may not be seen.
         """
         levels = topic_filter.split("/")
         stack: list[tuple[Iterator[_Node], int]] = [(iter((self._root,)), 0)]
@@ -149,9 +148,9 @@ class RetainedMessages:
                 yield None
 
     def _below(self, node: _Node) -> Iterator[_Node]:
-        """Go through what a wildcard reaches: at the first level nothing that begins with `$` (4.7.2-1).
+        """Iterate over the nodes that a wildcard matches; at the first level, none that begins with `$` (4.7.2-1).
 
-        A copy, since it may change meanwhile: copying takes a fraction of what going through it does.
+        Over a copy, since the tree may change in the meantime: copying costs a fraction of iterating.
         """
         if node is self._root:
             return (following for level, following in list(node.levels.items()) if not level.startswith("$"))

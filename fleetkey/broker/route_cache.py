@@ -1,4 +1,4 @@
-"""Who receives a topic, remembered until a subscription or a scope that touches it changes."""
+"""Caches the receivers of each topic until a subscription or a scope that affects it changes."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 __all__ = ["Route", "RouteCache"]
 
 MAX_ROUTES = 50_000
-"""Topics whose receivers are remembered; then it begins anew."""
+"""Cached topics; beyond that, the cache is cleared."""
 MAX_ROUTE_BYTES = 16 * 1024 * 1024
-"""Bytes of those topics, and of what is remembered of their receivers; likewise."""
+"""Bytes of cached topics and receivers; beyond that, the cache is cleared."""
 RECEIVER_BYTES = 80
-"""What a receiver of a topic takes in memory: a pair, and its place in a list."""
+"""Memory per receiver of a topic: a tuple and its slot in a list."""
 RECEIVERS_PER_UNIT = 8
-"""Receivers that are let go of in a unit of work."""
+"""Receivers released per unit of work."""
 BRANCHES_PER_UNIT = 32
-"""Branches that are marked as over in a unit of work."""
+"""Branches invalidated per unit of work."""
 BRANCH_LEVELS = 2
-"""Levels that a topic and a filter have in common when a change of the filter may touch the topic."""
+"""Leading levels by which topics are grouped: a change to a filter affects only topics that share them."""
 
 
 class _Branch:
-    """Routes of topics that begin alike; one flag ends all of them."""
+    """The routes of topics with the same leading levels, which one flag invalidates."""
 
     __slots__ = ("is_over", "routes", "size")
 
@@ -40,16 +40,16 @@ class _Branch:
         self.is_over = is_over
         self.routes: dict[bytes, Route] = {}
         self.size = 0
-        """Bytes of its topics and their receivers."""
+        """Bytes of its topics and receivers."""
 
 
 OVER = _Branch(is_over=True)
 
 
 class Route:
-    """The receivers of one topic, each with the options of its subscription.
+    """The receivers of one topic, each with its subscription options.
 
-    They hold until `branch` is over.
+    Valid until `branch` is over.
     """
 
     __slots__ = ("branch", "head", "targets", "topic")
@@ -60,46 +60,46 @@ class Route:
         self.topic = topic
         self.branch = branch
         self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
-        """The topic as it begins the body of a PUBLISH (3.3.2)."""
+        """The topic as encoded at the beginning of a PUBLISH body (3.3.2)."""
         self.targets = targets
 
     def end(self) -> None:
-        """Let nobody send by it any more, and keep no session that may have ended."""
+        """Invalidate the route, and release its sessions, which may have ended."""
         self.branch = OVER
         self.targets = []
 
     @property
     def size(self) -> int:
-        """Bytes that it counts for."""
+        """Bytes that it counts against `MAX_ROUTE_BYTES`."""
         return len(self.head) + RECEIVER_BYTES * len(self.targets)
 
     @property
     def topic_bytes(self) -> bytes:
-        """The topic, encoded; made anew at each call."""
+        """The encoded topic; a new copy at each call."""
         return self.head[2:]
 
 
 class RouteCache:
-    """Answers of the subscription trie. Whoever holds one sees whether its branch is over, and then asks again."""
+    """Caches results of the subscription trie. Whoever holds a route looks it up again once its branch is over."""
 
     def __init__(self, trie: SubscriptionTrie, work: WorkQueue) -> None:
         self._trie = trie
         self._work = work
         self._branches: dict[str, _Branch] = {}
-        """By the first `BRANCH_LEVELS` levels, so that one device's filters leave the others' routes alone."""
+        """By the first `BRANCH_LEVELS` levels, so that one device's filters don't invalidate the routes of others."""
         self._count = 0
         self._bytes = 0
         self.visited = 0
-        """Nodes of the trie that the last `find` went through; 0 if it remembered."""
+        """Trie nodes that the last `find` visited; 0 on a cache hit."""
         self._ended: deque[_Branch] = deque()
-        """Branches that are over, and still hold routes."""
+        """Branches that are over but still hold routes."""
 
     def __len__(self) -> int:
-        """Return how many are remembered."""
+        """Return the number of cached routes."""
         return self._count
 
     def find(self, topic_bytes: bytes, topic: str) -> Route:
-        """Return who receives a topic, as of now."""
+        """Return the current receivers of a topic."""
         key = _branch_of(topic)
         branch = self._branches.get(key)
         route = branch.routes.get(topic_bytes) if branch is not None else None
@@ -109,7 +109,7 @@ class RouteCache:
         targets = [
             (session, options)
             for session, options in self._trie.match(topic).items()
-            # What waits for an absent client is decided when it is sent (`Delivery.drain`), by who it is then.
+            # For a disconnected client, `Delivery.drain` authorizes each message when it sends it.
             if not session.is_over
             and (session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic)))
         ]
@@ -126,7 +126,7 @@ class RouteCache:
         return route
 
     def changed(self, topic_filter: str) -> int:
-        """Forget what a new, changed or ended subscription may touch; return the units of work that it took."""
+        """Forget routes that a new, changed or removed subscription may affect; return the units of work done."""
         key = _branch_of(topic_filter)
         if "+" in key or "#" in key:
             cost = 1 + len(self._branches) // BRANCHES_PER_UNIT
@@ -154,24 +154,24 @@ class RouteCache:
         return cost
 
     def all_changed(self) -> None:
-        """Forget everything; after a change of anybody's scope, too."""
+        """Forget everything; also called when any scope changes."""
         branches, self._branches = list(self._branches.values()), {}
         self._count = self._bytes = 0
         if branches:
             self._end(branches)
 
     def _end(self, branches: list[_Branch]) -> None:
-        """Let nobody send by these any more, at once, and let go of what they hold when there is time."""
+        """Invalidate branches now, and release what they hold later."""
         for branch in branches:
             branch.is_over = True
         is_going_on = bool(self._ended)
         self._ended.extend(branches)
         if not is_going_on:
-            # One job for all of them, in the next turns: a packet may change many filters.
+            # A single job for all of them: one packet may change many filters.
             self._work.do_later(self._let_go())
 
     def _let_go(self) -> Iterator[int]:
-        """End each route, so that whoever remembers it keeps no session that has ended."""
+        """End each route, so that connections that cached it don't keep ended sessions in memory."""
         while self._ended:
             branch = self._ended[0]
             while branch.routes:

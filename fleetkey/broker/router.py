@@ -1,4 +1,4 @@
-"""The way of a message: from a topic to those who may have it."""
+"""Routing: from a topic to the sessions that may receive its messages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["Router"]
 
 NODES_PER_PACKET = 128
-"""Nodes of the subscriptions' trie that may be gone through in the time of one packet."""
+"""Nodes of the subscription trie visited at the cost of one packet."""
 
 
 class Router:
-    """Fans messages out. Whoever calls has decided that the sender may publish."""
+    """Fans messages out. The caller has already authorized the sender."""
 
     def __init__(
         self, routes: RouteCache, delivery: Delivery, topic_authorizer: TopicAuthorizer, counters: Counters
@@ -34,22 +34,22 @@ class Router:
         self._counters = counters
 
     def resolve(self, topic_bytes: bytes, topic: str) -> Route:
-        """Return who receives a topic, until its branch is over."""
+        """Return the receivers of a topic, valid until its branch is over."""
         return self._routes.find(topic_bytes, topic)
 
     def take_cost(self) -> int:
-        """Return as how many packets beside its own the topic counts that was just resolved; once."""
+        """Return how many extra packets the last `resolve` counts as, once per call to it."""
         cost, self._routes.visited = self._routes.visited // NODES_PER_PACKET, 0
         return cost
 
     def forward(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
-        """Take a QoS 0 message and pass it on, as the packet that came in, by a route that holds.
+        """Forward a QoS 0 message as the packet that arrived.
 
         Args:
-            sender: where it came from.
-            route: where its topic leads.
+            sender: the connection it came from.
+            route: the valid route of its topic.
             packet: the whole PUBLISH.
-            payload_at: where in it the payload begins.
+            payload_at: where the payload begins in it.
         """
         targets, counters, codec = route.targets, self._counters, sender.codec
         counters.messages_received += 1
@@ -69,11 +69,11 @@ class Router:
                     receiver.send(receiver.codec.publish(route.topic_bytes, packet[payload_at:]))
 
     def publish(self, message: Message, route: Route | None = None) -> None:
-        """Pass a message on to whoever may have it.
+        """Deliver a message to its receivers.
 
         Args:
-            message: what is passed on.
-            route: where its topic leads, if that is known and holds.
+            message: the message.
+            route: the valid route of its topic, if known.
         """
         targets = (route or self.resolve(message.topic_bytes, message.topic)).targets
         self._counters.messages_delivered += len(targets)
@@ -98,7 +98,7 @@ class Router:
     def _allowed(
         self, targets: list[tuple[Session, SubscriptionOptions]], topic: str
     ) -> list[tuple[Session, SubscriptionOptions]]:
-        """Return the receivers that the host allows, too; who is away is decided when it is sent."""
+        """Return the receivers that the host allows too; for disconnected ones, that is decided when it is sent."""
         allow = self._topic_authorizer.allow
         return [
             (session, options)

@@ -1,4 +1,4 @@
-"""The broker's scheduling: at the end of a turn of the event loop, in the next turn, and later."""
+"""Schedules calls at the end of a turn of the event loop, in the next turn, or later."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["LINGER_SECONDS", "TICK_SECONDS", "Scheduler"]
 
 LINGER_SECONDS = 2.0
-"""How long a closed connection may take to send pending data, and to end TLS or WebSocket."""
+"""How long a closed connection may take to send pending data and to shut down TLS or WebSocket."""
 TICK_SECONDS = 0.5
 """Interval between checks of timeouts."""
 CONNECTS_PER_TURN = 16
-"""CONNECTs that are looked at in one turn of the event loop; the others wait for theirs."""
+"""CONNECTs handled per turn of the event loop; the others wait."""
 UPGRADES_PER_TURN = 4
-"""Requests for a WebSocket, likewise."""
+"""WebSocket upgrade requests handled per turn; the others wait."""
 
 
 class Scheduler:
@@ -62,7 +62,7 @@ class Scheduler:
         self._unflushed.append(stream)
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call `callback` after all others have had a turn."""
+        """Call `callback` after the other connections have had their turn."""
         self.loop.call_soon(callback, *arguments)
 
     def linger(self, callback: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A session: subscriptions, what waits to be delivered, and unfinished handshakes (MQTT 3.1.1, 3.1.2.4 and 4.1)."""
+"""A session: subscriptions, queued messages, and unfinished handshakes (MQTT 3.1.1, 3.1.2.4 and 4.1)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAST_PACKET_ID = 65_535
 
 
 class Message:
-    """One published message, shared by everyone it goes to."""
+    """One published message, shared by all its receivers."""
 
     __slots__ = ("payload", "qos", "topic", "topic_bytes")
 
@@ -46,17 +46,17 @@ class OutboundMessage:
         self.packet_id = 0
         self.is_sent = False
         self.is_released = False
-        """QoS 2: PUBREC has come, so PUBREL is what is resent (4.3.3)."""
+        """QoS 2: PUBREC has arrived, so PUBREL is resent instead of the message (4.3.3)."""
         self.row = 0
         """Its row in the broker's store; 0 = not stored."""
         self.must_wait = False
-        """Whether it is sent only when its packet id is committed: after a kill it must come under the same one."""
+        """Whether its packet id must be committed before it is sent, so that it keeps the same one after a crash."""
 
 
 class RetainedReplay:
-    """The retained messages that a new subscription is to be sent (3.3.1-6); each is looked up when its turn comes.
+    """The retained messages due to a new subscription (3.3.1-6); each is looked up when it is its turn.
 
-    What is newer than the subscription comes as a live message, so it is left out here.
+    Messages newer than the subscription are delivered live, so they are left out here.
     """
 
     __slots__ = ("again", "matches", "newest", "oldest", "options", "topic_filter")
@@ -66,42 +66,42 @@ class RetainedReplay:
         self.options = options
         self.oldest = 0
         self.newest = newest
-        """Number of the newest retained message that there was."""
+        """Number of the newest retained message at the time."""
         self.again: RetainedReplay | None = None
-        """Those newer than `newest`, if the subscription was made again meanwhile; with its own place in the queue."""
+        """Those newer than `newest`, if the client subscribed again in the meantime; queued separately."""
         self.matches: Iterator[RetainedMessage | None] | None = None
-        """How far it has come; None = not begun."""
+        """Its progress; None = not started."""
 
 
 class ClientSink(Protocol):
-    """The connection of a session, as whoever sends to it sees it."""
+    """A session's connection, as seen by those that send to it."""
 
     address: str
     codec: Codec
     principal: Principal | None
     session: Session | None
     is_paused: bool
-    """Whether its client reads too little; then nothing is delivered."""
+    """Whether delivery is paused because its client reads too slowly."""
 
     @property
     def is_deciding(self) -> bool:
-        """Whether its CONNECT isn't answered yet, and its client is still there."""
+        """Whether its CONNECT is unanswered and its client is still connected."""
         ...
 
     def send(self, data: bytes) -> None:
-        """Send one packet, with whatever else is sent in this turn of the loop."""
+        """Send one packet, batched with the others of this turn of the event loop."""
         ...
 
     def acknowledge(self, packet: bytes, position: int) -> None:
-        """Send an acknowledgement once the store has committed up to a position, and behind every older one."""
+        """Send an acknowledgement once the store has committed up to a position, after every older one."""
         ...
 
     def log_refusal(self, action: str, topic: bytes) -> None:
-        """Log the first refusal of this connection; the others would only repeat it."""
+        """Log only the first refusal of this connection, since the others would repeat it."""
         ...
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Call back after the other connections had their turn."""
+        """Call `callback` after the other connections have had their turn."""
         ...
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
@@ -109,14 +109,14 @@ class ClientSink(Protocol):
         ...
 
     def abort(self, reason: Reason) -> None:
-        """Close it at once, without the will and whatever is still to be written."""
+        """Close it at once, discarding the will and unsent data."""
         ...
 
 
 class Session:
-    """Belongs to the principal's owner: a device, or one application key.
+    """A client's session. It belongs to the principal's owner: a device, or one application key.
 
-    Compared by identity, so that a new session with an old client id is never taken for the old one.
+    Compared by identity, so that a new session is never mistaken for an older one with the same client id.
     """
 
     __slots__ = (
@@ -148,39 +148,39 @@ class Session:
         self.client_id = client_id
         self.owner = owner
         self.principal = principal
-        """Who it was lately; None after a restart, until its owner comes back."""
+        """Its latest principal; None after a restart, until its owner reconnects."""
         self.is_kept = is_kept
-        """Whether it outlives its connection, and a restart."""
+        """Whether it survives its connection and a restart."""
         self.connection: ClientSink | None = None
         self.subscriptions: dict[str, SubscriptionOptions] = {}
         self.queue: deque[OutboundMessage | RetainedReplay] = deque()
         self.queued_messages = 0
         self.queued_bytes = 0
-        """What of the queue counts against its bounds: the messages, not the retained ones that are looked up."""
+        """What the queue counts against its bounds: its messages, but not retained ones, which are only looked up."""
         self.replays: dict[str, RetainedReplay] = {}
-        """By filter: what of the queue are retained messages; there are no more of them than subscriptions."""
+        """The replays in the queue, by filter; there are at most as many as subscriptions."""
         self.followers = 0
-        """How many QoS 0 messages of the queue wait behind retained ones."""
+        """How many QoS 0 messages in the queue wait behind retained ones."""
         self.resending: deque[OutboundMessage] = deque()
-        """What of `inflight` a new connection is still to be sent again, before anything else."""
+        """Messages of `inflight` to resend to a new connection before anything else."""
         self.unsent: deque[OutboundMessage] = deque()
-        """The end of `inflight`: what waits until its packet id is committed, and what waits behind it."""
+        """The tail of `inflight`: messages whose packet id isn't committed yet, and those that wait behind them."""
         self.is_drain_due = False
-        """Whether the queue goes on by itself in the loop's next turn."""
+        """Whether draining continues by itself in the next turn of the event loop."""
         self.inflight: OrderedDict[int, OutboundMessage] = OrderedDict()
         self.inbound: dict[int, int] = {}
-        """Packet ids of QoS 2 messages that were taken and not yet released (4.3.3), each with the position in the
-        store that has to be committed before it is acknowledged; 0 = none."""
+        """Packet ids of QoS 2 messages that were received and not yet released (4.3.3), each with the store's position
+        that must be committed before it is acknowledged; 0 = none."""
         self.last_packet_id = 0
         self.expires_at: float | None = None
-        """When its time is over, by `SteadyClock.lasted`; None while its client is connected."""
+        """When it expires, by `SteadyClock.lasted`; None while its client is connected."""
         self.row = 0
         self.is_drop_logged = False
         self.is_over = False
-        """Whether it was dropped; the tree of subscriptions may still have it for a while."""
+        """Whether it was dropped; the subscription trie may still contain it for a while."""
 
     def next_packet_id(self) -> int:
-        """Return an id that no unfinished handshake uses (2.3.1-4); there are fewer of those than ids."""
+        """Return an id that no unfinished handshake uses (2.3.1-4); there are always fewer handshakes than ids."""
         candidate = self.last_packet_id
         while True:
             candidate = candidate % LAST_PACKET_ID + 1

@@ -1,4 +1,4 @@
-"""Sessions: opening, taking over, leaving, expiring, dropping and restoring them (MQTT 3.1.1, 3.1.2.4)."""
+"""Opens, takes over, detaches, expires, drops and restores sessions (MQTT 3.1.1, 3.1.2.4)."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["OpenedSession", "Sessions"]
 log = structlog.get_logger(__name__)
 
 MAX_EXPIRED_PER_TICK = 50
-"""How many expired sessions are dropped in one tick; the others follow in the next ticks."""
+"""Expired sessions dropped per tick; the others follow in the next ticks."""
 
 
 class OpenedSession(NamedTuple):
-    """The session that a connection got."""
+    """The session opened for a connection."""
 
     session: Session
     is_present: bool
     """Whether it existed before (3.2.2.2)."""
     position: int
-    """The store's position at which an older session is deleted; 0 = there is nothing to wait for."""
+    """The store's position once an older session is deleted; 0 = nothing to wait for."""
 
 
 class Sessions:
@@ -91,11 +91,11 @@ class Sessions:
         return [session for session in self._by_client_id.values() if session.owner == owner]
 
     def restore(self) -> None:
-        """Restore the stored sessions; blocks, so call it before serving."""
+        """Restore the stored sessions. Blocks: call it before serving."""
         latest = self._clock.lasted() + self._limits.session_expiry_seconds
         for stored in self._store.load_sessions():
             session = self._restored(stored)
-            # None: it was connected when the process ended. No session is kept longer than one that is left now.
+            # None: it was connected when the process ended. No session may expire later than one detached now.
             session.expires_at = min(stored.expires_at or latest, latest)
             self._by_client_id[session.client_id] = session
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
@@ -104,7 +104,7 @@ class Sessions:
     def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
         """Give a connection its session: an existing one or a new one.
 
-        If it has subscriptions, `reroute` has to be done before anything is delivered to the connection.
+        If it has subscriptions, `reroute` must finish before anything is delivered to the connection.
         """
         existing = self._by_client_id.get(client_id)
         if existing is not None and existing.connection is not None:
@@ -117,7 +117,7 @@ class Sessions:
         if existing is None and self._ending.is_lost(client_id):
             self._store.drop_sessions_of(client_id)
             self._ending.add(client_id, self._store.position)
-        # Also when it was dropped before, and its client was told to try again.
+        # Also if it was dropped earlier and its client was told to try again.
         position = self._ending.position(client_id)
         session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)
         if existing is not None:
@@ -126,17 +126,17 @@ class Sessions:
         return OpenedSession(session=session, is_present=existing is not None, position=position)
 
     def is_ending(self, client_id: str) -> bool:
-        """Whether the store still has a session of a client that has ended."""
+        """Whether the store may still have an ended session of a client."""
         return self._ending.position(client_id) > 0
 
     def reroute(self, session: Session) -> Iterator[int]:
-        """Have it decided anew what a session receives, by who its client is now: a job for `WorkQueue`."""
-        # A copy: the host may subscribe for the client meanwhile.
+        """Invalidate the routes that its filters affect, as its principal may have changed: a job for `WorkQueue`."""
+        # A copy: the host may subscribe for the client in the meantime.
         for topic_filter in list(session.subscriptions):
             yield self._routes.changed(topic_filter)
 
     def resume(self, session: Session) -> None:
-        """Send a session whatever was not sent or not acknowledged."""
+        """Send a session everything not yet sent or acknowledged."""
         self._delivery.resume(session)
 
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
@@ -147,7 +147,7 @@ class Sessions:
         return session
 
     def leave(self, session: Session) -> None:
-        """Detach a session from its connection: it waits for its client, or ends."""
+        """Detach a session from its connection: it is kept for its client, or ends."""
         session.connection = None
         if not session.is_kept:
             self.drop(session)
@@ -157,7 +157,7 @@ class Sessions:
         self._store.set_expiry(session)
 
     def drop(self, session: Session) -> None:
-        """Delete a session and everything that belongs to it; it is removed from the trie later, in pieces."""
+        """Delete a session and everything in it; its removal from the trie follows in pieces."""
         session.is_over = True
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
@@ -185,7 +185,7 @@ class Sessions:
         """Add or replace a granted subscription (3.8.4-3), and queue its retained messages.
 
         Returns:
-            the units of work that it took, beside those of the filter.
+            the units of work done, besides those of the filter.
         """
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
@@ -201,7 +201,7 @@ class Sessions:
         self._delivery.drain(session)
 
     def remove_subscription(self, session: Session, topic_filter: str) -> int:
-        """Remove a subscription, if it exists; return the units of work that it took."""
+        """Remove a subscription, if it exists; return the units of work done."""
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost
@@ -232,8 +232,8 @@ class Sessions:
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
             self._subscriptions.add(topic_filter, session, options)
-        # In the order in which they were sent, which is that in which they are sent again (4.6.0-1); the others wait in
-        # the order in which they came. Sorting keeps what has no number in the order of rows.
+        # Sent messages are resent in the order in which they were sent (4.6.0-1); the others are queued in order of
+        # arrival. The sort is stable, so messages without a number stay in row order.
         for delivery in sorted(stored.deliveries, key=lambda each: each.sent):
             message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
             outgoing = OutboundMessage(message, delivery.qos)

@@ -1,4 +1,4 @@
-"""Who subscribed to what: a trie of topic levels, so that a message costs what its topic is deep."""
+"""Subscriptions in a trie of topic levels, so that the cost of a match grows with the topic's depth."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SubscriptionTrie:
             node.sessions[session] = options
 
     def remove(self, topic_filter: str, session: Session) -> None:
-        """Take a session's subscription away, and the levels that nobody needs any more."""
+        """Remove a session's subscription, and prune levels that are no longer used."""
         levels = topic_filter.split("/")
         takes_rest = levels[-1] == "#"
         path = [self._root]
@@ -86,12 +86,12 @@ class SubscriptionTrie:
                 parent.levels.pop(level, None)
 
     def match(self, topic: str) -> dict[Session, SubscriptionOptions]:
-        """Return the sessions that a topic reaches, each with the highest QoS of its matching filters (3.3.5-1)."""
+        """Return the sessions that match a topic, each with the highest QoS of its matching filters (3.3.5-1)."""
         found: dict[Session, SubscriptionOptions] = {}
         levels = topic.split("/")
         self.visited = 0
         if topic[0] == "$":
-            # 4.7.2-1: a filter that begins with a wildcard doesn't reach these.
+            # 4.7.2-1: a filter that begins with a wildcard doesn't match these.
             first = self._root.levels.get(levels[0])
             if first is not None:
                 self.visited = _collect(first, levels, 1, found)
@@ -100,7 +100,7 @@ class SubscriptionTrie:
         return found
 
     def filters(self) -> Iterator[tuple[str, dict[Session, SubscriptionOptions]]]:
-        """Yield every filter with its sessions; for plugins that ask, not for the message path."""
+        """Yield every filter with its sessions; for plugins, not for the message path."""
         stack: list[tuple[_Node, str]] = [(self._root, "")]
         while stack:
             node, prefix = stack.pop()
@@ -114,9 +114,9 @@ class SubscriptionTrie:
 
 
 def _collect(node: _Node, levels: list[str], position: int, found: dict[Session, SubscriptionOptions]) -> int:
-    """Gather from here down, and return how many nodes were visited.
+    """Collect matches from this node down, and return how many nodes were visited.
 
-    It goes as deep as the filters are, which `max_topic_levels` bounds.
+    The recursion is as deep as the filters, which `max_topic_levels` bounds.
     """
     visited = 1
     if node.rest:

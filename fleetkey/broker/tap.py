@@ -1,4 +1,4 @@
-"""Taps: listening to topics, such as one device's, with a session of the server that no client can take over."""
+"""Taps: listening to topics, such as one device's, through a server session that no client can take over."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["tapped"]
 
 MAX_TAPPED_MESSAGES = 100
-"""How many messages wait for the reader of a tap; beyond that the oldest are dropped and counted."""
+"""Messages buffered for the reader of a tap; beyond that, the oldest are dropped and counted."""
 MAX_TAPPED_BYTES = 1024 * 1024
-"""How many bytes of them wait, with the same effect."""
+"""Bytes of such messages; beyond that, the oldest are dropped and counted too."""
 
 
 class _Tap:
-    """The connection of a tap: a `ClientSink` that keeps the newest packets it is sent."""
+    """A tap's connection: a `ClientSink` that buffers the newest packets."""
 
     def __init__(self, principal: Principal) -> None:
         self.address = ""
@@ -43,7 +43,7 @@ class _Tap:
         self._is_closed = False
 
     def send(self, data: bytes) -> None:
-        """Keep a PUBLISH with QoS 0, the only packet that is sent to it."""
+        """Buffer a QoS 0 PUBLISH, the only kind of packet sent to a tap."""
         self._packets.append(data)
         self._bytes += len(data)
         while len(self._packets) > MAX_TAPPED_MESSAGES or (self._bytes > MAX_TAPPED_BYTES and len(self._packets) > 1):
@@ -103,7 +103,7 @@ async def tapped(sessions: Sessions, filters: Iterable[str]) -> AsyncIterator[Ta
 
 
 def _read(packet: bytes) -> tuple[str, bytes]:
-    """Return topic and payload of a PUBLISH with QoS 0 that has already been authorized."""
+    """Return topic and payload of a QoS 0 PUBLISH that has already been authorized."""
     start = 1
     while packet[start] & 0x80:
         start += 1

@@ -1,4 +1,4 @@
-"""Long work, done piece by piece: however much there is of it, each turn of the event loop does a bounded amount."""
+"""Long work in pieces, so that each turn of the event loop does a bounded amount of it."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 __all__ = ["WorkQueue", "filter_cost"]
 
 WORK_AT_ONCE = 256
-"""Units of a job that are done at once, before it has to wait for its turn. A unit takes about a microsecond."""
+"""Units of a job done at once, before it has to wait for its turn. A unit takes about a microsecond."""
 WORK_PER_PIECE = 256
-"""Units of one job before the next job has its turn."""
+"""Units of one job before the next job gets its turn."""
 WORK_PER_TURN = 1_024
-"""Units of all jobs together in one turn of the event loop."""
+"""Units of all jobs together per turn of the event loop."""
 UNITS_PER_FILTER = 4
 UNITS_PER_LEVEL = 2
 BYTES_PER_UNIT = 64
 
 
 class WorkQueue:
-    """Runs jobs in turns, a piece of each after the other.
+    """Runs jobs round-robin, a piece at a time.
 
-    A job is an iterator that does a little at each step and yields how many units that took. Whoever adds one bounds
-    how many there are; a job handles its own exceptions.
+    A job is an iterator that does a little work at each step and yields how many units that took. Callers bound the
+    number of jobs; a job handles its own exceptions.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: deque[Iterator[int]] = deque()
         self._is_due = False
-        """Whether the loop's next turn does a share."""
+        """Whether a run is scheduled for the next turn of the event loop."""
 
     def __len__(self) -> int:
-        """Return how many jobs wait."""
+        """Return the number of waiting jobs."""
         return len(self._jobs)
 
     def do(self, job: Iterator[int]) -> bool:
-        """Begin a job now and leave the rest of it to the next turns; return whether it is done already."""
+        """Start a job now and leave the rest of it to the next turns; return whether it is already done."""
         if _is_done(job, WORK_AT_ONCE):
             return True
         self.do_later(job)
@@ -57,7 +57,7 @@ class WorkQueue:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        """Do this turn's share; the loop serves everyone else before the next one."""
+        """Do this turn's share; the event loop serves everything else before the next one."""
         self._is_due = False
         jobs, pieces = self._jobs, WORK_PER_TURN // WORK_PER_PIECE
         try:
@@ -67,7 +67,7 @@ class WorkQueue:
                 if not _is_done(job, WORK_PER_PIECE):
                     jobs.append(job)
         finally:
-            # Also when a job failed by mistake: the loop logs it, and the others must not wait for ever.
+            # Even if a job raised unexpectedly: the loop logs it, and the others must not wait forever.
             self._go_on()
 
 
@@ -80,5 +80,5 @@ def _is_done(job: Iterator[int], units: int) -> bool:
 
 
 def filter_cost(topic_filter: str) -> int:
-    """Return the units that it takes to look at a filter, to add it to the tree of subscriptions or take it out."""
+    """Return the units it takes to read a filter, and to add it to the subscription trie or remove it."""
     return UNITS_PER_FILTER + UNITS_PER_LEVEL * topic_filter.count("/") + len(topic_filter) // BYTES_PER_UNIT

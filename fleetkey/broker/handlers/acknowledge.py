@@ -15,14 +15,14 @@ __all__ = ["AcknowledgeHandler"]
 
 
 class AcknowledgeHandler:
-    """Takes a client's part of the handshakes of QoS 1 and 2."""
+    """Handles the client's side of QoS 1 and 2 handshakes."""
 
     def __init__(self, delivery: Delivery, store: BrokerStore) -> None:
         self._delivery = delivery
         self._store = store
 
     def handle(self, connection: ClientSink, session: Session, kind: int, data: bytes, start: int, end: int) -> None:
-        """Handle an acknowledgement; anything else that a client may not send now is malformed."""
+        """Handle an acknowledgement; any other kind of packet is a protocol violation."""
         packet_id = connection.codec.read_acknowledgement(data, start, end)
         if kind == Kind.PUBACK:
             is_right = self._delivery.acknowledged(session, packet_id)
@@ -34,16 +34,16 @@ class AcknowledgeHandler:
             self._release(connection, session, packet_id)
             is_right = True
         else:
-            # A second CONNECT (3.1.0-2), a packet that only a server sends, or a reserved type (2.2.1).
+            # A second CONNECT (3.1.0-2), a packet that only servers send, or a reserved type (2.2.1).
             is_right = False
         if not is_right:
             msg = f"unexpected packet of type {kind}"
             raise MalformedPacketError(msg)
 
     def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
-        """Forget a QoS 2 message's identifier, and answer when the store has forgotten it as well."""
+        """Release a QoS 2 message's identifier, and answer once the store has committed that."""
         if session.inbound.pop(packet_id, None) is not None and session.is_kept:
             self._store.drop_inbound(session, packet_id)
         acknowledgement = connection.codec.acknowledgement(Kind.PUBCOMP, packet_id)
-        # Also when it was forgotten here before: that may not be committed yet.
+        # Even if it was already released here: that may not be committed yet.
         connection.acknowledge(acknowledgement, self._store.position if session.is_kept else 0)

@@ -1,4 +1,4 @@
-"""CONNECT, and the end of a connection (MQTT 3.1.1, 3.1 and 3.2)."""
+"""Handles CONNECT, and the end of a connection (MQTT 3.1.1, 3.1 and 3.2)."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Client(ClientSink, Protocol):
     is_suspended: bool
 
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
-        """Become the connection of a session, before the CONNACK."""
+        """Attach to a session, before the CONNACK is sent."""
         ...
 
     def open(self, will: Will | None) -> None:
-        """Start serving, after the CONNACK was sent."""
+        """Start serving, after the CONNACK is sent."""
         ...
 
     def suspend(self) -> None:
@@ -60,7 +60,7 @@ class Client(ClientSink, Protocol):
         ...
 
     def proceed(self) -> None:
-        """Go on handling."""
+        """Resume handling packets."""
         ...
 
 
@@ -93,12 +93,12 @@ class ConnectHandler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, connection: Client, connect: Connect) -> None:
-        """Take a CONNECT when its turn comes, reading nothing meanwhile."""
+        """Handle a CONNECT when its turn comes, without reading from the client until then."""
         if not self._turns.do(partial(self._take, connection, connect)):
             connection.suspend()
 
     def _take(self, connection: Client, connect: Connect) -> None:
-        """Decide at once if the secret was verified lately; otherwise later."""
+        """Decide at once if the secret is cached, later otherwise."""
         if not connection.is_deciding:
             return
         decision = self._admission.decide_at_once(connect, connection.address)
@@ -124,7 +124,7 @@ class ConnectHandler:
         connection.close(Reason.REFUSED, is_graceful=True)
 
     def revoke(self, connection: ClientSink) -> None:
-        """Close a connection whose principal was revoked; one without a CONNACK yet is refused."""
+        """Close a connection whose principal was revoked; if it has no CONNACK yet, refuse it."""
         if connection.is_deciding:
             self.refuse(connection, Reason.NOT_AUTHORIZED)
         else:
@@ -135,7 +135,7 @@ class ConnectHandler:
         principal = connection.principal
         self._sessions.leave(session)
         if not connection.was_welcomed:
-            # Nobody was told that it is connected, so nobody is told that it isn't any more.
+            # Nobody was notified that it connected, so nobody is notified that it disconnected.
             return
         self._counters.disconnections[reason] += 1
         log.info("disconnected", client_id=session.client_id, reason=reason, address=connection.address)
@@ -161,7 +161,7 @@ class ConnectHandler:
             self.refuse(connection, decision.reason)
             return
         if self._store.is_failing and self._sessions.is_ending(decision.client_id):
-            # It would have to wait for what can't be stored now, and note more of that.
+            # It would have to wait for writes that fail now, and would add more of them.
             self.refuse(connection, Reason.SERVER_BUSY)
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
@@ -173,7 +173,7 @@ class ConnectHandler:
         if opened.position <= self._store.committed:
             self._welcome(connection, connect, opened)
             return
-        # 3.1.2-6: a clean start ends the older session for good, so it is deleted from the store first.
+        # 3.1.2-6: a clean start ends the older session for good, so wait until it is deleted from the store.
         connection.suspend()
 
         def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
@@ -184,15 +184,15 @@ class ConnectHandler:
             else:
                 self.refuse(connection, Reason.SERVER_BUSY)
                 if not opened.is_present:
-                    # Its client was never told that it has one, so the next time it must not be told so either.
+                    # Its client never learned of this session, so its next CONNACK must not report one as present.
                     self._sessions.drop(opened.session)
 
         self._store.after_commit(committed)
 
     def _take_up(self, connection: Client, connect: Connect, opened: OpenedSession) -> Iterator[int]:
-        """Go on with a session that has subscriptions: answer when it is decided for each who its client is.
+        """Resume a session that has subscriptions: invalidate their routes, then answer.
 
-        Meanwhile the connection may be closed, refused or taken over.
+        In the meantime, the connection may be closed, refused or taken over.
         """
         for cost in self._sessions.reroute(opened.session):
             yield cost

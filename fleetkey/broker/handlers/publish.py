@@ -1,4 +1,4 @@
-"""PUBLISH from a client, and everything else that is published: wills, and what the host says (MQTT 3.1.1, 3.3)."""
+"""Handles PUBLISH, and publishes wills and the host's own messages (MQTT 3.1.1, 3.3)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PUBACK, PUBREC = int(Kind.PUBACK), int(Kind.PUBREC)
 
 
 class PublishHandler:
-    """Retains messages and passes them on. Whoever calls has decided that the sender may publish."""
+    """Retains and publishes messages. The caller has already authorized the sender."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class PublishHandler:
         self._observer = observer
         self._counters = counters
         self._bounds = bounds
-        # Most of a fleet's messages: nothing stands between the connection and the router unless somebody listens.
+        # Most of a fleet's messages: the connection calls the router directly unless an observer listens.
         self.forward: Forward = self._forward_and_tell if observer.hears_messages else router.forward
 
     def _forward_and_tell(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
@@ -68,20 +68,20 @@ class PublishHandler:
         *,
         is_retained: bool,
     ) -> None:
-        """Take a client's message with a QoS, the retain flag, or both, and acknowledge it.
+        """Publish a client's message that has a QoS, the retain flag, or both, and acknowledge it.
 
         Args:
-            connection: where it came from, and where the acknowledgement goes.
+            connection: the client's connection, which gets the acknowledgement.
             session: its session.
-            route: where its topic leads, and holds; None if the client may not publish there.
-            message: what came.
+            route: the valid route of its topic; None if the client may not publish there.
+            message: the message.
             packet_id: its packet identifier; 0 for QoS 0.
             is_retained: whether it has the retain flag.
         """
         before = self._store.position
         position = 0
         if message.qos == EXACTLY_ONCE and packet_id in session.inbound:
-            # It came before, and was not acknowledged yet; it is when it is stored.
+            # A duplicate of a message that isn't released yet; acknowledge it once the first one is stored.
             position = session.inbound[packet_id]
         elif route is not None:
             if message.qos == EXACTLY_ONCE:
@@ -91,7 +91,7 @@ class PublishHandler:
             if message.qos == EXACTLY_ONCE:
                 session.inbound[packet_id] = position
         if message.qos:
-            # 3.3.5-2: what may not be published is acknowledged and goes nowhere.
+            # 3.3.5-2: an unauthorized message is acknowledged and discarded.
             kind = PUBACK if message.qos == AT_LEAST_ONCE else PUBREC
             connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
 
@@ -104,7 +104,7 @@ class PublishHandler:
         *,
         is_retained: bool = False,
     ) -> None:
-        """Publish for a client: what it sent, or its will."""
+        """Publish a client's message or will."""
         if self._observer.hears_messages:
             self._observer.published(session.client_id, message)
         if is_retained:
@@ -113,12 +113,12 @@ class PublishHandler:
         self._router.publish(message, route)
 
     def retain(self, message: Message, owner: str) -> None:
-        """Keep a message for later subscribers; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
-        # What the broker says of itself is said anew after a restart.
+        """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
+        # The broker publishes its own status again after a restart.
         is_stored = not message.topic.startswith("$")
         if not message.payload:
             was_there = self._retained.drop(message.topic) is not None
-            # Also when it was cleared before and that may not be committed yet: then this waits for it as well.
+            # Even if it was already cleared, that may not be committed yet; then this waits for it too.
             if is_stored and (was_there or self._store.committed < self._store.position):
                 self._store.drop_retained(message.topic)
             return

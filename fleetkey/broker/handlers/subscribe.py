@@ -26,7 +26,7 @@ __all__ = ["SubscribeHandler"]
 
 
 class SubscribeHandler:
-    """Grants what the principal may have and refuses the rest, filter by filter.
+    """Grants or refuses each filter, as the principal's scope allows.
 
     Its methods are jobs for `WorkQueue`: a packet may have many filters.
     """
@@ -51,11 +51,11 @@ class SubscribeHandler:
 
     @property
     def max_filters(self) -> int:
-        """The filters that one packet may have."""
+        """The maximum number of filters per packet."""
         return self._limits.max_subscriptions_per_application
 
     def subscribe(self, connection: ClientSink, session: Session, data: bytes, start: int, end: int) -> Generator[int]:
-        """Handle a SUBSCRIBE; nothing is granted before the whole packet is found well formed (3.8.4, 3.9)."""
+        """Handle a SUBSCRIBE; nothing is granted unless the whole packet is well-formed (3.8.4, 3.9)."""
         packet_id, read = connection.codec.read_subscribe(data, start, end, self.max_filters)
         wanted: list[tuple[str, SubscriptionOptions, int]] = []
         for topic_filter, options in read:
@@ -67,7 +67,7 @@ class SubscribeHandler:
         answers: list[SubscriptionOptions | Reason] = []
         for topic_filter, options, cost in wanted:
             if self._may_subscribe(session, connection.principal, topic_filter):
-                # From here on its retained messages wait, and what is published meanwhile waits behind them.
+                # From here on, its retained messages are queued, and newly published ones are queued behind them.
                 added = self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)
                 answers.append(options)
@@ -76,7 +76,7 @@ class SubscribeHandler:
                 connection.log_refusal("subscribe", topic_filter.encode())
                 answers.append(Reason.NOT_AUTHORIZED)
             yield 2 * cost + added
-        # Of a session that isn't kept nothing was noted; others may have noted something between two turns.
+        # For a session that isn't kept, nothing was noted; notes made between two turns belong to others.
         position = self._store.since(before) if session.is_kept else 0
         connection.acknowledge(connection.codec.suback(packet_id, answers), position)
         yield self._delivery.drain(session)
@@ -95,7 +95,7 @@ class SubscribeHandler:
             cost = self._sessions.remove_subscription(session, topic_filter)
             self._observer.unsubscribed(session, topic_filter)
             yield cost
-        # Also for what was taken away before: that may not be committed yet.
+        # Even for subscriptions that were already removed: that may not be committed yet.
         position = self._store.position if session.is_kept else 0
         connection.acknowledge(connection.codec.unsuback(packet_id), position)
 
