@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 SENDS_PER_TURN = 64
 """Messages sent from one session's queue before others get a turn."""
+BYTES_PER_SEND = 4 * 1024
+"""Bytes of a message that count as one more message: a long one takes longer to encrypt and to send."""
 UNITS_PER_SEND = 4
 """Units of work for sending a message (`broker.work`)."""
 ENTRIES_PER_UNIT = 32
@@ -149,8 +151,6 @@ class Delivery:
         unsent = set(session.unsent)
         session.resending.clear()
         session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
-        # With nothing to resend, what was committed in the meantime can be sent now.
-        self._send_committed(session)
         self.drain(session)
 
     def drain(self, session: Session) -> int:
@@ -160,21 +160,25 @@ class Delivery:
             the units of work done (`broker.work`), at least 1.
         """
         connection = session.connection
-        if connection is None or session.is_drain_due:
+        if connection is None or session.is_drain_due or connection.is_deciding:
+            # Nothing may precede the CONNACK; `resume` sends it later.
             return 1
         turns = SENDS_PER_TURN
-        queue, resending = session.queue, session.resending
-        while (queue or resending) and not connection.is_paused:
-            if turns > 0 and resending:
-                turns -= 1
-                self._send_again(session, connection, resending.popleft())
-                if not resending:
-                    self._send_committed(session)
-                continue
+        queue, resending, unsent = session.queue, session.resending, session.unsent
+        while not connection.is_paused:
+            is_committed = bool(unsent) and not unsent[0].must_wait
+            if not (queue or resending or is_committed):
+                break
             if turns <= 0:
                 session.is_drain_due = True
                 connection.call_next_turn(self._drain_again, session)
                 break
+            if resending:
+                turns -= self._send_again(session, connection, resending.popleft())
+                continue
+            if is_committed:
+                turns -= self._send_committed(session, connection, unsent.popleft())
+                continue
             head = queue[0]
             if isinstance(head, RetainedReplay):
                 taken = self._replay(session, connection, head, turns)
@@ -184,7 +188,7 @@ class Delivery:
                 continue
             if (len(session.inflight) >= self._limits.max_inflight) if head.qos else session.unsent:
                 break
-            turns -= 1
+            turns -= _sends(head)
             queue.popleft()
             session.followers -= not head.qos
             session.queued_messages -= 1
@@ -228,9 +232,9 @@ class Delivery:
                 or not self._may_have(session, kept.topic)
             ):
                 continue
-            steps += LEVELS_PER_SEND
             message = Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos)
             outgoing = OutboundMessage(message, min(replay.options.qos, kept.qos), is_retained=True)
+            steps += LEVELS_PER_SEND * _sends(outgoing)
             if outgoing.qos and session.is_kept:
                 self._store.add_delivery(session, outgoing)
             self._send(session, outgoing)
@@ -281,17 +285,14 @@ class Delivery:
             self.drain(session)
         return True
 
-    def _send_again(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> None:
-        """Resend a message from an earlier connection, unless it was completed in the meantime."""
+    def _send_again(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
+        """Resend a message from an earlier connection, unless it was completed in the meantime; return its turns."""
         if session.inflight.get(outgoing.packet_id) is not outgoing:
-            return
+            return 1
         if outgoing.is_released:
             connection.send(connection.codec.acknowledgement(Kind.PUBREL, outgoing.packet_id))
-        elif self._may_have(session, outgoing.message.topic):
-            self._transmit(connection, outgoing)
-        else:
-            del session.inflight[outgoing.packet_id]
-            self._forget(outgoing)
+            return 1
+        return self._transmit_if_allowed(session, connection, outgoing)
 
     def _send(self, session: Session, outgoing: OutboundMessage) -> None:
         connection = session.connection
@@ -319,25 +320,22 @@ class Delivery:
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
             return
         outgoing.must_wait = False
-        self._send_committed(session)
-        if session.queue or session.resending:
-            self.drain(session)
+        self.drain(session)
 
-    def _send_committed(self, session: Session) -> None:
-        """Send messages that no longer wait for a commit, unless older ones are still to be resent."""
-        unsent = session.unsent
-        if session.connection is not None and session.connection.is_deciding:
-            # Nothing may precede the CONNACK; `resume` sends them later.
-            return
-        while unsent and not unsent[0].must_wait and not session.resending:
-            first = unsent.popleft()
-            if session.connection is None or session.inflight.get(first.packet_id) is not first:
-                continue
-            if self._may_have(session, first.message.topic):
-                self._transmit(session.connection, first)
-            else:
-                del session.inflight[first.packet_id]
-                self._forget(first)
+    def _send_committed(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
+        """Send a message that no longer waits for a commit, unless it was completed; return the turns it took."""
+        if session.inflight.get(outgoing.packet_id) is not outgoing:
+            return 1
+        return self._transmit_if_allowed(session, connection, outgoing)
+
+    def _transmit_if_allowed(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
+        """Send a message that is in flight, or drop it if its receiver may not have it any more."""
+        if self._may_have(session, outgoing.message.topic):
+            self._transmit(connection, outgoing)
+            return _sends(outgoing)
+        del session.inflight[outgoing.packet_id]
+        self._forget(outgoing)
+        return 1
 
     def _transmit(self, connection: ClientSink, outgoing: OutboundMessage) -> None:
         """Write a message to the connection, marked as a duplicate if it was sent before (3.3.1-1)."""
@@ -367,6 +365,11 @@ class Delivery:
     def _forget(self, outgoing: OutboundMessage) -> None:
         if outgoing.row:
             self._store.drop_delivery(outgoing)
+
+
+def _sends(outgoing: OutboundMessage) -> int:
+    """Return as how many messages one counts in a turn."""
+    return 1 + outgoing.message.size // BYTES_PER_SEND
 
 
 def _encode(connection: ClientSink, outgoing: OutboundMessage, *, is_duplicate: bool) -> bytes:

@@ -16,67 +16,74 @@ WORK_AT_ONCE = 256
 WORK_PER_PIECE = 256
 """Units of one job before the next job gets its turn."""
 WORK_PER_TURN = 1_024
-"""Units of all jobs together per turn of the event loop."""
+"""Units of all jobs together per turn of the event loop, including what is done at once."""
 UNITS_PER_FILTER = 4
 UNITS_PER_LEVEL = 2
 BYTES_PER_UNIT = 64
 
 
 class WorkQueue:
-    """Runs jobs round-robin, a piece at a time.
+    """Runs jobs in turns, a piece of each after the other.
 
-    A job is an iterator that does a little work at each step and yields how many units that took. Callers bound the
-    number of jobs; a job handles its own exceptions.
+    A job is an iterator that does a little at each step and yields how many units that took. Whoever adds one bounds
+    how many there are; a job handles its own exceptions.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: deque[Iterator[int]] = deque()
+        self._left = WORK_PER_TURN
+        """Units that are left of this turn's."""
         self._is_due = False
-        """Whether a run is scheduled for the next turn of the event loop."""
+        """Whether the next turn of the event loop calls `_run`."""
 
     def __len__(self) -> int:
-        """Return the number of waiting jobs."""
+        """Return how many jobs wait."""
         return len(self._jobs)
 
     def do(self, job: Iterator[int]) -> bool:
-        """Start a job now and leave the rest of it to the next turns; return whether it is already done."""
-        if _is_done(job, WORK_AT_ONCE):
+        """Start a job now, as far as this turn allows, and leave the rest to later turns; return whether it is done."""
+        if self._left > 0 and self._is_done(job, WORK_AT_ONCE):
             return True
         self.do_later(job)
         return False
 
     def do_later(self, job: Iterator[int]) -> None:
-        """Leave a whole job to the next turns."""
+        """Leave a whole job to later turns."""
         self._jobs.append(job)
-        self._go_on()
+        self._wake()
 
-    def _go_on(self) -> None:
-        if self._jobs and not self._is_due:
+    def _wake(self) -> None:
+        if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        """Do this turn's share; the event loop serves everything else before the next one."""
-        self._is_due = False
-        jobs, pieces = self._jobs, WORK_PER_TURN // WORK_PER_PIECE
+        """Start a turn with its share of the jobs; the event loop serves everyone else before the next one."""
+        self._is_due, self._left = False, WORK_PER_TURN
         try:
-            while jobs and pieces:
-                pieces -= 1
-                job = jobs.popleft()
-                if not _is_done(job, WORK_PER_PIECE):
-                    jobs.append(job)
+            while self._jobs and self._left > 0:
+                job = self._jobs.popleft()
+                if not self._is_done(job, WORK_PER_PIECE):
+                    self._jobs.append(job)
         finally:
-            # Even if a job raised unexpectedly: the loop logs it, and the others must not wait forever.
-            self._go_on()
+            # Also if a job failed unexpectedly: the loop logs it, and the others must not wait for ever.
+            if self._jobs:
+                self._wake()
 
-
-def _is_done(job: Iterator[int], units: int) -> bool:
-    for cost in job:
-        units -= cost
-        if units <= 0:
-            return False
-    return True
+    def _is_done(self, job: Iterator[int], most: int) -> bool:
+        """Do up to so many units of a job, and no more than are left of this turn's; return whether it is done."""
+        units = min(most, self._left)
+        self._left -= units
+        self._wake()
+        for cost in job:
+            units -= cost
+            if units <= 0:
+                # What the last step took too much is this turn's as well.
+                self._left += units
+                return False
+        self._left += units
+        return True
 
 
 def filter_cost(topic_filter: str) -> int:

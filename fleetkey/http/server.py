@@ -15,7 +15,7 @@ from fleetkey.http.forwarded import ForwardedAddress, TrustedProxies
 from fleetkey.http.local import is_loopback
 from fleetkey.http.protocol import BoundedHttpProtocol
 from fleetkey.http.request_turns import RequestTurns
-from fleetkey.operations import Descriptors
+from fleetkey.operations import TLS_CIPHERS, Descriptors
 from fleetkey.tls import Handshakes, TlsListener
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class HttpServer:
                 proxy_headers=False,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
+                ssl_ciphers=TLS_CIPHERS,
             ),
             self._socket,
             self._connections,

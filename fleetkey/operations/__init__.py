@@ -2,6 +2,7 @@
 
 from fleetkey.operations.backup import FleetFiles, MadeBackup, RestoredBackup, make_backup, restore_backup
 from fleetkey.operations.certificates import (
+    TLS_CIPHERS,
     CertificateError,
     ServedCertificate,
     certificate_end,
@@ -15,6 +16,7 @@ from fleetkey.operations.self_signed import make_self_signed, write_pair
 from fleetkey.operations.serve_lock import ServeLock, serving_pid
 
 __all__ = [
+    "TLS_CIPHERS",
     "BackupError",
     "CertificateError",
     "Descriptors",

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["CertificateError", "ServedCertificate", "certificate_end", "load_pair", "watch_certificates"]
+__all__ = ["TLS_CIPHERS", "CertificateError", "ServedCertificate", "certificate_end", "load_pair", "watch_certificates"]
 
 log = structlog.get_logger(__name__)
+
+TLS_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""What TLS 1.2 clients may choose from, in OpenSSL's words. The CBC ones encrypt at a quarter of the speed."""
 
 CHECK_SECONDS = 2.0
 """Interval between checks of the files; a change is loaded once two checks in a row find the same files."""
@@ -138,6 +141,7 @@ def load_pair(certificate: Path, key: Path) -> ssl.SSLContext:
         CertificateError: they can't be used; says which of them and why, even where OpenSSL only says `PEM lib`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers(TLS_CIPHERS)
     try:
         # Without this, OpenSSL would ask for a password on the terminal.
         context.load_cert_chain(certificate, key, password=lambda: b"")

@@ -111,12 +111,17 @@ class OutboundStream:
         self.call_next_turn(self._drain)
 
     def _drain(self) -> None:
+        """Write the next part of what is held; the others have their turn before the one behind it."""
         if self.state is State.CLOSED or self.is_gone:
             return
         self._is_draining = False
-        while self._held and not self._is_draining:
-            # The transport calls `pause_writing` if it can't send it at once.
+        if self._held:
+            # Calls `pause_writing` if the transport can't send it at once.
             self._write_held()
+            if self._held and not self._is_draining:
+                # What is sent meanwhile has to wait behind it.
+                self._is_draining = True
+                self.call_next_turn(self._drain)
         # Nothing is held before the CONNACK, so it is paused for another reason then.
         if self.is_paused and self.state is State.OPEN and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False

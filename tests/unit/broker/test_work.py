@@ -34,12 +34,13 @@ def _queue() -> tuple[WorkQueue, Loop]:
 
 
 def test_do_short_job() -> None:
-    """What is little is done at once, and needs no turn."""
+    """What is little is done at once, and leaves nothing for later turns."""
     queue, loop = _queue()
     job = Job(WORK_AT_ONCE - 1)
     assert queue.do(job.steps())
     assert job.done == WORK_AT_ONCE - 1
-    assert not loop.due
+    assert len(queue) == 0
+    assert loop.settle() == 1
 
 
 def test_do_long_job() -> None:
@@ -59,6 +60,21 @@ def test_do_long_job() -> None:
     assert len(queue) == 0
 
 
+def test_do_in_one_turn() -> None:
+    """However many jobs are added in one turn, what is done of them at once is that turn's share together."""
+    queue, loop = _queue()
+    jobs = [Job(WORK_AT_ONCE - 1) for _ in range(40)]
+    answers = [queue.do(job.steps()) for job in jobs]
+    assert sum(job.done for job in jobs) <= WORK_PER_TURN
+    assert answers == [job.done == WORK_AT_ONCE - 1 for job in jobs]
+    while loop.due:
+        before = sum(job.done for job in jobs)
+        loop.turn()
+        assert sum(job.done for job in jobs) - before <= WORK_PER_TURN
+    assert all(job.done == WORK_AT_ONCE - 1 for job in jobs)
+    assert queue.do(Job(WORK_AT_ONCE - 1).steps())
+
+
 def test_do_many_jobs() -> None:
     """However many jobs there are, a turn does as much as it is granted, and each has its pieces in turn."""
     queue, loop = _queue()
@@ -71,7 +87,7 @@ def test_do_many_jobs() -> None:
         loop.turn()
         shares.append(sum(job.done for job in jobs) - before)
         most, least = max(job.done for job in jobs), min(job.done for job in jobs)
-        assert most - least <= WORK_PER_PIECE
+        assert most - least <= WORK_AT_ONCE + WORK_PER_PIECE
     assert max(shares) <= WORK_PER_TURN
     assert all(job.done == 2 * WORK_PER_TURN for job in jobs)
 
