@@ -147,7 +147,7 @@ class Connection(ConnectionLifecycle):
                 topic_bytes = data[start + 2 : topic_end]
                 principal, session = self.principal, self.session
                 if principal is None or topic_end > end:
-                    msg = "a topic that ends after its packet"
+                    msg = "a topic that extends past the end of its packet"
                     raise MalformedPacketError(msg)
                 if self._scope is not principal.scope:
                     self._scope = principal.scope
@@ -191,10 +191,10 @@ class Connection(ConnectionLifecycle):
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until this connection's next turn, or until `proceed`."""
         if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
-            msg = "too much before the answer to CONNECT"
+            msg = "too many bytes before the CONNACK"
             raise MalformedPacketError(msg)
         if self.state is State.DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
-            msg = "too much before the answers to all CONNECTs"
+            msg = "too many bytes before the CONNACK, with those of other connections"
             raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
@@ -212,7 +212,7 @@ class Connection(ConnectionLifecycle):
                 self._parts.bounds.reached("max_packet_bytes", client_id=self.session.client_id)
             else:
                 self._parts.bounds.reached_by_stranger("max_connect_bytes", self.address)
-            msg = f"a packet of {length} bytes"
+            msg = f"a packet of {length} bytes, which is too long"
             raise MalformedPacketError(msg)
 
     def _on_packet(self, first: int, data: bytes, start: int, end: int) -> None:
@@ -229,7 +229,7 @@ class Connection(ConnectionLifecycle):
             raise MalformedPacketError(msg)
         if kind in BODILESS:
             if start != end:
-                msg = "a body where there is none"
+                msg = "a body in a packet that has none"
                 raise MalformedPacketError(msg)
             if kind == PINGREQ:
                 self._on_ping()

@@ -27,7 +27,7 @@ class AuthPlugins:
         return bool(self._plugins)
 
     async def agree(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> bool:
-        """Ask all of them. Any exception is a refusal."""
+        """Ask every plugin. Any exception is a refusal."""
         view = self._views.for_attempt(connect, granted, address=address, transport=transport)
         answers = await asyncio.gather(*(plugin.authenticate(session=view) for plugin in self._plugins))
         view.password = None

@@ -20,8 +20,8 @@ PLUGIN = "fleetkey.auth_plugin.FleetkeyAuthPlugin"
 
 def broker_config(settings: MqttSettings, authenticator: Authenticator) -> BrokerConfig:
     """Return the configuration of a broker whose only plugin asks `authenticator`."""
-    # amqtt wants a listener called `default`, from which the others take what they don't say; without a bind address
-    # it listens nowhere.
+    # amqtt requires a listener named `default`, from which the others inherit; without a bind address it doesn't
+    # listen.
     listeners: dict[str, dict[str, Any]] = {"default": {"bind": None, "max_connections": 0}}
     tls: dict[str, Any] = {"ssl": True, "certfile": settings.tls_cert, "keyfile": settings.tls_key}
     if settings.bind:

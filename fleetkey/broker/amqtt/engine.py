@@ -29,7 +29,7 @@ __all__ = ["BundledEngine"]
 
 
 class BundledEngine:
-    """Runs in this process and answers at once."""
+    """Runs in this process, so it answers immediately."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class BundledEngine:
         self._core = self._broker.core
 
     async def start(self) -> None:
-        """Load what was stored and listen. Raises `ListenerError` and `EngineError`."""
+        """Load the stored state and start listening. Raises `ListenerError` and `EngineError`."""
         try:
             await self._broker.start()
         except BrokerError as error:
@@ -70,7 +70,7 @@ class BundledEngine:
             raise EngineError(str(error)) from error
 
     async def stop(self) -> None:
-        """Close every connection, commit what is noted, and stop."""
+        """Close every connection, commit pending writes, and stop."""
         await self._broker.shutdown()
 
     async def listeners(self) -> Mapping[ListenerName, int]:
@@ -79,11 +79,11 @@ class BundledEngine:
         return {name: port for name, port in ports.items() if port is not None}
 
     async def can_store(self) -> bool:
-        """Whether the last commit of `broker.db` succeeded."""
+        """Return whether the last commit of `broker.db` succeeded."""
         return self._broker.can_store
 
     async def counters(self) -> EngineCounters:
-        """Return what is counted."""
+        """Return the counters."""
         core, counted = self._core, self._core.counters
         return EngineCounters(
             connections=len(core.connections),
@@ -98,7 +98,7 @@ class BundledEngine:
         )
 
     async def owners(self) -> set[str]:
-        """Return whose sessions and retained messages there are."""
+        """Return the owners of all sessions and retained messages."""
         owners = {session.owner for session in self._core.sessions}
         return (owners | {kept.owner for kept in self._core.retained.all().values()}) - {""}
 
@@ -120,7 +120,7 @@ class BundledEngine:
         ]
 
     async def messages_of(self, owner: str) -> OwnedMessages:
-        """Return what waits in an owner's sessions, and what it retained."""
+        """Return the queued messages of an owner's sessions, and its retained messages."""
         sessions = self._core.sessions.of_owner(owner)
         kept = self._core.retained.of_owner(owner)
         return OwnedMessages(
@@ -135,14 +135,14 @@ class BundledEngine:
         return self._core.disconnect(owner, reason, sends_will=sends_will)
 
     async def forget(self, owner: str) -> None:
-        """Leave nothing of an owner."""
+        """Remove all data of an owner."""
         self._core.forget(owner)
 
     def tap(self, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
-        """Listen to what is published on topics, until the iterator is closed."""
+        """Yield the messages published on topics, until the iterator is closed."""
         return tapped(self._core.sessions, filters)
 
     @property
     def tls_contexts(self) -> Sequence[ssl.SSLContext]:
-        """Those of the listeners that speak TLS, once they listen."""
+        """The TLS contexts of the listeners, once they are started."""
         return self._broker.tls_contexts

@@ -1,4 +1,4 @@
-"""amqtt's plugin events, as a `BrokerObserver`: fired only where a plugin listens."""
+"""amqtt's plugin events, as a `BrokerObserver`: fired only if a plugin listens to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["PluginEvents"]
 
 
 class PluginEvents:
-    """Tells amqtt's plugins what happens."""
+    """Notifies amqtt's plugins of events."""
 
     def __init__(
         self, plugins: PluginManager[BrokerContext], views: SessionViews, loop: asyncio.AbstractEventLoop
@@ -61,12 +61,12 @@ class PluginEvents:
             self._fire(BrokerEvents.CLIENT_SUBSCRIBED, client_id=session.client_id, topic=topic_filter, qos=qos)
 
     def unsubscribed(self, session: Session, topic_filter: str) -> None:
-        """A subscription was taken away."""
+        """A subscription was removed."""
         if BrokerEvents.CLIENT_UNSUBSCRIBED in self._heard:
             self._fire(BrokerEvents.CLIENT_UNSUBSCRIBED, client_id=session.client_id, topic=topic_filter)
 
     def published(self, client_id: str | None, message: Message) -> None:
-        """A message was taken from a client that may publish it."""
+        """A client's message was accepted."""
         view = IncomingApplicationMessage(None, message.topic, message.qos, message.payload, retain=False)
         for event in (BrokerEvents.MESSAGE_RECEIVED, BrokerEvents.MESSAGE_BROADCAST):
             if event in self._heard:
@@ -96,7 +96,7 @@ class PluginEvents:
             return
         packet: Any = await packet_class(header).from_stream(reader, fixed_header=header)
         if header.packet_type == CONNECT:
-            # Plugins may log packets; a secret must not be in one.
+            # Plugins may log packets, so none may contain a secret.
             packet.payload.password = None
         await self._plugins.fire_event(event, packet=packet, session=view)
 

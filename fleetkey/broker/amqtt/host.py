@@ -1,4 +1,4 @@
-"""amqtt as the host: its configuration, plugins, events and context, around the broker's own core."""
+"""amqtt as the host: its configuration, plugins, events and context around Fleetkey's own core."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ SUBSCRIPTION_REFUSED = 0x80
 
 
 class FleetkeyBroker(Broker):
-    """amqtt's broker, in which connections, sessions and messages are Fleetkey's own.
+    """amqtt's broker, with connections, sessions and messages handled by Fleetkey.
 
-    Its configuration must name `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins are asked too.
+    Its configuration must include `FleetkeyAuthPlugin`; see `broker_config`. Other auth and topic plugins also apply.
     """
 
     def __init__(
@@ -65,9 +65,10 @@ class FleetkeyBroker(Broker):
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
     ) -> None:
-        """Load the plugins and open `broker.db`; `presence` is told who comes and goes, `clock` says what has lasted.
+        """Load the plugins and open `broker.db`.
 
-        `descriptors` keeps some of the process's for others than clients; without it, clients get them all.
+        `presence` is notified of connects and disconnects, and `clock` times the expiry of sessions. `descriptors`
+        reserves some of the process's file descriptors for purposes other than clients; without it, none are reserved.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -93,9 +94,9 @@ class FleetkeyBroker(Broker):
         self._store = store
         self._store_path = store_path
         self.tls_contexts: list[ssl.SSLContext] = []
-        """Those of the listeners that speak TLS, once they listen: so that certificates can be changed."""
+        """The TLS contexts of the listeners, once they are started, so that certificates can be replaced."""
         manager, self._views = self.plugins_manager, SessionViews()
-        # Ours is the principal's scope, and the authenticator, which are asked first and without a session object.
+        # Not our own: the principal's scope and the authenticator are asked first, without a session object.
         topic_plugins = [plugin for plugin in topic_plugins_of(manager) if not isinstance(plugin, FleetkeyAuthPlugin)]
         auth_plugins = [plugin for plugin in auth_plugins_of(manager) if not isinstance(plugin, FleetkeyAuthPlugin)]
         self.core = BrokerCore(
@@ -112,7 +113,7 @@ class FleetkeyBroker(Broker):
 
     @property
     def can_store(self) -> bool:
-        """Whether what has to be stored could be, the last time: on a full disk it can't."""
+        """Whether the last commit succeeded, which fails on a full disk, for example."""
         return not self._store.is_failing
 
     def port_of(self, listener: str) -> int | None:
@@ -122,10 +123,10 @@ class FleetkeyBroker(Broker):
         return int(next(iter(sockets)).getsockname()[1]) if sockets else None
 
     async def start(self) -> None:
-        """Load what was stored and open the listeners.
+        """Load the stored state and open the listeners.
 
         Raises:
-            BrokerError: a store can't be read or written, or a listener can't be bound; then the cause is a
+            BrokerError: a store can't be read or written, or a listener can't be bound, in which case the cause is a
                 `ListenerError`.
         """
         try:
@@ -133,13 +134,13 @@ class FleetkeyBroker(Broker):
         except (sqlite3.Error, StoreError) as error:
             self.core.scheduler.stop()
             await self._store.close()
-            # The registry's errors say which file it is.
+            # The registry's errors already name the file.
             msg = str(error) if isinstance(error, StoreError) else f"can't read {self._store_path}: {error}"
             raise BrokerError(msg) from error
         try:
             await super().start()
         except BrokerError:
-            # amqtt shuts down only what has started as a whole; the listeners before the one that failed are open.
+            # amqtt's shutdown requires a complete start, but listeners opened before the failed one are still open.
             await self.core.stop()
             for server in self._servers.values():
                 await server.close_instance()
@@ -147,9 +148,9 @@ class FleetkeyBroker(Broker):
             raise
 
     async def shutdown(self) -> None:
-        """Close every connection after what was to be sent is sent, commit what is noted, and stop."""
+        """Close every connection after sending what is pending, commit pending writes, and stop."""
         for server in self._servers.values():
-            # Or those who come back at once would be let in again.
+            # Otherwise, clients that reconnect at once would be accepted again.
             server.instance.close()
         await self.core.stop()
         await super().shutdown()
@@ -157,21 +158,21 @@ class FleetkeyBroker(Broker):
 
     @property
     def sessions(self) -> dict[str, Any]:
-        """Every session as a plugin may see it; made anew at each call."""
+        """Every session as plugins see it; a new snapshot at each call."""
         return self._views.all(self.core.sessions)
 
     @property
     def subscriptions(self) -> dict[str, Any]:
-        """Every subscription; made anew at each call."""
+        """Every subscription; a new snapshot at each call."""
         return self._views.subscriptions(self.core.subscriptions)
 
     @property
     def retained_messages(self) -> dict[str, RetainedApplicationMessage]:
-        """Every retained message; made anew at each call."""
+        """Every retained message; a new snapshot at each call."""
         return {topic: retained_view(kept) for topic, kept in self.core.retained.all().items()}
 
     async def internal_message_broadcast(self, topic: str, data: bytes, qos: int | None = None) -> None:
-        """Publish for the broker or a plugin, also to `$SYS`."""
+        """Publish a message for the broker or a plugin, including to `$SYS`."""
         self.core.router.publish(Message(topic, topic.encode(), bytes(data), qos or 0))
 
     async def retain_message(
@@ -186,12 +187,12 @@ class FleetkeyBroker(Broker):
             self.core.publisher.retain(Message(topic_name, topic_name.encode(), bytes(data or b""), qos or 0), "")
 
     def create_offline_session(self, client_id: str) -> tuple[Any, AmqttSession]:
-        """Make a session that waits for its owner: the device of that id, and nobody else."""
+        """Create a session for a client that isn't connected: only the device with that id may use it."""
         session = self.core.sessions.add(client_id, client_id if is_device_id(client_id) else "", is_kept=True)
         return None, self._views.for_session(session)
 
     async def add_subscription(self, subscription: tuple[str, int], session: AmqttSession) -> int:
-        """Add a subscription for a plugin; what is delivered is still decided for the receiver."""
+        """Add a subscription for a plugin; each delivery is still authorized for the receiver."""
         topic_filter, qos = subscription
         found = self.core.sessions.get(session.client_id or "")
         if found is None or not is_topic_filter(topic_filter):
@@ -213,4 +214,4 @@ class FleetkeyBroker(Broker):
                 instance = await self._listen(factory, host, port, context)
             except OSError as error:
                 raise ListenerError(ListenerName(name), error) from error
-            self._servers[name] = Server(name, instance)  # type: ignore[arg-type] # or as good as one
+            self._servers[name] = Server(name, instance)  # type: ignore[arg-type] # or equivalent to one

@@ -1,4 +1,4 @@
-"""amqtt's other topic plugins, as a `TopicAuthorizer`: asked about every topic, beside the principal's scope."""
+"""amqtt's other topic plugins, as a `TopicAuthorizer`: they must allow each topic, as must the principal's scope."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ AMQTT_ACTIONS = {
 
 
 class TopicPlugins:
-    """All of them must agree, each time; nothing that one says is remembered.
+    """All of them must agree, each time; answers are not cached.
 
-    A plugin's answer is a coroutine, and a message waits for nobody: one that has to wait for something else, fails or
-    has no answer refuses.
+    A plugin answers with a coroutine, but messages can't wait. So one that awaits something, fails or doesn't answer
+    refuses.
     """
 
     def __init__(self, plugins: list[BaseTopicPlugin], views: SessionViews) -> None:
@@ -39,11 +39,11 @@ class TopicPlugins:
         self._complained_about: set[BaseTopicPlugin] = set()
 
     def __bool__(self) -> bool:
-        """Return whether there is anyone to ask."""
+        """Return whether there is any plugin to ask."""
         return bool(self._plugins)
 
     def allow(self, session: Session, action: Action, topic: str) -> bool:
-        """Ask all of them about a topic, or a filter to subscribe to."""
+        """Ask every plugin about a topic, or a filter to subscribe to."""
         if not self._plugins:
             return True
         view = self._views.for_session(session)
@@ -51,15 +51,15 @@ class TopicPlugins:
 
     def _ask(self, plugin: BaseTopicPlugin, view: object, action: AmqttAction, topic: str) -> bool:
         try:
-            # A view is what it has for a session.
+            # A view is what plugins get as a session.
             answer = plugin.topic_filtering(session=view, topic=topic, action=action)  # type: ignore[arg-type]
             try:
                 answer.send(None)
             except StopIteration as done:
                 return bool(done.value)
-            self._complain(plugin, "waits for something before it answers")
+            self._complain(plugin, "awaits something before it answers")
             answer.close()
-        except Exception as error:  # noqa: BLE001 - a plugin may raise anything, also when it is told to end
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything, even when it is closed
             self._complain(plugin, f"raised {type(error).__name__}")
         return False
 

@@ -1,4 +1,4 @@
-"""What amqtt's plugins see: sessions as amqtt describes them, made when a plugin asks."""
+"""What amqtt's plugins see: sessions in amqtt's form, created when a plugin asks."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["SessionView", "SessionViews", "retained_view"]
 
 
 class SessionView(AmqttSession):
-    """An amqtt session without amqtt's state machine and queues: a snapshot for reading.
+    """An amqtt session without amqtt's state machine and queues: a read-only snapshot.
 
-    `attributes` belong to the plugins; they live as long as the session.
+    `attributes` belong to the plugins, and are kept as long as the session.
     """
 
     def __init__(self, state: str) -> None:
@@ -39,14 +39,14 @@ class SessionView(AmqttSession):
 
 
 class SessionViews:
-    """Makes views; remembers nothing but the plugins' own attributes."""
+    """Creates views; keeps nothing but the plugins' own attributes."""
 
     def __init__(self) -> None:
-        # However a session ends, it takes these with it.
+        # Weak, so that they go when the session does, however it ends.
         self._attributes: WeakKeyDictionary[Session, dict[str, Any]] = WeakKeyDictionary()
 
     def for_attempt(self, connect: Connect, granted: Granted, *, address: str, transport: Any) -> SessionView:
-        """Return what other auth plugins decide on."""
+        """Return the view of a CONNECT on which other auth plugins decide."""
         view = SessionView("new")
         view.client_id, view.username = connect.client_id, connect.username
         view.password = connect.password.decode(errors="replace") if connect.password is not None else None
@@ -60,7 +60,7 @@ class SessionViews:
         return view
 
     def for_session(self, session: Session) -> SessionView:
-        """Return a session as a plugin may see it."""
+        """Return a session as plugins see it."""
         connection = session.connection
         view = SessionView("connected" if connection is not None else "disconnected")
         view.client_id, view.clean_session = session.client_id, not session.is_kept
@@ -84,5 +84,5 @@ class SessionViews:
 
 
 def retained_view(kept: RetainedMessage) -> RetainedApplicationMessage:
-    """Return a retained message as amqtt describes it."""
+    """Return a retained message in amqtt's form."""
     return RetainedApplicationMessage(None, kept.topic, kept.payload, kept.qos)

@@ -28,12 +28,12 @@ class Codec(Protocol):
     ) -> tuple[int, Iterator[tuple[str, SubscriptionOptions]]]:
         """Return a SUBSCRIBE's packet identifier, and its filters with their options as they are read.
 
-        Raises `TooManyFiltersError` at the filter after `most`, so that a packet costs nothing beyond its bound.
+        Raises `TooManyFiltersError` at the filter after `most`, so that no filter beyond the bound is read.
         """
         ...
 
     def read_unsubscribe(self, data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[str]]:
-        """Return an UNSUBSCRIBE's packet identifier, and its filters as they are read; as `read_subscribe`."""
+        """Return an UNSUBSCRIBE's packet identifier, and its filters as they are read; like `read_subscribe`."""
         ...
 
     def read_acknowledgement(self, data: bytes, start: int, end: int) -> int:

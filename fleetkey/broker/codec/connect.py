@@ -45,7 +45,7 @@ def _read_fields(reader: Reader) -> Connect:
     has_will, will_qos, will_retain = bool(flags & 0x04), flags >> 3 & 3, bool(flags & 0x20)
     has_username, has_password = bool(flags & 0x80), bool(flags & 0x40)
     if flags & 0x01 or will_qos > EXACTLY_ONCE or (not has_will and (will_qos or will_retain)):
-        msg = "reserved or contradicting CONNECT flags"
+        msg = "reserved or contradictory CONNECT flags"
         raise MalformedPacketError(msg)
     if has_password and not has_username:
         msg = "a password without a user name"
@@ -64,7 +64,7 @@ def _read_fields(reader: Reader) -> Connect:
     return Connect(
         client_id=client_id,
         clean_start=is_clean,
-        # 3.1.2.4: one flag stands for both.
+        # 3.1.2.4: one flag determines both.
         session_expiry_seconds=0 if is_clean else None,
         keep_alive_seconds=keep_alive,
         will=will,

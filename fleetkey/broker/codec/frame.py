@@ -30,15 +30,15 @@ def read_length(data: bytes, position: int) -> tuple[int, int]:
         length |= (data[index] & 0x7F) << 7 * offset
         if not data[index] & 0x80:
             if not data[index]:
-                msg = "a remaining length of more bytes than it needs"
+                msg = "a remaining length in more bytes than necessary"
                 raise MalformedPacketError(msg)
             return length, index + 1
-    msg = "a remaining length of more than four bytes"
+    msg = "a remaining length in more than four bytes"
     raise MalformedPacketError(msg)
 
 
 def is_two_byte_length(data: bytes, length: int) -> bool:
-    """Return whether a packet's remaining length is this one, in the two bytes that it needs."""
+    """Return whether a packet's remaining length is `length`, encoded in exactly two bytes."""
     return ONE_BYTE_LENGTH < length <= TWO_BYTE_LENGTH and data[1] == (length & 0x7F | 0x80) and data[2] == length >> 7
 
 

@@ -45,7 +45,7 @@ class Reader:
         return packet_id
 
     def binary(self) -> bytes:
-        """Read bytes that follow their length."""
+        """Read length-prefixed bytes."""
         size = self.number()
         start = self._position
         end = self._position = start + size
@@ -59,7 +59,7 @@ class Reader:
 
 
 def _ends_too_soon() -> MalformedPacketError:
-    return MalformedPacketError("a field ends after its packet")
+    return MalformedPacketError("a field that extends past the end of its packet")
 
 
 def decode_text(content: bytes) -> str:
@@ -67,9 +67,9 @@ def decode_text(content: bytes) -> str:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        msg = "a string is not UTF-8"
+        msg = "a string that is not UTF-8"
         raise MalformedPacketError(msg) from None
     if "\0" in text:
-        msg = "a string has a NUL"
+        msg = "a string that contains NUL"
         raise MalformedPacketError(msg)
     return text

@@ -24,13 +24,13 @@ RETURN_CODES = {
     Reason.SERVER_BUSY: 3,
     Reason.NOT_AUTHORIZED: 5,
 }
-"""Of CONNACK (3.2.2.3)."""
+"""The CONNACK return codes (3.2.2.3)."""
 SUBSCRIPTION_REFUSED = 0x80
 PACKET_ID_BYTES = 2
 PUBREL = int(Kind.PUBREL)
-"""A plain number: comparing with an enum member takes longer than the rest of an acknowledgement."""
+"""A plain integer: comparing with an enum member takes longer than the rest of an acknowledgement."""
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
-"""There are only these, so each is created once."""
+"""The only possible values, each created once."""
 
 
 class _Codec311:
@@ -42,12 +42,12 @@ class _Codec311:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""
         qos = first >> 1 & 3
         if qos > EXACTLY_ONCE or (first & 0x08 and not qos):
-            msg = "PUBLISH flags that contradict each other"
+            msg = "contradictory PUBLISH flags"
             raise MalformedPacketError(msg)
         if not qos:
             return 0, 0, topic_end
         if end - topic_end < PACKET_ID_BYTES:
-            msg = "PUBLISH without its packet identifier"
+            msg = "PUBLISH without a packet identifier"
             raise MalformedPacketError(msg)
         packet_id = data[topic_end] << 8 | data[topic_end + 1]
         if not packet_id:

@@ -189,7 +189,7 @@ class ConnectHandler:
         self._store.after_commit(committed)
 
     def _take_up(self, connection: Client, connect: Connect, opened: OpenedSession) -> Iterator[int]:
-        """Resume a session that has subscriptions: answer once their routes are invalidated, as its principal may have changed.
+        """Resume a session that has subscriptions: invalidate their routes, then answer.
 
         In the meantime, the connection may be closed, refused or taken over.
         """

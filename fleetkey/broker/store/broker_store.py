@@ -1,4 +1,4 @@
-"""What the broker must still know after a restart: persistent sessions, their queues, and retained messages.
+"""Stores what must survive a restart of the broker: persistent sessions, their queues, and retained messages.
 
 One SQLite file, `broker.db` in the data directory.
 """
@@ -35,7 +35,7 @@ class StoredDelivery:
     is_released: bool
     is_retained: bool
     sent: int
-    """Counts up in the order in which messages were sent first; 0 = it wasn't, or an older Fleetkey sent it."""
+    """Its place in the order of first sending; 0 = not sent yet, or sent by an older Fleetkey."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,18 +53,18 @@ class StoredSession:
 
 
 class BrokerStore(GroupCommit):
-    """Notes what changes. Lives on the event loop."""
+    """Notes changes, to be committed in groups. Used only on the event loop."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
-            sqlite3.Error: it can't be opened; OSError: neither can its folder.
+            sqlite3.Error: it can't be opened; OSError: it can't be created.
         """
         self._connection = open_broker_database(path)
         super().__init__(self._connection)
         for table in OF_SESSIONS:
-            # Left behind when a full disk cost the session itself; a new session may come to have its number.
+            # Orphans, left when a full disk lost the session itself; a new session could get the same number.
             self._connection.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT row FROM sessions)")  # noqa: S608 - the names are ours
         self._rows = {
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
@@ -84,13 +84,13 @@ class BrokerStore(GroupCommit):
         )
 
     def drop_session(self, session: Session) -> None:
-        """Note the end of a session with all that it has."""
+        """Note the deletion of a session and everything in it."""
         for table in OF_SESSIONS:
             self.note(f"DELETE FROM {table} WHERE session = ?", session.row)  # noqa: S608 - the names are ours
         self.note("DELETE FROM sessions WHERE row = ?", session.row)
 
     def drop_sessions_of(self, client_id: str) -> None:
-        """Note the end of whatever session of a client is stored, when a note of it was lost."""
+        """Note the deletion of a client's stored session, if an earlier note of it was lost."""
         for table in OF_SESSIONS:
             self.note(
                 f"DELETE FROM {table} WHERE session IN (SELECT row FROM sessions WHERE client_id = ?)",  # noqa: S608 - the names are ours
@@ -99,7 +99,7 @@ class BrokerStore(GroupCommit):
         self.note("DELETE FROM sessions WHERE client_id = ?", client_id)
 
     def set_expiry(self, session: Session) -> None:
-        """Note when a session ends by itself."""
+        """Note when a session expires."""
         self.note("UPDATE sessions SET expires_at = ? WHERE row = ?", session.expires_at, session.row)
 
     def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool = False) -> None:
@@ -113,15 +113,15 @@ class BrokerStore(GroupCommit):
         )
 
     def drop_replay(self, session: Session, topic_filter: str) -> None:
-        """Note that a subscription has all its retained messages."""
+        """Note that a subscription has been sent all its retained messages."""
         self.note("UPDATE subscriptions SET is_owed = 0 WHERE session = ? AND filter = ?", session.row, topic_filter)
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
-        """Note the end of a subscription."""
+        """Note the removal of a subscription."""
         self.note("DELETE FROM subscriptions WHERE session = ? AND filter = ?", session.row, topic_filter)
 
     def add_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
-        """Note a message that must reach a session."""
+        """Note a message to deliver to a session."""
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
         message = outgoing.message
@@ -137,10 +137,10 @@ class BrokerStore(GroupCommit):
         )
 
     def mark_sent(self, outgoing: OutboundMessage) -> None:
-        """Note the packet id of a message that is sent for the first time.
+        """Note the packet id of a message that is sent for the first time, and its place in the order of sending.
 
-        With its place among those that were sent, which rows don't tell: a retained message gets its row only then, and
-        others may have been waiting behind it.
+        Rows don't have that order: a retained message gets its row only when sent, when others may already be queued
+        behind it.
         """
         self._sent += 1
         self.note(
@@ -148,19 +148,19 @@ class BrokerStore(GroupCommit):
         )
 
     def mark_released(self, outgoing: OutboundMessage) -> None:
-        """Note that the receiver of a QoS 2 message has it."""
+        """Note that the client has received a QoS 2 message."""
         self.note("UPDATE deliveries SET is_released = 1 WHERE row = ?", outgoing.row)
 
     def drop_delivery(self, outgoing: OutboundMessage) -> None:
-        """Note that a message has arrived, or may not any more."""
+        """Note that a message was delivered, or may no longer be."""
         self.note("DELETE FROM deliveries WHERE row = ?", outgoing.row)
 
     def add_inbound(self, session: Session, packet_id: int) -> None:
-        """Note a QoS 2 message that was taken."""
+        """Note the packet identifier of a QoS 2 message from a client."""
         self.note("INSERT OR REPLACE INTO inbound VALUES (?, ?)", session.row, packet_id)
 
     def drop_inbound(self, session: Session, packet_id: int) -> None:
-        """Note that it was released."""
+        """Note that such a message was released."""
         self.note("DELETE FROM inbound WHERE session = ? AND packet_id = ?", session.row, packet_id)
 
     def keep_retained(self, message: RetainedMessage) -> None:
@@ -175,15 +175,15 @@ class BrokerStore(GroupCommit):
         )
 
     def drop_retained(self, topic: str) -> None:
-        """Note the end of a retained message."""
+        """Note the removal of a retained message."""
         self.note("DELETE FROM retained WHERE topic = ?", topic)
 
     def load_retained(self) -> list[tuple[str, bytes, int, str]]:
-        """Return (topic, payload, QoS, owner) of all retained messages; blocks, before the loop serves."""
+        """Return (topic, payload, QoS, owner) of all retained messages. Blocks: call it before serving."""
         return self._connection.execute("SELECT topic, payload, qos, owner FROM retained").fetchall()
 
     def load_sessions(self) -> list[StoredSession]:
-        """Return all sessions; blocks, before the loop serves."""
+        """Return all sessions. Blocks: call it before serving."""
         sessions = {
             row: StoredSession(row=row, client_id=client_id, owner=owner, expires_at=expires_at)
             for row, client_id, owner, expires_at in self._connection.execute(

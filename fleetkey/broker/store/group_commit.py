@@ -1,6 +1,6 @@
-"""Commits in groups: what the event loop notes is written by a thread of its own, every few milliseconds.
+"""Group commit: the event loop notes statements, and a separate thread commits them every few milliseconds.
 
-When a group is committed, whoever waits for it is told, which is when acknowledgements go out.
+After each commit, its waiters are called, which is when acknowledgements are sent.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ __all__ = ["GroupCommit"]
 log = structlog.get_logger(__name__)
 
 COMMIT_SECONDS = 0.005
-"""How long notes are gathered before a commit; the promise is 50 ms from note to acknowledgement."""
+"""How long notes are collected before a commit; the promise is 50 ms from note to acknowledgement."""
 MAX_NOTES = 20_000
-"""Notes that may wait; above it, connections that add to them are not read from until a commit."""
+"""Notes that may wait; beyond that, connections that add more are not read from until a commit."""
 MAX_NOTED_BYTES = 32 * 1024 * 1024
-"""Payloads in them; above it likewise."""
+"""Payload bytes in waiting notes, with the same effect."""
 MAX_WAITERS = 20_000
-"""Acknowledgements that may wait for a commit; above it likewise."""
+"""Acknowledgements that may wait for a commit, with the same effect."""
 MAX_TOLD_PER_TURN = 256
-"""Of those, how many are told of their commit in one turn of the event loop."""
+"""Waiting acknowledgements that are called back per turn of the event loop."""
 RETRY_SECONDS = 0.1
-"""Between two tries while the disk can't be written."""
+"""Interval between retries while the disk can't be written."""
 MAX_KEPT = 100_000
-"""Notes kept for a next try; then the oldest go."""
+"""Notes kept for a retry; beyond that, the oldest are discarded."""
 MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Payloads in them; likewise."""
+"""Payload bytes in notes kept for a retry; beyond that, the oldest are discarded."""
 
 Statement = tuple[str, tuple[Any, ...], int]
 """SQL, its parameters, and the bytes of payload in them."""
 
 
 class GroupCommit:
-    """Takes statements on the event loop; its thread alone touches the connection from the first one on."""
+    """Takes statements on the event loop; from the first one on, only its thread uses the connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -53,23 +53,23 @@ class GroupCommit:
         self._is_losing = False
         self._waiters: list[Callable[[bool], None]] = []
         self._told: deque[tuple[Callable[[bool], None], bool]] = deque()
-        """Those whose commit has ended, and how; not all are told at once."""
+        """Callbacks whose commit has ended, and its outcome; they are not all called in one turn."""
         self._is_telling = False
         self._noted_bytes = 0
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
         self.position = 0
-        """How many statements were noted so far: what was noted since can be told from what it was before."""
+        """How many statements have been noted; comparing it with an earlier value tells whether any were since."""
         self.committed = 0
-        """The position up to which everything is committed, but for what was lost."""
+        """The position up to which everything is committed, except for lost notes."""
         self.lost = 0
-        """The position up to which notes may have been lost, since there were too many to keep; 0 = none was."""
+        """The position up to which notes may have been lost because there were too many to keep; 0 = none."""
         self.is_failing = False
         """Whether the last commit failed; nothing that must be stored is acknowledged until one succeeds."""
 
     @property
     def is_behind(self) -> bool:
-        """Whether more is noted than should wait."""
+        """Whether too much is waiting for a commit."""
         return (
             len(self._notes) > MAX_NOTES
             or self._noted_bytes > MAX_NOTED_BYTES
@@ -77,11 +77,11 @@ class GroupCommit:
         )
 
     def since(self, before: int) -> int:
-        """Return the position to wait for if anything was noted since it was `before`; 0 = nothing was."""
+        """Return the position to wait for if anything was noted since `before`; 0 = nothing was."""
         return self.position if self.position != before else 0
 
     def note(self, sql: str, *parameters: Any, size: int = 0) -> None:
-        """Note a statement.
+        """Note a statement for the next commit.
 
         Args:
             sql: the statement.
@@ -94,12 +94,12 @@ class GroupCommit:
         self._schedule()
 
     def after_commit(self, callback: Callable[[bool], None]) -> None:
-        """Call back when everything noted so far is committed (True) or could not be (False)."""
+        """Call `callback` with whether everything noted so far could be committed."""
         self._waiters.append(callback)
         self._schedule()
 
     async def close(self) -> None:
-        """Commit what is noted and close the connection; nothing may be noted any more."""
+        """Commit pending notes and close the connection; nothing may be noted after this."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.after_commit(done.set_result)
         await done
@@ -129,7 +129,7 @@ class GroupCommit:
         )
 
     def _commit(self, statements: list[Statement]) -> None:
-        """Run in the store's thread."""
+        """Commit statements; runs in the store's thread."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -160,7 +160,7 @@ class GroupCommit:
         else:
             if not self.is_failing:
                 log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
-            # Nothing of it was acknowledged, and it is in memory: it is tried again, so that the two stay the same.
+            # None of it was acknowledged, but memory already has it: retry, so that the store matches memory.
             self._keep(statements, size)
             if self._is_losing:
                 self.lost = position - len(self._kept)
@@ -172,25 +172,25 @@ class GroupCommit:
             self._tell()
 
     def _keep(self, statements: list[Statement], size: int) -> None:
-        """Keep statements with so many bytes of payload for the next try; of too many, the newest."""
+        """Keep statements, with `size` bytes of payload, for the next try; if there are too many, the newest."""
         kept = self._kept
         kept.extend(statements)
         while len(kept) > MAX_KEPT or size > MAX_KEPT_BYTES:
             size -= kept.popleft()[2]
             if not self._is_losing:
                 self._is_losing = True
-                log.error("broker_store_overflowed", meaning="not all that waits will outlive a restart")
+                log.error("broker_store_overflowed", meaning="some pending changes will be lost at a restart")
         self._kept_bytes = size
 
     def _tell(self) -> None:
-        """Tell those that waited, in order, so many in a turn of the event loop."""
+        """Call the waiting callbacks in order, up to `MAX_TOLD_PER_TURN` per turn of the event loop."""
         told = self._told
         try:
             for _ in range(min(len(told), MAX_TOLD_PER_TURN)):
                 waiter, is_stored = told.popleft()
                 waiter(is_stored)
         finally:
-            # Also when one failed by mistake: the loop logs it, and the others must not wait for ever.
+            # Even if one raised unexpectedly: the loop logs it, and the others must not wait forever.
             self._is_telling = bool(told)
             if told:
                 asyncio.get_running_loop().call_soon(self._tell)

@@ -1,1 +1,1 @@
-"""How bytes come and go."""
+"""The broker's transports: listening, WebSocket, and buffered sending."""

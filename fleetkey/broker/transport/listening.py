@@ -1,4 +1,4 @@
-"""How the broker listens: plainly as the event loop does, and over TLS so that handshakes are counted."""
+"""How the broker listens: through the event loop, or over TLS with handshakes counted."""
 
 from __future__ import annotations
 

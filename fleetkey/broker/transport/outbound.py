@@ -1,4 +1,4 @@
-"""Bytes out of one connection: gathered in a turn of the event loop, held when the client doesn't read, bounded."""
+"""A connection's outbound bytes: batched per turn of the event loop, and held, within a bound, for a slow client."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 __all__ = ["OutboundStream", "State"]
 
 MAX_GATHERED = 64
-"""Packets that are gathered before they are handed to the transport within a turn."""
+"""Packets batched before they are handed to the transport within a turn."""
 MAX_GATHERED_BYTES = 4 * 1024
-"""A packet that is longer is handed over at once."""
+"""A longer packet is handed over at once."""
 DRAIN_BYTES = 64 * 1024
-"""What a transport is given at a time of what was held."""
+"""How much of the held bytes a transport is given at a time."""
 
 
 class State(IntEnum):
-    """Where a connection is in its life."""
+    """A connection's state."""
 
     NEW = 0
     DECIDING = 1
@@ -34,8 +34,8 @@ class State(IntEnum):
 class OutboundStream:
     """The sending half of a connection.
 
-    A transport is written to only when it has sent everything before: what a client doesn't read is held here, as
-    one run of bytes however small the packets are, up to `write_buffer_bytes`.
+    A transport is written to only once it has sent everything before. What the client hasn't read is held here, in one
+    buffer however small the packets are, up to `write_buffer_bytes`.
     """
 
     __slots__ = (
@@ -61,22 +61,22 @@ class OutboundStream:
         self.state = State.NEW
         self.session: Session | None = None
         self.is_paused = False
-        """Whether more than `write_buffer_bytes` is held; then nothing more is taken, and nothing delivered."""
+        """Whether more than `write_buffer_bytes` is held, so that nothing is received or delivered."""
         self._hears_out = observer.hears_packets_out
         self._gathered: list[bytes] = []
         self._held = bytearray()
         self._is_draining = False
-        """Whether the transport still has something to send."""
+        """Whether the transport still has bytes to send."""
         self.is_gone = False
-        """Whether the client is gone, and what it sent before is still handled."""
+        """Whether the client is gone; what it sent before is still handled."""
 
     def _use(self, transport: asyncio.Transport) -> None:
         self.transport = transport
-        # Whatever can't be sent at once is held here.
+        # Whatever can't be sent at once is held by this class instead.
         transport.set_write_buffer_limits(high=1, low=0)
 
     def send(self, data: bytes) -> None:
-        """Send one packet, with whatever else is sent in this turn of the loop."""
+        """Send one packet, batched with the others of this turn of the event loop."""
         if self._is_draining:
             self._hold(data)
         elif self.state is not State.CLOSED:
@@ -90,7 +90,7 @@ class OutboundStream:
             self._observer.packet_sent(data, self.session)
 
     def flush(self) -> None:
-        """Hand what was gathered to the transport."""
+        """Hand the batched packets to the transport."""
         gathered = self._gathered
         if self.is_gone:
             gathered.clear()
@@ -99,15 +99,15 @@ class OutboundStream:
             gathered.clear()
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:
-        """Go on after the other connections had their turn."""
+        """Call `callback` after the other connections have had their turn."""
         self._scheduler.call_next_turn(callback, *arguments)
 
     def pause_writing(self) -> None:
-        """Hold what is sent: the transport couldn't send everything at once."""
+        """Hold further packets: the transport couldn't send everything at once."""
         self._is_draining = True
 
     def resume_writing(self) -> None:
-        """Go on with what is held, in the next turn: the transport has sent everything."""
+        """Send held bytes in the next turn: the transport has sent everything."""
         self.call_next_turn(self._drain)
 
     def _drain(self) -> None:
@@ -115,15 +115,15 @@ class OutboundStream:
             return
         self._is_draining = False
         while self._held and not self._is_draining:
-            # Calls `pause_writing` if it can't send it at once.
+            # The transport calls `pause_writing` if it can't send it at once.
             self._write_held()
-        # Before CONNACK nothing is held: it is paused for another reason then.
+        # Nothing is held before the CONNACK, so it is paused for another reason then.
         if self.is_paused and self.state is State.OPEN and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False
             self._on_room()
 
     def _write_held(self) -> None:
-        """Hand the next `DRAIN_BYTES` of what is held to the transport."""
+        """Hand the next `DRAIN_BYTES` of the held bytes to the transport."""
         held = memoryview(self._held)
         part = bytes(held[:DRAIN_BYTES])
         held.release()
@@ -139,21 +139,21 @@ class OutboundStream:
             self._on_full()
 
     def _on_full(self) -> None:
-        """Take nothing more."""
+        """Stop receiving."""
 
     def _on_room(self) -> None:
-        """Take more again."""
+        """Resume receiving."""
 
     def _go(self) -> None:
-        """The client is gone: what is sent from here on goes nowhere."""
+        """Discard everything sent from here on: the client is gone."""
         self._forget()
         self.is_gone, self.is_paused, self._is_draining = True, False, False
 
     def hand_over(self) -> int:
-        """Hand all that is still to be sent to the transport, which is about to be closed, and sends it first.
+        """Hand all pending bytes to the transport, which is about to be closed and sends them first.
 
         Returns:
-            how many bytes that is, with what the transport hasn't sent yet.
+            how many bytes that is, including those that the transport hasn't sent yet.
         """
         if self.is_gone:
             self._forget()
@@ -165,6 +165,6 @@ class OutboundStream:
         return size
 
     def _forget(self) -> None:
-        """Keep nothing of what was to be sent."""
+        """Discard pending bytes."""
         self._gathered.clear()
         self._held.clear()

@@ -1,4 +1,4 @@
-"""What a client sent before its connection broke, and what nobody has read yet."""
+"""Reads what a client sent before its connection broke."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 __all__ = ["MAX_UNREAD_BYTES", "read_unread"]
 
 MAX_UNREAD_BYTES = 256_000
-"""Bytes that are still read from a client whose connection broke: as many as the event loop reads at once."""
+"""How many bytes are still read after a connection broke: as many as the event loop reads at once."""
 
 
 def read_unread(transport: asyncio.Transport, error: BaseException | None) -> bytes:
-    """Return what waits in the kernel; call it in `connection_lost`, while the socket is open.
+    """Return what the kernel still has to read; call it in `connection_lost`, while the socket is open.
 
-    A client that closes without having read everything resets its connection. The next write then fails, and the
-    transport is lost, though what came before the reset can still be read. Over TLS that is the TLS transport's to do:
-    here it would be records.
+    A client that closes without having read everything resets its connection. The next write then fails and the
+    transport is lost, though data that arrived before the reset can still be read. Over TLS, the TLS transport does
+    this, as the socket contains encrypted records.
     """
     if not isinstance(error, ConnectionError) or transport.get_extra_info("sslcontext") is not None:
         return b""
     raw = transport.get_extra_info("socket")
     with suppress(OSError):
-        # It doesn't block: no socket of an event loop does.
+        # This doesn't block, as an event loop's sockets are non-blocking.
         return os.read(raw.fileno(), MAX_UNREAD_BYTES)
     return b""

@@ -1,4 +1,4 @@
-"""The request for a WebSocket, as bytes: how long it may be, and where it ends (RFC 6455, 4.2)."""
+"""The WebSocket upgrade request, as bytes: its maximum length, and where it ends (RFC 6455, 4.2)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from http import HTTPStatus
 __all__ = ["RequestEnd", "UpgradeRefusedError"]
 
 MAX_UPGRADE_BYTES = 16 * 1024
-"""How long the request for the upgrade may be."""
+"""The maximum length of the upgrade request."""
 METHOD = b"GET "
 END_OF_REQUEST = b"\r\n\r\n"
 
 
 class UpgradeRefusedError(Exception):
-    """What arrived is not a request for an upgrade, or too long."""
+    """The client didn't send an upgrade request, or it is too long."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -21,7 +21,7 @@ class UpgradeRefusedError(Exception):
 
 
 class RequestEnd:
-    """Looks for the end of the request in what has arrived so far, each byte once."""
+    """Searches the bytes received so far for the end of the request, each byte once."""
 
     __slots__ = ("_searched",)
 
@@ -29,7 +29,7 @@ class RequestEnd:
         self._searched = 0
 
     def find(self, incoming: bytearray) -> int:
-        """Return where the request ends; 0 if more has to come. Raises `UpgradeRefusedError`."""
+        """Return where the request ends; 0 if it is incomplete. Raises `UpgradeRefusedError`."""
         if not incoming.startswith(METHOD[: len(incoming)]):
             raise UpgradeRefusedError(HTTPStatus.BAD_REQUEST)
         found = incoming.find(END_OF_REQUEST, self._searched)

@@ -28,26 +28,26 @@ __all__ = ["WebSocket"]
 
 SUBPROTOCOL = Subprotocol("mqtt")
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""A message may hold several packets (6.0.0-2), or a part of one; in one frame or in fragments."""
+"""The maximum size of a message, which may contain several packets or part of one (6.0.0-2), in any frames."""
 MAX_FIRST_BYTES = 64 * 1024
-"""The same before the client has proven who it is."""
+"""The same before the client is authenticated."""
 MAX_FRAGMENTS = 4096
-"""How many frames a message may come in, whoever sends it; each may be empty."""
+"""How many frames a message may have; each may be empty."""
 MAX_UNREAD_BYTES = 64 * 1024
-"""What may wait for the client of what answers its frames, as pongs do; then it is not read from."""
+"""Unsent bytes of answers to a client's frames, such as pongs; beyond that, it is not read from."""
 FEED_BYTES = 512
-"""How much is taken apart into frames at a time: what was taken apart is handled, however busy the connection is."""
+"""How much is parsed into frames at a time: parsed frames are handled even if the connection is busy."""
 FRAMES_PER_TURN = 16
-"""Frames of one client after which the others get a turn."""
+"""Frames of one client before the others get a turn."""
 BYTES_PER_TURN = 64 * 1024
-"""Bytes of one client after which the others get a turn."""
+"""Bytes of one client before the others get a turn."""
 
 
 class WebSocket(asyncio.Protocol):
     """The protocol of a socket, and the part of `asyncio.Transport` that a connection uses.
 
-    MQTT is a stream of bytes (6.0.0-2), so what a frame holds is handed on at once, and no message is put together.
-    What came is parsed piece by piece, and not while the connection takes nothing or the client reads nothing.
+    MQTT is a stream of bytes (6.0.0-2), so each frame's content is passed on at once, and messages are not reassembled.
+    Input is parsed piece by piece, but not while the connection is paused or the client doesn't read.
     """
 
     __slots__ = (
@@ -89,38 +89,38 @@ class WebSocket(asyncio.Protocol):
         self._protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES)
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
         self._incoming = bytearray()
-        """What came and was not taken apart yet."""
+        """Received bytes that are not parsed yet."""
         self._request = RequestEnd()
         self._request_end = 0
-        """Where the request ends whose turn hasn't come."""
+        """Where the upgrade request ends while it waits for its turn."""
         self._fragments = 0
-        """Frames of the message that has begun."""
+        """Frames of the current message so far."""
         self._unread_bytes = 0
-        """Bytes of answers to frames since the socket last had nothing to send."""
+        """Bytes of answers to frames since the socket's buffer was last empty."""
         self._is_upgraded = False
         self._has_failed = False
-        """Whether a message was one that may not be, so that what is behind it isn't handled."""
+        """Whether a message was invalid, so that nothing after it is handled."""
         self._is_paused = False
-        """Whether the connection takes nothing."""
+        """Whether the connection has paused reading."""
         self._is_reading = True
         self._is_feeding = False
-        """Whether the next turn is asked for."""
+        """Whether a call of `_feed` is scheduled."""
         self._is_waiting = False
-        """Whether the client's end came, and the connection still handles what came before."""
+        """Whether the client has sent its close frame while the connection still handles what arrived before."""
         self._is_lost = False
-        """Whether the client is gone, and what it sent before is still handed on."""
+        """Whether the client is gone; what it sent before is still passed on."""
         self._is_done = False
-        """Whether what comes is dropped."""
+        """Whether further input is discarded."""
 
-    # What the socket calls
+    # Called by the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a connection in, which is counted from here on."""
+        """Accept a connection, which is counted from here on."""
         self._socket = transport  # type: ignore[assignment] # a stream's
         self._connection.connection_made(self)  # type: ignore[arg-type] # the part of it that is used
 
     def data_received(self, data: bytes) -> None:
-        """Keep what came until it is its turn; what came last is all that is kept, as no more is read before."""
+        """Keep received bytes until their turn; reading is paused in the meantime, so this is bounded."""
         if self._is_done:
             return
         self._incoming += data
@@ -136,24 +136,24 @@ class WebSocket(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Close when the client closes its side without a closing handshake."""
         if self._incoming:
-            # Only over TLS; the rest is handled when the connection is lost.
+            # Only over TLS; the remaining input is handled in `connection_lost`.
             self._connection.hand_over()
         else:
             self._connection.eof_received()
         return False
 
     def pause_writing(self) -> None:
-        """Let the connection hold what it sends."""
+        """Have the connection hold what it sends."""
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on: the client has read everything."""
+        """Resume: the socket has sent everything."""
         self._unread_bytes = 0
         self._connection.resume_writing()
         self._feed_soon()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand on what came before, within `LINGER_SECONDS` after CONNECT is answered; answers go nowhere."""
+        """Pass on remaining input, within `LINGER_SECONDS` after CONNECT is answered; answers are discarded."""
         del exc
         is_begun = self._is_upgraded or self._request_end > 0
         if is_begun and self._incoming and not self._is_done and self._connection.state is not State.CLOSED:
@@ -165,18 +165,18 @@ class WebSocket(asyncio.Protocol):
         self._drop()
         self._connection.lost()
 
-    # What the connection calls
+    # Called by the connection
 
     def get_extra_info(self, name: str) -> Any:
-        """Ask the socket."""
+        """Return what the socket reports."""
         return self._socket.get_extra_info(name)
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
-        """Set the socket's."""
+        """Set the socket's limits."""
         self._socket.set_write_buffer_limits(high=high, low=low)
 
     def get_write_buffer_size(self) -> int:
-        """Return what the socket has to send."""
+        """Return the size of the socket's buffer."""
         return self._socket.get_write_buffer_size()
 
     def write(self, data: bytes) -> None:
@@ -185,16 +185,16 @@ class WebSocket(asyncio.Protocol):
             self._socket.write(Frame(Opcode.BINARY, data).serialize(mask=False))
 
     def pause_reading(self) -> None:
-        """Take no more apart."""
+        """Stop parsing."""
         self._is_paused = True
 
     def resume_reading(self) -> None:
-        """Go on, in the next turn."""
+        """Resume parsing in the next turn."""
         self._is_paused = False
         self._feed_soon()
 
     def close(self) -> None:
-        """Send the close frame, and wait for the client's (RFC 6455, 7.1.2), for which it has `LINGER_SECONDS`."""
+        """Send the close frame, and wait up to `LINGER_SECONDS` for the client's (RFC 6455, 7.1.2)."""
         self._is_paused = False
         if self._is_lost:
             self._drop()
@@ -217,7 +217,7 @@ class WebSocket(asyncio.Protocol):
     # The upgrade
 
     def _upgrade(self) -> None:
-        """Answer the request when all of it is there (RFC 6455, 4.2); what follows it isn't looked at before."""
+        """Answer the request once it is complete (RFC 6455, 4.2); nothing after it is parsed before that."""
         try:
             self._request_end = self._request.find(self._incoming)
         except UpgradeRefusedError as error:
@@ -248,7 +248,7 @@ class WebSocket(asyncio.Protocol):
         self._feed()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer what is no request for an upgrade, and close."""
+        """Reject an invalid upgrade request, and close."""
         self._socket.write(self._protocol.reject(status, f"{status.phrase}.\n").serialize())
         self._connection.close(Reason.UPGRADE_REFUSED)
 
@@ -260,7 +260,7 @@ class WebSocket(asyncio.Protocol):
             self._connection.call_next_turn(self._feed)
 
     def _feed(self) -> None:
-        """Take a turn's worth apart, and hand it on; go on in the next turn, or when there is room."""
+        """Parse a turn's worth of input and pass it on; continue in the next turn, or when there is room."""
         self._is_feeding = False
         if self._is_done:
             return
@@ -274,7 +274,7 @@ class WebSocket(asyncio.Protocol):
             if self._connection.state is State.OPEN:
                 self._protocol.max_size = MAX_MESSAGE_BYTES
             else:
-                # What the connection keeps of it is charged there, beside what is left here.
+                # What the connection keeps of it is charged there, in addition to the remainder here.
                 self._charge()
             self._protocol.receive_data(piece)
             came = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
@@ -299,7 +299,7 @@ class WebSocket(asyncio.Protocol):
         return self._is_done or self._is_paused or self._unread_bytes > MAX_UNREAD_BYTES
 
     def _take(self, frame: Frame) -> None:
-        """Hand on what a frame holds; anything but a binary message fails (6.0.0-1), as does one of too many frames."""
+        """Pass on a frame's content; fail if the message isn't binary (6.0.0-1) or has too many frames."""
         if self._has_failed:
             return
         if frame.opcode is Opcode.TEXT:
@@ -320,7 +320,7 @@ class WebSocket(asyncio.Protocol):
         self._protocol.fail(code, reason)
 
     def _answer(self) -> None:
-        """Send what the library has to say: the answer to the upgrade, pongs, close frames."""
+        """Send the library's output: the answer to the upgrade, pongs, close frames."""
         data = b"".join(self._protocol.data_to_send())
         if data and not self._is_lost:
             self._socket.write(data)
@@ -329,14 +329,14 @@ class WebSocket(asyncio.Protocol):
     # The end
 
     def _on_closing(self) -> None:
-        """Go on with the closing handshake, or with what failed."""
+        """Continue the closing handshake, or close after a failure."""
         connection, protocol = self._connection, self._protocol
         if self._is_done:
             return
         if isinstance(protocol.parser_exc, PayloadTooBig):
             self._log_bound("websocket_message_bytes")
         if connection.state is State.CLOSED:
-            # Until the client's close frame comes as well.
+            # Otherwise, wait for the client's close frame.
             if protocol.eof_sent:
                 self._finish()
         elif self._is_lost:
@@ -351,13 +351,13 @@ class WebSocket(asyncio.Protocol):
             self._scheduler.linger(self._give_up)
 
     def _finish(self) -> None:
-        """Close the socket, after what is written."""
+        """Close the socket after its buffer is sent."""
         self._drop()
         if not self._socket.can_write_eof():
-            # TLS reads on until the client's end comes.
+            # The TLS transport keeps reading until the client closes its side.
             self._socket.close()
         elif self._protocol.close_rcvd is None:
-            # To close while the client still sends would take back what it hasn't received yet.
+            # Closing while the client still sends would reset the connection, which discards what it hasn't received.
             self._socket.write_eof()
             self._update_reading()
         else:
@@ -367,7 +367,7 @@ class WebSocket(asyncio.Protocol):
                 self._connection.end()
 
     def _give_up(self) -> None:
-        """End what is still being handled, unless it waits for the answer to CONNECT, which has a time of its own."""
+        """Stop handling remaining input, unless CONNECT is unanswered, which has its own timeout."""
         if self._connection.state is State.DECIDING:
             self._scheduler.linger(self._give_up)
         elif self._is_lost:
