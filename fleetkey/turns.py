@@ -1,4 +1,4 @@
-"""Making calls a few at a time, so that others have a turn of the event loop in between."""
+"""Makes calls a few at a time, so that the event loop can serve others in between."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["TurnQueue"]
 
 
 class TurnQueue:
-    """Makes calls in order, so many in one turn of the event loop.
+    """Makes calls in order, at most `most` per turn of the event loop.
 
     Args:
-        most: that many.
-        loop: if not the one that runs when calls are made.
+        most: the maximum number of calls per turn.
+        loop: the event loop, if not the one running when calls are added.
     """
 
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop | None = None) -> None:
@@ -25,10 +25,10 @@ class TurnQueue:
         self._loop = loop
         self._waiting: deque[Callable[[], None]] = deque()
         self._made = 0
-        """Calls that were made in this turn."""
+        """Calls made in this turn."""
 
     def do(self, call: Callable[[], None]) -> bool:
-        """Make a call now, or when its turn comes; return whether it is made."""
+        """Make a call now, or when its turn comes; return whether it was made now."""
         if self._made >= self._most or self._waiting:
             self.do_later(call)
             return False
@@ -38,7 +38,7 @@ class TurnQueue:
         return True
 
     def do_later(self, call: Callable[[], None]) -> None:
-        """Make a call when its turn comes, which is not before the next one of the event loop."""
+        """Make a call when its turn comes, in the next turn of the event loop at the earliest."""
         self._wake()
         self._waiting.append(call)
 
@@ -50,14 +50,14 @@ class TurnQueue:
         (self._loop or asyncio.get_running_loop()).call_soon(self._next)
 
     def _next(self) -> None:
-        """Begin a turn, and come back as long as there is anything to do."""
+        """Start a turn, and schedule another as long as calls are made."""
         self._made = 0
         try:
-            # Only those that wait now: one that a call asks for is made in a later turn.
+            # Only calls that are waiting now: calls that these add are made in a later turn.
             for _ in range(min(self._most, len(self._waiting))):
                 self._made += 1
                 self._waiting.popleft()()
         finally:
-            # Also when a call failed by mistake: the loop logs it, and the others must not wait for ever.
+            # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.
             if self._made:
                 self._call_soon()

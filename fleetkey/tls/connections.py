@@ -1,4 +1,4 @@
-"""What the TLS connections of one listener share: a buffer to read into, turns, and a budget of bytes."""
+"""What the TLS connections of one listener share: a read buffer, turns, and a memory budget."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 __all__ = ["READ_BYTES", "TlsConnections"]
 
 READ_BYTES = 32 * 1024
-"""Bytes that are read from a socket at a time, into one buffer for all connections."""
+"""Bytes read from a socket at a time, into one buffer for all connections."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
-"""Of all connections of a listener together, bytes that came and can't be decrypted yet."""
+"""Received but undecrypted bytes that all connections of a listener may hold together."""
 CONTINUED_PER_TURN = 4
-"""Connections that go on with what waits, in one turn of the event loop."""
+"""Connections that continue with pending input per turn of the event loop."""
 HANDSHAKES_PER_TURN = 2
-"""Steps of handshakes in one turn of the event loop; a signature takes up to a millisecond."""
+"""Handshake steps per turn of the event loop; a signature takes up to a millisecond."""
 
 
 class TlsConnections:
     """What the connections of one listener share.
 
     Args:
-        reached: is told which bound an address reached.
-        handshake_seconds: for a handshake; then the connection is closed.
-        shutdown_seconds: for the client's end, after a connection is closed.
+        reached: called with the bound that was reached, and the client's address.
+        handshake_seconds: how long a handshake may take before the connection is closed.
+        shutdown_seconds: how long a client may take to close its side once the connection is closed.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class TlsConnections:
         self.handshake_seconds = handshake_seconds
         self.shutdown_seconds = shutdown_seconds
         self.buffer = bytearray(READ_BYTES)
-        """What was read last, of any connection: it is taken out before the next one reads."""
+        """The bytes read last, by any connection, which copies them before another one reads."""
         self.handshakes = TurnQueue(HANDSHAKES_PER_TURN)
         self.continued = TurnQueue(CONTINUED_PER_TURN)
         self.held_bytes = 0
         self.shaking_hands: set[asyncio.Transport] = set()
-        """Those whose handshake isn't done."""
+        """Connections whose handshake isn't complete."""
 
     def hold(self, change: int) -> bool:
-        """Charge bytes that a connection holds more, or fewer; False if they would exceed `MAX_HELD_BYTES`."""
+        """Charge a change in the bytes that a connection holds; False if it would exceed `MAX_HELD_BYTES`."""
         if change > 0 and self.held_bytes + change > MAX_HELD_BYTES:
             return False
         self.held_bytes += change
@@ -61,5 +61,5 @@ class TlsConnections:
 
     @property
     def can_read_ahead(self) -> bool:
-        """Whether half of what may be held is free."""
+        """Whether at least half of `MAX_HELD_BYTES` is free."""
         return self.held_bytes < MAX_HELD_BYTES // 2

@@ -1,4 +1,4 @@
-"""TLS handshakes under way: how many, from where, and whose is cut so that nobody is kept out by another."""
+"""Limits TLS handshakes in total and per address, so that no client can keep others out."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = ["Handshake", "Handshakes"]
 
 
 class Handshake:
-    """One handshake that has a place, from accept until it ends or is cut."""
+    """A handshake that holds a slot, from accept until it ends or is aborted."""
 
     __slots__ = ("_cut", "bucket", "is_over")
 
     def __init__(self, bucket: str | None) -> None:
         self.bucket = bucket
-        """What it counts against; None for a reserved place."""
+        """The address bucket that it counts against; None for a reserved slot."""
         self.is_over = False
         self._cut: Callable[[], object] | None = None
 
     def when_cut(self, callback: Callable[[], object]) -> None:
-        """Call `callback`, once, if the place goes to somebody else: it is to close the connection."""
+        """Call `callback` once if the slot is given to another client; it must close the connection."""
         self._cut = callback
 
     def cut(self) -> None:
@@ -36,20 +36,20 @@ class Handshake:
 
 
 class Handshakes:
-    """Shares out the places for handshakes; an address is an IPv4 address or an IPv6 /64.
+    """Allocates slots for handshakes; an address is an IPv4 address or an IPv6 /64.
 
-    A silent client keeps its place for as long as a handshake may take. So at the bound, the oldest handshake of the
-    address that has the most is cut for an address that would still have no more than it. Between addresses that have
-    the same number nothing is cut: when a whole fleet comes back at once, cutting would let none of them finish.
+    A silent client keeps its slot until the handshake times out. So at the bound, the address with the most handshakes
+    loses its oldest one to an address that would still have no more than it. Between addresses with the same number,
+    none is aborted: when a whole fleet reconnects at once, that would let none of them finish.
 
     Args:
-        name: what they are counted by in the log and the metrics.
-        most: at once.
-        most_per_address: at once from one address; 0 = no bound of its own.
-        exempt: whether an address has no bound of its own, such as a proxy.
-        reserved: further ones at a bound, only for addresses for which `may_reserve`; if all are taken, the oldest of
-            them is cut.
-        may_reserve: whether an address may have one of those.
+        name: the prefix of the bounds in the log and the metrics.
+        most: the maximum number of concurrent handshakes.
+        most_per_address: the same per address; 0 = no such bound.
+        exempt: whether an address, such as a proxy's, is exempt from the bound per address.
+        reserved: additional slots at a bound, only for addresses accepted by `may_reserve`; if all are taken, the
+            oldest of these handshakes is aborted.
+        may_reserve: whether an address may use a reserved slot.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Handshakes:
         self._max_reserved = reserved
         self._may_reserve = may_reserve
         self._of: dict[str, dict[Handshake, None]] = {}
-        """Those of each address, oldest first."""
+        """The handshakes of each address, oldest first."""
         self._with: dict[int, dict[str, None]] = {}
-        """The addresses that have so many, so that the one with the most is found without looking at all."""
+        """Addresses by their number of handshakes, so that the one with the most is found without a scan."""
         self._highest = 0
         self._reserved: dict[Handshake, None] = {}
         self._ordinary = 0
 
     @property
     def count(self) -> int:
-        """How many there are, in reserved places too."""
+        """The number of handshakes, including those in reserved slots."""
         return self._ordinary + len(self._reserved)
 
     def begun(self, address: str, descriptor: int) -> Handshake | None:
-        """Count a connection that was accepted; None if there is no room for it. Call `ended` at its end."""
+        """Allocate a slot for an accepted connection; None if there is none. Call `ended` when the handshake ends."""
         if not self._descriptors.admits(descriptor):
             return None
         bucket = address_bucket(address)
@@ -105,7 +105,7 @@ class Handshakes:
         return handshake
 
     def ended(self, handshake: Handshake) -> None:
-        """Free the place of one, however it ended; safe to call again."""
+        """Free a handshake's slot, however it ended; safe to call again."""
         if handshake.is_over:
             return
         handshake.is_over = True
@@ -124,7 +124,7 @@ class Handshakes:
         if not self._max_reserved or not self._may_reserve(address):
             return None
         if len(self._reserved) >= self._max_reserved:
-            # Whoever looks after the server's health takes milliseconds, so the oldest one is none of them.
+            # A monitoring client's handshake takes milliseconds, so the oldest one isn't from monitoring.
             self._cut(next(iter(self._reserved)))
         handshake = Handshake(None)
         self._reserved[handshake] = None
@@ -135,7 +135,7 @@ class Handshakes:
         handshake.cut()
 
     def _move(self, bucket: str, before: int, now: int) -> None:
-        """Note that an address has one more, or one fewer."""
+        """Record that an address has one more handshake, or one fewer."""
         if before:
             had = self._with[before]
             del had[bucket]
@@ -144,5 +144,5 @@ class Handshakes:
         if now:
             self._with.setdefault(now, {})[bucket] = None
         if now > self._highest or self._highest not in self._with:
-            # It was alone with the most, so none has more than it has now.
+            # It alone had the most, so no address has more than it has now.
             self._highest = now

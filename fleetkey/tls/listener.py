@@ -1,7 +1,7 @@
 """A TLS listener that counts connections from the moment they are accepted, not from the end of their handshake.
 
-`loop.create_server` tells nobody of a connection before its handshake is done: until then a client that says nothing
-would hold a descriptor, and nothing but their number would be a bound.
+`loop.create_server` doesn't report a connection before its handshake is done. Until then, a silent client would hold a
+file descriptor, bounded only by how many there are.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["TlsListener", "bind_sockets"]
 
 ACCEPTS_PER_TURN = 16
-"""Connections that are accepted before others get a turn."""
+"""Connections accepted before others get a turn."""
 ACCEPT_PAUSE_SECONDS = 0.5
-"""Before the next connection is accepted after there was no descriptor for one."""
+"""Pause before accepting again after running out of file descriptors."""
 
 
 class TlsListener:
-    """What `asyncio.Server` is for whoever closes it; accepts on the running event loop from the start.
+    """A listener with the closing methods of `asyncio.Server`; it accepts on the running event loop once created.
 
     Args:
-        factory: makes a connection's protocol, before its handshake.
-        sockets: bound and listening; closed with it.
-        handshake_seconds: for a handshake; then the connection is closed.
-        shutdown_seconds: for the end of TLS when a connection is closed.
+        factory: creates a connection's protocol, before its handshake.
+        sockets: bound and listening; the listener closes them.
+        handshake_seconds: how long a handshake may take before the connection is closed.
+        shutdown_seconds: how long the TLS shutdown of a closed connection may take.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class TlsListener:
         return bool(self._sockets)
 
     def close(self) -> None:
-        """Accept nothing more, and end the handshakes that are under way; connections stay."""
+        """Stop accepting, and abort pending handshakes; established connections stay open."""
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
@@ -99,7 +99,7 @@ class TlsListener:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                # Else it was the client that gave up, or its network; the next one may not have.
+                # Otherwise the client or its network aborted the connection, which says nothing about the next one.
                 if self._descriptors.failed(error):
                     self._pause(listening)
                     return
@@ -117,16 +117,16 @@ class TlsListener:
             task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, taken: socket.socket, tls: TlsTransport) -> None:
-        """Begin a handshake."""
+        """Start a handshake."""
         try:
             await self._loop.connect_accepted_socket(lambda: tls, taken)
         except OSError:
-            # The client was gone already.
+            # The client is already gone.
             tls.abort()
             taken.close()
 
     def _pause(self, listening: socket.socket) -> None:
-        """Accept again in a while: the socket stays readable, and the loop would do nothing else."""
+        """Stop accepting for a while: the socket stays readable, so the event loop would spin."""
         self._loop.remove_reader(listening)
         self._loop.call_later(ACCEPT_PAUSE_SECONDS, self._go_on, listening)
 
@@ -139,7 +139,7 @@ async def bind_sockets(host: str | None, port: int, *, backlog: int) -> list[soc
     """Listen on each address of a host, as `loop.create_server` does; None is every interface.
 
     Raises:
-        OSError: one of them is in use or can't be bound; none is listened on then.
+        OSError: an address is in use or can't be bound; then none is listened on.
     """
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

@@ -14,33 +14,33 @@ __all__ = [
 ]
 
 RECORD_HEADER = 5
-"""Bytes before the content of a record: its type, a version, and the content's length in two bytes."""
+"""A record's header: its type, a version, and the content's length in two bytes."""
 MAX_RECORD_BYTES = RECORD_HEADER + 16 * 1024 + 2048
-"""How long a record may be (RFC 5246, 6.2.3; TLS 1.3 allows less)."""
+"""The maximum length of a record (RFC 5246, 6.2.3; TLS 1.3 allows less)."""
 MAX_HELLO_BYTES = 16 * 1024
-"""How long a ClientHello may be; usual ones take 200 to 2,000 bytes."""
+"""The maximum length of a ClientHello; typical ones have 200 to 2,000 bytes."""
 MAX_HELLO_RECORDS = 32
-"""How many records a ClientHello may come in; usual ones come in one."""
+"""How many records a ClientHello may span; typical ones fit in one."""
 CHANGE_CIPHER_SPEC = 20
 HANDSHAKE = 22
 MAJOR_VERSION = 3
 MESSAGE_HEADER = 4
-"""Bytes before the content of a handshake message: its type, and the content's length in three bytes."""
+"""A handshake message's header: its type, and the content's length in three bytes."""
 CLIENT_HELLO = 1
 RANDOM = slice(RECORD_HEADER + MESSAGE_HEADER + 2, RECORD_HEADER + MESSAGE_HEADER + 2 + 32)
 HELLO_RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
-"""What a ServerHello has in place of a random number when it is a HelloRetryRequest (RFC 8446, 4.1.3)."""
+"""The `random` value that makes a ServerHello a HelloRetryRequest (RFC 8446, 4.1.3)."""
 
 
 class NotTlsError(ValueError):
-    """What the client sent is not TLS, or not what may come at this point."""
+    """What the client sent is not TLS, or not allowed at this point."""
 
 
 class TlsBoundError(NotTlsError):
-    """The client sent more of something than it may.
+    """The client exceeded a bound.
 
     Args:
-        bound: its name, for the operator.
+        bound: its name, for the log and the metrics.
     """
 
     def __init__(self, bound: str) -> None:
@@ -64,7 +64,7 @@ def record_end(data: bytes | bytearray, start: int, size: int) -> int:
 
 
 def records_end(data: bytes | bytearray, most: int, most_bytes: int) -> tuple[int, int]:
-    """Return where the last whole record ends, and how many there are, of `most` and those that begin in `most_bytes`.
+    """Return where the last complete record ends and how many there are: up to `most`, starting within `most_bytes`.
 
     Raises:
         NotTlsError: the first one is not a record, or too long.
@@ -84,15 +84,15 @@ def records_end(data: bytes | bytearray, most: int, most_bytes: int) -> tuple[in
 
 
 def hello_end(data: bytes | bytearray) -> int:
-    """Return where the record ends that completes the ClientHello at the beginning of `data`; 0 if more has to come.
+    """Return where the record ends that completes the ClientHello at the start of `data`; 0 if it is incomplete.
 
-    A TLS library allocates the length that a ClientHello announces before the rest has arrived. So it is given
-    nothing before all of it is here. The second ClientHello of a handshake may follow a ChangeCipherSpec, which means
-    nothing there (RFC 8446, D.4).
+    A TLS library allocates the length that a ClientHello announces before the rest has arrived. So it is given nothing
+    until the ClientHello is complete. The second one of a handshake may follow a ChangeCipherSpec, which is ignored
+    (RFC 8446, D.4).
 
     Raises:
         TlsBoundError: it is too long, or split into too many records.
-        NotTlsError: it is something else.
+        NotTlsError: `data` isn't a ClientHello.
     """
     at, size = 0, len(data)
     header, length = bytearray(), 0

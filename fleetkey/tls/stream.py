@@ -1,4 +1,4 @@
-"""The server's side of TLS on bytes alone: what is decrypted, when, and how much of it at a time."""
+"""The server's side of TLS without I/O: when to decrypt, and how much at a time."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from fleetkey.tls.records import (
 __all__ = ["TlsStream"]
 
 MAX_HANDSHAKE_BYTES = 32 * 1024
-"""What a client may send for its handshake; no certificate is asked of it."""
+"""How much a client may send for its handshake; no client certificate is requested."""
 RECORDS_PER_STEP = 8
-"""Records that one step of a handshake takes."""
+"""Records processed per handshake step."""
 RECORDS_AT_ONCE = 64
-"""Records that one `read` decrypts."""
+"""Records decrypted per `read`."""
 BYTES_AT_ONCE = 64 * 1024
-"""Bytes behind which one `read` begins no further record."""
+"""Bytes after which a `read` starts no further record."""
 MAX_EMPTY_RECORDS = 32
 """Records without data, such as key changes, that a client may send in `EMPTY_SECONDS`."""
 EMPTY_SECONDS = 60.0
 
 
 class TlsStream:
-    """Bytes of a client go into `incoming`; what is to be sent to it comes out of `take_sent`.
+    """A client's bytes go into `incoming`; bytes to send to it come out of `take_sent`.
 
-    The SSL object is made with the first complete ClientHello. It gets whole records, and a bounded number at a time:
-    the library handles records without data, such as key changes, in one go until it comes to one with data.
+    The SSL object is created with the first complete ClientHello. It gets whole records, and a bounded number at a
+    time: the library processes any number of records without data, such as key changes, until it finds one with data.
     """
 
     __slots__ = (
@@ -53,8 +53,8 @@ class TlsStream:
     def __init__(self, context: ssl.SSLContext) -> None:
         self._context = context
         self.incoming = bytearray()
-        """What arrived and was not handed to the SSL object yet."""
-        # These three are made with the first ClientHello.
+        """Received bytes that are not passed to the SSL object yet."""
+        # These three are created with the first ClientHello.
         self._received: ssl.MemoryBIO = None  # type: ignore[assignment]
         self._sent: ssl.MemoryBIO = None  # type: ignore[assignment]
         self._ssl: ssl.SSLObject = None  # type: ignore[assignment]
@@ -76,8 +76,8 @@ class TlsStream:
         """Take a step of the handshake; return whether the handshake is done.
 
         Raises:
-            NotTlsError: what arrived is not TLS, or more than a handshake may take.
-            ssl.SSLError: the handshake failed; `take_sent` has why.
+            NotTlsError: the input is not TLS, or more than a handshake may have.
+            ssl.SSLError: the handshake failed; `take_sent` returns the alert.
         """
         if self._ssl is None:
             self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -96,14 +96,14 @@ class TlsStream:
             except ssl.SSLWantReadError:
                 answer = self._sent.read()
                 self._is_hello_next = is_hello_retry(answer)
-                # Back again, for `take_sent`.
+                # Put it back for `take_sent`.
                 self._sent.write(answer)
             else:
                 return True
         return False
 
     def has_record(self) -> bool:
-        """Whether a whole record has arrived, or something that is none."""
+        """Whether a complete record has arrived, or bytes that aren't a record."""
         try:
             return record_end(self.incoming, 0, len(self.incoming)) > 0
         except NotTlsError:
@@ -113,8 +113,8 @@ class TlsStream:
         """Add the data of the next records to `parts`; return whether the client has ended TLS.
 
         Raises:
-            NotTlsError: what arrived is not TLS, or there were too many records without data.
-            ssl.SSLError: it can't be decrypted; `take_sent` has why.
+            NotTlsError: the input is not TLS, or has too many records without data.
+            ssl.SSLError: it can't be decrypted; `take_sent` returns the alert.
         """
         incoming, received, tls = self.incoming, self._received, self._ssl
         end, records = records_end(incoming, RECORDS_AT_ONCE, BYTES_AT_ONCE)
@@ -138,27 +138,27 @@ class TlsStream:
         """Encrypt data for the client. Raises `ssl.SSLError`."""
         rest = memoryview(data)
         while rest:
-            # A record of it at a time.
+            # One record at a time.
             rest = rest[self._ssl.write(rest) :]
 
     def end(self) -> None:
-        """Tell the client that nothing more is sent."""
+        """Send the client a close_notify alert."""
         with suppress(ssl.SSLError):
-            # It would like to wait for the client's end.
+            # Raises because the client's close_notify hasn't arrived.
             self._ssl.unwrap()
 
     def take_sent(self) -> bytes:
-        """Return what is to be sent to the client."""
+        """Return the bytes to send to the client."""
         return self._sent.read() if self._sent is not None and self._sent.pending else b""
 
     def _next_end(self) -> int:
-        """Return where that ends which the SSL object gets next; 0 if it hasn't arrived yet."""
+        """Return where the next input for the SSL object ends; 0 if it is incomplete."""
         if self._is_hello_next:
             return hello_end(self.incoming)
         return record_end(self.incoming, 0, len(self.incoming))
 
     def _count_empty(self, count: int) -> None:
-        """Count records that held no data. Raises `TlsBoundError`: there were too many."""
+        """Count records without data. Raises `TlsBoundError` if there were too many."""
         now = time.monotonic()
         if now - self._empty_since > EMPTY_SECONDS:
             self._empty_since, self._empty_records = now, 0

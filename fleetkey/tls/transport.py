@@ -1,4 +1,4 @@
-"""TLS over a plain transport, bounded: what a client costs before and after its handshake, in bytes and in work."""
+"""TLS over a plain transport, with bounds on a client's memory and work before and after its handshake."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["TlsTransport"]
 
 READ_AHEAD_BYTES = 64 * 1024
-"""What is read of a connection whose protocol takes nothing now, as long as half of `MAX_HELD_BYTES` is free."""
+"""How much is read while the protocol has paused reading, if at least half of `MAX_HELD_BYTES` is free."""
 
 
 class _State(IntEnum):
     HANDSHAKE = 0
     OPEN = 1
     CLOSING = 2
-    """Whatever comes is dropped."""
+    """Further input is discarded."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
-    """The protocol of a socket, and the transport of the protocol above it, which hears of it after the handshake.
+    """The protocol of a socket, and the transport of the protocol above, which is created after the handshake.
 
     Args:
-        factory: makes the protocol above.
-        on_handshake_end: is called once, when the handshake has succeeded or can't any more.
+        factory: creates the protocol above.
+        on_handshake_end: called once, when the handshake has succeeded or failed.
     """
 
     __slots__ = (
@@ -71,37 +71,37 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
         self._stream = TlsStream(shared.context)
         self._charged = 0
-        """Bytes of `incoming` that are counted with those of the others."""
+        """Bytes of `incoming` that are charged to the shared budget."""
         self._is_paused = False
         """Whether the protocol has paused reading."""
         self._is_reading = True
         self._is_waiting = False
-        """Whether its turn is asked for, to go on with what came."""
+        """Whether a turn is scheduled, to continue with pending input."""
         self._has_client_ended = False
         self._is_lost = False
         self._error: Exception | None = None
-        """Why it was lost."""
+        """Why the connection was lost."""
         self._timer: asyncio.TimerHandle | None = None
         shared.shaking_hands.add(self)
 
-    # What the socket calls
+    # Called by the socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Await the ClientHello."""
         self._socket = transport  # type: ignore[assignment] # a stream's
         if self._state is _State.CLOSING:
-            # Its place went to another one meanwhile.
+            # Its slot was given to another client in the meantime.
             transport.abort()  # type: ignore[attr-defined] # a stream's
             return
         self._timer = asyncio.get_running_loop().call_later(self._shared.handshake_seconds, self.abort)
 
     def get_buffer(self, sizehint: int) -> bytearray:
-        """Lend the buffer that all connections share."""
+        """Return the buffer that all connections share."""
         del sizehint
         return self._shared.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read out of the buffer, before another connection reads."""
+        """Copy the bytes out of the shared buffer, before another connection reads."""
         if self._state is _State.CLOSING:
             return
         self._stream.incoming += memoryview(self._shared.buffer)[:nbytes]
@@ -110,30 +110,30 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         elif not self._is_waiting and not self._is_paused:
             self._decrypt()
             if nbytes == READ_BYTES and self._state is _State.OPEN:
-                # There is more; the others have their turn first.
+                # There is probably more; the others have their turn first.
                 self._continue_soon()
         self._charge()
         self._update_reading()
 
     def eof_received(self) -> bool:
-        """Tell the protocol once it has what came before."""
+        """Notify the protocol once it has all earlier data."""
         self._has_client_ended = True
         if not (self._state is _State.OPEN and (self._is_waiting or self._is_paused)):
             self._end()
         return True
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Pause the protocol above."""
         if self._protocol is not None:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Resume the protocol above."""
         if self._protocol is not None:
             self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand on what came before, also to a protocol that reads nothing now; then tell it."""
+        """Pass on remaining data, even to a protocol that has paused reading; then notify it."""
         self._is_lost, self._error = True, exc
         self._stop_timer()
         if self._state is _State.OPEN and self._stream.has_record():
@@ -141,10 +141,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         else:
             self._leave()
 
-    # What the protocol calls
+    # Called by the protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Answer what is about TLS, and ask the socket for the rest."""
+        """Return information about TLS, or else what the socket reports."""
         if name == "ssl_object":
             return self._stream.ssl_object
         if name == "sslcontext":
@@ -153,22 +153,22 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol above."""
-        return self._protocol  # type: ignore[return-value] # the one above has it from connection_made on
+        return self._protocol  # type: ignore[return-value] # set before the protocol's connection_made
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Put another protocol above."""
+        """Replace the protocol above."""
         self._protocol = protocol  # type: ignore[assignment] # a stream's
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the socket's."""
+        """Set the socket's limits."""
         self._socket.set_write_buffer_limits(high=high, low=low)
 
     def get_write_buffer_size(self) -> int:
-        """Return what the socket has to send."""
+        """Return the size of the socket's buffer."""
         return self._socket.get_write_buffer_size()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt and send."""
+        """Encrypt and send data."""
         if self._state is not _State.OPEN or self._is_lost:
             return
         try:
@@ -179,16 +179,16 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._flush()
 
     def can_write_eof(self) -> bool:
-        """Tell that one side of TLS isn't closed alone."""
+        """Return False: TLS connections aren't half-closed."""
         return False
 
     def pause_reading(self) -> None:
-        """Read, and decrypt, nothing more."""
+        """Stop reading and decrypting."""
         self._is_paused = True
         self._update_reading()
 
     def resume_reading(self) -> None:
-        """Go on, first with what came before, in its turn."""
+        """Resume, starting with pending input when its turn comes."""
         self._is_paused = False
         if self._state is _State.OPEN and (self._has_client_ended or self._stream.has_record()):
             self._continue_soon()
@@ -199,7 +199,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return self._state is _State.CLOSING or self._is_lost
 
     def close(self) -> None:
-        """Send what is written and the end of TLS; the client has `shutdown_seconds` for its own end."""
+        """Send pending data and close_notify; the client has `shutdown_seconds` to close its side."""
         if self._state is _State.OPEN and not self._is_lost:
             self._stream.end()
         self._shut()
@@ -215,7 +215,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # The handshake
 
     def _shake_hands_soon(self) -> None:
-        """Ask for a step of the handshake, once there is something to take it with."""
+        """Schedule a handshake step once enough input has arrived for one."""
         if self._is_waiting:
             return
         try:
@@ -228,7 +228,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._shared.handshakes.do(self._shake_hands)
 
     def _shake_hands(self) -> None:
-        """Take a step."""
+        """Take a handshake step."""
         self._is_waiting = False
         if self._state is _State.CLOSING:
             return
@@ -246,7 +246,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._update_reading()
 
     def _open(self) -> None:
-        """Make the protocol, and hand on what came right behind the handshake."""
+        """Create the protocol, and pass on data that arrived with the end of the handshake."""
         self._state = _State.OPEN
         self._stop_timer()
         self._handshake_ended()
@@ -255,10 +255,10 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         protocol.connection_made(self)
         self._go_on()
 
-    # What comes
+    # Input
 
     def _go_on(self) -> None:
-        """Take a turn."""
+        """Continue with pending input."""
         self._is_waiting = False
         if self._state is not _State.OPEN:
             return
@@ -273,14 +273,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._update_reading()
 
     def _decrypt(self) -> None:
-        """Hand on a turn's worth of data, and ask for another turn if there is more."""
+        """Pass on a turn's worth of data, and schedule another turn if there is more."""
         parts: list[bytes] = []
         is_over, failure = False, None
         try:
             is_over = self._stream.read(parts)
         except (NotTlsError, ssl.SSLError) as error:
             failure = error
-        # The answer to a key change, or why it failed.
+        # The answer to a key change, or an alert.
         self._flush()
         if parts and self._protocol is not None:
             self._protocol.data_received(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -302,7 +302,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._shared.continued.do_later(self._go_on)
 
     def _charge(self) -> None:
-        """Count what is held; one connection too many is closed."""
+        """Charge the held bytes; close the connection if they exceed the shared budget."""
         change = len(self._stream.incoming) - self._charged
         if not change:
             return
@@ -313,7 +313,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self.abort()
 
     def _may_read_ahead(self) -> bool:
-        """Whether to read what isn't decrypted yet: what is still in the kernel is lost if the client resets."""
+        """Whether to read without decrypting: unread data in the kernel is lost if the client resets."""
         is_short = len(self._stream.incoming) < READ_AHEAD_BYTES
         return self._state is _State.OPEN and is_short and self._shared.can_read_ahead
 
@@ -331,15 +331,15 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # The end
 
     def _end(self) -> None:
-        """Close, as the client has closed its side; the protocol writes its last answers before."""
+        """Close because the client has closed its side, after the protocol has written its last answers."""
         if self._state is _State.OPEN and self._protocol is not None:
             self._protocol.eof_received()
         self.close()
 
     def _shut(self) -> None:
-        """Send what the SSL object has left, and close; what the client sends until its end is dropped.
+        """Send the SSL object's remaining output, and close; input is discarded until the client closes its side.
 
-        To close while it still sends would take back what it hasn't received yet.
+        Closing while the client still sends would reset the connection, which discards what it hasn't received yet.
         """
         is_first = self._state is not _State.CLOSING
         if is_first:
@@ -360,14 +360,14 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         asyncio.get_running_loop().call_soon(self._leave)
 
     def _leave(self) -> None:
-        """Tell the protocol that the connection is lost; safe to call again."""
+        """Notify the protocol that the connection is lost; safe to call again."""
         self._drop()
         protocol, self._protocol = self._protocol, None
         if protocol is not None:
             protocol.connection_lost(self._error)
 
     def _drop(self) -> None:
-        """Take nothing more, and hold nothing."""
+        """Discard held and further input."""
         self._state = _State.CLOSING
         self._stream.incoming.clear()
         self._charge()
@@ -375,7 +375,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._handshake_ended()
 
     def _fail(self, error: NotTlsError | ssl.SSLError) -> None:
-        """Close, after the client was sent what TLS says of it."""
+        """Close after sending the TLS alert."""
         if isinstance(error, TlsBoundError):
             self._shared.reached(error.bound, self._address)
         self._shut()
