@@ -1,4 +1,4 @@
-"""The Litestar application, assembled from handlers that are built elsewhere."""
+"""The Litestar application, assembled from handlers built elsewhere."""
 
 from __future__ import annotations
 

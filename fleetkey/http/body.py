@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class BodyError(Exception):
-    """A body is refused; has the status, and a sentence that says what is wrong and where."""
+    """A refused body, with the status and a sentence that says what is wrong and where."""
 
     status: int
     reason: str
@@ -64,7 +64,7 @@ async def body_chunks(
     chunks = aiter(request.stream())
     while True:
         try:
-            # Only around the wait: the time that the reader spends on a chunk is not the client's.
+            # Only the wait counts: the time that the consumer spends on a chunk is not the client's.
             async with asyncio.timeout_at(deadline):
                 chunk = await anext(chunks)
         except StopAsyncIteration:

@@ -36,11 +36,11 @@ log = structlog.get_logger(__name__)
 MAX_RESERVED_CONNECTIONS = 8
 """Connections from loopback that are accepted above a bound on connections, for health and metrics only."""
 MAX_REFUSED_CONNECTIONS = 100
-"""Connections that are being refused with an answer; further ones are closed without one."""
+"""Connections being refused with an answer; further ones are closed without one."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """Unparsed bytes that all connections together hold; one that would exceed it is closed after its last answer."""
 QUIET_SECONDS = 60.0
-"""How long after a bound was logged it isn't logged again, whoever reaches it."""
+"""Minimum interval between log lines about the same bound, whichever client reaches it."""
 
 
 class Place(Enum):
@@ -60,8 +60,8 @@ class HttpConnections:
 
     Args:
         settings: their bounds, and the proxies that are exempt from the bound of an address.
-        descriptors: keeps some of the process's for others than clients.
-        now: a clock in seconds that never goes back.
+        descriptors: reserves some of the process's file descriptors for purposes other than clients.
+        now: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class HttpConnections:
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._now = now
         self.endings = TurnQueue(MAX_ENDED_PER_TURN)
-        """Requests whose clients are gone end by it, so that not all of them do at once."""
+        """Ends requests whose clients are gone, a few per turn."""
         self._places: Counter[Place] = Counter()
         self._per_address: Counter[str] = Counter()
         self._held_bytes = 0
@@ -87,15 +87,15 @@ class HttpConnections:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes held for requests that wait."""
+        """Bytes held for waiting requests."""
         return self._held_bytes
 
     def has_descriptor(self, transport: asyncio.Transport) -> bool:
-        """Whether a connection took none of the descriptors that clients don't get; one that did is to be closed."""
+        """Whether a connection didn't use a reserved file descriptor; one that did must be closed."""
         return self._descriptors.admits_transport(transport)
 
     def arrived(self, address: str) -> Place:
-        """Count a connection, and return what it gets; call `left` at its end unless that is `NONE`."""
+        """Count a connection, and return how to treat it; call `left` when it ends, unless that is `NONE`."""
         bucket = self._bucket(address)
         bound = self._bound_reached(bucket)
         place = Place.ORDINARY
@@ -113,7 +113,7 @@ class HttpConnections:
         return place
 
     def left(self, address: str, place: Place) -> None:
-        """Stop counting a connection that had a place."""
+        """Stop counting a connection."""
         self._places[place] -= 1
         bucket = self._bucket(address)
         if place is Place.ORDINARY and bucket is not None:
@@ -129,11 +129,11 @@ class HttpConnections:
         return True
 
     def release(self, count: int) -> None:
-        """Return bytes that were charged."""
+        """Release charged bytes."""
         self._held_bytes -= count
 
     def reached(self, bound: str, address: str) -> None:
-        """Count that an address reached a bound, and log it at most once in `QUIET_SECONDS`."""
+        """Count that an address reached a bound, and log it at most every `QUIET_SECONDS`."""
         self.bounds[bound] += 1
         now = self._now()
         if bound in self._logged and now - self._logged[bound] < QUIET_SECONDS:

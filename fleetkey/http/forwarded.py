@@ -43,9 +43,9 @@ class TrustedProxies:
 class ForwardedAddress:
     """ASGI middleware that replaces the peer's address with the client's.
 
-    That is the peer's address, unless the peer is a trusted proxy; then the address that it reports, and so on from the
-    right of `X-Forwarded-For`, as long as the reporting proxy is trusted and the value is an address. An IPv4-mapped
-    IPv6 address counts as IPv4.
+    The client's address is the peer's, unless the peer is a trusted proxy. Then it is the address that the proxy
+    reports, and so on from the right of `X-Forwarded-For`, as long as the reporting proxy is trusted and the value is
+    an address. An IPv4-mapped IPv6 address counts as IPv4.
 
     Args:
         app: the application.
@@ -81,7 +81,7 @@ class ForwardedAddress:
 
 
 def _address(text: str) -> IpAddress | None:
-    """Parse an address as proxies write it, perhaps with a port, and without a zone; None if it is not an address."""
+    """Parse an address as proxies write it, optionally with a port, without a zone; None if it isn't one."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

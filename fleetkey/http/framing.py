@@ -1,7 +1,7 @@
-"""Where requests begin and end in a connection's input, and how many of its bytes are not body content.
+"""Tracks where requests begin and end in a connection's input, and how many bytes are not body content.
 
-The parser buffers unfinished lines without a bound, and can't be stopped between two requests in one input. So it is
-fed in pieces that end where a request may end, and each piece is charged before it is fed.
+The parser buffers unfinished lines without a bound, and can't be stopped between two requests in the same input. So it
+is fed in pieces that end where a request may end, and each piece is charged before it is fed.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = [
 ]
 
 MAX_HEADER_BYTES = 16 * 1024
-"""How long a request's line and headers may be; then the answer is 431."""
+"""The maximum length of a request's line and headers; beyond that, the answer is 431."""
 MAX_HEADERS = 150
-"""Headers of a request; then the answer is 431. In memory a short header takes many times its bytes."""
+"""Headers per request; beyond that, the answer is 431. A short header takes many times its size in memory."""
 MAX_FRAMING_BYTES = 16 * 1024
-"""Bytes of a body that are not content (chunk sizes, chunk extensions, trailers): in a row, or in all beyond what
-`MAX_FRAMING_PER_BODY_BYTE` allows; then the answer is 431."""
+"""Bytes of a body that are not content (chunk sizes, chunk extensions, trailers): in a row, or in total beyond what
+`MAX_FRAMING_PER_BODY_BYTE` allows. Beyond that, the answer is 431."""
 MAX_FRAMING_PER_BODY_BYTE = 8
-"""Such bytes that are allowed for each byte of content; a one-byte chunk needs five."""
+"""Such bytes allowed per byte of content; a one-byte chunk needs five."""
 MAX_PIECE_BYTES = 4 * 1024
-"""Bytes of a chunked body, or of a request that will be queued, fed to the parser at once; their bounds may be exceeded
-by as much."""
+"""Bytes of a chunked body, or of a request to be queued, fed to the parser at once; their bounds may be exceeded by as
+much."""
 
 EMPTY_LINES = re.compile(rb"[\r\n]*")
 HEADERS_END = b"\r\n\r\n"
@@ -43,7 +43,7 @@ BOUND_DETAILS = {
     "max_headers": f"There are over {MAX_HEADERS} headers.",
     "max_framing_bytes": f"The body has over {MAX_FRAMING_BYTES} bytes of trailers or chunk framing.",
 }
-"""What a client is told at each of the bounds."""
+"""What a client is told at each bound."""
 
 
 class _Phase(Enum):
@@ -54,22 +54,22 @@ class _Phase(Enum):
 
 
 class RequestFraming:
-    """Follows one connection's requests: `charge` before a piece is fed; the other verbs as the parser calls back."""
+    """Tracks one connection's requests; `charge` precedes each piece fed, the other verbs are parser callbacks."""
 
     def __init__(self) -> None:
         self._phase = _Phase.BETWEEN
         self._unparsed_bytes = 0
-        """Bytes fed since headers are awaited."""
+        """Bytes fed since the start of the headers."""
         self.header_bytes = 0
-        """Bytes of this request's line and headers, as far as they are parsed."""
+        """Bytes of this request's line and headers parsed so far."""
         self._headers = 0
         self._body_left: int | None = 0
-        """Bytes of content still to come; None = chunked, nobody knows."""
+        """Bytes of content still to come; None = chunked, so unknown."""
         self._body_bytes = 0
         self._framing_bytes = 0
-        """Bytes fed since the headers' end, less the content."""
+        """Bytes fed since the end of the headers, minus the content."""
         self._unbroken_bytes = 0
-        """Bytes fed since the last piece with content: an upper bound of what the parser holds of a trailer."""
+        """Bytes fed since the last piece with content: an upper bound on what the parser buffers of a trailer."""
 
     @property
     def is_between(self) -> bool:
@@ -83,12 +83,12 @@ class RequestFraming:
 
     @property
     def body_left(self) -> int | None:
-        """Bytes of the body's content still to come; None = chunked, nobody knows."""
+        """Bytes of the body's content still to come; None = chunked, so unknown."""
         return self._body_left
 
     @property
     def bound_reached(self) -> str | None:
-        """Name of the bound that this request exceeds; None if it exceeds none."""
+        """The name of a bound that this request exceeds, if any."""
         if self._headers > MAX_HEADERS:
             return "max_headers"
         if max(self.header_bytes, self._unparsed_bytes) > MAX_HEADER_BYTES:
@@ -99,9 +99,9 @@ class RequestFraming:
         return None
 
     def piece_end(self, data: bytes, start: int, stop: int) -> int:
-        """Return where the piece ends that begins at `start`: where headers or a body may end, at `stop` at the latest.
+        """Return where the piece that begins at `start` ends: where headers or a body may end, or at `stop`.
 
-        A chunked body may end anywhere, so such a piece may contain the requests after it too.
+        A chunked body may end anywhere, so such a piece may also contain later requests.
         """
         if self.is_in_body:
             left = MAX_PIECE_BYTES if self._body_left is None else self._body_left
@@ -111,7 +111,7 @@ class RequestFraming:
             began = EMPTY_LINES.match(data, start, limit)
             end = data.find(HEADERS_END, began.end() if began else start, limit)
             return end + len(HEADERS_END) if end >= 0 else limit
-        # The empty line may have begun in an earlier piece, so take one line at a time.
+        # The empty line may have begun in an earlier piece, so feed one line at a time.
         end = data.find(b"\n", start, limit)
         return end + 1 if end >= 0 else limit
 
@@ -138,7 +138,7 @@ class RequestFraming:
         self.header_bytes += len(name) + len(value) + len(": \r\n")
 
     def headers_end(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Begin the body, by the framing headers, which the parser has validated."""
+        """Begin the body, framed as the headers say, which the parser has validated."""
         self._phase = _Phase.BODY
         self._body_bytes = self._framing_bytes = self._unbroken_bytes = self._unparsed_bytes = 0
         self._body_left = 0

@@ -28,7 +28,7 @@ RETRY_SECONDS = 2
 PING_SECONDS = 2.0
 """How long the registry may take to respond before the server isn't ready."""
 REMEMBER_SECONDS = 0.5
-"""How long a response of the registry is valid, which limits how often it is queried."""
+"""How long the registry's response is cached, which limits how often it is queried."""
 
 
 class Readiness:
@@ -58,7 +58,7 @@ class Readiness:
         """Return whether the registry was read within `REMEMBER_SECONDS`, or can be read now within `PING_SECONDS`."""
         now = asyncio.get_running_loop().time()
         if self._ping is None or (self._ping.done() and now - self._pinged_at >= REMEMBER_SECONDS):
-            # One at a time, outside the worker pool: a hanging store blocks one thread, however many ask.
+            # One at a time, outside the worker pool: a hanging store blocks only one thread, however many requests ask.
             self._ping = asyncio.create_task(asyncio.to_thread(self._is_read), name="fleetkey-ready")
             self._pinged_at = now
         try:

@@ -1,4 +1,4 @@
-"""Input of a connection that waits until there is room to parse it, and the flow control that goes with it."""
+"""Input of a connection held until there is room to parse it, with its flow control."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class HeldBytes:
     def keep(self, data: bytes, at: int) -> bool:
         """Keep `data` from `at` on; False if the budget is exhausted.
 
-        For the data already held only the position moves: copying the rest for each request would be quadratic.
+        If `data` is already held, only the position moves: copying the rest for each request would be quadratic.
         """
         if data is self._data:
             self._at = at
@@ -57,7 +57,7 @@ class HeldBytes:
 
 
 class Flow(FlowControl):
-    """uvicorn resumes reading after each answer and whenever a handler reads its body; held bytes have to go first."""
+    """Flow control in which held bytes go first: uvicorn resumes reading after each answer and body read."""
 
     def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
         super().__init__(transport)

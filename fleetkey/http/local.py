@@ -1,4 +1,4 @@
-"""Whether a request comes from this machine, and not through a proxy."""
+"""Determines whether a request comes from this machine, and not through a proxy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["is_for_reserve", "is_local", "is_loopback"]
 
 RESERVED_PATHS = frozenset({b"/health", b"/health/live", b"/health/ready", b"/metrics"})
-"""What a connection from loopback may request when it was accepted above a bound."""
+"""The only paths for loopback connections accepted above a bound."""
 
 SIGNS_OF_A_PROXY = frozenset({"forwarded", "via", "x-real-ip"})
 
 
 def is_for_reserve(url: bytes, headers: Iterable[tuple[bytes, bytes]], client: str) -> bool:
-    """Return whether a request is one that places are reserved for: monitoring, from this machine.
+    """Return whether a request may use a reserved place: monitoring from this machine.
 
     Args:
         url: the request's target.
@@ -29,7 +29,7 @@ def is_for_reserve(url: bytes, headers: Iterable[tuple[bytes, bytes]], client: s
 
 
 def is_local(client: str, headers: Iterable[tuple[str, str]]) -> bool:
-    """Return whether a client on loopback used a loopback host name, and no header was added by a proxy.
+    """Return whether a client on loopback used a loopback host name, without headers added by a proxy.
 
     Args:
         client: its address.

@@ -22,11 +22,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_handler(render: Callable[[], Awaitable[bytes]], access: MetricsAccess) -> HTTPRouteHandler:
-    """Return the handler; with `loopback`, only a client on this machine is, and no proxy's."""
+    """Return the handler; with `loopback`, it answers only clients on this machine, and not through a proxy."""
 
     @get("/metrics", media_type=MediaType.TEXT, responses=METRICS_RESPONSES)
     async def metrics(request: Request[Any, Any, Any]) -> Response[Any]:
-        """Say what is counted, for Prometheus."""
+        """Return the metrics, for Prometheus."""
         if access != "open" and not _is_local(request):
             return problem(403, "Metrics are for this machine; see the setting http.metrics.")
         return Response(await render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})

@@ -125,10 +125,10 @@ METRICS_RESPONSES = {
 
 
 class TimeSchemas(OpenAPISchemaPlugin):
-    """Describes the times in our schemas, which are strings with a marker that Litestar doesn't know."""
+    """Describes the timestamps in our schemas: strings with a marker that Litestar doesn't know."""
 
     def is_plugin_supported_field(self, field_definition: FieldDefinition) -> bool:
-        """Return whether a field is such a time."""
+        """Return whether a field is such a timestamp."""
         return TIME in field_definition.metadata
 
     def to_openapi_schema(self, field_definition: FieldDefinition, schema_creator: Any) -> Schema:

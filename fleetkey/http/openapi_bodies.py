@@ -1,4 +1,4 @@
-"""Request bodies in the OpenAPI description: Litestar can't see them, because handlers read their bodies themselves."""
+"""Request bodies in the OpenAPI description, which Litestar can't see because handlers read them themselves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def described(shape: type, *, is_required: bool = True) -> type[Operation]:
 
 
 def described_text(*media_types: str) -> type[Operation]:
-    """Return an operation with a body of text."""
+    """Return an operation with a text body."""
     return _with_body({media_type: {"type": "string"} for media_type in media_types})
 
 

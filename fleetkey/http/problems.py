@@ -1,4 +1,4 @@
-"""All refusals have one format: `application/problem+json` (RFC 9457)."""
+"""The format of all refusals: `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ def last_problem(status: int, detail: str) -> bytes:
 
 
 def _members(status: int, detail: str) -> dict[str, Any]:
-    # It may contain client input, such as a lone surrogate, which can't be encoded.
+    # It may quote client input that can't be encoded, such as a lone surrogate.
     spelled = detail.encode(errors="backslashreplace").decode()
     return {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": spelled}
 
 
 def _detail(request: Request[Any, Any, Any], error: HTTPException) -> str:
-    """Return the error's sentence; for unknown paths and methods, the framework provides none."""
+    """Return the error's sentence, or our own for unknown paths and methods, where the framework provides none."""
     if error.detail == HTTPStatus(error.status_code).phrase:
         if error.status_code == HTTPStatus.NOT_FOUND:
             return "There is nothing at this path."
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             names = {name.lower(): value for name, value in (error.headers or {}).items()}
             allowed = ", ".join(sorted(names.get("allow", "").split(", ")))
-            return f"This path doesn't take {request.method}" + (f"; it takes {allowed}." if allowed else ".")
+            return f"This path doesn't allow {request.method}" + (f"; it allows {allowed}." if allowed else ".")
     return error.detail
 
 
 def problem_from_exception(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, Any]]:
-    """Give the framework's refusals the same format; unexpected errors reveal nothing."""
+    """Return the framework's refusals in the same format; unexpected errors reveal nothing."""
     if isinstance(error, HTTPException) and error.status_code != INTERNAL_SERVER_ERROR:
         answer = problem(error.status_code, _detail(request, error))
         for name, value in (error.headers or {}).items():

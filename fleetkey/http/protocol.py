@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 __all__ = ["DRAIN_SECONDS", "HEADER_SECONDS", "MAX_PIPELINED_REQUESTS", "MAX_QUEUED_BYTES", "BoundedHttpProtocol"]
 
 HEADER_SECONDS = 10.0
-"""How long a request's line and headers may take; then the connection is closed."""
+"""How long a request's line and headers may take before the connection is closed."""
 DRAIN_SECONDS = 1.0
-"""How long a client may go on sending a body that was answered already; then the connection is closed."""
+"""How long a client may keep sending the body of an answered request before the connection is closed."""
 CUT_SECONDS = 10.0
-"""How long a closed connection may take to send what is written; then it is cut off."""
+"""How long a closed connection may take to send pending data before it is aborted."""
 MAX_UNREAD_BODY_BYTES = 16 * 1024
-"""Of a body, how much is parsed before the request reads it; the rest is held with what waits of all connections."""
+"""How much of a body is parsed before the request reads it; the rest is held unparsed, and charged as such."""
 MAX_PIPELINED_REQUESTS = 8
-"""Unanswered requests of one connection, including the one that is running; at the bound reading is paused."""
+"""Unanswered requests per connection, including the running one; at the bound, reading is paused."""
 MAX_QUEUED_BYTES = 32 * 1024
-"""Bytes of the requests of one connection that wait for their turn; at the bound reading is paused."""
+"""Bytes of queued requests per connection; at the bound, reading is paused."""
 TOO_MANY = "Too many connections; try again."
 
 
@@ -46,10 +46,10 @@ class _StoppedError(Exception):
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Closes connections that don't send a request in time, and refuses those that are too many or too long.
+    """Closes connections that don't send a request in time, and refuses requests beyond a bound.
 
-    Requests are answered in order. The queue of those that wait is bounded; further input is held unparsed, and reading
-    is paused until there is room.
+    Requests are answered in order. Their queue is bounded; beyond that, input is held unparsed and reading is paused
+    until there is room.
     """
 
     def __init__(self, *args: Any, shared: HttpConnections, **kwargs: Any) -> None:
@@ -61,11 +61,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_ended = False
         """Whether further input is ignored."""
         self._is_fed_in_body = False
-        """Whether the current piece began inside a body, so it may contain the requests after it too."""
+        """Whether the current piece began inside a body, so that it may also contain later requests."""
         self._is_handed_over = False
         """Whether `cycle` is the request being parsed; until its headers end, it is the previous one."""
         self._is_upgrade = False
-        """Whether the request has an `Upgrade`; the parser then skips its body, so we read it."""
+        """Whether the request has an `Upgrade` header; the parser then skips its body, so this class reads it."""
         self._last_words = b""
         """A refusal to send once the requests before it are answered."""
         self._held = HeldBytes(shared)
@@ -74,21 +74,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Bytes of each request in `pipeline`, oldest first."""
         self._timer: asyncio.TimerHandle | None = None
         self._running: Any = None
-        """The request being answered, as uvicorn has it; `cycle` is the one parsed last."""
+        """uvicorn's request being answered; `cycle` is the one parsed last."""
         self._slow_reader: SlowReader | None = None
         self._cut_timer: asyncio.TimerHandle | None = None
 
     @property
     def held_bytes(self) -> int:
-        """Bytes received and not parsed yet, for lack of room."""
+        """Received bytes that are not parsed yet for lack of room."""
         return len(self._held)
 
     @property
     def unanswered(self) -> int:
-        """Number of requests parsed and not answered yet."""
+        """The number of requests parsed but not answered yet."""
         return len(self.pipeline) + (self._running is not None and not self._running.response_complete)
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own signature
         """Accept a connection, or refuse it at once if there are too many."""
         super().connection_made(transport)
         self.flow = Flow(transport, self._may_read)
@@ -118,22 +118,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         end = super().connection_lost
         if self.unanswered:
             if self._running is not None:
-                # It must not write any more, whenever it is told.
+                # It must stop writing now, even if it is notified later.
                 self._running.disconnected = True
             self._shared.endings.do(lambda: end(exc))
         else:
             end(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the input as far as there is room."""
+        """Parse input as far as there is room."""
         if self._is_ended:
             return
         self._feed(self._held.followed_by(data), 0)
 
     def on_message_begin(self) -> None:
-        """Start counting, and timing, another request's headers."""
+        """Start counting and timing the next request's headers."""
         if not self._has_room():
-            # Only behind a chunked body, which may end anywhere within a piece.
+            # Only after a chunked body, which may end anywhere within a piece.
             self._shared.reached("max_pipelined_requests", self._address)
             self._stop_taking()
             raise _StoppedError
@@ -157,14 +157,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Hand the request over; its body has bounds of its own."""
+        """Pass on the request; its body has separate bounds."""
         self._framing.headers_end(self.headers)
         self._is_upgrade = bool(self.parser.should_upgrade())
         self._stop_timer()
         if self._refuse_beyond_bound():
             return
         if self._is_upgrade and (self._framing.body_left is None or self._is_fed_in_body):
-            # The parser stops at the end of the headers and drops the rest of its input; a chunked body is lost to us.
+            # The parser stops at the end of the headers and drops the rest of its input, so a chunked body is lost.
             self._refuse(HTTPStatus.BAD_REQUEST, "A request with Upgrade can't have, or follow, a chunked body.")
             return
         if self._place is Place.RESERVED and not is_for_reserve(self.url, self.headers, self._address):
@@ -184,7 +184,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
-        """Hand a part of the body over."""
+        """Pass on a part of the body."""
         self._framing.body(len(body))
         if self._is_ended:
             return
@@ -193,7 +193,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Hand the end of the request over."""
+        """Pass on the end of the request."""
         if self._is_upgrade and self._framing.body_left:
             return
         self._framing.end()
@@ -205,7 +205,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop_taking()
 
     def on_response_complete(self) -> None:
-        """Give a client that was answered before its body ended a little time to end it; then close."""
+        """If the client is still sending the body, give it `DRAIN_SECONDS` to finish, then close."""
         super().on_response_complete()
         if self.transport.is_closing() or self.unanswered:
             return
@@ -217,17 +217,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(DRAIN_SECONDS, self._close)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request, in the same shape as every refusal."""
+        """Refuse a malformed request, in the same format as every refusal."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def resume_writing(self) -> None:
-        """Go on writing; the client has read nearly all that waited, which the next look has to know."""
+        """Resume writing, and note for the next check that the client has read nearly everything."""
         if self._slow_reader is not None:
             self._slow_reader.has_read()
         super().resume_writing()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Log nothing: a server may ignore `Upgrade` (RFC 9110, 7.8), and anybody could fill the log with it."""
+        """Log nothing: a server may ignore `Upgrade` (RFC 9110, 7.8), and any client could flood the log with it."""
 
     def _feed(self, data: bytes, at: int) -> None:
         """Feed the parser piece by piece while there is room, and hold the rest."""
@@ -257,16 +257,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refuse_beyond_bound()
 
     def _has_room(self) -> bool:
-        """Whether more input may be parsed; always, unless it would add to the queue."""
+        """Whether more input may be parsed without exceeding the bounds on queued requests and unread bodies."""
         if not self.pipeline:
             return not self._is_body_unread()
         if self._framing.is_between:
             return self.unanswered < MAX_PIPELINED_REQUESTS and sum(self._queued_bytes) < MAX_QUEUED_BYTES
-        # Partial headers have a bound of their own. A body that is arriving belongs to the last request of the queue.
+        # Partial headers have their own bound. A body that is arriving belongs to the last queued request.
         return not self._framing.is_in_body or sum(self._queued_bytes) < MAX_QUEUED_BYTES
 
     def _is_body_unread(self) -> bool:
-        """Whether the running request is to read first what came of its body."""
+        """Whether the running request must first read what has arrived of its body."""
         return (
             self._framing.is_in_body
             and self._is_handed_over
@@ -292,24 +292,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._feed_handle = None
 
     def _may_read(self) -> bool:
-        """Whether reading may resume now; if bytes are held, they are parsed first, and reading resumes after them."""
+        """Whether reading may resume now; if bytes are held, they are parsed first, and reading resumes afterwards."""
         if self._held and self._feed_handle is None:
-            # Not at once: uvicorn calls this just before it takes the next request off the queue.
+            # Not immediately: uvicorn calls this just before it dequeues the next request.
             self._feed_handle = self.loop.call_soon(self._feed_held)
         return not self._held
 
     def _feed_held(self) -> None:
         self._feed_handle = None
         self._feed(*self._held.rest())
-        # With requests queued, or a body not read yet, uvicorn itself resumes as soon as there is room.
+        # With queued requests or an unread body, uvicorn resumes by itself as soon as there is room.
         is_taken = self.cycle is None or len(self.cycle.body) <= HIGH_WATER_LIMIT
         if not self.pipeline and is_taken and not self.transport.is_closing():
             self.flow.resume_reading()
 
     def _close(self) -> None:
-        """Close after what is written was sent; a client that doesn't take it is cut off.
+        """Close after sending pending data; abort after `CUT_SECONDS` if the client doesn't read it.
 
-        Over TLS, what waits below it is in no buffer size, and nothing else ends such a connection.
+        Over TLS, the transport's buffer size doesn't include the layer below, and nothing else would end such a
+        connection.
         """
         self.transport.close()
         if self._cut_timer is None:
@@ -328,21 +329,21 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             last.keep_alive = False
 
     def _drop_unfinished(self) -> None:
-        """Drop a queued request whose body won't be read."""
+        """Drop a queued request whose body won't be parsed to its end."""
         if self._framing.is_in_body and self._is_handed_over and self.pipeline:
             self.pipeline.popleft()
             self._queued_bytes.pop()
 
     def _is_idle(self) -> bool:
-        """Whether no request runs, none is on its way, and nothing is waited for."""
+        """Whether no request is running or arriving, and no timer is running."""
         is_answered = self.cycle is None or self.cycle.response_complete
         is_watched = self._timer is not None or self.timeout_keep_alive_task is not None
         return is_answered and not is_watched and not self.transport.is_closing()
 
     def _cut_slow_reader(self) -> None:
-        """Cut off a client that doesn't read: what waits for it, and its place among the connections, are bounded."""
+        """Abort the connection of a client that doesn't read, which frees its buffered answers and its place."""
         if self._running is not None:
-            # Or it would go on writing what nobody reads.
+            # Otherwise, it would keep writing what nobody reads.
             self._running.disconnected = True
         self.pipeline.clear()
         self._queued_bytes.clear()
@@ -382,7 +383,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         answer = last_problem(status, detail)
         if self._framing.is_in_body and self._is_handed_over and not self.pipeline:
-            # Its handler is running and may have answered: one request must not get two answers.
+            # Its handler is running and may have answered, and a request must not get two answers.
             request = self._running
             answer = b"" if request.response_started else answer
             request.disconnected = True

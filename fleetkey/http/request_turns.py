@@ -1,4 +1,4 @@
-"""Starting and ending requests a few at a time, so that a burst doesn't hold up the event loop."""
+"""Starts and ends requests a few at a time, so that a burst doesn't block the event loop."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 __all__ = ["MAX_ENDED_PER_TURN", "MAX_STARTED_PER_TURN", "RequestTurns"]
 
 MAX_STARTED_PER_TURN = 2
-"""Requests that start in one turn of the event loop; the others wait."""
+"""Requests started per turn of the event loop; the others wait."""
 MAX_ENDED_PER_TURN = 4
-"""Requests that are told in one turn that their client is gone; the others are told in the next ones."""
+"""Requests notified per turn that their client is gone; the others follow in the next turns."""
 AT_ONCE = ("/health", "/metrics")
-"""What starts at once: it costs little, and says how the server is."""
+"""Prefixes of paths whose requests start at once: they are cheap, and monitoring needs them."""
 
 
 class RequestTurns:
-    """ASGI middleware.
+    """ASGI middleware that starts each request when its turn comes.
 
-    One request of a connection is answered at a time, so no more wait than there are connections.
+    Each connection has one request at a time, so at most as many wait as there are connections.
     """
 
     def __init__(self, app: App) -> None:

@@ -1,4 +1,4 @@
-"""Serving the application with uvicorn, on a socket that is bound before anything starts."""
+"""Serves the application with uvicorn, on a socket bound before anything starts."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = ["HttpServer"]
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 5
 HANDSHAKE_SECONDS = 10.0
-"""For a TLS handshake; then the connection is closed."""
+"""How long a TLS handshake may take before the connection is closed."""
 MAX_RESERVED_HANDSHAKES = 8
-"""TLS handshakes from loopback that have a place at a bound on handshakes, so that health is answered."""
+"""Slots for TLS handshakes from loopback above a bound on handshakes, so that health checks still work."""
 CLOSE_SECONDS = 2.0
-"""How long a client may take to close its side of TLS; then the connection is aborted."""
+"""How long a client may take to close its side of TLS before the connection is aborted."""
 MALFORMED = "Invalid HTTP request received."
 """What uvicorn logs for each malformed request."""
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to the process, which has a broker to stop as well, and counts TLS handshakes."""
+    """Leaves signals to the process, which must also stop the broker, and counts TLS handshakes."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to accept: over TLS by a listener that counts from then on, which uvicorn's doesn't."""
+        """Start accepting; over TLS with our own listener, which counts handshakes, unlike uvicorn's."""
         del sockets
         loop = asyncio.get_running_loop()
 
@@ -85,7 +85,7 @@ class _Uvicorn(uvicorn.Server):
                 handshake_seconds=HANDSHAKE_SECONDS,
                 shutdown_seconds=CLOSE_SECONDS,
             )
-            self.servers = [listener]  # type: ignore[list-item] # it is closed and waited for, as a server of asyncio's
+            self.servers = [listener]  # type: ignore[list-item] # uvicorn only closes it and waits for that
         self.started = True
 
 
@@ -93,7 +93,7 @@ class HttpServer:
     """An HTTP server on the running event loop."""
 
     def __init__(self, settings: HttpSettings, descriptors: Descriptors | None = None) -> None:
-        """Bind the socket; `descriptors` keeps some of the process's for others than clients.
+        """Bind the socket; `descriptors` reserves some of the process's file descriptors.
 
         Raises:
             OSError: the address is in use or can't be bound.
@@ -107,7 +107,7 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port that is bound."""
+        """The port that the socket is bound to."""
         return int(self._socket.getsockname()[1])
 
     @property
@@ -117,11 +117,11 @@ class HttpServer:
 
     @property
     def tls_context(self) -> ssl.SSLContext | None:
-        """The listener's context once it is started, so that its certificate can be changed; None without TLS."""
+        """The listener's context once it is started, so that its certificate can be replaced; None without TLS."""
         return self._server.config.ssl if self._server is not None else None
 
     async def start(self, app: Any) -> None:
-        """Begin to serve; returns when requests are taken."""
+        """Start serving; returns once requests are accepted."""
         settings = self._settings
         guarded = RequestTurns(ForwardedAddress(app, settings.trusted_proxies))
         handshakes = Handshakes(
@@ -157,12 +157,12 @@ class HttpServer:
         while not self._server.started:
             if self._task.done():
                 await self._task
-                msg = "the HTTP server stopped while it started"
+                msg = "the HTTP server stopped during startup"
                 raise OSError(msg)
             await asyncio.sleep(0.005)
 
     async def stop(self) -> None:
-        """Finish the requests that run, for up to `SHUTDOWN_SECONDS`, and stop."""
+        """Finish running requests, for up to `SHUTDOWN_SECONDS`, and stop."""
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task
@@ -188,5 +188,5 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 def _worth_a_line(record: logging.LogRecord) -> bool:
-    """Drop a line that anybody could cause endlessly: it names nobody, and the client was told."""
+    """Drop a log line that any client could cause endlessly: it identifies nobody, and the client has its answer."""
     return record.msg != MALFORMED

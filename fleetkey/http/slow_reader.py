@@ -1,4 +1,4 @@
-"""Noticing that a client doesn't read what it is sent."""
+"""Detects clients that don't read what they are sent."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["READ_SECONDS", "SlowReader"]
 
 READ_SECONDS = 10.0
-"""Between two looks at what a client has read: one that took less than `MIN_READ_BYTES` of what waits is cut off."""
+"""Interval between checks; a client that has read less than `MIN_READ_BYTES` of pending data is aborted."""
 MIN_READ_BYTES = 16 * 1024
 
 
 class SlowReader:
-    """Looks at a transport every `READ_SECONDS`, from now until `stop`.
+    """Checks a transport every `READ_SECONDS`, from now until `stop`.
 
     Args:
-        is_slow: is called once, when the client has read too little; then nothing is looked at any more.
+        is_slow: called once, when the client has read too little; then the checks end.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class SlowReader:
         self._transport = transport
         self._is_slow = is_slow
         self._waited = 0
-        """Bytes that waited for the client at the last look."""
+        """Bytes pending for the client at the last check."""
         self._timer = loop.call_later(READ_SECONDS, self._look)
 
     def has_read(self) -> None:
-        """Note that the client has read nearly all that waited, so that what waits at the next look is new."""
+        """Note that the client has read nearly everything, so that bytes pending at the next check are new."""
         self._waited = 0
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._timer.cancel()
 
     def _look(self) -> None:

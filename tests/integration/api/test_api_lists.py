@@ -176,7 +176,7 @@ def test_no_such_operation(api: Api) -> None:
     """A path or a method that isn't there is said to be so."""
     assert assert_problem(api.ask("GET", "nowhere"), 404) == "There is nothing at this path."
     detail = assert_problem(api.ask("PUT", "tokens"), 405)
-    assert detail == "This path doesn't take PUT; it takes GET, OPTIONS, POST."
+    assert detail == "This path doesn't allow PUT; it allows GET, OPTIONS, POST."
 
 
 def test_presence(api: Api) -> None:
