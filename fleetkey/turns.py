@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["TurnQueue"]
+__all__ = ["REST_SECONDS", "RestQueue", "TurnQueue"]
+
+REST_SECONDS = 0.02
+"""How long a client that sent only a part of what it has to send first isn't read from."""
+RESTED_PER_TURN = 32
+"""Clients that are read from again per turn of the event loop, after that."""
 
 
 class TurnQueue:
@@ -61,3 +66,36 @@ class TurnQueue:
             # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.
             if self._made:
                 self._call_soon()
+
+
+class RestQueue:
+    """Makes calls in `REST_SECONDS` to `2 * REST_SECONDS`, a few per turn, with one timer for all of them.
+
+    A client that sends its first packet byte by byte costs a read for each. Reading from it less often bounds how many
+    reads many such clients cause together.
+
+    Args:
+        loop: if it isn't the one running when calls are added.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
+        self._turns = TurnQueue(RESTED_PER_TURN, loop)
+        self._next: list[Callable[[], None]] = []
+        self._due: list[Callable[[], None]] = []
+
+    def add(self, call: Callable[[], None]) -> None:
+        """Make a call later."""
+        if not self._next and not self._due:
+            self._start_timer()
+        self._next.append(call)
+
+    def _start_timer(self) -> None:
+        (self._loop or asyncio.get_running_loop()).call_later(REST_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        due, self._due, self._next = self._due, self._next, []
+        for call in due:
+            self._turns.do(call)
+        if self._due:
+            self._start_timer()

@@ -274,7 +274,7 @@ class Connection(ConnectionLifecycle):
                 self.proceed()
 
     def _on_ping(self) -> None:
-        """Answer after everything already due to the client, so that PINGRESP tells it that it has received that."""
+        """Answer once everything already due is sent, so that a client with its PINGRESP has received all of that."""
         store = self._parts.store
         if self.session is not None and self.session.unsent and not store.is_failing:
             store.after_commit(lambda _: self.send(PINGRESP))

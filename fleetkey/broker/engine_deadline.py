@@ -1,4 +1,4 @@
-"""Puts a deadline on every call to an engine, so that callers never wait forever."""
+"""Puts deadlines on calls to an engine, so that callers never wait forever."""
 
 from __future__ import annotations
 

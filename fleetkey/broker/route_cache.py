@@ -80,7 +80,7 @@ class Route:
 
 
 class RouteCache:
-    """Caches results of the subscription trie. Whoever holds a route looks it up again once its branch is over."""
+    """Caches results of the subscription trie. Callers that keep a route look it up again once its branch is over."""
 
     def __init__(self, trie: SubscriptionTrie, work: WorkQueue) -> None:
         self._trie = trie

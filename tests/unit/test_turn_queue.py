@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from functools import partial
 
 import pytest
 
-from fleetkey.turns import TurnQueue
+from fleetkey import turns
+from fleetkey.turns import RESTED_PER_TURN, RestQueue, TurnQueue
 
 
 async def test_order_and_number() -> None:
@@ -25,8 +27,8 @@ async def test_order_and_number() -> None:
 async def test_room_again() -> None:
     """After a turn there is room again, though others called in between."""
     queue, made = TurnQueue(2), list[int]()
-    for turn in range(5):
-        assert queue.do(partial(made.append, turn))
+    for number in range(5):
+        assert queue.do(partial(made.append, number))
         await asyncio.sleep(0)
     assert made == list(range(5))
 
@@ -71,3 +73,24 @@ def test_loop() -> None:
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert made == [1, 2]
+
+
+async def test_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls are made after a while, each once, a few per turn, and none waits for ever."""
+    monkeypatch.setattr(turns, "REST_SECONDS", 0.001)
+    queue, made = RestQueue(), list[int]()
+    for number in range(100):
+        queue.add(partial(made.append, number))
+    await asyncio.sleep(0)
+    assert made == []
+    counts = [0]
+    async with asyncio.timeout(10):
+        while len(made) < 100:
+            await asyncio.sleep(0)
+            counts.append(len(made))
+    assert made == list(range(100))
+    assert max(after - before for before, after in itertools.pairwise(counts)) <= RESTED_PER_TURN
+    queue.add(partial(made.append, 100))
+    async with asyncio.timeout(10):
+        while len(made) < 101:
+            await asyncio.sleep(0.001)

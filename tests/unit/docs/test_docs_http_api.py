@@ -77,7 +77,7 @@ def _operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_operations_in_the_reference(schema: dict[str, Any]) -> None:
     """Every operation has a section with a row for each of its statuses, and for no other."""
     always = _statuses(section(ADMIN_PAGE, "What every operation may answer"))
-    with_body = _statuses(section(ADMIN_PAGE, "What operations with a body may answer as well"))
+    with_body = _statuses(section(ADMIN_PAGE, "What operations with a body may also answer"))
     for name, operation in _operations(schema).items():
         if "/api/v1" not in name:
             statuses = _statuses(section(PAGE, name))
