@@ -90,7 +90,6 @@ async def test_rest(monkeypatch: pytest.MonkeyPatch) -> None:
             counts.append(len(made))
     assert made == list(range(100))
     assert max(after - before for before, after in itertools.pairwise(counts)) <= RESTED_PER_TURN
-    queue.add(partial(made.append, 100))
-    async with asyncio.timeout(10):
-        while len(made) < 101:
-            await asyncio.sleep(0.001)
+    rested = asyncio.Event()
+    queue.add(rested.set)
+    await asyncio.wait_for(rested.wait(), 10)
