@@ -39,6 +39,8 @@ MAX_REMEMBERED_TOPICS = 256
 """Topic decisions cached per connection."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
+TRICKLE_BYTES = 256
+"""A read of fewer bytes that leaves CONNECT incomplete is followed by a rest (`fleetkey.turns.REST_SECONDS`)."""
 SHORT_JOB_BYTES = 128
 """A packet with filters up to this length is handled at once: it can only have a few."""
 QOS_0_PUBLISH = 0x30
@@ -94,6 +96,8 @@ class Connection(ConnectionLifecycle):
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:
+                if self.state is State.NEW and size < TRICKLE_BYTES:
+                    self._rest_from_reading()
                 return
             data = bytes(self._rest)
             self._rest.clear()
@@ -182,7 +186,12 @@ class Connection(ConnectionLifecycle):
             # 3.1.2-24: only complete packets keep a connection alive.
             self.last_heard = self._scheduler.now
         if position < size:
+            if self.state is State.DECIDING:
+                self._wait_for_turn(data, position)
+                return
             self._rest += data[position:] if position else data
+            if self.state is State.NEW and size < TRICKLE_BYTES:
+                self._rest_from_reading()
         elif last_route is not None and not (
             self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer
         ):

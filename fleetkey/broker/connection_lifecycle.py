@@ -65,6 +65,7 @@ class ConnectionLifecycle(OutboundStream):
         "_deferred_acks",
         "_is_leaving",
         "_is_reading",
+        "_is_resting",
         "_is_working",
         "_last_route",
         "_parts",
@@ -104,6 +105,8 @@ class ConnectionLifecycle(OutboundStream):
         """Received bytes that wait for this connection's next turn, from `_backlog_at` on."""
         self._backlog_at = 0
         self._is_reading = True
+        self._is_resting = False
+        """Whether nothing is read for a while, as the client sends little at a time."""
         self._is_working = False
         """Whether a packet's job still continues over several turns."""
         self._is_leaving = False
@@ -304,8 +307,19 @@ class ConnectionLifecycle(OutboundStream):
             self._parts.delivery.drain(self.session)
         self._continue()
 
+    def _rest_from_reading(self) -> None:
+        """Read nothing for a while: many clients that send byte by byte would cost a read for each."""
+        if not self._is_resting:
+            self._is_resting = True
+            self._update_reading()
+            self._parts.scheduler.rests.add(self._rested)
+
+    def _rested(self) -> None:
+        self._is_resting = False
+        self._update_reading()
+
     def _update_reading(self) -> None:
-        should_read = not self.is_paused and not self.is_suspended and not self._backlog
+        should_read = not (self.is_paused or self.is_suspended or self._backlog or self._is_resting)
         if self.state is State.CLOSED or self.is_gone or should_read == self._is_reading:
             return
         self._is_reading = should_read

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.work import WorkQueue
-from fleetkey.turns import TurnQueue
+from fleetkey.turns import RestQueue, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,7 +20,7 @@ LINGER_SECONDS = 2.0
 """How long a closed connection may take to send pending data and to shut down TLS or WebSocket."""
 TICK_SECONDS = 0.5
 """Interval between checks of timeouts."""
-CONNECTS_PER_TURN = 16
+CONNECTS_PER_TURN = 8
 """CONNECTs handled per turn of the event loop; the others wait."""
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""
@@ -36,6 +36,7 @@ class Scheduler:
         self.work = WorkQueue(loop)
         self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
+        self.rests = RestQueue(loop)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
         self._on_tick: list[Callable[[float], None]] = []

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.turns import TurnQueue
+from fleetkey.turns import RestQueue, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
     from collections.abc import Callable
 
-__all__ = ["READ_BYTES", "TlsConnections"]
+__all__ = ["READ_BYTES", "TRICKLE_BYTES", "TlsConnections"]
 
 READ_BYTES = 32 * 1024
 """Bytes read from a socket at a time, into one buffer for all connections."""
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Received but undecrypted bytes that all connections of a listener may hold together."""
-CONTINUED_PER_TURN = 4
-"""Connections that continue with pending input per turn of the event loop."""
+DECRYPTS_PER_TURN = 8
+"""Connections that are decrypted per turn of the event loop; the others wait for theirs."""
+TRICKLE_BYTES = 256
+"""A read of fewer bytes that completes nothing is followed by a rest (`fleetkey.turns.REST_SECONDS`)."""
 HANDSHAKES_PER_TURN = 2
 """Handshake steps per turn of the event loop; a signature takes up to a millisecond."""
 
@@ -47,7 +49,8 @@ class TlsConnections:
         self.buffer = bytearray(READ_BYTES)
         """The bytes read last, by any connection, which copies them before another one reads."""
         self.handshake_turns = TurnQueue(HANDSHAKES_PER_TURN)
-        self.decrypt_turns = TurnQueue(CONTINUED_PER_TURN)
+        self.decrypt_turns = TurnQueue(DECRYPTS_PER_TURN)
+        self.rests = RestQueue()
         self.held_bytes = 0
         self.shaking_hands: set[asyncio.Transport] = set()
         """Connections whose handshake isn't complete."""

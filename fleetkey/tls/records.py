@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "HANDSHAKE",
     "MAX_HELLO_BYTES",
     "MAX_RECORD_BYTES",
+    "RECORD_HEADER",
     "NotTlsError",
     "TlsBoundError",
     "hello_end",

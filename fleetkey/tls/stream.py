@@ -6,6 +6,7 @@ import ssl
 import time
 from contextlib import suppress
 
+from fleetkey.tls.client_hello import check_key_shares
 from fleetkey.tls.records import (
     MAX_RECORD_BYTES,
     NotTlsError,
@@ -86,6 +87,8 @@ class TlsStream:
             end = self._next_end()
             if not end:
                 break
+            if self._is_hello_next:
+                check_key_shares(self.incoming, end)
             self._handshake_bytes += end
             if self._handshake_bytes > MAX_HANDSHAKE_BYTES:
                 raise TlsBoundError("tls_handshake_bytes")

@@ -7,7 +7,7 @@ import ssl
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.tls.connections import READ_BYTES, TlsConnections
+from fleetkey.tls.connections import READ_BYTES, TRICKLE_BYTES, TlsConnections
 from fleetkey.tls.records import NotTlsError, TlsBoundError
 from fleetkey.tls.stream import TlsStream
 
@@ -44,6 +44,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         "_is_lost",
         "_is_paused",
         "_is_reading",
+        "_is_resting",
         "_is_waiting",
         "_on_handshake_end",
         "_protocol",
@@ -75,6 +76,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._is_paused = False
         """Whether the protocol has paused reading."""
         self._is_reading = True
+        self._is_resting = False
         self._is_waiting = False
         """Whether a turn is scheduled, to continue with pending input."""
         self._has_client_ended = False
@@ -107,12 +109,21 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._stream.incoming += memoryview(self._shared.buffer)[:nbytes]
         if self._state is not _State.OPEN:
             self._shake_hands_soon()
-        elif not self._is_waiting and not self._is_paused:
-            self._decrypt()
+        elif not self._is_waiting and not self._is_paused and self._stream.has_record():
+            self._is_waiting = True
+            self._shared.decrypt_turns.do(self._go_on)
             if nbytes == READ_BYTES and self._state is _State.OPEN:
                 # There is probably more; the others have their turn first.
                 self._continue_soon()
+        if nbytes < TRICKLE_BYTES and self._stream.incoming and not self._is_waiting and not self._is_paused:
+            self._is_resting = True
+            self._shared.rests.add(self._rested)
         self._charge()
+        self._update_reading()
+
+    def _rested(self) -> None:
+        """Read again from a client that sends little at a time."""
+        self._is_resting = False
         self._update_reading()
 
     def eof_received(self) -> bool:
@@ -319,7 +330,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _update_reading(self) -> None:
         must_wait = self._is_paused or self._is_waiting
-        should_read = self._state is _State.CLOSING or not must_wait or self._may_read_ahead()
+        may_read = not self._is_resting and (not must_wait or self._may_read_ahead())
+        should_read = self._state is _State.CLOSING or may_read
         if should_read == self._is_reading or self._is_lost or self._socket.is_closing():
             return
         self._is_reading = should_read

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BEHIND = publish("devices/x/y", bytes(80)) * 200
 """What a client sends before it is answered."""
+INCOMPLETE = publish("x", bytes(60_000))[:20_000]
+"""The beginning of a packet."""
 LOG_IN = connect("x" * 24, username="f" * 32, password="f" * 64)
 
 
@@ -90,6 +92,7 @@ def test_both_buffers(hosted: FleetkeyBroker) -> None:
     ("listener", "data"),
     [
         pytest.param("tcp", LOG_IN + BEHIND, id="packets"),
+        pytest.param("tcp", LOG_IN + INCOMPLETE, id="incomplete_packet"),
         pytest.param("ws", UPGRADE + frame(LOG_IN + BEHIND), id="frames"),
         pytest.param("ws", UPGRADE[:-4] + b"\r\nX: " + bytes(8_000).replace(b"\0", b"x"), id="upgrade"),
     ],

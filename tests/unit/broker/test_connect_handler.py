@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -301,3 +301,22 @@ async def test_deleted_meanwhile(rig: Rig) -> None:
     assert client.packets() == []
     assert client.transport.is_closed
     assert rig.parts.trie._root.is_empty
+
+
+async def test_trickle(rig: Rig) -> None:
+    """A client that sends its CONNECT a byte at a time isn't read from for a while after each."""
+    client = Client(Connection(rig._parts, "tcp"))
+    connect = wire.connect(CLIENT, username="user", password=b"secret")
+    reading: list[bool] = []
+    transport: Any = client.connection.transport
+    transport.pause_reading = lambda: reading.append(False)
+    transport.resume_reading = lambda: reading.append(True)
+    for at in range(6):
+        client.send(connect[at : at + 1])
+        assert reading[-1] is False
+        rig.parts.loop.tick()
+        rig.parts.loop.tick()
+        assert reading[-1] is True
+    client.send(connect[6:])
+    assert reading[-1] is True
+    assert client.kinds() == [wire.Kind.CONNACK]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey import turns
 from fleetkey.tls import TlsConnections, connections
-from fleetkey.tls.connections import HANDSHAKES_PER_TURN, READ_BYTES
+from fleetkey.tls.connections import DECRYPTS_PER_TURN, HANDSHAKES_PER_TURN, READ_BYTES
 from fleetkey.tls.stream import MAX_EMPTY_RECORDS, RECORDS_AT_ONCE
 from fleetkey.tls.transport import READ_AHEAD_BYTES
 from tests.support.certificates import make_certificate
@@ -18,6 +19,10 @@ from tests.unit.tls.rig import Client, key_updates, turn
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+KEY_SHARE = b"\x00\x33\x00\x26\x00\x24\x00\x1d"
+"""How that extension begins in OpenSSL's ClientHello."""
 
 
 class Listener:
@@ -319,3 +324,46 @@ async def test_garbage(listener: Listener) -> None:
     await turn(2)
     assert client.above.data == b"good"
     assert client.transport.is_closing()
+
+
+async def test_finite_field(listener: Listener) -> None:
+    """A key share in a finite field is refused before the SSL object computes anything with it."""
+    listener.client_context.minimum_version = ssl.TLSVersion.TLSv1_3
+    client = listener.client()
+    hello = client.step()
+    assert hello.count(KEY_SHARE) == 1
+    client.socket.feed(hello.replace(KEY_SHARE, KEY_SHARE[:-2] + b"\x01\x04"))
+    assert listener.reached == ["tls_key_share"]
+    assert client.socket.has_ended
+    assert not client.socket.sent
+
+
+async def test_many_connections_take_turns(listener: Listener) -> None:
+    """However many connections have data in one turn, so many are decrypted in it, and all in the end."""
+    clients = [await listener.open() for _ in range(5 * DECRYPTS_PER_TURN)]
+    await turn(2)
+    for client in clients:
+        client.socket.feed(client.encrypt(b"x"))
+    counts = [sum(bool(client.above.data) for client in clients)]
+    while counts[-1] < len(clients):
+        await turn()
+        counts.append(sum(bool(client.above.data) for client in clients))
+    assert counts == [DECRYPTS_PER_TURN * number for number in range(1, 6)]
+    assert all(client.socket.is_reading for client in clients)
+
+
+@pytest.mark.parametrize("is_open", [False, True], ids=["hello", "record"])
+async def test_trickle(listener: Listener, monkeypatch: pytest.MonkeyPatch, *, is_open: bool) -> None:
+    """A client that sends a byte at a time isn't read from for a while after each; a whole record is read at once."""
+    monkeypatch.setattr(turns, "REST_SECONDS", 0.001)
+    client = await listener.open() if is_open else listener.client()
+    data = client.encrypt(b"data") if is_open else client.step()
+    assert client.socket.is_reading
+    client.socket.feed(data[:10])
+    assert not client.socket.is_reading
+    async with asyncio.timeout(10):
+        while not client.socket.is_reading:
+            await turn()
+    client.socket.feed(data[10:])
+    assert client.socket.is_reading
+    assert client.above.data == (b"data" if is_open else b"")
