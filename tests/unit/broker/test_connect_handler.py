@@ -319,4 +319,5 @@ async def test_trickle(rig: Rig) -> None:
         assert reading[-1] is True
     client.send(connect[6:])
     assert reading[-1] is True
+    rig.turn_until_answered(client)
     assert client.kinds() == [wire.Kind.CONNACK]
