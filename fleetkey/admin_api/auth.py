@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-import structlog
 from litestar.exceptions import (
     ClientException,
     NotAuthorizedException,
@@ -27,14 +27,12 @@ if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
     from litestar.handlers import BaseRouteHandler
 
-    from fleetkey.access import WorkerPool
+    from fleetkey.access import RefusalLog, WorkerPool
     from fleetkey.admin_api.cache import ApiCache, Target
     from fleetkey.management import Management
     from fleetkey.registry import Token
 
-__all__ = ["Authorizer", "Caller", "RefusalLog"]
-
-log = structlog.get_logger(__name__)
+__all__ = ["Authorizer", "Caller", "RefusalAudit"]
 
 T = TypeVar("T")
 
@@ -45,6 +43,7 @@ READS = frozenset({"GET", "HEAD"})
 ROLES = tuple(Role)
 WORD = re.compile(r"(?!null\Z)(-?[0-9]{1,64}|[A-Za-z_]{1,64})\Z")
 """The value of a parameter that isn't text: a word from a list, a boolean or an integer."""
+REFUSED = "api_refused"
 CALLER, BEARER, MOMENT = "fleetkey_caller", "fleetkey_bearer", "fleetkey_moment"
 
 
@@ -65,8 +64,8 @@ class Caller:
         return ROLES.index(self.token.role) >= ROLES.index(role)
 
 
-class RefusalLog(Protocol):
-    """Where refusals are recorded."""
+class RefusalAudit(Protocol):
+    """Where refusals are recorded for the audit log."""
 
     async def note(self, entry: AuditEntry) -> None:
         """Record a refusal."""
@@ -86,6 +85,7 @@ class Authorizer:
         pool: the threads that they run in.
         cache: recently used tokens and responses.
         refusals: records refusals in the audit log.
+        refusal_log: logs refusals, within a budget.
         max_failures_per_minute: invalid tokens from one address before the response is 429; 0 = no limit. A valid
             token is accepted regardless.
         max_tracked: how many addresses are tracked.
@@ -96,7 +96,8 @@ class Authorizer:
         management: Management,
         pool: WorkerPool,
         cache: ApiCache,
-        refusals: RefusalLog,
+        refusals: RefusalAudit,
+        refusal_log: RefusalLog,
         *,
         max_failures_per_minute: int,
         max_tracked: int,
@@ -105,6 +106,7 @@ class Authorizer:
         self._pool = pool
         self._cache = cache
         self._refusals = refusals
+        self._refusal_log = refusal_log
         self._failures = RateLimiter(
             limit=max_failures_per_minute, window_seconds=FAILURE_WINDOW_SECONDS, max_tracked=max_tracked
         )
@@ -222,20 +224,37 @@ class Authorizer:
 
     async def refuse_role(self, caller: Caller, role: Role, why: str) -> NoReturn:
         """Refuse a request whose token lacks a role, and record that. Raises `PermissionDeniedException`."""
-        await self._note(caller.actor, f"needs_role_{role}", source=caller.token.token_id, by_stranger=False)
+        reason, token_id = f"needs_role_{role}", caller.token.token_id
+        self._log(caller.actor, reason, token_id)
+        await self._note(caller.actor, reason, source=token_id, by_stranger=False)
         raise PermissionDeniedException(why)
 
     async def _refuse(self, refused: TokenRefused, address: str) -> None:
         bucket = address_bucket(address)
+        actor, reason = Actor("api", address=address), f"token_{refused.reason}"
         wait = self._failures.admit(bucket)
         if wait:
+            self._refusal_log.count(REFUSED, reason)
             msg = "Too many invalid tokens from this address; try again later."
             raise TooManyRequestsException(msg, headers={"Retry-After": str(int(wait) + 1)})
-        await self._note(Actor("api", address=address), f"token_{refused.reason}", source=bucket, by_stranger=True)
+        self._log(actor, reason, refused.token_id)
+        await self._note(actor, reason, source=bucket, by_stranger=True)
         raise _unauthorized()
 
+    def _log(self, actor: Actor, reason: str, token_id: str | None) -> None:
+        """Log a refusal; `token_id` is None for a stranger, who has no token's secret."""
+        what: dict[str, Any] = {
+            "level": logging.WARNING,
+            "actor": str(actor),
+            "address": actor.address,
+            "reason": reason,
+        }
+        if token_id is None:
+            self._refusal_log.stranger(REFUSED, **what)
+        else:
+            self._refusal_log.proven(REFUSED, token_id, **what)
+
     async def _note(self, actor: Actor, reason: str, *, source: str, by_stranger: bool) -> None:
-        log.warning("api_refused", actor=str(actor), address=actor.address, reason=reason)
         if not self._notes.admit(source):
             entry = AuditEntry(
                 actor=actor, action="api_request", outcome="refused", reason=reason, by_stranger=by_stranger

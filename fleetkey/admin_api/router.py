@@ -28,7 +28,8 @@ from fleetkey.registry import Role
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
 
-    from fleetkey.admin_api.auth import RefusalLog
+    from fleetkey.access import RefusalLog
+    from fleetkey.admin_api.auth import RefusalAudit
     from fleetkey.config import MqttEndpoint, Settings
     from fleetkey.management import Management
     from fleetkey.registry import ChangeWatch
@@ -69,7 +70,8 @@ def build_api(
     management: Management,
     pools: ApiPools,
     watch: ChangeWatch,
-    refusals: RefusalLog,
+    refusals: RefusalAudit,
+    refusal_log: RefusalLog,
     endpoint: MqttEndpoint,
 ) -> Router:
     """Return the API's router.
@@ -80,6 +82,7 @@ def build_api(
         pools: from `build_api_pools`.
         watch: reports commits to the registry, without waiting.
         refusals: records refusals in the audit log.
+        refusal_log: logs refusals, within a budget; close it after the server has stopped.
         endpoint: the broker's address, which the API tells its clients.
     """
     authorizer = Authorizer(
@@ -87,6 +90,7 @@ def build_api(
         pools.requests,
         ApiCache(watch),
         refusals,
+        refusal_log,
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )

@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
     App = Callable[[Any, Any, Any], Awaitable[None]]
 
-__all__ = ["MAX_ENDED_PER_TURN", "MAX_STARTED_PER_TURN", "RequestTurns"]
+__all__ = ["MAX_ENDED_PER_TURN", "MAX_HEALTH_PER_TURN", "MAX_METRICS_PER_TURN", "MAX_STARTED_PER_TURN", "RequestTurns"]
 
 MAX_STARTED_PER_TURN = 2
-"""Requests started per turn of the event loop; the others wait."""
+"""Requests started per turn of the event loop, besides health and metrics; the others wait."""
+MAX_HEALTH_PER_TURN = 4
+"""Requests to `/health…` started per turn. They don't wait for other requests, because monitoring needs them."""
+MAX_METRICS_PER_TURN = 1
+"""Requests to `/metrics` started per turn. They don't wait for others either, but each takes milliseconds."""
 MAX_ENDED_PER_TURN = 4
 """Requests notified per turn that their client is gone; the others follow in the next turns."""
-AT_ONCE = ("/health", "/metrics")
-"""Prefixes of paths whose requests start at once: they are cheap, and monitoring needs them."""
 
 
 class RequestTurns:
@@ -30,12 +32,19 @@ class RequestTurns:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._queue = TurnQueue(MAX_STARTED_PER_TURN)
+        self._health = TurnQueue(MAX_HEALTH_PER_TURN)
+        self._metrics = TurnQueue(MAX_METRICS_PER_TURN)
+        self._others = TurnQueue(MAX_STARTED_PER_TURN)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request when its turn comes."""
-        if scope["type"] == "http" and not scope["path"].startswith(AT_ONCE):
+        if scope["type"] == "http":
             turn = asyncio.get_running_loop().create_future()
-            self._queue.do(lambda: None if turn.done() else turn.set_result(None))
+            self._queue(scope["path"]).do(lambda: None if turn.done() else turn.set_result(None))
             await turn
         await self._app(scope, receive, send)
+
+    def _queue(self, path: str) -> TurnQueue:
+        if path.startswith("/health"):
+            return self._health
+        return self._metrics if path.startswith("/metrics") else self._others

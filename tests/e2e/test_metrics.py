@@ -11,8 +11,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleetkey.access.protection.refusal_log import MAX_LINES_OF_ONE
+from fleetkey.management import TokenService
+from fleetkey.registry import Role
 from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
+from tests.support.ledger import the_ledger
 from tests.support.packets import connect, publish
 from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
@@ -85,6 +89,19 @@ def test_what_is_counted(fleet: Fleet) -> None:
     with Wire.to(fleet) as wire:
         wire.enter(device)
         assert _metrics(fleet)["fleetkey_mqtt_sessions", ""] == before["fleetkey_mqtt_sessions", ""] + 1
+
+
+def test_refused_api_requests(fleet: Fleet) -> None:
+    """Refusals of the admin API without a line in the log are counted."""
+    name = "fleetkey_unlogged_refusals_total", "api_refused"
+    before = _metrics(fleet).get(name, 0)
+    with fleet.store() as store:
+        token = TokenService(store).create("test", Role.VIEWER, actor="test").text.reveal()
+    the_ledger().note_secret(token[-64:])
+    with httpx.Client(headers={"Authorization": f"Bearer {token}"}, verify=NOBODY_TRUSTED) as client:
+        for _ in range(MAX_LINES_OF_ONE + 3):
+            assert client.get(f"{fleet.server.url}/api/v1/tokens").status_code == 403
+    assert _metrics(fleet)[name] == before + 3
 
 
 def test_webhooks(fleet: Fleet, receiver: Receiver) -> None:

@@ -22,9 +22,10 @@ log = structlog.get_logger(__name__)
 MAX_LINES = 600
 """Lines in a minute that strangers cause all together, and as many that those cause who proved who they are."""
 MAX_LINES_OF_ONE = 20
-"""Of the latter, how many one device or application key causes."""
+"""Of the latter, how many one device, application key or token causes."""
 MAX_TRACKED = 10_000
-"""Devices and keys whose lines are told apart; then the one seen least recently begins anew, within `MAX_LINES`."""
+"""Devices, keys and tokens whose lines are counted separately; beyond that, the least recently seen one is dropped, and
+its count restarts, within `MAX_LINES`."""
 SUMMARY_SECONDS = 60.0
 """For which what has no line of its own is counted, before one line for each event and reason says how many."""
 MAX_SUMMARIES = 100
@@ -56,7 +57,7 @@ class RefusalLog:
         return self._say(event, STRANGERS, level, fields)
 
     def proven(self, event: str, who: str, *, level: int = logging.INFO, **fields: object) -> bool:
-        """Log what a device or an application key caused, and no other can have; False if it is only counted."""
+        """Log what a device, a key or a token caused, and no other can have; False if it is only counted."""
         if self._of_one.admit(who):
             self.count(event, str(fields.get("reason", "")))
             return False

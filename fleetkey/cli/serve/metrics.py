@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from fleetkey.access import Authenticator, WorkerPool
+    from fleetkey.access import Authenticator, RefusalLog, WorkerPool
     from fleetkey.broker import BrokerEngine, EngineCounters
     from fleetkey.http import HttpServer
     from fleetkey.operations import Descriptors
@@ -38,6 +39,7 @@ class Metrics:
         *,
         registrar: Registrar,
         authenticator: Authenticator,
+        api_refusal_log: RefusalLog,
         pool: WorkerPool,
         engine: BrokerEngine,
         webhooks: Webhooks,
@@ -50,7 +52,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         self._engine = engine
-        self._fleet = _Fleet(registrar, authenticator, pool, descriptors)
+        self._fleet = _Fleet(registrar, authenticator, api_refusal_log, pool, descriptors)
         self._registry.register(self._fleet)
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
@@ -68,10 +70,16 @@ class Metrics:
 
 class _Fleet(Collector):
     def __init__(
-        self, registrar: Registrar, authenticator: Authenticator, pool: WorkerPool, descriptors: Descriptors
+        self,
+        registrar: Registrar,
+        authenticator: Authenticator,
+        api_refusal_log: RefusalLog,
+        pool: WorkerPool,
+        descriptors: Descriptors,
     ) -> None:
         self._registrar = registrar
         self._authenticator = authenticator
+        self._refusal_logs = (registrar.refusal_log, authenticator.refusal_log, api_refusal_log)
         self._pool = pool
         self._descriptors = descriptors
         self.engine: EngineCounters | None = None
@@ -99,7 +107,7 @@ class _Fleet(Collector):
             "fleetkey_unlogged_refusals",
             "Refusals without a line of their own in the log, by the event that the line would have been.",
             "event",
-            self._registrar.refusal_log.unlogged + self._authenticator.refusal_log.unlogged,
+            sum((refusals.unlogged for refusals in self._refusal_logs), Counter()),
         )
         yield _by(
             "fleetkey_descriptor_bounds_reached",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access import build_authenticator, build_worker_pool
+from fleetkey.access import RefusalLog, build_authenticator, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.broker import (
     BrokerEngine,
@@ -88,6 +88,7 @@ class Runtime:
         self._authenticator = build_authenticator(settings, self.store, self._pool)
         self._api_pools = build_api_pools()
         self._api_watch = self.store.watch(waits=False)
+        self._api_refusal_log = RefusalLog()
         self._registrar = build_registrar(settings, self.store, self._pool)
         self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
@@ -168,6 +169,7 @@ class Runtime:
         metrics = Metrics(
             registrar=self._registrar,
             authenticator=self._authenticator,
+            api_refusal_log=self._api_refusal_log,
             pool=self._pool,
             engine=engine,
             webhooks=self.webhooks,
@@ -185,6 +187,7 @@ class Runtime:
             pools=self._api_pools,
             watch=self._api_watch,
             refusals=self._registrar.refusals,
+            refusal_log=self._api_refusal_log,
             endpoint=endpoint,
         )
         app = build_app(
@@ -219,6 +222,7 @@ class Runtime:
         await asyncio.gather(*self._housekeepers, return_exceptions=True)
         if self._http is not None:
             await self._http.stop()
+        self._api_refusal_log.close()
         await self._registrar.close()
         await self.webhooks.stop()
         if self._engine is not None:

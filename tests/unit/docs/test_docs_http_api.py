@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import build_worker_pool
+from fleetkey.access import RefusalLog, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.config import MqttEndpoint, load_settings
 from fleetkey.http import build_app
@@ -54,6 +54,7 @@ def schema(tmp_path: Path) -> Iterator[dict[str, Any]]:
                 pools=api_pools,
                 watch=watch,
                 refusals=registrar.refusals,
+                refusal_log=RefusalLog(),
                 endpoint=endpoint,
             ),
         )

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fleetkey.http.request_turns import MAX_STARTED_PER_TURN, RequestTurns
+import pytest
+
+from fleetkey.http.request_turns import (
+    MAX_HEALTH_PER_TURN,
+    MAX_METRICS_PER_TURN,
+    MAX_STARTED_PER_TURN,
+    RequestTurns,
+)
 
 REQUESTS = 50
 
@@ -29,30 +36,39 @@ def _ask(turns: RequestTurns, path: str) -> asyncio.Task[None]:
     return asyncio.create_task(request())
 
 
-async def test_many_at_once() -> None:
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        pytest.param("/register/{}", MAX_STARTED_PER_TURN, id="others"),
+        pytest.param("/health/live?{}", MAX_HEALTH_PER_TURN, id="health"),
+        pytest.param("/metrics?{}", MAX_METRICS_PER_TURN, id="metrics"),
+    ],
+)
+async def test_many_at_once(path: str, most: int) -> None:
     """However many come at once, a few begin in each turn, in order, and all of them in the end."""
     app = _App()
     turns = RequestTurns(app)
-    tasks = [_ask(turns, f"/{number}") for number in range(REQUESTS)]
+    paths = [path.format(number) for number in range(REQUESTS)]
+    tasks = [_ask(turns, path) for path in paths]
     steps = []
     while len(app.begun) < REQUESTS:
         before = len(app.begun)
         await asyncio.sleep(0)
         steps.append(len(app.begun) - before)
-    assert max(steps) <= MAX_STARTED_PER_TURN
-    assert app.begun == [f"/{number}" for number in range(REQUESTS)]
+    assert max(steps) <= most
+    assert app.begun == paths
     await asyncio.gather(*tasks)
 
 
-async def test_health_at_once() -> None:
-    """Whoever asks how the server does waits for none of the others."""
+@pytest.mark.parametrize("path", ["/health/live", "/metrics"])
+async def test_monitoring_beside_others(path: str) -> None:
+    """Health and metrics wait neither for other requests nor for each other."""
     app = _App()
     turns = RequestTurns(app)
-    tasks = [_ask(turns, "/register") for _ in range(REQUESTS)]
-    health = _ask(turns, "/health/live")
-    await asyncio.sleep(0)
-    await health
-    assert "/health/live" in app.begun[: 2 * MAX_STARTED_PER_TURN + 1]
+    flood = [other for other in ("/register", "/health/ready", "/metrics") if other[:4] != path[:4]]
+    tasks = [_ask(turns, other) for other in flood for _ in range(REQUESTS)]
+    await _ask(turns, path)
+    assert path in app.begun[: 3 * (MAX_STARTED_PER_TURN + MAX_HEALTH_PER_TURN)]
     await asyncio.gather(*tasks)
 
 
