@@ -344,7 +344,13 @@ class ConnectionLifecycle(OutboundStream):
         store = self._parts.store
         if store.is_behind and not self.is_suspended:
             self.suspend()
-            store.after_commit(lambda _: self.proceed())
+            store.after_commit(self._store_caught_up)
+
+    def _store_caught_up(self, is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
+        del is_stored
+        # The job of a packet that had to wait in its first piece resumes packet handling itself.
+        if not self._is_working:
+            self.proceed()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
         """Handle received bytes, from `position` on."""

@@ -37,7 +37,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     __slots__ = (
         "_address",
-        "_charged",
         "_error",
         "_factory",
         "_has_client_ended",
@@ -71,8 +70,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._protocol: asyncio.Protocol | None = None
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
         self._stream = TlsStream(shared.context)
-        self._charged = 0
-        """Bytes of `incoming` that are charged to the shared budget."""
         self._is_paused = False
         """Whether the protocol has paused reading."""
         self._is_reading = True
@@ -118,7 +115,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if nbytes < TRICKLE_BYTES and self._stream.incoming and not self._is_waiting and not self._is_paused:
             self._is_resting = True
             self._shared.rests.add(self._rested)
-        self._charge()
+        self._charge(nbytes)
         self._update_reading()
 
     def _rested(self) -> None:
@@ -223,6 +220,18 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         elif self._socket is not None:
             self._socket.abort()
 
+    # Called by what the connections share
+
+    @property
+    def is_record_due(self) -> bool:
+        """Whether the rest of a record is what it waits for."""
+        return not self._is_paused and not self._stream.has_record()
+
+    def cut(self, bound: str) -> None:
+        """Report a bound that it reached, and close at once."""
+        self._shared.reached(bound, self._address)
+        self.abort()
+
     # The handshake
 
     def _shake_hands_soon(self) -> None:
@@ -312,16 +321,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._is_waiting = True
             self._shared.decrypt_turns.do_later(self._go_on)
 
-    def _charge(self) -> None:
-        """Charge the held bytes; close the connection if they exceed the shared budget."""
-        change = len(self._stream.incoming) - self._charged
-        if not change:
-            return
-        if self._shared.hold(change):
-            self._charged += change
-        else:
-            self._shared.reached("tls_held_bytes", self._address)
-            self.abort()
+    def _charge(self, received: int = 0) -> None:
+        """Charge what is held, `received` bytes after the last time; at the bound, connections are closed."""
+        self._shared.charge(self, len(self._stream.incoming), received)
 
     def _may_read_ahead(self) -> bool:
         """Whether to read without decrypting: unread data in the kernel is lost if the client resets."""

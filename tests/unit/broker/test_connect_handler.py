@@ -10,7 +10,7 @@ import pytest
 from fleetkey.access import Granted
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.codec import Reason, SubscriptionOptions
-from fleetkey.broker.connection import Connection
+from fleetkey.broker.connection import SHORT_JOB_BYTES, Connection
 from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
@@ -321,3 +321,25 @@ async def test_trickle(rig: Rig) -> None:
     assert reading[-1] is True
     rig.turn_until_answered(client)
     assert client.kinds() == [wire.Kind.CONNACK]
+
+
+async def test_subscribe_while_store_is_behind(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SUBSCRIBE is done before the next packet is handled, even if the store catches up in between."""
+    rig = Rig(parts, principal(CLIENT))
+    for number in range(2 * WORK_PER_TURN):
+        parts.retain(f"r/{number}")
+    client = rig.connect()
+    await parts.settle()
+    parts.loop.settle()
+    monkeypatch.setattr("fleetkey.broker.store.group_commit.MAX_WAITERS", 0)
+    client.send(wire.subscribe(7, ("r/#", 0), ("x" * SHORT_JOB_BYTES, 1)) + PINGREQ)
+    assert len(rig.work) == 1
+    await parts.settle()
+    assert len(rig.work) == 1
+    assert client.connection.is_suspended
+    parts.loop.settle()
+    await parts.settle()
+    parts.loop.settle()
+    assert not client.connection.is_suspended
+    kinds = [kind for kind in client.kinds() if kind != Kind.PUBLISH]
+    assert kinds == [Kind.CONNACK, Kind.SUBACK, Kind.PINGRESP]

@@ -11,7 +11,13 @@ import pytest
 
 from fleetkey import turns
 from fleetkey.tls import TlsConnections, connections
-from fleetkey.tls.connections import DECRYPTS_PER_TURN, HANDSHAKES_PER_TURN, READ_BYTES
+from fleetkey.tls.connections import (
+    DECRYPTS_PER_TURN,
+    HANDSHAKES_PER_TURN,
+    MIN_CHARGED_BYTES,
+    READ_BYTES,
+    RECORD_SECONDS,
+)
 from fleetkey.tls.stream import MAX_EMPTY_RECORDS, RECORDS_AT_ONCE
 from fleetkey.tls.transport import READ_AHEAD_BYTES
 from tests.support.certificates import make_certificate
@@ -103,7 +109,7 @@ async def test_hello_is_held_outside_the_library(listener: Listener) -> None:
     client.socket.feed(hello[:-1])
     await turn(3)
     assert client.transport.get_extra_info("ssl_object") is None
-    assert listener.shared.held_bytes == len(hello) - 1
+    assert listener.shared.held_bytes == max(len(hello) - 1, MIN_CHARGED_BYTES)
     client.socket.feed(hello[-1:])
     assert client.transport.get_extra_info("ssl_object") is not None
     assert listener.shared.held_bytes == 0
@@ -216,7 +222,7 @@ async def test_paused(listener: Listener) -> None:
 
 
 async def test_total_of_what_is_held(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All connections together hold no more than the bound: nothing is read ahead, then one too many is closed."""
+    """All connections together hold no more than the bound: nothing is read ahead, then the oldest one is closed."""
     monkeypatch.setattr(connections, "MAX_HELD_BYTES", 10_000)
     clients = [await listener.open() for _ in range(4)]
     for client in clients:
@@ -225,15 +231,122 @@ async def test_total_of_what_is_held(listener: Listener, monkeypatch: pytest.Mon
             client.socket.feed(client.encrypt(bytes(6_000)))
     assert [client.socket.is_reading for client in clients] == [False] * 4
     assert not any(client.socket.is_closed for client in clients)
-    held = listener.shared.held_bytes
     clients[1].transport.resume_reading()
     await turn()
     clients[1].socket.feed(clients[1].encrypt(bytes(6_000))[:-1])
-    assert clients[1].socket.is_closed
-    assert listener.shared.held_bytes == held
+    assert [client.socket.is_closed for client in clients] == [True, False, False, False]
+    assert 6_000 <= listener.shared.held_bytes <= 10_000
     assert listener.reached == ["tls_held_bytes"]
     await turn(2)
-    assert clients[1].above.events == ["made", "lost"]
+    assert clients[0].above.events == ["made", "lost"]
+
+
+async def test_unfinished_records_give_way(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client whose records become complete isn't closed for those of others that don't; the oldest of those is."""
+    monkeypatch.setattr(connections, "MAX_HELD_BYTES", 30_000)
+    honest, *stuck = [await listener.open() for _ in range(8)]
+    data = bytes(range(256)) * 40
+    for client in stuck:
+        client.socket.feed(client.encrypt(bytes(5_000))[:-1])
+        sent = honest.encrypt(data)
+        honest.socket.feed(sent[:9_000])
+        assert listener.shared.held_bytes <= 30_000
+        honest.socket.feed(sent[9_000:])
+    assert honest.above.data == data * len(stuck)
+    assert [client.socket.is_closed for client in stuck] == [True] * 3 + [False] * 4
+    assert listener.reached == ["tls_held_bytes"] * 3
+
+
+async def test_dribble_is_no_progress(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who began an unfinished record first gives way, though it was heard from last; even to bytes of its own."""
+    monkeypatch.setattr(connections, "MAX_HELD_BYTES", 10_000)
+    dribbling, later = await listener.open(), await listener.open()
+    record = dribbling.encrypt(bytes(9_000))
+    dribbling.socket.feed(record[:4_000])
+    later.socket.feed(later.encrypt(bytes(5_000))[:4_900])
+    for at in range(4_000, 4_010):
+        dribbling.socket.feed(record[at : at + 1])
+    assert not dribbling.socket.is_closed
+    dribbling.socket.feed(record[4_010:6_000])
+    assert (dribbling.socket.is_closed, later.socket.is_closed) == (True, False)
+    assert listener.shared.held_bytes == 4_900
+
+
+async def test_few_bytes_are_charged(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that hold a few bytes each count as more, so only a few have to be closed at once."""
+    monkeypatch.setattr(connections, "MAX_HELD_BYTES", 5 * MIN_CHARGED_BYTES)
+    clients = [await listener.open() for _ in range(7)]
+    for client in clients:
+        client.socket.feed(client.encrypt(b"x")[:1])
+    assert [client.socket.is_closed for client in clients] == [True] * 2 + [False] * 5
+    assert listener.shared.held_bytes == 5 * MIN_CHARGED_BYTES
+
+
+class Clock:
+    """The loop's time, which the test moves on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        monkeypatch.setattr(loop, "time", lambda: self.now)
+
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, and what is due happen."""
+        self.now += seconds
+        await turn(4)
+
+
+async def test_record_time(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record must be complete in time, however often some of it comes; each has a time of its own."""
+    clock = Clock(monkeypatch)
+    slow, busy = await listener.open(), await listener.open()
+    record = slow.encrypt(bytes(100))
+    slow.socket.feed(record[:10])
+    busy.socket.feed(busy.encrypt(b"1") + (second := busy.encrypt(b"2"))[:10])
+    for at in range(10, 15):
+        await clock.wait(RECORD_SECONDS / 6)
+        slow.socket.feed(record[at : at + 1])
+    busy.socket.feed(second[10:] + busy.encrypt(b"3")[:10])
+    assert not slow.socket.is_closed
+    await clock.wait(RECORD_SECONDS / 3)
+    assert (slow.socket.is_closed, busy.socket.is_closed) == (True, False)
+    await clock.wait(RECORD_SECONDS)
+    assert busy.socket.is_closed
+    assert busy.above.data == b"12"
+    assert listener.reached == ["tls_record_seconds"] * 2
+    assert listener.shared.held_bytes == 0
+    assert listener.shared._timer is None
+
+
+async def test_late_records_take_turns(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many records are late at once, a few connections are closed per turn."""
+    monkeypatch.setattr(connections, "MAX_CHECKED_PER_TURN", 2)
+    clock = Clock(monkeypatch)
+    clients = [await listener.open() for _ in range(5)]
+    for client in clients:
+        client.socket.feed(client.encrypt(b"x")[:-1])
+    clock.now += RECORD_SECONDS
+    closed = [0]
+    while closed[-1] < 5 and len(closed) < 20:
+        await turn()
+        closed.append(sum(client.socket.is_closed for client in clients))
+    assert set(closed) == {0, 2, 4, 5}
+
+
+async def test_record_time_while_paused(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record has no time while the protocol takes nothing, and all of it again after that."""
+    clock = Clock(monkeypatch)
+    client = await listener.open()
+    client.transport.pause_reading()
+    record = client.encrypt(bytes(100))
+    client.socket.feed(record[:-1])
+    for _ in range(4):
+        await clock.wait(RECORD_SECONDS)
+    client.transport.resume_reading()
+    await clock.wait(RECORD_SECONDS / 2)
+    assert not client.socket.is_closed
+    await clock.wait(RECORD_SECONDS)
+    assert client.socket.is_closed
 
 
 async def test_end(listener: Listener) -> None:
