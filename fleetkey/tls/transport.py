@@ -119,7 +119,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._update_reading()
 
     def _rested(self) -> None:
-        """Read again from a client that sends little at a time."""
         self._is_resting = False
         self._update_reading()
 
@@ -158,10 +157,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         if name == "sslcontext":
             return self._shared.context
         return self._socket.get_extra_info(name, default)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the protocol above."""
-        return self._protocol  # type: ignore[return-value] # set before the protocol's connection_made
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Replace the protocol above."""
@@ -216,7 +211,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Close at once."""
         self._drop()
         if self._is_lost:
-            self._leave_soon()
+            asyncio.get_running_loop().call_soon(self._leave)
         elif self._socket is not None:
             self._socket.abort()
 
@@ -224,7 +219,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     @property
     def is_record_due(self) -> bool:
-        """Whether the rest of a record is what it waits for."""
+        """Whether it waits for the rest of a record."""
         return not self._is_paused and not self._stream.has_record()
 
     def cut(self, bound: str) -> None:
@@ -327,13 +322,12 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _may_read_ahead(self) -> bool:
         """Whether to read without decrypting: unread data in the kernel is lost if the client resets."""
-        is_short = len(self._stream.incoming) < READ_AHEAD_BYTES
-        return self._state is _State.OPEN and is_short and self._shared.can_read_ahead
+        has_room = len(self._stream.incoming) < READ_AHEAD_BYTES and self._shared.can_read_ahead
+        return self._state is _State.OPEN and has_room
 
     def _update_reading(self) -> None:
-        must_wait = self._is_paused or self._is_waiting
-        may_read = not self._is_resting and (not must_wait or self._may_read_ahead())
-        should_read = self._state is _State.CLOSING or may_read
+        is_free = not (self._is_paused or self._is_waiting) or self._may_read_ahead()
+        should_read = self._state is _State.CLOSING or (is_free and not self._is_resting)
         if should_read == self._is_reading or self._is_lost or self._socket.is_closing():
             return
         self._is_reading = should_read
@@ -355,12 +349,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
         Closing while the client still sends would reset the connection, which discards what it hasn't received yet.
         """
-        is_first = self._state is not _State.CLOSING
-        if is_first:
+        if is_first := self._state is not _State.CLOSING:
             self._flush()
             self._drop()
         if self._is_lost:
-            self._leave_soon()
+            asyncio.get_running_loop().call_soon(self._leave)
             return
         if is_first:
             self._timer = asyncio.get_running_loop().call_later(self._shared.shutdown_seconds, self._socket.abort)
@@ -369,9 +362,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         elif is_first:
             self._socket.write_eof()
             self._update_reading()
-
-    def _leave_soon(self) -> None:
-        asyncio.get_running_loop().call_soon(self._leave)
 
     def _leave(self) -> None:
         """Notify the protocol that the connection is lost; safe to call again."""
@@ -408,4 +398,3 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
