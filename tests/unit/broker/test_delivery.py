@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from fleetkey.access import Action
 from fleetkey.broker.codec import Kind, Reason, SubscriptionOptions
-from fleetkey.broker.delivery import ENTRIES_PER_UNIT, LEVELS_PER_SEND, SENDS_PER_TURN
+from fleetkey.broker.delivery import BYTES_PER_SEND, ENTRIES_PER_UNIT, LEVELS_PER_SEND, SENDS_PER_TURN
 from fleetkey.broker.retained import RetainedMessage
 from tests.unit.broker.rig import Censor, Parts, Sink, message, packets_of, principal
 
@@ -136,6 +136,34 @@ async def test_drain_in_turns(new_parts: Callable[..., Parts]) -> None:
     assert len(sink.sent) == SENDS_PER_TURN
     assert parts.loop.settle() == 2
     assert len(sink.sent) == many
+
+
+@pytest.mark.parametrize("kind", ["queued", "retained", "sent_again"])
+async def test_drain_long_messages(new_parts: Callable[..., Parts], kind: str) -> None:
+    """A long message counts as many: however it comes to be sent, a turn sends no more bytes than of short ones."""
+    parts, payload = new_parts(max_queued_bytes=10**9), bytes(10 * BYTES_PER_SEND)
+    most = SENDS_PER_TURN // 11 + 1
+    if kind == "retained":
+        for number in range(30):
+            parts.retain(f"{TOPIC}/{number}", payload)
+        sink, _ = parts.join("a", f"{TOPIC}/#")
+    else:
+        sink, session = parts.join("a", TOPIC, qos=1)
+        if kind == "queued":
+            sink.close(Reason.CONNECTION_LOST)
+        for _ in range(30):
+            parts.publish(TOPIC, payload, qos=1)
+        if kind == "sent_again":
+            assert len(session.inflight) == 30
+            sink.close(Reason.CONNECTION_LOST)
+        sink, _ = parts.open(principal("a"))
+    sent = len(sink.sent)
+    assert sent <= most
+    while parts.loop.due:
+        parts.loop.turn()
+        assert len(sink.sent) - sent <= most
+        sent = len(sink.sent)
+    assert sent == 30
 
 
 async def test_drain_in_turns_retained(parts: Parts) -> None:
