@@ -14,7 +14,7 @@ from fleetkey.http.forwarded import TrustedProxies
 from fleetkey.http.local import is_loopback
 from fleetkey.http.request_turns import MAX_ENDED_PER_TURN
 from fleetkey.operations import Descriptors
-from fleetkey.turns import TurnQueue
+from fleetkey.turns import RestQueue, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,6 +78,8 @@ class HttpConnections:
         self._now = now
         self.endings = TurnQueue(MAX_ENDED_PER_TURN)
         """Ends requests whose clients are gone, a few per turn."""
+        self.rests = RestQueue()
+        """Resumes reading from clients that sent only a part of a request's headers."""
         self._places: Counter[Place] = Counter()
         self._per_address: Counter[str] = Counter()
         self._held_bytes = 0

@@ -82,6 +82,11 @@ class RequestFraming:
         return self._phase is _Phase.BODY
 
     @property
+    def is_partial(self) -> bool:
+        """Whether a part of a request's line and headers has arrived, or empty lines before them."""
+        return self._phase is _Phase.HEADERS or (self.is_between and self._unparsed_bytes > 0)
+
+    @property
     def body_left(self) -> int | None:
         """Bytes of the body's content still to come; None = chunked, so unknown."""
         return self._body_left

@@ -1,4 +1,4 @@
-"""Input of a connection held until there is room to parse it, with its flow control."""
+"""Input of a connection held until there is room to parse it, with the connection's flow control."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetkey.http.connections import HttpConnections
+    from fleetkey.turns import RestQueue
 
 __all__ = ["Flow", "HeldBytes"]
 
@@ -57,13 +58,33 @@ class HeldBytes:
 
 
 class Flow(FlowControl):
-    """Flow control in which held bytes go first: uvicorn resumes reading after each answer and body read."""
+    """Flow control in which rests and held bytes go first: uvicorn resumes reading after each answer and body read.
 
-    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool]) -> None:
+    Args:
+        transport: the connection's.
+        may_read: whether no bytes are held.
+        rests: ends rests, of all connections.
+    """
+
+    def __init__(self, transport: asyncio.Transport, may_read: Callable[[], bool], rests: RestQueue) -> None:
         super().__init__(transport)
         self._may_read = may_read
+        self._rests = rests
+        self._is_resting = False
 
     def resume_reading(self) -> None:
-        """Resume reading, unless bytes are held."""
-        if self._may_read():
+        """Resume reading, unless bytes are held or the connection rests; in that case, it resumes after the rest."""
+        if not self._is_resting and self._may_read():
             super().resume_reading()
+
+    def rest(self) -> None:
+        """Pause reading for a rest, unless it is paused already: then it resumes only when there is room."""
+        if not self.read_paused and not self._transport.is_closing():
+            self._is_resting = True
+            self.pause_reading()
+            self._rests.add(self._end_rest)
+
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        if not self._transport.is_closing():
+            self.resume_reading()

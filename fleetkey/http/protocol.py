@@ -11,11 +11,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from fleetkey.http.connections import Place
-from fleetkey.http.framing import (
-    BOUND_DETAILS,
-    MAX_PIECE_BYTES,
-    RequestFraming,
-)
+from fleetkey.http.framing import BOUND_DETAILS, MAX_PIECE_BYTES, RequestFraming
 from fleetkey.http.held import Flow, HeldBytes
 from fleetkey.http.local import is_for_reserve
 from fleetkey.http.problems import last_problem
@@ -49,8 +45,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """Closes connections that don't send a request in time, and refuses requests beyond a bound.
 
     Requests are answered in order. Their queue is bounded; beyond that, input is held unparsed and reading is paused
-    until there is room.
+    until there is room. A client that sends headers in parts is read from only after a rest.
     """
+
+    flow: Flow
 
     def __init__(self, *args: Any, shared: HttpConnections, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -91,7 +89,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own signature
         """Accept a connection, or refuse it at once if there are too many."""
         super().connection_made(transport)
-        self.flow = Flow(transport, self._may_read)
+        self.flow = Flow(transport, self._may_read, self._shared.rests)
         self._slow_reader = SlowReader(self.loop, transport, self._cut_slow_reader)
         self._address = self.client[0] if self.client else ""
         if self._shared.has_descriptor(transport):
@@ -125,10 +123,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             end(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse input as far as there is room."""
+        """Parse input as far as there is room, and rest if that ends within a request's headers."""
         if self._is_ended:
             return
         self._feed(self._held.followed_by(data), 0)
+        if self._framing.is_partial and not self._is_ended:
+            self.flow.rest()
 
     def on_message_begin(self) -> None:
         """Start counting and timing the next request's headers."""
