@@ -110,7 +110,8 @@ class BrokerCore:
         connection = Connection(self.parts, listener)
         if not is_websocket:
             return connection
-        return WebSocket(connection, self.connections, self.scheduler, self.scheduler.upgrades, self._bounds)
+        scheduler = self.scheduler
+        return WebSocket(connection, self.connections, scheduler, scheduler.upgrades, scheduler.feeds, self._bounds)
 
     async def start(self) -> None:
         """Restore what was stored, and start the timers. Raises `sqlite3.Error`, `StoreError`."""

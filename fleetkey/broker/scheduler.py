@@ -24,6 +24,8 @@ CONNECTS_PER_TURN = 8
 """CONNECTs handled per turn of the event loop; the others wait."""
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""
+FEEDS_PER_TURN = 8
+"""WebSocket clients whose frames are handled per turn; the others wait, and aren't read from."""
 
 
 class Scheduler:
@@ -37,6 +39,7 @@ class Scheduler:
         self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
+        self.feeds = TurnQueue(FEEDS_PER_TURN, loop)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
         self._on_tick: list[Callable[[float], None]] = []

@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.broker.transport.frames import (
+    MAX_FIRST_BYTES,
+    MAX_FIRST_FRAGMENTS,
+    MAX_FRAGMENTS,
+    MAX_MESSAGE_BYTES,
+)
 from fleetkey.broker.transport.upgrade import MAX_UPGRADE_BYTES
-from fleetkey.broker.transport.websocket import MAX_FIRST_BYTES, MAX_FRAGMENTS, MAX_MESSAGE_BYTES
 from tests.support.measure import MEBIBYTE, bound_count, log_lines, memory_bytes
 from tests.support.packets import PINGREQ, connect, packet, publish
 from tests.support.streams import (
@@ -110,6 +115,19 @@ def test_as_many_fragments_as_allowed(fleet: Fleet) -> None:
             stream.under.send(frame(PINGREQ[:1], BINARY) + empty + frame(b"x", PING_FRAME))
             stream.under.send(frame(PINGREQ[1:], CONTINUATION | LAST))
             assert [stream.receive_frame(), stream.receive_frame()] == [(PONG_FRAME, b"x"), (BINARY_FRAME, PINGRESP)]
+
+
+@pytest.mark.parametrize("further", [0, 1])
+def test_fragments_of_a_connect(fleet: Fleet, further: int) -> None:
+    """A message with the CONNECT may have `MAX_FIRST_FRAGMENTS` frames, and not one more."""
+    hello = _hello(fleet.device())
+    empty = frame(b"", CONTINUATION) * (MAX_FIRST_FRAGMENTS - 2 + further)
+    with _websocket(fleet, "127.0.0.1") as stream:
+        stream.under.send(frame(hello[:9], BINARY) + empty + frame(hello[9:], CONTINUATION | LAST))
+        if further:
+            assert _close_code(stream) == POLICY_VIOLATION
+        else:
+            assert stream.receive() == CONNACK
 
 
 @WHEN

@@ -6,14 +6,12 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from websockets import Subprotocol
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.http11 import Request
 from websockets.protocol import State as WebSocketState
-from websockets.server import ServerProtocol
 
 from fleetkey.broker.codec import Reason
+from fleetkey.broker.transport.frames import FrameProtocol
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.transport.upgrade import RequestEnd, UpgradeRefusedError
 
@@ -26,17 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
-SUBPROTOCOL = Subprotocol("mqtt")
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""The maximum size of a message, which may contain several packets or part of one (6.0.0-2), in any frames."""
-MAX_FIRST_BYTES = 64 * 1024
-"""The same before the client is authenticated."""
-MAX_FRAGMENTS = 4096
-"""How many frames a message may have; each may be empty."""
 MAX_UNREAD_BYTES = 64 * 1024
 """Unsent bytes of answers to a client's frames, such as pongs; beyond that, it is not read from."""
-FEED_BYTES = 512
-"""How much is parsed into frames at a time: parsed frames are handled even if the connection is busy."""
 FRAMES_PER_TURN = 16
 """Frames of one client before the others get a turn."""
 BYTES_PER_TURN = 64 * 1024
@@ -53,9 +42,8 @@ class WebSocket(asyncio.Protocol):
     __slots__ = (
         "_bounds",
         "_connection",
-        "_fragments",
+        "_feeds",
         "_has_failed",
-        "_incoming",
         "_is_done",
         "_is_feeding",
         "_is_lost",
@@ -79,22 +67,20 @@ class WebSocket(asyncio.Protocol):
         limits: ConnectionLimits,
         scheduler: WriteScheduler,
         upgrades: TurnQueue,
+        feeds: TurnQueue,
         bounds: BoundLog,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._scheduler = scheduler
         self._upgrades = upgrades
+        self._feeds = feeds
         self._bounds = bounds
-        self._protocol = ServerProtocol(subprotocols=[SUBPROTOCOL], max_size=MAX_FIRST_BYTES)
+        self._protocol = FrameProtocol()
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
-        self._incoming = bytearray()
-        """Received bytes that are not parsed yet."""
         self._request = RequestEnd()
         self._request_end = 0
         """Where the upgrade request ends while it waits for its turn."""
-        self._fragments = 0
-        """Frames of the current message so far."""
         self._unread_bytes = 0
         """Bytes of answers to frames since the socket's buffer was last empty."""
         self._is_upgraded = False
@@ -123,19 +109,18 @@ class WebSocket(asyncio.Protocol):
         """Keep received bytes until their turn; reading is paused in the meantime, so this is bounded."""
         if self._is_done:
             return
-        self._incoming += data
+        self._protocol.incoming += data
         if not self._charge():
             self.abort()
             return
         if self._is_upgraded:
-            if not self._is_feeding:
-                self._feed()
+            self._start_feeding()
         elif not self._request_end:
             self._upgrade()
 
     def eof_received(self) -> bool:
         """Close when the client closes its side without a closing handshake."""
-        if self._incoming:
+        if self._protocol.incoming:
             # Only over TLS; the remaining input is handled in `connection_lost`.
             self._connection.hand_over()
         else:
@@ -155,15 +140,14 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on remaining input, within `LINGER_SECONDS` after CONNECT is answered; answers are discarded."""
         del exc
+        self._is_lost = True
         is_begun = self._is_upgraded or self._request_end > 0
-        if is_begun and self._incoming and not self._is_done and self._connection.state is not State.CLOSED:
-            self._is_lost = True
+        if is_begun and self._protocol.incoming and not self._is_done and self._connection.state is not State.CLOSED:
             self._connection.resume_writing()
             self._scheduler.linger(self._give_up)
             self._feed_soon()
-            return
-        self._drop()
-        self._connection.lost()
+        else:
+            self._leave()
 
     # Called by the connection
 
@@ -197,8 +181,7 @@ class WebSocket(asyncio.Protocol):
         """Send the close frame, and wait up to `LINGER_SECONDS` for the client's (RFC 6455, 7.1.2)."""
         self._is_paused = False
         if self._is_lost:
-            self._drop()
-            self._connection.end()
+            self._end()
         elif self._is_done:
             return
         elif self._protocol.state is WebSocketState.OPEN:
@@ -219,7 +202,7 @@ class WebSocket(asyncio.Protocol):
     def _upgrade(self) -> None:
         """Answer the request once it is complete (RFC 6455, 4.2); nothing after it is parsed before that."""
         try:
-            self._request_end = self._request.find(self._incoming)
+            self._request_end = self._request.find(self._protocol.incoming)
         except UpgradeRefusedError as error:
             if error.status is HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
                 self._log_bound("upgrade_bytes")
@@ -233,19 +216,17 @@ class WebSocket(asyncio.Protocol):
         if self._is_done:
             return
         end, self._request_end = self._request_end, 0
-        self._protocol.receive_data(bytes(self._incoming[:end]))
-        del self._incoming[:end]
-        requests = [event for event in self._protocol.events_received() if isinstance(event, Request)]
-        if not requests:
+        request = self._protocol.read_request(end)
+        if request is None:
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
-        self._protocol.send_response(self._protocol.accept(requests[0]))
+        self._protocol.send_response(self._protocol.accept(request))
         self._is_upgraded = self._protocol.state is WebSocketState.OPEN
         if not self._is_upgraded:
             self._connection.close(Reason.UPGRADE_REFUSED)
             return
         self._answer()
-        self._feed()
+        self._start_feeding()
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Reject an invalid upgrade request, and close."""
@@ -254,65 +235,68 @@ class WebSocket(asyncio.Protocol):
 
     # Frames
 
+    def _start_feeding(self) -> None:
+        """Parse input now, or when its turn comes; reading is paused until then."""
+        if not self._is_feeding:
+            self._is_feeding = True
+            if not self._feeds.do(self._feed):
+                self._update_reading()
+
     def _feed_soon(self) -> None:
         if not self._is_feeding and self._is_upgraded and not self._is_done:
             self._is_feeding = True
-            self._connection.call_next_turn(self._feed)
+            self._feeds.do_later(self._feed)
 
     def _feed(self) -> None:
-        """Parse a turn's worth of input and pass it on; continue in the next turn, or when there is room."""
+        """Parse a turn's worth of input and pass it on; continue in a later turn, or when there is room."""
         self._is_feeding = False
         if self._is_done:
             return
-        frames, size = FRAMES_PER_TURN, BYTES_PER_TURN
-        while self._incoming and not self._must_wait():
+        protocol, frames, size = self._protocol, FRAMES_PER_TURN, BYTES_PER_TURN
+        while protocol.incoming and not protocol.eof_sent and not self._must_wait():
             if frames <= 0 or size <= 0:
                 self._feed_soon()
                 break
-            piece = bytes(self._incoming[:FEED_BYTES])
-            del self._incoming[:FEED_BYTES]
             if self._connection.state is State.OPEN:
-                self._protocol.max_size = MAX_MESSAGE_BYTES
-            else:
-                # What the connection keeps of it is charged there, in addition to the remainder here.
-                self._charge()
-            self._protocol.receive_data(piece)
-            came = [event for event in self._protocol.events_received() if isinstance(event, Frame)]
-            for frame in came:
+                protocol.admit()
+            read, frame = protocol.read_frame(size)
+            # What the connection keeps of a frame is charged there.
+            self._charge()
+            size -= read
+            if frame is not None:
+                frames -= 1
                 self._take(frame)
-            size -= len(piece)
-            frames -= len(came)
-            if self._protocol.state is WebSocketState.OPEN:
-                self._answer()
-            else:
-                break
-        if self._protocol.state is not WebSocketState.OPEN:
+        if self._is_done:
+            # Handling a frame has closed the connection.
+            return
+        if protocol.eof_sent:
             self._on_closing()
-        elif self._is_lost and not self._incoming:
-            self._connection.lost()
+        elif protocol.state is WebSocketState.OPEN:
+            self._answer()
+        else:
+            # Nothing follows the close frame, not even pongs.
+            protocol.data_to_send()
+        if not self._is_done and self._is_lost and not protocol.incoming and not protocol.eof_sent:
+            self._leave()
         self._update_reading()
 
     def _charge(self) -> bool:
-        return self._limits.holds(self._connection, "frames", len(self._incoming))
+        return self._limits.holds(self._connection, "frames", self._protocol.held_bytes)
 
     def _must_wait(self) -> bool:
         return self._is_done or self._is_paused or self._unread_bytes > MAX_UNREAD_BYTES
 
     def _take(self, frame: Frame) -> None:
         """Pass on a frame's content; fail if the message isn't binary (6.0.0-1) or has too many frames."""
-        if self._has_failed:
+        if self._has_failed or self._is_done:
             return
         if frame.opcode is Opcode.TEXT:
             self._fail(CloseCode.UNSUPPORTED_DATA, "not binary")
         elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
-            self._fragments += 1
-            if self._fragments > MAX_FRAGMENTS:
+            if self._protocol.has_too_many_fragments(frame):
                 self._log_bound("websocket_fragments")
                 self._fail(CloseCode.POLICY_VIOLATION, "too many fragments")
-                return
-            if frame.fin:
-                self._fragments = 0
-            if frame.data:
+            elif frame.data:
                 self._connection.data_received(bytes(frame.data))
 
     def _fail(self, code: CloseCode, reason: str) -> None:
@@ -340,8 +324,7 @@ class WebSocket(asyncio.Protocol):
             if protocol.eof_sent:
                 self._finish()
         elif self._is_lost:
-            self._drop()
-            connection.lost()
+            self._leave()
         elif protocol.close_rcvd is None or protocol.parser_exc is not None:
             connection.close(Reason.MALFORMED_PACKET)
         elif not self._is_paused:
@@ -368,21 +351,38 @@ class WebSocket(asyncio.Protocol):
 
     def _give_up(self) -> None:
         """Stop handling remaining input, unless CONNECT is unanswered, which has its own timeout."""
-        if self._connection.state is State.DECIDING:
+        connection = self._connection
+        if connection is not None and connection.state is State.DECIDING:
             self._scheduler.linger(self._give_up)
         elif self._is_lost:
-            self._drop()
-            self._connection.end()
+            self._end()
         else:
-            self._connection.close(Reason.CONNECTION_LOST)
+            connection.close(Reason.CONNECTION_LOST)
+
+    def _leave(self) -> None:
+        """Let the connection handle what it has, now that the client is gone, for at most `LINGER_SECONDS`."""
+        self._drop()
+        self._connection.lost()
+        if self._connection.state is State.CLOSED:
+            self._end()
+        else:
+            self._scheduler.linger(self._give_up)
+
+    def _end(self) -> None:
+        """End the connection and release it, as they refer to each other; safe to call again."""
+        self._drop()
+        connection = self._connection
+        if connection is not None:
+            self._connection = None  # type: ignore[assignment] # not used from here on
+            connection.end()
 
     def _drop(self) -> None:
         """Handle nothing more."""
         self._is_done = True
-        self._incoming.clear()
+        self._protocol.release()
 
     def _update_reading(self) -> None:
-        has_work = bool(self._incoming) if self._is_upgraded else self._request_end > 0
+        has_work = bool(self._protocol.incoming) if self._is_upgraded else self._request_end > 0
         should_read = self._is_done or not (has_work or self._must_wait())
         if self._is_lost or self._socket.is_closing() or should_read == self._is_reading:
             return

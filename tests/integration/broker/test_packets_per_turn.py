@@ -8,16 +8,17 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from websockets.frames import Frame
 from websockets.server import ServerProtocol
 
 from fleetkey.broker.connection import PACKETS_PER_TURN
-from fleetkey.broker.scheduler import CONNECTS_PER_TURN, UPGRADES_PER_TURN
-from fleetkey.broker.transport.websocket import FEED_BYTES, FRAMES_PER_TURN
+from fleetkey.broker.scheduler import CONNECTS_PER_TURN, FEEDS_PER_TURN, UPGRADES_PER_TURN
+from fleetkey.broker.transport.websocket import FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
 from tests.integration.broker.broker_rig import PLUGINS, running
 from tests.support.flood import FLOODS, flooding
 from tests.support.packets import connect, publish
-from tests.support.streams import UPGRADE, TcpStream, frame, read_all
+from tests.support.streams import PING_FRAME, UPGRADE, TcpStream, WebSocketStream, frame, read_all
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def test_flood(tmp_path: Path, kind: str) -> None:
 
 
 def test_frames(tmp_path: Path) -> None:
-    """The same for packets that come in a WebSocket's frames: so many, and what had been parsed with them."""
+    """The same for packets that come in a WebSocket's frames."""
     with running(tmp_path, {f"{PLUGINS}.PacketCounter": {}}, ws_bind="127.0.0.1:0") as (broker, hosted):
         device, port = broker.device(), hosted.port_of("ws")
         assert port is not None
@@ -80,8 +81,7 @@ def test_frames(tmp_path: Path) -> None:
             finally:
                 client.end()
                 sender.join()
-        most = FRAMES_PER_TURN + FEED_BYTES // len(message)
-        assert max(counts) <= TURNS_OF_ONE_ROUND * most, sorted(counts)[-5:]
+        assert max(counts) <= TURNS_OF_ONE_ROUND * FRAMES_PER_TURN, sorted(counts)[-5:]
 
 
 async def _changes_of_rounds(count: Callable[[], int], until: int) -> list[int]:
@@ -155,3 +155,29 @@ def test_upgrades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * UPGRADES_PER_TURN
         for stream in streams:
             assert read_all(stream, websocket=True).startswith(b"HTTP/1.1 101 ")
+
+
+@pytest.mark.parametrize(
+    "burst", [frame(b"", PING_FRAME) * 80, frame(b"", 0x02) + frame(b"", 0) * 60], ids=["pings", "fragments"]
+)
+def test_frames_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, burst: bytes) -> None:
+    """Of frames that come from many WebSockets together, so many are parsed in a turn, each in the end."""
+    parsed, parse = [0], Frame.parse
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        found = yield from parse(*arguments, **options)
+        parsed[0] += 1
+        return found
+
+    monkeypatch.setattr(Frame, "parse", counting)
+    with running(tmp_path, ws_bind="127.0.0.1:0") as (_, hosted), ExitStack() as stack:
+        core, clients, port = hosted.core, 8 * FEEDS_PER_TURN, hosted.port_of("ws")
+        assert port is not None
+        streams = [stack.enter_context(WebSocketStream(TcpStream(port))) for _ in range(clients)]
+        with _held(core.scheduler.loop):
+            for stream in streams:
+                stream.under.send(burst)
+            rounds = asyncio.run_coroutine_threadsafe(
+                _changes_of_rounds(lambda: parsed[0], clients * len(burst) // len(frame(b""))), core.scheduler.loop
+            )
+        assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * FEEDS_PER_TURN * FRAMES_PER_TURN

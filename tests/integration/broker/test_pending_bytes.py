@@ -57,7 +57,7 @@ def _kept(broker: FleetkeyBroker) -> tuple[int, int]:
         assert hasattr(connection, "_backlog_at")
         buffers.append(len(connection._backlog) - connection._backlog_at)
         if isinstance(connection.transport, WebSocket):
-            buffers.append(len(connection.transport._incoming))
+            buffers.append(connection.transport._protocol.held_bytes)
     return sum(buffers), sum(1 for size in buffers if size > 0)
 
 
@@ -88,12 +88,28 @@ def test_both_buffers(hosted: FleetkeyBroker) -> None:
     assert _in_its_loop(hosted, _charged_when_all_are_gone) == 0
 
 
+def test_unfinished_frame(hosted: FleetkeyBroker) -> None:
+    """What came of a frame counts until the frame is complete."""
+    port = hosted.port_of("ws")
+    assert port is not None
+    part = frame(bytes(60_000))[:10_000]
+    with TcpStream(port, UPGRADE) as stream:
+        assert stream.receive()
+        header_bytes = 8
+        for sent in range(1, 4):
+            stream.send(part if sent == 1 else bytes(len(part)))
+            charge = len(part) * sent - header_bytes
+            assert eventually(lambda: _in_its_loop(hosted, _charged) == charge)  # noqa: B023 - called at once
+    assert _in_its_loop(hosted, _charged_when_all_are_gone) == 0
+
+
 @pytest.mark.parametrize(
     ("listener", "data"),
     [
         pytest.param("tcp", LOG_IN + BEHIND, id="packets"),
         pytest.param("tcp", LOG_IN + INCOMPLETE, id="incomplete_packet"),
         pytest.param("ws", UPGRADE + frame(LOG_IN + BEHIND), id="frames"),
+        pytest.param("ws", UPGRADE + frame(BEHIND)[:-1], id="unfinished_frame"),
         pytest.param("ws", UPGRADE[:-4] + b"\r\nX: " + bytes(8_000).replace(b"\0", b"x"), id="upgrade"),
     ],
 )
