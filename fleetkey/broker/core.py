@@ -100,7 +100,7 @@ class BrokerCore:
             on_subscribe=SubscribeHandler(limits, self.sessions, delivery, store, observer, topic_authorizer, bounds),
             on_acknowledge=AcknowledgeHandler(delivery, store),
         )
-        self.owners = Owners(self.sessions, self.retained, store, self._connect_handler)
+        self.owners = Owners(self.sessions, self.retained, store, self._connect_handler, self.scheduler.work)
         authenticator.on_revoked(self.owners.revoke)
         authenticator.on_rescoped(routes.all_changed)
         authenticator.on_ended(self.owners.forget)

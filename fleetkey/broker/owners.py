@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Reason
+from fleetkey.broker.work import filter_cost
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetkey.access import Principal
     from fleetkey.broker.handlers import ConnectHandler
     from fleetkey.broker.retained import RetainedMessages
     from fleetkey.broker.sessions import Sessions
     from fleetkey.broker.store import BrokerStore
+    from fleetkey.broker.work import WorkQueue
 
 __all__ = ["Owners"]
 
@@ -20,12 +24,18 @@ class Owners:
     """Ends connections, sessions and retained messages by their owner: a device id or an application's key."""
 
     def __init__(
-        self, sessions: Sessions, retained: RetainedMessages, store: BrokerStore, connect_handler: ConnectHandler
+        self,
+        sessions: Sessions,
+        retained: RetainedMessages,
+        store: BrokerStore,
+        connect_handler: ConnectHandler,
+        work: WorkQueue,
     ) -> None:
         self._sessions = sessions
         self._retained = retained
         self._store = store
         self._connect_handler = connect_handler
+        self._work = work
 
     def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
         """Close an owner's connections; return how many there were."""
@@ -46,5 +56,13 @@ class Owners:
             if session.connection is not None:
                 session.connection.abort(Reason.DELETED)
             self._sessions.drop(session)
-        for topic in self._retained.drop_of(owner):
-            self._store.drop_retained(topic)
+        self._work.do(self._drop_retained(self._retained.forget(owner)))
+
+    def _drop_retained(self, topics: Iterator[str | None]) -> Iterator[int]:
+        """Remove messages that nobody gets any more: a job for `WorkQueue`, as there may be many."""
+        for topic in topics:
+            if topic is None:
+                yield 1
+            else:
+                self._store.drop_retained(topic)
+                yield filter_cost(topic)

@@ -35,6 +35,13 @@ class _Node:
         self.message: RetainedMessage | None = None
 
 
+@dataclass(slots=True)
+class _Forgotten:
+    topics: set[str]
+    newest: int
+    """Messages with a larger number were published later."""
+
+
 class RetainedMessages:
     """A tree of topic levels. At most `max_per_owner` messages per owner; the broker's own have no bound.
 
@@ -47,6 +54,8 @@ class RetainedMessages:
         self._by_topic: dict[str, RetainedMessage] = {}
         self._topics_of: dict[str, set[str]] = {}
         self._charges: Counter[str] = Counter()
+        self._forgotten: dict[str, _Forgotten] = {}
+        """By owner, until all of it is removed."""
         self.newest = 0
         """The number of the newest message."""
 
@@ -56,10 +65,10 @@ class RetainedMessages:
 
     def get(self, topic: str) -> RetainedMessage | None:
         """Return a topic's message."""
-        return self._by_topic.get(topic)
+        return self._unforgotten(self._by_topic.get(topic))
 
     def all(self) -> dict[str, RetainedMessage]:
-        """Return all messages, by topic."""
+        """Return all messages, by topic, including those that an owner left and that are being removed."""
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
@@ -75,7 +84,7 @@ class RetainedMessages:
         older = self._by_topic.get(message.topic)
         message.charged_to = message.owner
         if message.owner and is_bounded and self._charges[message.owner] >= self._max_per_owner:
-            if older is None:
+            if older is None or self._unforgotten(older) is None:
                 return False
             message.charged_to = older.charged_to
         if older is not None:
@@ -115,12 +124,34 @@ class RetainedMessages:
         """Return the messages that an owner published."""
         return [self._by_topic[topic] for topic in self._topics_of.get(owner, ())]
 
-    def drop_of(self, owner: str) -> list[str]:
-        """Remove all messages of an owner, and return their topics."""
-        topics = list(self._topics_of.get(owner, ()))
-        for topic in topics:
-            self.drop(topic)
-        return topics
+    def forget(self, owner: str) -> Iterator[str | None]:
+        """Hide all messages of an owner at once, and return an iterator that removes one at each step.
+
+        It yields the topic; None if that has another message by now.
+        """
+        topics = self._topics_of.pop(owner, set())
+        forgotten = self._forgotten.get(owner)
+        if forgotten is not None:
+            # It is still being removed.
+            forgotten.topics |= topics
+            forgotten.newest = self.newest
+            return iter(())
+        if not topics:
+            return iter(())
+        self._forgotten[owner] = _Forgotten(topics, self.newest)
+        return self._take_out(owner)
+
+    def _take_out(self, owner: str) -> Iterator[str | None]:
+        forgotten = self._forgotten[owner]
+        while forgotten.topics:
+            topic = forgotten.topics.pop()
+            message = self._by_topic.get(topic)
+            if message is not None and self._unforgotten(message) is None and message.owner == owner:
+                self.drop(topic)
+                yield topic
+            else:
+                yield None
+        del self._forgotten[owner]
 
     def walk(self, topic_filter: str) -> Iterator[RetainedMessage | None]:
         """Yield the messages whose topics match a filter, and None wherever the search reaches a dead end.
@@ -135,10 +166,10 @@ class RetainedMessages:
             if node is None:
                 stack.pop()
             elif position == len(levels):
-                yield node.message
+                yield self._unforgotten(node.message)
             elif (level := levels[position]) == "#":
                 stack.append((self._below(node), position))
-                yield node.message
+                yield self._unforgotten(node.message)
             elif level == "+":
                 stack.append((self._below(node), position + 1))
                 yield None
@@ -156,11 +187,20 @@ class RetainedMessages:
             return (following for level, following in list(node.levels.items()) if not level.startswith("$"))
         return iter(list(node.levels.values()))
 
+    def _unforgotten(self, message: RetainedMessage | None) -> RetainedMessage | None:
+        """Return a message, unless its owner's messages are being removed."""
+        if message is not None and self._forgotten:
+            forgotten = self._forgotten.get(message.owner)
+            if forgotten is not None and message.number <= forgotten.newest:
+                return None
+        return message
+
     def _disown(self, message: RetainedMessage) -> None:
-        topics = self._topics_of[message.owner]
-        topics.discard(message.topic)
-        if not topics:
-            del self._topics_of[message.owner]
+        topics = self._topics_of.get(message.owner)
+        if topics is not None:
+            topics.discard(message.topic)
+            if not topics:
+                del self._topics_of[message.owner]
         self._charges[message.charged_to] -= 1
         if not self._charges[message.charged_to]:
             del self._charges[message.charged_to]

@@ -12,6 +12,7 @@ from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.session import Message, OutboundMessage, Session
+from fleetkey.broker.session_cleanup import SessionCleanup
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
 
@@ -70,6 +71,7 @@ class Sessions:
         self._by_client_id: dict[str, Session] = {}
         self._away = AwaySessions()
         self._ending = EndingSessions(store)
+        self._cleanup = SessionCleanup(store, self._ending, work)
 
     def __len__(self) -> int:
         """Return the number of sessions, connected or not."""
@@ -175,11 +177,12 @@ class Sessions:
             self._ending.add(session.client_id, self._store.position)
 
     def expire(self, now: float) -> None:
-        """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time."""
+        """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time, and those that should have been dropped earlier."""
         del now
         for session in self._away.over(self._clock.lasted(), most=MAX_EXPIRED_PER_TICK):
             log.info("session_expired", client_id=session.client_id)
             self.drop(session)
+        self._cleanup.start_if_due(self._by_client_id.values())
 
     def add_subscription(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
         """Add or replace a granted subscription (3.8.4-3), and queue its retained messages.

@@ -5,6 +5,7 @@ One SQLite file, `broker.db` in the data directory.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,16 @@ class BrokerStore(GroupCommit):
         for table in OF_SESSIONS:
             # Orphans, left when a full disk lost the session itself; a new session could get the same number.
             self._connection.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT row FROM sessions)")  # noqa: S608 - the names are ours
-        self._rows = {
+        self._rows: dict[str, int] = {
             table: self._connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
             for table in ("sessions", "deliveries")
         }
         self._sent = self._connection.execute("SELECT coalesce(max(sent), 0) FROM deliveries").fetchone()[0]
+
+    @property
+    def last_session(self) -> int:
+        """The row of the newest session."""
+        return self._rows["sessions"]
 
     def add_session(self, session: Session) -> None:
         """Note a new persistent session."""
@@ -97,6 +103,14 @@ class BrokerStore(GroupCommit):
                 client_id,
             )
         self.note("DELETE FROM sessions WHERE client_id = ?", client_id)
+
+    def drop_sessions_between(self, after: int, up_to: int, kept: list[int]) -> None:
+        """Note the deletion of the stored sessions in a range of rows, except some."""
+        unkept = "SELECT row FROM sessions WHERE row > ? AND row <= ? AND row NOT IN (SELECT value FROM json_each(?))"
+        parameters = after, up_to, json.dumps(kept)
+        for table in OF_SESSIONS:
+            self.note(f"DELETE FROM {table} WHERE session IN ({unkept})", *parameters)  # noqa: S608 - the names are ours
+        self.note(f"DELETE FROM sessions WHERE row IN ({unkept})", *parameters)  # noqa: S608 - the names are ours
 
     def set_expiry(self, session: Session) -> None:
         """Note when a session expires."""

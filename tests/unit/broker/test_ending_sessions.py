@@ -60,3 +60,52 @@ def test_is_lost() -> None:
     store.committed = 10
     assert ended.position("a") == 0
     assert len(ended) == 0
+
+
+def test_lost_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion that may be lost is known as such, even if later ones beyond the bound are committed."""
+    monkeypatch.setattr(ending_sessions, "MAX_FORGOTTEN", 2)
+    store = Store()
+    ended = EndingSessions(store)
+    ended.add("early", 3)
+    for number in range(5):
+        ended.add(f"c{number}", 200 + number)
+    store.lost, store.committed = 100, 300
+    assert ended.is_lost("early")
+    assert not ended.is_lost("c4")
+    assert ended.has_lost
+
+
+def test_many_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the others beyond the bound are committed, what is lost later doesn't concern them."""
+    monkeypatch.setattr(ending_sessions, "MAX_FORGOTTEN", 2)
+    store = Store()
+    ended = EndingSessions(store)
+    for number in range(1, 6):
+        ended.add(f"c{number}", number)
+    store.committed = 5
+    assert ended.position("new") == 0
+    store.lost = 100
+    assert not ended.is_lost("new")
+    assert not ended.has_lost
+
+
+def test_cleaned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the lost ones are deleted after all, nobody waits; those that ended since are still known."""
+    monkeypatch.setattr(ending_sessions, "MAX_FORGOTTEN", 2)
+    store = Store()
+    ended = EndingSessions(store)
+    for number in range(1, 6):
+        ended.add(f"c{number}", number)
+    store.lost, store.committed = 100, 300
+    assert ended.is_lost("new")
+    for number in range(3):
+        ended.add(f"d{number}", 310 + number)
+    ended.cleaned(300)
+    assert not ended.is_lost("new")
+    assert [ended.position(client_id) for client_id in ("new", "d1", "d2")] == [310, 311, 312]
+    store.lost = 311
+    assert [ended.is_lost(client_id) for client_id in ("new", "d1", "d2")] == [True, True, False]
+    ended.cleaned(312)
+    assert not ended.has_lost
+    assert len(ended) == 0

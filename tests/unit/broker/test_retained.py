@@ -78,16 +78,47 @@ def test_restore_counts_by_publisher() -> None:
     assert not after.keep(_message("newer", "application"))
 
 
-def test_drop_of_publisher() -> None:
+def test_forget_publisher() -> None:
     """What an owner published goes with it, also what counts against another."""
     retained = _full("application")
     retained.keep(_message("door", "device"))
     retained.keep(_message("door", "application"))
-    assert sorted(retained.drop_of("application")) == ["application/0", "application/1", "application/2", "door"]
+    assert set(retained.forget("application")) == {"application/0", "application/1", "application/2", "door"}
     assert len(retained) == 0
     # And the place that it took is free again.
     for number in range(MOST):
         assert retained.keep(_message(f"device/{number}", "device"))
+
+
+def test_forgotten_at_once() -> None:
+    """What is being removed is nowhere to be found, and makes no room for others."""
+    retained = _full("application")
+    retained.keep(_message("seen", "device"))
+    walk = retained.walk("#")
+    topics = retained.forget("application")
+    assert [message.topic for message in walk if message is not None] == ["seen"]
+    assert retained.get("application/0") is None
+    assert retained.of_owner("application") == []
+    for number in range(1, MOST):
+        assert retained.keep(_message(f"device/{number}", "device"))
+    assert not retained.keep(_message("application/0", "device"))
+    assert len(set(topics)) == MOST
+    assert len(retained) == MOST
+
+
+def test_forgotten_again() -> None:
+    """What an owner leaves while its older messages are still being removed is hidden and removed as well."""
+    retained = _full("application")
+    topics = retained.forget("application")
+    next(topics)
+    retained.keep(_message("late", "application"), is_bounded=False)
+    assert retained.get("late") is not None
+    assert list(retained.forget("application")) == []
+    assert retained.get("late") is None
+    assert "late" in list(topics)
+    assert len(retained) == 0
+    assert retained.keep(_message("late", "application"))
+    assert retained.get("late") is not None
 
 
 def test_walk_wide_level() -> None:
