@@ -9,7 +9,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from fleetkey.broker import BundledEngine, sessions
+from fleetkey.broker import BundledEngine, DeadlineEngine, sessions
 from fleetkey.broker.session import Message
 from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
@@ -118,7 +118,9 @@ def _sessions(server: EmbeddedServer) -> Sessions:
 
 
 def _core(server: EmbeddedServer) -> BrokerCore:
-    engine = server.runtime._engine
+    held = server.runtime._engine
+    assert isinstance(held, DeadlineEngine)
+    engine = held._engine
     assert isinstance(engine, BundledEngine)
     return engine._core
 
