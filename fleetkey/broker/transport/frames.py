@@ -55,10 +55,13 @@ class FrameProtocol(ServerProtocol):
         """Return how many bytes wait, including those in which the library awaits the end of a frame."""
         return len(self.incoming) + len(self.reader.buffer)
 
-    def read_request(self, end: int) -> Request | None:
-        """Parse the upgrade request, which ends at `end`; None if it is invalid."""
+    def answer_request(self, end: int) -> bool:
+        """Parse the upgrade request, which ends at `end`, and answer it; False if it isn't one."""
         self.receive_data(self._take(end))
-        return next((event for event in self.events_received() if isinstance(event, Request)), None)
+        requests = [event for event in self.events_received() if isinstance(event, Request)]
+        if requests:
+            self.send_response(self.accept(requests[0]))
+        return bool(requests)
 
     def read_frame(self, most: int) -> tuple[int, Frame | None]:
         """Parse up to `most` bytes, up to the end of a frame; return how many that was, and the frame if it ended."""

@@ -216,11 +216,9 @@ class WebSocket(asyncio.Protocol):
         if self._is_done:
             return
         end, self._request_end = self._request_end, 0
-        request = self._protocol.read_request(end)
-        if request is None:
+        if not self._protocol.answer_request(end):
             self._refuse(HTTPStatus.BAD_REQUEST)
             return
-        self._protocol.send_response(self._protocol.accept(request))
         self._is_upgraded = self._protocol.state is WebSocketState.OPEN
         if not self._is_upgraded:
             self._connection.close(Reason.UPGRADE_REFUSED)

@@ -17,9 +17,7 @@ def protocol() -> FrameProtocol:
     """Return one that is upgraded."""
     protocol = FrameProtocol()
     protocol.incoming += UPGRADE
-    request = protocol.read_request(len(UPGRADE))
-    assert request is not None
-    protocol.send_response(protocol.accept(request))
+    assert protocol.answer_request(len(UPGRADE))
     protocol.data_to_send()
     return protocol
 
