@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REST_SECONDS", "RestQueue", "TurnQueue"]
+__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "RestQueue", "TurnQueue"]
 
 REST_SECONDS = 0.02
 """How long a client that sent only a part of what it has to send first isn't read from."""
+TRICKLE_BYTES = 256
+"""A read of fewer bytes that completes nothing is followed by such a rest."""
 RESTED_PER_TURN = 32
 """Clients that are read from again per turn of the event loop, after that."""
 

@@ -20,6 +20,7 @@ from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 from fleetkey.broker.session import Message
 from fleetkey.broker.transport.outbound import State
+from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -39,8 +40,6 @@ MAX_REMEMBERED_TOPICS = 256
 """Topic decisions cached per connection."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
-TRICKLE_BYTES = 256
-"""A read of fewer bytes that leaves CONNECT incomplete is followed by a rest (`fleetkey.turns.REST_SECONDS`)."""
 SHORT_JOB_BYTES = 128
 """A packet with filters up to this length is handled at once: it can only have a few."""
 QOS_0_PUBLISH = 0x30
@@ -57,10 +56,12 @@ WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
 class Connection(ConnectionLifecycle):
     """An `asyncio.Protocol`; the WebSocket listener feeds the same class."""
 
-    __slots__ = ("_hears_in", "_max_length", "_need", "_publisher", "_routes", "_scope")
+    __slots__ = ("_hears_in", "_max_length", "_may_trickle", "_need", "_publisher", "_routes", "_scope")
 
-    def __init__(self, parts: ConnectionParts, listener: str) -> None:
+    def __init__(self, parts: ConnectionParts, listener: str, *, is_websocket: bool = False) -> None:
         super().__init__(parts, listener)
+        self._may_trickle = is_websocket
+        """Whether it may send its CONNECT byte by byte: a WebSocket bounds the number of its frames."""
         self._publisher = parts.on_publish
         self._hears_in = parts.observer.hears_packets_in
         self._max_length = parts.limits.max_connect_bytes
@@ -96,7 +97,7 @@ class Connection(ConnectionLifecycle):
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:
-                if self.state is State.NEW and size < TRICKLE_BYTES:
+                if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                     self._rest_from_reading()
                 return
             data = bytes(self._rest)
@@ -190,7 +191,7 @@ class Connection(ConnectionLifecycle):
                 self._wait_for_turn(data, position)
                 return
             self._rest += data[position:] if position else data
-            if self.state is State.NEW and size < TRICKLE_BYTES:
+            if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
         elif last_route is not None and not (
             self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer

@@ -107,11 +107,10 @@ class BrokerCore:
 
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:
         """Return the protocol for a socket that a listener accepted."""
-        connection = Connection(self.parts, listener)
+        connection = Connection(self.parts, listener, is_websocket=is_websocket)
         if not is_websocket:
             return connection
-        scheduler = self.scheduler
-        return WebSocket(connection, self.connections, scheduler, scheduler.upgrades, scheduler.feeds, self._bounds)
+        return WebSocket(connection, self.connections, self.scheduler, self._bounds)
 
     async def start(self) -> None:
         """Restore what was stored, and start the timers. Raises `sqlite3.Error`, `StoreError`."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
             """Report a bound that it reached, and close at once."""
 
 
-__all__ = ["READ_BYTES", "TRICKLE_BYTES", "TlsConnections"]
+__all__ = ["READ_BYTES", "TlsConnections"]
 
 READ_BYTES = 32 * 1024
 """Bytes read from a socket at a time, into one buffer for all connections."""
@@ -36,8 +36,6 @@ MAX_CHECKED_PER_TURN = 64
 """Connections whose record has taken that long, checked and closed per turn of the event loop."""
 DECRYPTS_PER_TURN = 8
 """Connections that are decrypted per turn of the event loop; the others wait for theirs."""
-TRICKLE_BYTES = 256
-"""A read of fewer bytes that completes nothing is followed by a rest (`fleetkey.turns.REST_SECONDS`)."""
 HANDSHAKES_PER_TURN = 2
 """Handshake steps per turn of the event loop; a signature takes up to a millisecond."""
 

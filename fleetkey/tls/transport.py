@@ -7,9 +7,10 @@ import ssl
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.tls.connections import READ_BYTES, TRICKLE_BYTES, TlsConnections
+from fleetkey.tls.connections import READ_BYTES, TlsConnections
 from fleetkey.tls.records import NotTlsError, TlsBoundError
 from fleetkey.tls.stream import TlsStream
+from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +95,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         self._timer = asyncio.get_running_loop().call_later(self._shared.handshake_seconds, self.abort)
 
-    def get_buffer(self, sizehint: int) -> bytearray:
+    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the library's signature
         """Return the buffer that all connections share."""
-        del sizehint
         return self._shared.buffer
 
     def buffer_updated(self, nbytes: int) -> None:

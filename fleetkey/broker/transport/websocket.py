@@ -14,13 +14,13 @@ from fleetkey.broker.codec import Reason
 from fleetkey.broker.transport.frames import FrameProtocol
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.transport.upgrade import RequestEnd, UpgradeRefusedError
+from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.connection import Connection
     from fleetkey.broker.connection_limits import ConnectionLimits
-    from fleetkey.broker.ports import WriteScheduler
-    from fleetkey.turns import TurnQueue
+    from fleetkey.broker.scheduler import Scheduler
 
 __all__ = ["WebSocket"]
 
@@ -42,7 +42,6 @@ class WebSocket(asyncio.Protocol):
     __slots__ = (
         "_bounds",
         "_connection",
-        "_feeds",
         "_has_failed",
         "_is_done",
         "_is_feeding",
@@ -58,23 +57,18 @@ class WebSocket(asyncio.Protocol):
         "_scheduler",
         "_socket",
         "_unread_bytes",
-        "_upgrades",
     )
 
     def __init__(
         self,
         connection: Connection,
         limits: ConnectionLimits,
-        scheduler: WriteScheduler,
-        upgrades: TurnQueue,
-        feeds: TurnQueue,
+        scheduler: Scheduler,
         bounds: BoundLog,
     ) -> None:
         self._connection = connection
         self._limits = limits
         self._scheduler = scheduler
-        self._upgrades = upgrades
-        self._feeds = feeds
         self._bounds = bounds
         self._protocol = FrameProtocol()
         self._socket: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
@@ -116,7 +110,7 @@ class WebSocket(asyncio.Protocol):
         if self._is_upgraded:
             self._start_feeding()
         elif not self._request_end:
-            self._upgrade()
+            self._upgrade(len(data))
 
     def eof_received(self) -> bool:
         """Close when the client closes its side without a closing handshake."""
@@ -176,6 +170,7 @@ class WebSocket(asyncio.Protocol):
         """Resume parsing in the next turn."""
         self._is_paused = False
         self._feed_soon()
+        self._update_reading()
 
     def close(self) -> None:
         """Send the close frame, and wait up to `LINGER_SECONDS` for the client's (RFC 6455, 7.1.2)."""
@@ -199,8 +194,8 @@ class WebSocket(asyncio.Protocol):
 
     # The upgrade
 
-    def _upgrade(self) -> None:
-        """Answer the request once it is complete (RFC 6455, 4.2); nothing after it is parsed before that."""
+    def _upgrade(self, size: int) -> None:
+        """Answer the request once it is complete (RFC 6455, 4.2), now that `size` bytes of it or after it arrived."""
         try:
             self._request_end = self._request.find(self._protocol.incoming)
         except UpgradeRefusedError as error:
@@ -209,8 +204,12 @@ class WebSocket(asyncio.Protocol):
             self._refuse(error.status)
             return
         if self._request_end:
-            self._upgrades.do(self._answer_request)
-            self._update_reading()
+            self._scheduler.upgrades.do(self._answer_request)
+        elif size < TRICKLE_BYTES:
+            # As for a CONNECT that arrives byte by byte.
+            self.pause_reading()
+            self._scheduler.rests.add(self.resume_reading)
+        self._update_reading()
 
     def _answer_request(self) -> None:
         if self._is_done:
@@ -237,13 +236,13 @@ class WebSocket(asyncio.Protocol):
         """Parse input now, or when its turn comes; reading is paused until then."""
         if not self._is_feeding:
             self._is_feeding = True
-            if not self._feeds.do(self._feed):
+            if not self._scheduler.feeds.do(self._feed):
                 self._update_reading()
 
     def _feed_soon(self) -> None:
         if not self._is_feeding and self._is_upgraded and not self._is_done:
             self._is_feeding = True
-            self._feeds.do_later(self._feed)
+            self._scheduler.feeds.do_later(self._feed)
 
     def _feed(self) -> None:
         """Parse a turn's worth of input and pass it on; continue in a later turn, or when there is room."""
