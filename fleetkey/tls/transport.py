@@ -95,7 +95,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         self._timer = asyncio.get_running_loop().call_later(self._shared.handshake_seconds, self.abort)
 
-    def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - the library's signature
+    def get_buffer(self, sizehint: int) -> bytearray:
         """Return the buffer that all connections share."""
         return self._shared.buffer
 
