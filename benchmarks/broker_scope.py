@@ -26,7 +26,7 @@ from benchmarks.figure import Figure, Target
 from benchmarks.logins import opened_authenticator
 from benchmarks.rounds import alternate
 from fleetkey.access import ConnectAttempt, Principal
-from fleetkey.broker import FleetkeyBroker, Limits, broker_config, connection
+from fleetkey.broker import FleetkeyBroker, Limits, broker_config, connection, scheduler
 from fleetkey.broker.codec import Kind
 from fleetkey.broker.connection import Connection
 from fleetkey.broker.transport.outbound import State
@@ -60,8 +60,8 @@ class _Sink:
     def __init__(self) -> None:
         self.written = 0
 
-    def get_extra_info(self, _: str) -> Any:
-        return ("127.0.0.1", 1)
+    def get_extra_info(self, name: str) -> Any:
+        return ("127.0.0.1", 1) if name == "peername" else None
 
     def write(self, data: bytes) -> None:
         self.written += len(data)
@@ -200,6 +200,8 @@ async def _open_cores(
             ConnectAttempt(client_id=client_id, username=username, password=password.encode(), address="127.0.0.1")
         )
     config, limits = broker_config(settings.mqtt, authenticator), Limits.from_settings(settings.mqtt)
+    # All clients are let in within one turn of the loop here.
+    scheduler.CONNECTS_PER_TURN = len(clients)
     return [
         _Core(FleetkeyBroker(config, authenticator, limits, folder / f"{kind.__name__}.db"), kind, clients)
         for kind in (Connection, _UncheckedConnection)

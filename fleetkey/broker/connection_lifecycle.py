@@ -234,6 +234,10 @@ class ConnectionLifecycle(OutboundStream):
         self._part(Reason.CONNECTION_LOST if is_lost else Reason.CLIENT_DISCONNECTED)
         self._uncount()
 
+    def wait(self) -> None:
+        """Handle nothing more until `proceed`, which is soon: reading is only paused if something arrives meanwhile."""
+        self.is_suspended, self._last_route = True, None
+
     def suspend(self) -> None:
         """Handle nothing more until `proceed`, and pause reading."""
         self.is_suspended, self._last_route = True, None

@@ -20,7 +20,7 @@ LINGER_SECONDS = 2.0
 """How long a closed connection may take to send pending data and to shut down TLS or WebSocket."""
 TICK_SECONDS = 0.5
 """Interval between checks of timeouts."""
-CONNECTS_PER_TURN = 8
+CONNECTS_PER_TURN = 16
 """CONNECTs handled per turn of the event loop; the others wait."""
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""

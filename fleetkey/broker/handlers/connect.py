@@ -55,6 +55,10 @@ class Client(ClientSink, Protocol):
         """Handle nothing more until `proceed`."""
         ...
 
+    def wait(self) -> None:
+        """Handle nothing more until `proceed`, which is soon."""
+        ...
+
     def hold(self) -> None:
         """Handle nothing more, and deliver nothing, until `open` and `proceed`."""
         ...
@@ -95,7 +99,7 @@ class ConnectHandler:
     def handle(self, connection: Client, connect: Connect) -> None:
         """Handle a CONNECT when its turn comes, without reading from the client until then."""
         if not self._turns.do(partial(self._take, connection, connect)):
-            connection.suspend()
+            connection.wait()
 
     def _take(self, connection: Client, connect: Connect) -> None:
         """Decide at once if the secret is cached, later otherwise."""
