@@ -39,6 +39,8 @@ MAX_REFUSED_CONNECTIONS = 100
 """Connections being refused with an answer; further ones are closed without one."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """Unparsed bytes that all connections together hold; one that would exceed it is closed after its last answer."""
+MAX_PARSED_PER_TURN = 32
+"""Connections whose input is parsed per turn of the event loop; the others wait for theirs."""
 QUIET_SECONDS = 60.0
 """Minimum interval between log lines about the same bound, whichever client reaches it."""
 
@@ -76,6 +78,8 @@ class HttpConnections:
         self._max_per_address = settings.max_connections_per_address
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._now = now
+        self.parses = TurnQueue(MAX_PARSED_PER_TURN)
+        """What arrives is parsed by it, so that requests that arrive together don't make one long turn."""
         self.endings = TurnQueue(MAX_ENDED_PER_TURN)
         """Ends requests whose clients are gone, a few per turn."""
         self.rests = RestQueue()

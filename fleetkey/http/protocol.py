@@ -1,4 +1,7 @@
-"""uvicorn's HTTP protocol, with bounds on what a client may do before its request is read."""
+"""uvicorn's HTTP protocol, with bounds on what a client may do before its request is read.
+
+Over 400 lines, because uvicorn's protocol is one class, and so are the callbacks that its parser makes.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._last_words = b""
         """A refusal to send once the requests before it are answered."""
         self._held = HeldBytes(shared)
+        self._arrived = b""
         self._feed_handle: asyncio.Handle | None = None
         self._queued_bytes: deque[int] = deque()
         """Bytes of each request in `pipeline`, oldest first."""
@@ -126,9 +130,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse input as far as there is room, and rest if that ends within a request's headers."""
         if self._is_ended:
             return
-        self._feed(self._held.followed_by(data), 0)
-        if self._framing.is_partial and not self._is_ended:
-            self.flow.rest()
+        self._arrived = self._held.followed_by(data)
+        if self._shared.parses.do(self._parse):
+            return
+        data, self._arrived = self._arrived, b""
+        if self._held.keep(data, 0):
+            self.flow.pause_reading()
+        else:
+            self._shared.reached("max_held_bytes", self._address)
+            self._stop_taking()
+
+    def _parse(self) -> None:
+        """Parse what has just arrived, or what was held until this connection's turn."""
+        data, self._arrived = self._arrived, b""
+        if data:
+            self._feed(data, 0)
+            if self._framing.is_partial and not self._is_ended:
+                self.flow.rest()
+        elif self._held and self._feed_handle is None and not self._is_ended:
+            self._feed_held()
 
     def on_message_begin(self) -> None:
         """Start counting and timing the next request's headers."""

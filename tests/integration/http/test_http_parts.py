@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleetkey.http import protocol as http_protocol
+from fleetkey.http.connections import MAX_PARSED_PER_TURN
 from fleetkey.http.protocol import BoundedHttpProtocol
 from fleetkey.turns import REST_SECONDS, RestQueue
 from tests.integration.http.http_rig import Client, Rig, running, soon
@@ -218,3 +219,30 @@ async def test_client_leaves(tmp_path: Path, reads: Reads, *, is_reset: bool, is
         else:
             client.writer.close()
         assert await soon(lambda: not rig.connections())
+
+
+async def test_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests that arrive together on many connections, so many are parsed per turn, and all are answered."""
+    parsed, real = [0], BoundedHttpProtocol._feed
+
+    def feed(self: BoundedHttpProtocol, data: bytes, at: int) -> None:
+        parsed[-1] += 1
+        real(self, data, at)
+
+    async def count_turns() -> None:
+        while True:
+            parsed.append(0)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(BoundedHttpProtocol, "_feed", feed)
+    async with running(max_connections_per_address=0) as rig, AsyncExitStack() as stack:
+        rig.app.gate.set()
+        clients = [await stack.enter_async_context(rig.client()) for _ in range(4 * MAX_PARSED_PER_TURN)]
+        counting = asyncio.create_task(count_turns())
+        for client in clients:
+            client.send(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        await soon(lambda: sum(parsed) >= len(clients))
+        counting.cancel()
+        assert max(parsed) <= 2 * MAX_PARSED_PER_TURN
+        for client in clients:
+            assert (await client.reader.readline()).startswith(b"HTTP/1.1 200")

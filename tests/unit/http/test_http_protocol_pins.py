@@ -32,6 +32,7 @@ OWN = {
     "_let_go",
     "_cut_slow_reader",
     "_may_read",
+    "_parse",
     "_refuse",
     "_refuse_beyond_bound",
     "_stop_taking",
