@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["REST_SECONDS", "TRICKLE_BYTES", "RestQueue", "TurnQueue"]
 
 REST_SECONDS = 0.02
-"""How long a client that sent only a part of what it has to send first isn't read from."""
+"""Minimum pause in reading from a client that has sent only part of its first message."""
 TRICKLE_BYTES = 256
-"""A read of fewer bytes that completes nothing is followed by such a rest."""
+"""A shorter read that completes nothing is followed by such a rest."""
 RESTED_PER_TURN = 32
-"""Clients that are read from again per turn of the event loop, after that."""
+"""Clients whose reading resumes per turn of the event loop."""
 
 
 class TurnQueue:

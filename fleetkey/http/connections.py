@@ -79,7 +79,7 @@ class HttpConnections:
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._now = now
         self.parses = TurnQueue(MAX_PARSED_PER_TURN)
-        """What arrives is parsed by it, so that requests that arrive together don't make one long turn."""
+        """Schedules parsing, so that many requests arriving together don't make one long turn."""
         self.endings = TurnQueue(MAX_ENDED_PER_TURN)
         """Ends requests whose clients are gone, a few per turn."""
         self.rests = RestQueue()

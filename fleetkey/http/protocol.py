@@ -71,6 +71,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """A refusal to send once the requests before it are answered."""
         self._held = HeldBytes(shared)
         self._arrived = b""
+        """Input that is about to be parsed, or held if it isn't this connection's turn."""
         self._feed_handle: asyncio.Handle | None = None
         self._queued_bytes: deque[int] = deque()
         """Bytes of each request in `pipeline`, oldest first."""
@@ -141,7 +142,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop_taking()
 
     def _parse(self) -> None:
-        """Parse what has just arrived, or what was held until this connection's turn."""
+        """Parse new input, or input that was held until this connection's turn."""
         data, self._arrived = self._arrived, b""
         if data:
             self._feed(data, 0)

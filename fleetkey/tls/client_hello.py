@@ -1,4 +1,4 @@
-"""What a ClientHello asks for that costs too much (RFC 8446, 4.1.2 and 4.2.8)."""
+"""Refuses key exchanges that would cost the server too much, by the ClientHello (RFC 8446, 4.1.2 and 4.2.8)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BEFORE_SESSION_ID = 4 + 2 + 32
 """Bytes of the message before its session id: the header, a version and a random number."""
 KEY_SHARE = 51
 FINITE_FIELD_GROUPS = range(0x0100, 0x0200)
-"""ffdhe2048 to ffdhe8192 and the private ones: one key exchange takes 3 to 180 ms, an elliptic one 0.1 to 2."""
+"""ffdhe2048 to ffdhe8192 and private groups: a key exchange takes 3 to 180 ms, on an elliptic curve 0.1 to 2 ms."""
 
 
 def check_key_shares(data: bytes | bytearray, end: int) -> None:
-    """Refuse a key share that makes the server compute in a finite field.
+    """Refuse a key share in a finite field group.
 
     Args:
         data: begins with the records of a complete ClientHello.

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
         @property
         def is_record_due(self) -> bool:
-            """Whether the rest of a record is what it waits for."""
+            """Whether it waits for the rest of a record."""
 
         def cut(self, bound: str) -> None:
-            """Report a bound that it reached, and close at once."""
+            """Report the bound it reached, and close at once."""
 
 
 __all__ = ["READ_BYTES", "TlsConnections"]
@@ -29,7 +29,7 @@ READ_BYTES = 32 * 1024
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Received but undecrypted bytes that all connections of a listener may hold together."""
 MIN_CHARGED_BYTES = 1024
-"""What a connection that holds anything is charged, at least: few have to be closed to make room for one read."""
+"""The least that a connection holding anything is charged, so that few are closed to make room for one read."""
 RECORD_SECONDS = 60.0
 """How long the rest of a record may take to arrive, unless the protocol above has paused reading."""
 MAX_CHECKED_PER_TURN = 64
@@ -79,8 +79,8 @@ class TlsConnections:
     def charge(self, connection: Holder, held: int, received: int = 0) -> None:
         """Charge what a connection holds now, `received` bytes after the last time.
 
-        At the bound, those that made no progress for the longest time are closed, which may include this one. Progress
-        is the end of a record, or the beginning of one when nothing was held; more bytes of the same record are none.
+        At the bound, the connections without progress for the longest time are closed, possibly this one. Completing a
+        record is progress, as is starting one when nothing was held; more bytes of the same record are not.
         """
         before = self._held.get(connection, 0)
         if held == before == 0:
@@ -121,7 +121,7 @@ class TlsConnections:
             if connection.is_record_due:
                 connection.cut("tls_record_seconds")
             else:
-                # The client can't help it; its place among those that make no progress stays the same.
+                # The client isn't to blame; its place in `_held` stays the same.
                 self._since[connection] = asyncio.get_running_loop().time()
         self._start_timer()
 

@@ -74,7 +74,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._is_paused = False
         """Whether the protocol has paused reading."""
         self._is_reading = True
-        self._is_resting = False
+        self._is_resting = False  # reading is paused for a while, as the client sends little at a time
         self._is_waiting = False
         """Whether a turn is scheduled, to continue with pending input."""
         self._has_client_ended = False

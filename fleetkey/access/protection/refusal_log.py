@@ -1,4 +1,4 @@
-"""Log lines of refusals: as many in a minute as the log can hold for good, and how many more there were."""
+"""Logs refusals up to a bound per minute, and how many more there were."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ __all__ = ["RefusalLog"]
 log = structlog.get_logger(__name__)
 
 MAX_LINES = 600
-"""Lines in a minute that strangers cause all together, and as many that those cause who proved who they are."""
+"""Lines per minute caused by all strangers together; authenticated clients together have as many of their own."""
 MAX_LINES_OF_ONE = 20
-"""Of the latter, how many one device, application key or token causes."""
+"""How many of the latter one device, application key or token may cause."""
 MAX_TRACKED = 10_000
 """Devices, keys and tokens whose lines are counted separately; beyond that, the least recently seen one is dropped, and
 its count restarts, within `MAX_LINES`."""
 SUMMARY_SECONDS = 60.0
-"""For which what has no line of its own is counted, before one line for each event and reason says how many."""
+"""How long refusals without a line are counted before one line per event and reason says how many there were."""
 MAX_SUMMARIES = 100
-"""Reasons that are counted by themselves; they are words of ours, so this is a net: others are `other`."""
+"""Reasons counted separately. Reasons are our own words, so this is only a safety net; any more count as `other`."""
 STRANGERS, PROVEN = "strangers", "proven"
 OTHER = "other"
 
 
 class RefusalLog:
-    """Logs what anybody can cause without end, within a budget; beyond it, counts it and says the number.
+    """Logs events that clients can cause without limit, within a budget; beyond it, counts them and logs the number.
 
-    The number of addresses is a stranger's to choose, so strangers have one budget together. Who proved who it is has
-    another, so that no flood of strangers hides what a device of the fleet was refused. Belongs to one event loop.
+    Strangers choose how many addresses they use, so they share one budget. Authenticated clients have another, so that
+    a flood of strangers doesn't hide the refusals of the fleet's own devices. Belongs to one event loop.
 
     Args:
         clock: seconds, for the budgets.
@@ -50,21 +50,21 @@ class RefusalLog:
         self._further: Counter[tuple[str, str]] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.unlogged: Counter[str] = Counter()
-        """What had no line of its own, by event; the labels of a metric."""
+        """How many had no line of their own, by event; the labels of a metric."""
 
     def stranger(self, event: str, *, level: int = logging.INFO, **fields: object) -> bool:
-        """Log what somebody caused who proved nothing; False if it is only counted."""
+        """Log an event caused by an unauthenticated client; False if it is only counted."""
         return self._say(event, STRANGERS, level, fields)
 
     def proven(self, event: str, who: str, *, level: int = logging.INFO, **fields: object) -> bool:
-        """Log what a device, a key or a token caused, and no other can have; False if it is only counted."""
+        """Log an event caused by an authenticated device, key or token; False if it is only counted."""
         if self._of_one.admit(who):
             self.count(event, str(fields.get("reason", "")))
             return False
         return self._say(event, PROVEN, level, fields)
 
     def count(self, event: str, reason: str) -> None:
-        """Count something instead of logging it: within `SUMMARY_SECONDS` a line says how often it was."""
+        """Count an event instead of logging it; within `SUMMARY_SECONDS` a line says how often it occurred."""
         self.unlogged[event] += 1
         summary = event, reason
         if summary not in self._further and len(self._further) >= MAX_SUMMARIES:
@@ -74,7 +74,7 @@ class RefusalLog:
             self._timer = asyncio.get_running_loop().call_later(SUMMARY_SECONDS, self._sum_up)
 
     def close(self) -> None:
-        """Say what was counted."""
+        """Log what was counted."""
         if self._timer is not None:
             self._timer.cancel()
             self._sum_up()

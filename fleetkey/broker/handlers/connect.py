@@ -97,7 +97,7 @@ class ConnectHandler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, connection: Client, connect: Connect) -> None:
-        """Handle a CONNECT when its turn comes, without reading from the client until then."""
+        """Handle a CONNECT when its turn comes, and nothing else from the client until then."""
         if not self._turns.do(partial(self._take, connection, connect)):
             connection.wait()
 
