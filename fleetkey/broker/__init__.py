@@ -1,5 +1,6 @@
 """The bundled broker, and the protocol for any other engine."""
 
+from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.amqtt import BundledEngine, FleetkeyBroker, broker_config
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.engine import BrokerEngine, EngineCounters, EngineError
@@ -10,6 +11,7 @@ from fleetkey.broker.presence import PresenceRecorder
 from fleetkey.broker.store import check_broker_database
 
 __all__ = [
+    "Accounts",
     "BrokerEngine",
     "BundledEngine",
     "Counters",

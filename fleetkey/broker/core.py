@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import Reason
@@ -54,23 +55,25 @@ class BrokerCore:
         presence: PresenceRecorder | None = None,
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         self._store = store
+        self.accounts = accounts = accounts or Accounts()
         self._presence = presence
         self.counters = Counters()
         self.scheduler = Scheduler(asyncio.get_running_loop())
         self.subscriptions = SubscriptionTrie()
-        self.retained = RetainedMessages(max_per_owner=limits.max_retained)
+        self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained)
         self._bounds = bounds = BoundLog(self.counters)
         routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
         self.router = Router(routes, delivery, topic_authorizer, self.counters)
         self.sessions = Sessions(
-            limits, self.subscriptions, routes, delivery, store, self.scheduler.work, clock or SteadyClock()
+            limits, self.subscriptions, routes, delivery, store, self.scheduler.work, clock or SteadyClock(), accounts
         )
         self.publisher = PublishHandler(limits, self.router, self.retained, store, observer, self.counters, bounds)
         self._connect_handler = ConnectHandler(
-            Admission(limits, authenticator, connect_authorizer, self.sessions),
+            Admission(limits, authenticator, connect_authorizer, self.sessions, bounds),
             self.sessions,
             self.publisher,
             store,
@@ -117,7 +120,9 @@ class BrokerCore:
         for topic, payload, qos, owner in self._store.load_retained():
             self.retained.restore(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
         self.sessions.restore()
-        self.scheduler.start(self.connections.expire, self._lingering.expire, self.sessions.expire)
+        self.accounts.memory.settle()
+        self.accounts.disk.settle()
+        self.scheduler.start(self.accounts.look, self.connections.expire, self._lingering.expire, self.sessions.expire)
         if self._presence is not None:
             await self._presence.start()
 

@@ -6,8 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.costs import RETAINED, retained_bytes, stored_retained_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fleetkey.broker.accounts import Accounts
+    from fleetkey.budget import Account
 
 __all__ = ["RetainedMessage", "RetainedMessages"]
 
@@ -22,9 +27,16 @@ class RetainedMessage:
     owner: str
     """Who published it; it is removed with its owner."""
     charged_to: str = ""
-    """The owner whose bound it counts against."""
+    """The owner whose bounds it counts against, in number and in bytes."""
+    nodes: int = 0
+    """Nodes of the tree that it is charged for: those that exist for its topic alone, when it was first stored."""
     number: int = 0
     """Increases with every stored message."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it survives a restart; the broker publishes its own status again."""
+        return not self.topic.startswith("$")
 
 
 class _Node:
@@ -43,12 +55,13 @@ class _Forgotten:
 
 
 class RetainedMessages:
-    """A tree of topic levels. At most `max_per_owner` messages per owner; the broker's own have no bound.
+    """A tree of topic levels, bounded per owner in number and in bytes; the broker's own messages have no bound.
 
     The caller decides who may set or see a message.
     """
 
-    def __init__(self, *, max_per_owner: int) -> None:
+    def __init__(self, accounts: Accounts, *, max_per_owner: int) -> None:
+        self._accounts = accounts
         self._max_per_owner = max_per_owner
         self._root = _Node()
         self._by_topic: dict[str, RetainedMessage] = {}
@@ -72,23 +85,62 @@ class RetainedMessages:
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
-        """Restore a stored message; it counts against its owner, even beyond the bound."""
-        self.keep(message, is_bounded=False)
-
-    def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
-        """Store a message in place of the topic's older one; False if its owner already has too many.
-
-        A replacement is always stored, since otherwise an older value would survive a newer one that was acknowledged.
-        If its owner has too many, it keeps counting against the previous message's owner.
-        """
+        """Restore a stored message; it counts against its owner, even beyond the bounds."""
         older = self._by_topic.get(message.topic)
-        message.charged_to = message.owner
-        if message.owner and is_bounded and self._charges[message.owner] >= self._max_per_owner:
+        message.charged_to, message.nodes = message.owner, self._nodes_for(message, older)
+        self._put(message, older)
+
+    def keep(self, message: RetainedMessage) -> bool:
+        """Store a message in place of the topic's older one; False if its owner already has too many or too much.
+
+        A replacement is stored even if its owner has too many, since otherwise an older value would survive a newer one
+        that was acknowledged. It keeps counting against the previous message's owner then.
+        """
+        if self.bound_reached(message):
+            return False
+        self._put(message, self._by_topic.get(message.topic))
+        return True
+
+    def bound_reached(self, message: RetainedMessage) -> str:
+        """Return which bound prevents storing a message; empty if it can be stored."""
+        older = self._by_topic.get(message.topic)
+        message.charged_to, message.nodes = message.owner, self._nodes_for(message, older)
+        if message.owner and self._charges[message.owner] >= self._max_per_owner:
             if older is None or self._unforgotten(older) is None:
-                return False
+                return "max_retained"
             message.charged_to = older.charged_to
+        freed = dict(self._costs(older)) if older is not None else {}
+        for account, size in self._costs(message):
+            more = size - freed.get(account, 0)
+            if more > 0 and not account.has_room(more):
+                return account.bound_reached(more)
+        return ""
+
+    def _nodes_for(self, message: RetainedMessage, older: RetainedMessage | None) -> int:
+        """Return how many nodes a message is charged for."""
+        if older is not None:
+            return older.nodes
+        levels = message.topic.split("/")
+        node: _Node | None = self._root
+        for depth, level in enumerate(levels):
+            node = node.levels.get(level) if node is not None else None
+            if node is None:
+                return len(levels) - depth
+        return 0
+
+    def _costs(self, message: RetainedMessage) -> list[tuple[Account, int]]:
+        """Return the accounts that a message is charged to, and how many bytes to each."""
+        owner, topic, size = message.charged_to, message.topic, len(message.payload)
+        costs = [(self._accounts.memory_of(owner), retained_bytes(topic, size, message.nodes))]
+        if message.is_stored:
+            costs.append((self._accounts.disk_of(owner), stored_retained_bytes(topic, size)))
+        return costs
+
+    def _put(self, message: RetainedMessage, older: RetainedMessage | None) -> None:
         if older is not None:
             self._disown(older)
+        for account, size in self._costs(message):
+            account.charge_anyway(RETAINED, size)
         self._topics_of.setdefault(message.owner, set()).add(message.topic)
         self._charges[message.charged_to] += 1
         self._by_topic[message.topic] = message
@@ -101,7 +153,6 @@ class RetainedMessages:
                 following = node.levels[level] = _Node()
             node = following
         node.message = message
-        return True
 
     def drop(self, topic: str) -> RetainedMessage | None:
         """Remove a topic's message (3.3.1-10), and return it."""
@@ -196,6 +247,8 @@ class RetainedMessages:
         return message
 
     def _disown(self, message: RetainedMessage) -> None:
+        for account, size in self._costs(message):
+            account.release(RETAINED, size)
         topics = self._topics_of.get(message.owner)
         if topics is not None:
             topics.discard(message.topic)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Principal
     from fleetkey.broker.codec import Codec, Reason, SubscriptionOptions
     from fleetkey.broker.retained import RetainedMessage
+    from fleetkey.budget import Account
 
 __all__ = ["ClientSink", "Message", "OutboundMessage", "RetainedReplay", "Session"]
 
@@ -123,6 +124,7 @@ class Session:
         "__weakref__",
         "client_id",
         "connection",
+        "disk",
         "expires_at",
         "followers",
         "inbound",
@@ -132,6 +134,7 @@ class Session:
         "is_kept",
         "is_over",
         "last_packet_id",
+        "memory",
         "owner",
         "principal",
         "queue",
@@ -144,9 +147,21 @@ class Session:
         "unsent",
     )
 
-    def __init__(self, client_id: str, principal: Principal | None, owner: str, *, is_kept: bool) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        principal: Principal | None,
+        owner: str,
+        *,
+        is_kept: bool,
+        memory: Account,
+        disk: Account,
+    ) -> None:
         self.client_id = client_id
         self.owner = owner
+        self.memory = memory
+        self.disk = disk
+        """Its owner's accounts, which everything in it is charged to."""
         self.principal = principal
         """Its latest principal; None after a restart, until its owner reconnects."""
         self.is_kept = is_kept

@@ -9,6 +9,14 @@ import structlog
 
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.costs import (
+    CONNECTION_BYTES,
+    INBOUND_BYTES,
+    QUEUES,
+    SESSIONS,
+    session_bytes,
+    stored_session_bytes,
+)
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.session import Message, OutboundMessage, Session
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fleetkey.access import Principal
+    from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
@@ -60,8 +69,10 @@ class Sessions:
         store: BrokerStore,
         work: WorkQueue,
         clock: SteadyClock,
+        accounts: Accounts,
     ) -> None:
         self._limits = limits
+        self._accounts = accounts
         self._subscriptions = subscriptions
         self._routes = routes
         self._delivery = delivery
@@ -141,9 +152,24 @@ class Sessions:
         """Send a session everything not yet sent or acknowledged."""
         self._delivery.resume(session)
 
+    def bound_reached(self, owner: str, client_id: str, *, is_kept: bool) -> str:
+        """Return which bound prevents a client from connecting: there is no room for its session or connection.
+
+        Returns:
+            the bound; empty if there is room.
+        """
+        memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
+        size, stored = CONNECTION_BYTES, 0
+        if client_id not in self._by_client_id:
+            size += session_bytes(client_id)
+            stored = stored_session_bytes(client_id) if is_kept else 0
+        if not memory.has_room(size):
+            return memory.bound_reached(size)
+        return disk.bound_reached(stored) if stored and not disk.has_room(stored) else ""
+
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
-        """Create a session without a connection."""
-        session = self._by_client_id[client_id] = Session(client_id, None, owner, is_kept=is_kept)
+        """Create a session without a connection; see `bound_reached`."""
+        session = self._by_client_id[client_id] = self._new(client_id, owner, is_kept=is_kept)
         if is_kept:
             self._store.add_session(session)
         return session
@@ -159,9 +185,15 @@ class Sessions:
         self._store.set_expiry(session)
 
     def drop(self, session: Session) -> None:
-        """Delete a session and everything in it; its removal from the trie follows in pieces."""
+        """Delete a session and everything in it, once; its removal from the trie follows in pieces."""
+        if session.is_over:
+            return
         session.is_over = True
         self._away.discard(session)
+        session.memory.release(SESSIONS, session_bytes(session.client_id))
+        session.memory.release(QUEUES, INBOUND_BYTES * len(session.inbound))
+        if session.is_kept:
+            session.disk.release(SESSIONS, stored_session_bytes(session.client_id))
         filters, session.subscriptions = session.subscriptions, {}
         queue = session.queue
         if queue:
@@ -214,6 +246,13 @@ class Sessions:
             self._store.drop_subscription(session, topic_filter)
         return cost + self._delivery.cancel_replay(session, topic_filter)
 
+    def _new(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
+        memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
+        memory.charge_anyway(SESSIONS, session_bytes(client_id))
+        if is_kept:
+            disk.charge_anyway(SESSIONS, stored_session_bytes(client_id))
+        return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)
+
     def _come_back(self, session: Session) -> None:
         if session.expires_at is not None:
             session.expires_at = None
@@ -230,8 +269,9 @@ class Sessions:
             yield 1
 
     def _restored(self, stored: StoredSession) -> Session:
-        session = Session(stored.client_id, None, stored.owner, is_kept=True)
+        session = self._new(stored.client_id, stored.owner, is_kept=True)
         session.row, session.inbound = stored.row, dict.fromkeys(stored.inbound, 0)
+        session.memory.charge_anyway(QUEUES, INBOUND_BYTES * len(session.inbound))
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
             self._subscriptions.add(topic_filter, session, options)

@@ -8,6 +8,7 @@ from fleetkey.config.serial_pattern import PatternError, SerialPattern
 from fleetkey.config.settings import (
     AccessSettings,
     HttpSettings,
+    LimitSettings,
     LogSettings,
     MqttSettings,
     RegistrationSettings,
@@ -25,6 +26,7 @@ __all__ = [
     "HmacSettings",
     "HttpSettings",
     "HttpVerifierSettings",
+    "LimitSettings",
     "LogSettings",
     "MqttEndpoint",
     "MqttSettings",

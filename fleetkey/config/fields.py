@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -20,6 +21,7 @@ from pydantic_settings import NoDecode
 from fleetkey.config.address import AddressError, parse_address
 
 __all__ = [
+    "AS_BYTES",
     "BindAddress",
     "Count",
     "FrozenDict",
@@ -27,6 +29,7 @@ __all__ = [
     "Networks",
     "OptionalBindAddress",
     "Positive",
+    "Size",
     "StoreUrl",
     "Strings",
     "Table",
@@ -35,7 +38,11 @@ __all__ = [
 ]
 
 MAX_COUNT = 1_000_000_000
+MAX_SIZE_BYTES = 2**50
+"""The highest value of a setting in bytes."""
 SQLITE_SCHEME = "sqlite:///"
+UNITS = ("", "KiB", "MiB", "GiB", "TiB")
+SIZE = re.compile(rf"([0-9]{{1,15}}) ?({'|'.join(UNITS)})")
 
 
 def split_commas(value: object) -> object:
@@ -85,6 +92,17 @@ def as_number(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
 
 
+def _as_bytes(value: object) -> object:
+    """Accept `512MiB` for a number of bytes."""
+    if isinstance(value, str):
+        found = SIZE.fullmatch(value)
+        if found is None:
+            msg = "write a number of bytes, or a number with KiB, MiB, GiB or TiB, such as 512MiB"
+            raise ValueError(msg)
+        return int(found[1]) * 1024 ** UNITS.index(found[2])
+    return value
+
+
 V = TypeVar("V")
 
 
@@ -127,6 +145,9 @@ BindAddress = Annotated[str, AfterValidator(_required_address)]
 OptionalBindAddress = Annotated[str, AfterValidator(_address)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Positive = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+AS_BYTES = BeforeValidator(_as_bytes)
+"""In the metadata of a setting that may be a text such as `512MiB`."""
+Size = Annotated[int, AS_BYTES, Field(le=MAX_SIZE_BYTES)]
 Networks = Annotated[Strings, AfterValidator(_networks)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_settings import TomlConfigSettingsSource
 
+from fleetkey.config.fields import AS_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -70,6 +72,8 @@ def check_types(values: Mapping[str, Any], model: type[BaseModel], table: tuple[
         elif get_origin(field.annotation) is Mapping:
             _check_named(value, get_args(field.annotation)[1], path)
         wanted = _wanted(field.annotation)
+        if AS_BYTES in field.metadata and isinstance(value, str):
+            continue
         if wanted is not None and not _is_of(wanted, value):
             raise WrongTypeError(".".join(path), f"must be {NAMES[wanted]}, not {name_of(value)}")
 

@@ -33,6 +33,7 @@ from fleetkey.config.fields import (
     split_commas,
 )
 from fleetkey.config.file_values import FileSource
+from fleetkey.config.limit_settings import LimitSettings
 from fleetkey.config.profile_settings import MAX_PROFILES, ProfileSettings, check_profile_name
 from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings, PatternSettings
 from fleetkey.config.webhook_settings import MAX_HOOKS, WebhookSettings, check_webhook_name
@@ -40,6 +41,7 @@ from fleetkey.config.webhook_settings import MAX_HOOKS, WebhookSettings, check_w
 __all__ = [
     "AccessSettings",
     "HttpSettings",
+    "LimitSettings",
     "LogSettings",
     "MqttSettings",
     "ProfileSettings",
@@ -300,6 +302,7 @@ class Settings(BaseSettings):
     registration: RegistrationSettings = RegistrationSettings()
     topics: TopicSettings = TopicSettings()
     access: AccessSettings = AccessSettings()
+    limits: LimitSettings = LimitSettings()
     store: StoreSettings = StoreSettings()
     log: LogSettings = LogSettings()
     profiles: Annotated[FrozenMap[ProfileSettings], Field(max_length=MAX_PROFILES)] = FrozenDict()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetkey.access import Authenticator
+    from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.codec import Reason
     from fleetkey.broker.presence import PresenceRecorder
     from fleetkey.config import MqttSettings
@@ -40,6 +41,7 @@ class BundledEngine:
         presence: PresenceRecorder | None = None,
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         """Open `broker.db`.
 
@@ -55,6 +57,7 @@ class BundledEngine:
                 presence=presence,
                 clock=clock,
                 descriptors=descriptors,
+                accounts=accounts,
             )
         except BrokerError as error:
             raise EngineError(str(error)) from error

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from amqtt.session import Session as AmqttSession
 
     from fleetkey.access import Authenticator
+    from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.presence import PresenceRecorder
     from fleetkey.registry import SteadyClock
@@ -64,11 +65,13 @@ class FleetkeyBroker(Broker):
         presence: PresenceRecorder | None = None,
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
+        accounts: Accounts | None = None,
     ) -> None:
         """Load the plugins and open `broker.db`.
 
         `presence` is notified of connects and disconnects, and `clock` times the expiry of sessions. `descriptors`
         reserves some of the process's file descriptors for purposes other than clients; without it, none are reserved.
+        `accounts` has the budgets; without it, those of the default settings apply.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -109,6 +112,7 @@ class FleetkeyBroker(Broker):
             presence=presence,
             clock=clock,
             descriptors=descriptors,
+            accounts=accounts,
         )
 
     @property

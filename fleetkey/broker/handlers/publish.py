@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
+from fleetkey.broker.costs import INBOUND_BYTES, QUEUES
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.session import Message
 
@@ -114,27 +115,35 @@ class PublishHandler:
 
     def retain(self, message: Message, owner: str) -> None:
         """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
-        # The broker publishes its own status again after a restart.
-        is_stored = not message.topic.startswith("$")
-        if not message.payload:
-            was_there = self._retained.drop(message.topic) is not None
-            # Even if it was already cleared, that may not be committed yet; then this waits for it too.
-            if is_stored and (was_there or self._store.committed < self._store.position):
-                self._store.drop_retained(message.topic)
-            return
         kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
-        if not self._retained.keep(kept):
-            self._bounds.reached("max_retained", owner=owner)
+        if not message.payload:
+            self._clear(kept)
             return
-        if is_stored:
+        if not self._retained.keep(kept):
+            self._bounds.reached(self._retained.bound_reached(kept), owner=owner)
+            # An older value must not survive a newer one that was acknowledged.
+            if self._retained.drop(kept.topic) is not None and kept.is_stored:
+                self._store.drop_retained(kept.topic)
+            return
+        if kept.is_stored:
             self._store.keep_retained(kept)
         self._observer.retained(kept)
+
+    def _clear(self, cleared: RetainedMessage) -> None:
+        was_there = self._retained.drop(cleared.topic) is not None
+        # Even if it was already cleared, that may not be committed yet; then this waits for it too.
+        if cleared.is_stored and (was_there or self._store.committed < self._store.position):
+            self._store.drop_retained(cleared.topic)
 
     def _remember(self, session: Session, packet_id: int) -> None:
         """Remember a QoS 2 message's identifier until it is released (4.3.3)."""
         if len(session.inbound) >= self._limits.max_unreleased:
             self._bounds.reached("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
+            raise MalformedPacketError(msg)
+        if not session.memory.charge(QUEUES, INBOUND_BYTES):
+            self._bounds.reached(session.memory.bound_reached(INBOUND_BYTES), client_id=session.client_id)
+            msg = "a QoS 2 message while there is no room for its identifier"
             raise MalformedPacketError(msg)
         session.inbound[packet_id] = 0
         if session.is_kept:

@@ -14,12 +14,13 @@ from fleetkey import __version__
 from fleetkey.broker import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
     from fleetkey.access import Authenticator, RefusalLog, WorkerPool
     from fleetkey.broker import BrokerEngine, EngineCounters
+    from fleetkey.budget import Budget
     from fleetkey.http import HttpServer
     from fleetkey.operations import Descriptors
     from fleetkey.registration import Registrar
@@ -47,6 +48,7 @@ class Metrics:
         clock: SteadyClock,
         descriptors: Descriptors,
         http: HttpServer,
+        budgets: Sequence[Budget],
     ) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -57,6 +59,7 @@ class Metrics:
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
         self._registry.register(_Http(http))
+        self._registry.register(_Budgets(budgets))
 
     async def render(self) -> bytes:
         """Return the current metrics; those of the engine are missing while it doesn't answer."""
@@ -136,6 +139,22 @@ def _engine_metrics(counted: EngineCounters) -> Iterator[Metric]:
     yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
     yield _by("fleetkey_mqtt_disconnects", "Closed connections, by reason.", "reason", counted.disconnections)
     yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
+
+
+class _Budgets(Collector):
+    def __init__(self, budgets: Sequence[Budget]) -> None:
+        self._budgets = budgets
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield each metric, for each budget."""
+        for budget in self._budgets:
+            name, state = f"fleetkey_{budget.resource}", budget.state()
+            yield _gauge(f"{name}_limit_bytes", f"The budget for {budget.resource}, in bytes.", state.limit)
+            used = GaugeMetricFamily(f"{name}_used_bytes", "How much of it is in use, by kind.", labels=["kind"])
+            for kind, size in sorted(state.kinds.items()):
+                used.add_metric([kind], size)
+            yield used
+            yield _gauge(f"{name}_held_back_owners", "Devices and applications that are held back.", state.held_back)
 
 
 class _Hooks(Collector):

@@ -11,6 +11,7 @@ import structlog
 from fleetkey.access import RefusalLog, build_authenticator, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.broker import (
+    Accounts,
     BrokerEngine,
     BundledEngine,
     DeadlineEngine,
@@ -139,6 +140,7 @@ class Runtime:
         except OSError as error:
             raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
+        accounts = Accounts(settings.limits, self._databases.broker)
         try:
             engine = DeadlineEngine(
                 BundledEngine(
@@ -152,6 +154,7 @@ class Runtime:
                     ),
                     clock=self._clock,
                     descriptors=self._descriptors,
+                    accounts=accounts,
                 )
             )
             await engine.start()
@@ -177,6 +180,7 @@ class Runtime:
             clock=self._clock,
             descriptors=self._descriptors,
             http=self._http,
+            budgets=(accounts.memory, accounts.disk),
         )
         # Before anything can register: changes committed from here on are delivered, even if this process is killed.
         await self.webhooks.start()

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fleetkey.access import Action, Principal, TopicScope
+from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
 from fleetkey.broker.counters import Counters
@@ -22,7 +23,7 @@ from fleetkey.broker.sessions import OpenedSession, Sessions
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WorkQueue
-from fleetkey.config import MqttSettings
+from fleetkey.config import LimitSettings, MqttSettings
 from fleetkey.registry import KeyKind, SteadyClock
 from tests.support.packets import Packet, Publication, publication_of
 
@@ -45,6 +46,7 @@ __all__ = [
     "packets_of",
     "principal",
     "publications_of",
+    "session_of",
 ]
 
 
@@ -302,17 +304,24 @@ class Parts:
     """The parts between connections and store, over a real file; needs a running loop for the store alone."""
 
     def __init__(
-        self, folder: Path, *, censor: Censor | None = None, clock: SteadyClock | None = None, **bounds: Any
+        self,
+        folder: Path,
+        *,
+        censor: Censor | None = None,
+        clock: SteadyClock | None = None,
+        budgets: LimitSettings | None = None,
+        **bounds: Any,
     ) -> None:
         self._is_closed = False
         self.loop = Loop()
         self.limits = limits(**bounds)
         self.censor = censor or Censor(is_asked=False)
         self.counters = Counters()
+        self.accounts = Accounts(budgets)
         self._file = folder / "broker.db"
         self.store = BrokerStore(self._file)
         self.trie = SubscriptionTrie()
-        self.retained = RetainedMessages(max_per_owner=self.limits.max_retained)
+        self.retained = RetainedMessages(self.accounts, max_per_owner=self.limits.max_retained)
         self.work = WorkQueue(self.loop.as_loop())
         self.routes = RouteCache(self.trie, self.work)
         self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
@@ -320,7 +329,14 @@ class Parts:
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
         self.sessions = Sessions(
-            self.limits, self.trie, self.routes, self.delivery, self.store, self.work, clock or SteadyClock()
+            self.limits,
+            self.trie,
+            self.routes,
+            self.delivery,
+            self.store,
+            self.work,
+            clock or SteadyClock(),
+            self.accounts,
         )
 
     def open(
@@ -384,6 +400,12 @@ class Parts:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.store.after_commit(done.set_result)
         return await done
+
+
+def session_of(client_id: str, owner: str = "owner") -> Session:
+    """Return a persistent session that no part knows."""
+    accounts = Accounts()
+    return Session(client_id, None, owner, is_kept=True, memory=accounts.memory_of(owner), disk=accounts.disk_of(owner))
 
 
 def limits(**bounds: Any) -> Limits:

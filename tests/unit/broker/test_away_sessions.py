@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.session import Session
+from tests.unit.broker.rig import session_of
 
 
 def _session(client_id: str, expires_at: float) -> Session:
-    session = Session(client_id, None, client_id, is_kept=True)
+    session = session_of(client_id, client_id)
     session.expires_at = expires_at
     return session
 

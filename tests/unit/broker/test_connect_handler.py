@@ -71,7 +71,7 @@ class Rig:
             parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
         )
         self.handler = ConnectHandler(
-            Admission(parts.limits, cast("Authenticator", self), Censor(is_asked=False), parts.sessions),  # type: ignore[arg-type] # nobody is asked
+            Admission(parts.limits, cast("Authenticator", self), Censor(is_asked=False), parts.sessions, parts.bounds),  # type: ignore[arg-type] # nobody is asked
             parts.sessions,
             publisher,
             parts.store,

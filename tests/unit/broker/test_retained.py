@@ -7,6 +7,7 @@ from itertools import islice
 
 import pytest
 
+from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 
 MOST = 3
@@ -17,7 +18,7 @@ def _message(topic: str, owner: str, payload: bytes = b"x") -> RetainedMessage:
 
 
 def _full(owner: str) -> RetainedMessages:
-    retained = RetainedMessages(max_per_owner=MOST)
+    retained = RetainedMessages(Accounts(), max_per_owner=MOST)
     for number in range(MOST):
         assert retained.keep(_message(f"{owner}/{number}", owner))
     return retained
@@ -44,7 +45,7 @@ def test_keep_new_topic_at_bound() -> None:
 
 def test_keep_replacements_make_no_room() -> None:
     """Owners that replace each other's messages have no more between them than their bounds."""
-    retained = RetainedMessages(max_per_owner=MOST)
+    retained = RetainedMessages(Accounts(), max_per_owner=MOST)
     numbers = random.Random(1)
     for _ in range(2_000):
         owner, topic = numbers.choice(["a", "b"]), f"{numbers.randrange(50)}"
@@ -71,7 +72,7 @@ def test_restore_counts_by_publisher() -> None:
         before.keep(_message(f"application/{number}", "application"))
     assert before.keep(_message("device/0", "application"))
     assert not before.keep(_message("new", "device"))
-    after = RetainedMessages(max_per_owner=MOST)
+    after = RetainedMessages(Accounts(), max_per_owner=MOST)
     for kept in before.all().values():
         after.restore(_message(kept.topic, kept.owner))
     assert after.keep(_message("new", "device"))
@@ -111,7 +112,7 @@ def test_forgotten_again() -> None:
     retained = _full("application")
     topics = retained.forget("application")
     next(topics)
-    retained.keep(_message("late", "application"), is_bounded=False)
+    retained.restore(_message("late", "application"))
     assert retained.get("late") is not None
     assert list(retained.forget("application")) == []
     assert retained.get("late") is None
@@ -123,7 +124,7 @@ def test_forgotten_again() -> None:
 
 def test_walk_wide_level() -> None:
     """A step of a walk looks at one level, however many there are beside it."""
-    retained = RetainedMessages(max_per_owner=1)
+    retained = RetainedMessages(Accounts(), max_per_owner=1)
     for number in range(1_000):
         retained.keep(_message(f"devices/{number}/state", ""))
     found = [message for message in islice(retained.walk("devices/+/state"), 11) if message is not None]
@@ -134,7 +135,7 @@ def test_walk_wide_level() -> None:
 @pytest.mark.parametrize("topic_filter", ["devices/+/other", "devices/+/state/more", "devices/+/+/more", "+/+/other"])
 def test_walk_wide_level_without_match(topic_filter: str) -> None:
     """Nor does a step go through a wide level because nothing there matches."""
-    retained = RetainedMessages(max_per_owner=1)
+    retained = RetainedMessages(Accounts(), max_per_owner=1)
     for number in range(1_000):
         retained.keep(_message(f"devices/{number}/state", ""))
     found = list(retained.walk(topic_filter))
@@ -144,7 +145,7 @@ def test_walk_wide_level_without_match(topic_filter: str) -> None:
 
 def test_walk_while_changing() -> None:
     """What comes and goes meanwhile breaks no walk."""
-    retained = RetainedMessages(max_per_owner=1)
+    retained = RetainedMessages(Accounts(), max_per_owner=1)
     for number in range(100):
         retained.keep(_message(f"devices/{number}/state", ""))
     walk = retained.walk("#")

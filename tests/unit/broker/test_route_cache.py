@@ -15,7 +15,7 @@ from fleetkey.broker.route_cache import BRANCHES_PER_UNIT, RECEIVER_BYTES, RECEI
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, WorkQueue
-from tests.unit.broker.rig import Loop
+from tests.unit.broker.rig import Loop, session_of
 
 if TYPE_CHECKING:
     from fleetkey.broker.route_cache import Route
@@ -38,7 +38,7 @@ class Table:
 
     def subscribe(self, topic_filter: str) -> Session:
         """Let a new session, whose client is away, subscribe."""
-        session = Session(topic_filter, None, "owner", is_kept=True)
+        session = session_of(topic_filter)
         self.trie.add(topic_filter, session, OPTIONS)
         self.routes.changed(topic_filter)
         return session
@@ -103,7 +103,7 @@ def test_receivers_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(route_cache, "MAX_ROUTE_BYTES", 100 * RECEIVER_BYTES)
     table = Table()
     for number in range(50):
-        table.trie.add("a/b/#", Session(f"s{number}", None, "owner", is_kept=True), OPTIONS)
+        table.trie.add("a/b/#", session_of(f"s{number}"), OPTIONS)
     most = 0
     for number in range(40):
         table.find(f"a/b/{number}")
@@ -131,7 +131,7 @@ def test_changed_costs_what_it_ends() -> None:
     table = Table()
     assert table.routes.changed("a/b/c") == 1
     for number in range(5 * RECEIVERS_PER_UNIT):
-        table.trie.add("a/b/c", Session(f"s{number}", None, "owner", is_kept=True), OPTIONS)
+        table.trie.add("a/b/c", session_of(f"s{number}"), OPTIONS)
     for number in range(3 * BRANCHES_PER_UNIT - 1):
         table.find(f"a/{number}")
     table.find("a/b/c")
@@ -146,7 +146,7 @@ def test_visited() -> None:
     """What a search costs is told once, and remembering costs nothing."""
     table = Table()
     for combination in itertools.product("a+", repeat=8):
-        table.trie.add("/".join(combination), Session("".join(combination), None, "owner", is_kept=True), OPTIONS)
+        table.trie.add("/".join(combination), session_of("".join(combination)), OPTIONS)
     table.find("a/a/a/a/a/a/a/a")
     assert table.routes.visited == 2**9 - 1
     table.find("a/a/a/a/a/a/a/a")
@@ -192,7 +192,7 @@ def test_routes_that_hold(steps: list[tuple[str, str, bool]]) -> None:
     """Whatever is subscribed to and ended meanwhile, each route that isn't over leads where the tree says."""
     table = Table()
     held: dict[str, Route] = {}
-    session = Session("s", None, "owner", is_kept=True)
+    session = session_of("s")
     for topic, topic_filter, is_subscribed in steps:
         held[topic] = table.find(topic)
         if is_subscribed:

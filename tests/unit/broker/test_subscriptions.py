@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import SubscriptionTrie
+from tests.unit.broker.rig import session_of
 
-SESSIONS = [Session(f"s{number}", None, "owner", is_kept=True) for number in range(3)]
+SESSIONS = [session_of(f"s{number}") for number in range(3)]
 LEVELS = st.sampled_from(["a", "b", "", "$x", "aa"])
 TOPICS = st.lists(LEVELS, min_size=1, max_size=4).map("/".join).filter(bool)
 FILTERS = st.builds(
@@ -87,7 +88,7 @@ def test_remove_what_is_not_there(steps: list[tuple[str, Session, int | None]], 
     """A subscription that nobody made can be taken away without a trace."""
     trie, _ = _run(steps)
     before = {name: dict(holders) for name, holders in trie.filters()}
-    trie.remove(topic_filter, Session("another", None, "owner", is_kept=True))
+    trie.remove(topic_filter, session_of("another"))
     assert {name: dict(holders) for name, holders in trie.filters()} == before
 
 

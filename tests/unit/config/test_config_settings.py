@@ -148,6 +148,12 @@ def test_open_verifier_allowed(flags: dict[str, object]) -> None:
         pytest.param("store.url", "fleet.db", id="no_scheme"),
         pytest.param("topics.preset", "other", id="unknown_preset"),
         pytest.param("log.level", "loud", id="unknown_level"),
+        pytest.param("limits.memory", "512 apples", id="unknown_unit"),
+        pytest.param("limits.memory", "0.5GiB", id="half_a_number"),
+        pytest.param("limits.memory", "127MiB", id="too_little_memory"),
+        pytest.param("limits.disk", "1KiB", id="too_little_disk"),
+        pytest.param("limits.memory_per_device", 0, id="no_share"),
+        pytest.param("limits.memory", "2000TiB", id="too_much_memory"),
     ],
 )
 def test_bounds(key: str, value: object) -> None:
@@ -155,6 +161,24 @@ def test_bounds(key: str, value: object) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(flags={key: value})
     assert all(part in str(caught.value) for part in key.split("."))
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ('"512MiB"', 2**29),
+        ('"512 MiB"', 2**29),
+        ("536870912", 2**29),
+        ('"536870912"', 2**29),
+        ('"1TiB"', 2**40),
+        ("0", 0),
+    ],
+)
+def test_sizes(tmp_path: Path, written: str, size: int) -> None:
+    """A size is a number of bytes or a text with a unit, in the file as well."""
+    path = tmp_path / "fleetkey.toml"
+    path.write_text(f"[limits]\nmemory = {written}\n")
+    assert load_settings(path).limits.memory == size
 
 
 def test_settings_built_directly_read_no_file(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from fleetkey.access import Action
 from fleetkey.broker.amqtt.topic_plugins import TopicPlugins
 from fleetkey.broker.amqtt.views import SessionViews
-from fleetkey.broker.session import Session
+from tests.unit.broker.rig import session_of
 
 if TYPE_CHECKING:
     from amqtt.plugins.base import BaseTopicPlugin
@@ -81,7 +81,7 @@ class SlowToEnd(Yes):
 
 def _allows(*plugins: Yes, times: int = 1) -> bool:
     asked = TopicPlugins(cast("list[BaseTopicPlugin]", list(plugins)), SessionViews())
-    session = Session("a", None, "a", is_kept=False)
+    session = session_of("a", "a")
     (answer,) = {asked.allow(session, Action.RECEIVE, "x") for _ in range(times)}
     return answer
 

@@ -1,0 +1,62 @@
+"""What the broker keeps for each owner, charged to the budgets for memory and disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.budget import Account, Budget, free_disk_bytes, machine_memory_bytes, resident_bytes
+from fleetkey.config import LimitSettings
+from fleetkey.registry import is_device_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Accounts"]
+
+UNBOUNDED = 2**62
+"""The share of what the host itself publishes and keeps."""
+
+
+class Accounts:
+    """Finds the accounts of devices and applications, in each budget.
+
+    Args:
+        limits: the budgets and the shares; those that are 0 are taken from the machine.
+        store_path: a file on the disk that the budget is for; None = the machine's disk isn't asked.
+    """
+
+    def __init__(self, limits: LimitSettings | None = None, store_path: Path | None = None) -> None:
+        self._limits = limits = limits or LimitSettings()
+        self.memory = Budget("memory", limits.memory or machine_memory_bytes() // 2, resident_bytes)
+        self.disk = Budget("disk", limits.disk or _usable_disk(store_path))
+
+    def memory_of(self, owner: str) -> Account:
+        """Return an owner's account for memory."""
+        limits = self._limits
+        if not owner:
+            return self.memory.account(owner, UNBOUNDED, "memory")
+        if is_device_id(owner):
+            return self.memory.account(owner, limits.memory_per_device, "memory_per_device")
+        return self.memory.account(owner, limits.memory_per_application, "memory_per_application")
+
+    def disk_of(self, owner: str) -> Account:
+        """Return an owner's account for disk space."""
+        limits = self._limits
+        if not owner:
+            return self.disk.account(owner, UNBOUNDED, "disk")
+        if is_device_id(owner):
+            return self.disk.account(owner, limits.disk_per_device, "disk_per_device")
+        return self.disk.account(owner, limits.disk_per_application, "disk_per_application")
+
+    def look(self, now: float) -> None:
+        """Determine whom to hold back from now on."""
+        del now
+        self.memory.look()
+        self.disk.look()
+
+
+def _usable_disk(store_path: Path | None) -> int:
+    if store_path is None:
+        return UNBOUNDED
+    used = store_path.stat().st_size if store_path.exists() else 0
+    return used + free_disk_bytes(store_path.parent) // 2
