@@ -12,6 +12,7 @@ from fleetkey.broker.codec import Reason
 
 if TYPE_CHECKING:
     from fleetkey.access import Authenticator, Principal
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import ConnectAuthorizer
@@ -44,12 +45,14 @@ class Admission:
         authenticator: Authenticator,
         connect_authorizer: ConnectAuthorizer,
         sessions: Sessions,
+        applications: ApplicationShares,
     ) -> None:
         self._limits = limits
         self._authenticator = authenticator
         self._connect_authorizer = connect_authorizer
         self._must_ask = bool(connect_authorizer)
         self._sessions = sessions
+        self._applications = applications
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
         """Decide without waiting, if the secret is cached or the will is invalid. None: use `decide`."""
@@ -97,6 +100,8 @@ class Admission:
                 "login_refused", principal.key, reason="session_of_another", address=address, code=2
             )
             return Rejected(Reason.INVALID_CLIENT_ID)
+        if not self._applications.admits(principal, existing):
+            return Rejected(Reason.SERVER_BUSY)
         return Admitted(principal, client_id)
 
     def _is_will_too_long(self, connect: Connect) -> bool:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from fleetkey.access import Principal
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
@@ -60,6 +61,7 @@ class Sessions:
         store: BrokerStore,
         work: WorkQueue,
         clock: SteadyClock,
+        applications: ApplicationShares,
     ) -> None:
         self._limits = limits
         self._subscriptions = subscriptions
@@ -68,6 +70,7 @@ class Sessions:
         self._store = store
         self._work = work
         self._clock = clock
+        self._applications = applications
         self._by_client_id: dict[str, Session] = {}
         self._away = AwaySessions()
         self._ending = EndingSessions(store)
@@ -100,6 +103,8 @@ class Sessions:
             # None: it was connected when the process ended. No session may expire later than one detached now.
             session.expires_at = min(stored.expires_at or latest, latest)
             self._by_client_id[session.client_id] = session
+            self._applications.session_added(session.owner)
+            self._applications.filters_added(session.owner, len(session.subscriptions))
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
             self._away.add(session)
 
@@ -144,6 +149,7 @@ class Sessions:
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
         """Create a session without a connection."""
         session = self._by_client_id[client_id] = Session(client_id, None, owner, is_kept=is_kept)
+        self._applications.session_added(owner)
         if is_kept:
             self._store.add_session(session)
         return session
@@ -160,7 +166,9 @@ class Sessions:
 
     def drop(self, session: Session) -> None:
         """Delete a session and everything in it; its removal from the trie follows in pieces."""
-        session.is_over = True
+        if not session.is_over:
+            session.is_over = True
+            self._applications.session_ended(session.owner, len(session.subscriptions))
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
         queue = session.queue
@@ -190,6 +198,8 @@ class Sessions:
         Returns:
             the units of work done, besides those of the filter.
         """
+        if topic_filter not in session.subscriptions:
+            self._applications.filters_added(session.owner)
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         cost = self._routes.changed(topic_filter)
@@ -208,6 +218,7 @@ class Sessions:
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost
+        self._applications.filters_added(session.owner, -1)
         self._subscriptions.remove(topic_filter, session)
         self._routes.changed(topic_filter)
         if session.is_kept:

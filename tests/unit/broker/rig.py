@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fleetkey.access import Action, Principal, TopicScope
+from fleetkey.broker.application_shares import ApplicationShares
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
 from fleetkey.broker.counters import Counters
@@ -319,8 +320,16 @@ class Parts:
         self.router = Router(self.routes, self.delivery, self.censor, self.counters)
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
+        self.applications = ApplicationShares(self.limits, self.bounds)
         self.sessions = Sessions(
-            self.limits, self.trie, self.routes, self.delivery, self.store, self.work, clock or SteadyClock()
+            self.limits,
+            self.trie,
+            self.routes,
+            self.delivery,
+            self.store,
+            self.work,
+            clock or SteadyClock(),
+            self.applications,
         )
 
     def open(
