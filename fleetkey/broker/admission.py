@@ -12,6 +12,7 @@ from fleetkey.broker.codec import Reason
 
 if TYPE_CHECKING:
     from fleetkey.access import Authenticator, Principal
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.limits import Limits
@@ -46,6 +47,7 @@ class Admission:
         connect_authorizer: ConnectAuthorizer,
         sessions: Sessions,
         bounds: BoundLog,
+        applications: ApplicationShares,
     ) -> None:
         self._limits = limits
         self._authenticator = authenticator
@@ -53,6 +55,7 @@ class Admission:
         self._must_ask = bool(connect_authorizer)
         self._sessions = sessions
         self._bounds = bounds
+        self._applications = applications
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
         """Decide without waiting, if the secret is cached or the will is invalid. None: use `decide`."""
@@ -102,6 +105,8 @@ class Admission:
             return Rejected(Reason.INVALID_CLIENT_ID)
         if bound := self._sessions.bound_reached(principal.owner, client_id, is_kept=connect.is_session_kept):
             self._bounds.reached(bound, owner=principal.owner)
+            return Rejected(Reason.SERVER_BUSY)
+        if not self._applications.admits(principal, existing):
             return Rejected(Reason.SERVER_BUSY)
         return Admitted(principal, client_id)
 

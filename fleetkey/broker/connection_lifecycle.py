@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from fleetkey.access import Principal
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.codec import Connect, Will
     from fleetkey.broker.connection_limits import ConnectionLimits
@@ -48,6 +49,7 @@ class ConnectionParts:
     observer: BrokerObserver
     topic_authorizer: TopicAuthorizer
     connections: ConnectionLimits
+    applications: ApplicationShares
     lingering: Lingering
     bounds: BoundLog
     on_connect: ConnectHandler
@@ -163,6 +165,7 @@ class ConnectionLifecycle(OutboundStream):
     def accept(self, session: Session, principal: Principal, connect: Connect) -> None:
         """Attach to a session, before the CONNACK is sent."""
         self._parts.connections.admitted(self)
+        self._parts.applications.connected(self, principal)
         self.session, self.principal = session, principal
         self.keep_alive_seconds = connect.keep_alive_seconds * 1.5
 
@@ -299,6 +302,7 @@ class ConnectionLifecycle(OutboundStream):
     def _uncount(self) -> None:
         """Stop counting the connection and its pending bytes: its socket is closed; safe to call again."""
         self._parts.connections.left(self)
+        self._parts.applications.disconnected(self)
         self._parts.lingering.discard(self)
 
     def _on_full(self) -> None:

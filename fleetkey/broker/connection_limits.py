@@ -60,6 +60,11 @@ class ConnectionLimits:
         """Return the number of connections, authenticated or not."""
         return len(self._connections)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there are `max_connections`, so that no other one is accepted."""
+        return len(self._connections) >= self._limits.max_connections
+
     def close_all(self) -> None:
         """Close every connection, and accept no others."""
         self._is_closed = True

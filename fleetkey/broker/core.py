@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.admission import Admission
+from fleetkey.broker.application_shares import ApplicationShares
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.connection import Connection
@@ -65,15 +66,24 @@ class BrokerCore:
         self.subscriptions = SubscriptionTrie()
         self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained)
         self._bounds = bounds = BoundLog(self.counters)
+        applications = ApplicationShares(limits, bounds)
         routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
         self.router = Router(routes, delivery, topic_authorizer, self.counters)
         self.sessions = Sessions(
-            limits, self.subscriptions, routes, delivery, store, self.scheduler.work, clock or SteadyClock(), accounts
+            limits,
+            self.subscriptions,
+            routes,
+            delivery,
+            store,
+            self.scheduler.work,
+            clock or SteadyClock(),
+            accounts,
+            applications,
         )
         self.publisher = PublishHandler(limits, self.router, self.retained, store, observer, self.counters, bounds)
         self._connect_handler = ConnectHandler(
-            Admission(limits, authenticator, connect_authorizer, self.sessions, bounds),
+            Admission(limits, authenticator, connect_authorizer, self.sessions, bounds, applications),
             self.sessions,
             self.publisher,
             store,
@@ -96,11 +106,14 @@ class BrokerCore:
             observer=observer,
             topic_authorizer=topic_authorizer,
             connections=self.connections,
+            applications=applications,
             lingering=self._lingering,
             bounds=bounds,
             on_connect=self._connect_handler,
             on_publish=self.publisher,
-            on_subscribe=SubscribeHandler(limits, self.sessions, delivery, store, observer, topic_authorizer, bounds),
+            on_subscribe=SubscribeHandler(
+                limits, self.sessions, delivery, store, observer, topic_authorizer, bounds, applications
+            ),
             on_acknowledge=AcknowledgeHandler(delivery, store),
         )
         self.owners = Owners(self.sessions, self.retained, store, self._connect_handler, self.scheduler.work)

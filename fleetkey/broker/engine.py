@@ -90,6 +90,10 @@ class BrokerEngine(Protocol):
         """Return whether messages can be stored, which fails on a full disk, for example."""
         ...
 
+    async def exhausted(self) -> Sequence[str]:
+        """Return what the broker has no more of, so that it refuses new clients: `connections`."""
+        ...
+
     async def counters(self) -> EngineCounters:
         """Return the counters."""
         ...

@@ -49,6 +49,10 @@ class DeadlineEngine:
         """Return whether messages can be stored."""
         return await _within(ENGINE_SECONDS, "say whether it can store", self._engine.can_store())
 
+    async def exhausted(self) -> Sequence[str]:
+        """Return what the broker has no more of."""
+        return await _within(ENGINE_SECONDS, "say what is exhausted", self._engine.exhausted())
+
     async def counters(self) -> EngineCounters:
         """Return the counters."""
         return await _within(ENGINE_SECONDS, "return its counters", self._engine.counters())

@@ -26,6 +26,9 @@ class Limits:
     max_topic_levels: int
     max_subscriptions_per_device: int
     max_subscriptions_per_application: int
+    max_connections_per_application: int
+    max_sessions_per_application: int
+    max_filters_per_application: int
     max_inflight: int
     max_queued_messages: int
     max_queued_bytes: int

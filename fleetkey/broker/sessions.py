@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal
     from fleetkey.broker.accounts import Accounts
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
@@ -70,6 +71,7 @@ class Sessions:
         work: WorkQueue,
         clock: SteadyClock,
         accounts: Accounts,
+        applications: ApplicationShares,
     ) -> None:
         self._limits = limits
         self._accounts = accounts
@@ -79,6 +81,7 @@ class Sessions:
         self._store = store
         self._work = work
         self._clock = clock
+        self._applications = applications
         self._by_client_id: dict[str, Session] = {}
         self._away = AwaySessions()
         self._ending = EndingSessions(store)
@@ -111,6 +114,8 @@ class Sessions:
             # None: it was connected when the process ended. No session may expire later than one detached now.
             session.expires_at = min(stored.expires_at or latest, latest)
             self._by_client_id[session.client_id] = session
+            self._applications.session_added(session.owner)
+            self._applications.filters_added(session.owner, len(session.subscriptions))
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
             self._away.add(session)
 
@@ -170,6 +175,7 @@ class Sessions:
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
         """Create a session without a connection; see `bound_reached`."""
         session = self._by_client_id[client_id] = self._new(client_id, owner, is_kept=is_kept)
+        self._applications.session_added(owner)
         if is_kept:
             self._store.add_session(session)
         return session
@@ -189,6 +195,7 @@ class Sessions:
         if session.is_over:
             return
         session.is_over = True
+        self._applications.session_ended(session.owner, len(session.subscriptions))
         self._away.discard(session)
         session.memory.release(SESSIONS, session_bytes(session.client_id))
         session.memory.release(QUEUES, INBOUND_BYTES * len(session.inbound))
@@ -222,6 +229,8 @@ class Sessions:
         Returns:
             the units of work done, besides those of the filter.
         """
+        if topic_filter not in session.subscriptions:
+            self._applications.filters_added(session.owner)
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         cost = self._routes.changed(topic_filter)
@@ -240,6 +249,7 @@ class Sessions:
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost
+        self._applications.filters_added(session.owner, -1)
         self._subscriptions.remove(topic_filter, session)
         self._routes.changed(topic_filter)
         if session.is_kept:

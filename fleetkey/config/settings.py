@@ -132,6 +132,12 @@ class MqttSettings(Table):
     """Maximum number of subscriptions in a device's session; further filters are refused with 0x80."""
     max_subscriptions_per_application: Positive = 1_000
     """Maximum number of subscriptions in an application's session."""
+    max_connections_per_application: Positive = 1_000
+    """Maximum number of connections with one application key; further ones get CONNACK 3."""
+    max_sessions_per_application: Positive = 2_000
+    """Maximum number of sessions of one application key, connected or not; clients without one get CONNACK 3."""
+    max_filters_per_application: Positive = 10_000
+    """Maximum number of subscriptions in all sessions of one application key; further filters are refused with 0x80."""
     max_inflight: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Maximum number of unacknowledged QoS 1 and 2 messages to a client; further ones are queued."""
     max_queued_messages: Positive = 1_000

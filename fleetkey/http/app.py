@@ -24,7 +24,7 @@ from fleetkey.http.openapi import (
 from fleetkey.http.problems import problem_from_exception
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from litestar import Router
     from litestar.handlers import HTTPRouteHandler
@@ -42,12 +42,12 @@ def build_app(
     registration: HTTPRouteHandler,
     store: Availability,
     pool: WorkerPool,
-    broker_listens: Callable[[], Awaitable[bool]] | None = None,
+    broker_lacks: Callable[[], Awaitable[Sequence[str]]] | None = None,
     render_metrics: Callable[[], Awaitable[bytes]] | None = None,
     api: Router | None = None,
 ) -> Litestar:
     """Return the application: registration, health, metrics, `GET /schema/openapi.json`, and the admin API."""
-    operations = health_handlers(store, pool, broker_listens)
+    operations = health_handlers(store, pool, broker_lacks)
     if render_metrics is not None and settings.http.metrics != "off":
         operations.append(metrics_handler(render_metrics, settings.http.metrics))
     summarize(operations, "operations")

@@ -13,7 +13,7 @@ from fleetkey.http.problems import problem
 from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from litestar.handlers import HTTPRouteHandler
 
@@ -32,22 +32,20 @@ REMEMBER_SECONDS = 0.5
 
 
 class Readiness:
-    """Checks what registrations and connections need: the registry, the broker's listeners and the worker pool."""
+    """Checks what registrations and connections need: the registry, the broker and the worker pool."""
 
     def __init__(
-        self, store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
+        self, store: Availability, pool: WorkerPool, broker_lacks: Callable[[], Awaitable[Sequence[str]]] | None
     ) -> None:
         self._store = store
         self._pool = pool
-        self._broker_listens = broker_listens
+        self._broker_lacks = broker_lacks
         self._ping: asyncio.Task[bool] | None = None
         self._pinged_at = 0.0
 
     async def lacking(self) -> list[str]:
-        """Return the parts that aren't ready: any of `broker`, `hash_pool`, `store`."""
-        found = []
-        if self._broker_listens is not None and not await self._broker_listens():
-            found.append("broker")
+        """Return the parts that aren't ready: any of `broker`, `connections`, `hash_pool`, `store`."""
+        found = list(await self._broker_lacks()) if self._broker_lacks is not None else []
         if self._pool.is_full:
             found.append("hash_pool")
         if not await self.store_answers():
@@ -76,10 +74,10 @@ class Readiness:
 
 
 def health_handlers(
-    store: Availability, pool: WorkerPool, broker_listens: Callable[[], Awaitable[bool]] | None
+    store: Availability, pool: WorkerPool, broker_lacks: Callable[[], Awaitable[Sequence[str]]] | None
 ) -> list[HTTPRouteHandler]:
     """Return `GET /health`, `GET /health/live` and `GET /health/ready`."""
-    readiness = Readiness(store, pool, broker_listens)
+    readiness = Readiness(store, pool, broker_lacks)
 
     @get("/health", responses=HEALTH_RESPONSES)
     async def health() -> Answer:

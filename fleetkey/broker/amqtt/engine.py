@@ -85,6 +85,10 @@ class BundledEngine:
         """Return whether the last commit of `broker.db` succeeded."""
         return self._broker.can_store
 
+    async def exhausted(self) -> Sequence[str]:
+        """Return what the broker has no more of: `connections` at `max_connections`."""
+        return ["connections"] if self._core.connections.is_full else []
+
     async def counters(self) -> EngineCounters:
         """Return the counters."""
         core, counted = self._core, self._core.counters

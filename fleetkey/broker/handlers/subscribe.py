@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from fleetkey.access import Principal
+    from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.delivery import Delivery
@@ -40,6 +41,7 @@ class SubscribeHandler:
         observer: BrokerObserver,
         topic_authorizer: TopicAuthorizer,
         bounds: BoundLog,
+        applications: ApplicationShares,
     ) -> None:
         self._limits = limits
         self._sessions = sessions
@@ -48,6 +50,7 @@ class SubscribeHandler:
         self._observer = observer
         self._topic_authorizer = topic_authorizer
         self._bounds = bounds
+        self._applications = applications
 
     @property
     def max_filters(self) -> int:
@@ -110,6 +113,8 @@ class SubscribeHandler:
         )
         if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
             self._bounds.reached("max_subscriptions", client_id=session.client_id)
+            return False
+        if topic_filter not in session.subscriptions and not self._applications.has_room_for_filter(session.owner):
             return False
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
             return False

@@ -200,7 +200,7 @@ class Runtime:
             registration=register_route(settings, self._registrar, endpoint),
             store=self.store,
             pool=self._pool,
-            broker_listens=self._broker_listens,
+            broker_lacks=self._broker_lacks,
             api=api if settings.http.admin_api else None,
         )
         try:
@@ -275,18 +275,23 @@ class Runtime:
         is_secure_websocket = listener is ListenerName.WEBSOCKET and mqtt.tls_cert is not None
         return MqttEndpoint(host=host, port=port, is_tls=listener is ListenerName.TLS or is_secure_websocket)
 
-    async def _broker_listens(self) -> bool:
-        """Whether the broker isn't stopping, listens on every configured address and can write its store."""
+    async def _broker_lacks(self) -> Sequence[str]:
+        """Return why clients can't connect.
+
+        `broker`: it is stopping, doesn't listen on every configured address, or can't write its store. Otherwise, what
+        it has no more of.
+        """
         mqtt, engine = self.settings.mqtt, self._engine
         if engine is None or self._is_stopping:
-            return False
+            return ["broker"]
         wanted = {ListenerName.TCP: mqtt.bind, ListenerName.TLS: mqtt.tls_bind, ListenerName.WEBSOCKET: mqtt.ws_bind}
         try:
             listeners = await engine.listeners()
-            return await engine.can_store() and all(name in listeners for name, bind in wanted.items() if bind)
+            if await engine.can_store() and all(name in listeners for name, bind in wanted.items() if bind):
+                return await engine.exhausted()
         except EngineError as error:
             log.error("engine_unreachable", error=str(error))  # noqa: TRY400 - the message says it all
-            return False
+        return ["broker"]
 
     def _attach_certificates(self) -> None:
         if self._http is not None and self._http.tls_context is not None:

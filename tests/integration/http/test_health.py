@@ -30,13 +30,13 @@ class _Rig:
     def __init__(self, folder: Path) -> None:
         self.store = SqliteStore(folder / "fleetkey.db")
         self.pool = WorkerPool(workers=1, max_pending=2)
-        self.is_listening = True
-        handlers = health_handlers(self.store, self.pool, self.listens)
+        self.broker_lacks: list[str] = []
+        handlers = health_handlers(self.store, self.pool, self.lacks)
         self.client = AsyncTestClient(Litestar(handlers, logging_config=None))
 
-    async def listens(self) -> bool:
-        """Whether the broker does."""
-        return self.is_listening
+    async def lacks(self) -> list[str]:
+        """Return what the broker lacks."""
+        return self.broker_lacks
 
     async def ready(self) -> tuple[int, str]:
         """Ask, and return status and detail."""
@@ -57,11 +57,12 @@ async def _rig(folder: Path) -> AsyncIterator[_Rig]:
 
 
 async def test_ready(tmp_path: Path) -> None:
-    """Ready with everything there; without a listener, not ready and still alive."""
+    """Ready with everything there; with a broker that clients can't connect to, not ready and still alive."""
     async with _rig(tmp_path) as rig:
         assert await rig.ready() == (200, "")
-        rig.is_listening = False
-        assert await rig.ready() == (503, "Not ready: broker.")
+        for lacking in ("broker", "connections"):
+            rig.broker_lacks = [lacking]
+            assert await rig.ready() == (503, f"Not ready: {lacking}.")
         assert (await rig.client.get("/health/live")).json()["status"] == "live"
 
 

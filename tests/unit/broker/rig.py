@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from fleetkey.access import Action, Principal, TopicScope
 from fleetkey.broker.accounts import Accounts
+from fleetkey.broker.application_shares import ApplicationShares
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
 from fleetkey.broker.counters import Counters
@@ -328,6 +329,7 @@ class Parts:
         self.router = Router(self.routes, self.delivery, self.censor, self.counters)
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
+        self.applications = ApplicationShares(self.limits, self.bounds)
         self.sessions = Sessions(
             self.limits,
             self.trie,
@@ -337,6 +339,7 @@ class Parts:
             self.work,
             clock or SteadyClock(),
             self.accounts,
+            self.applications,
         )
 
     def open(

@@ -71,7 +71,14 @@ class Rig:
             parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
         )
         self.handler = ConnectHandler(
-            Admission(parts.limits, cast("Authenticator", self), Censor(is_asked=False), parts.sessions, parts.bounds),  # type: ignore[arg-type] # nobody is asked
+            Admission(
+                parts.limits,
+                cast("Authenticator", self),
+                Censor(is_asked=False),  # type: ignore[arg-type] # nobody is asked
+                parts.sessions,
+                parts.bounds,
+                parts.applications,
+            ),
             parts.sessions,
             publisher,
             parts.store,
@@ -92,6 +99,7 @@ class Rig:
             observer=parts.observer,
             topic_authorizer=parts.censor,
             connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
+            applications=parts.applications,
             lingering=Lingering(parts.bounds),
             bounds=parts.bounds,
             on_connect=self.handler,
@@ -104,6 +112,7 @@ class Rig:
                 parts.observer,
                 parts.censor,
                 parts.bounds,
+                parts.applications,
             ),
             on_acknowledge=AcknowledgeHandler(parts.delivery, parts.store),
         )

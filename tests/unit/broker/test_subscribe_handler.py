@@ -32,6 +32,7 @@ class Rig:
             parts.observer,
             parts.censor,
             parts.bounds,
+            parts.applications,
         )
 
     def subscribe(self, sink: Sink, session: Session, *pairs: tuple[str | bytes, int]) -> Generator[int]:
