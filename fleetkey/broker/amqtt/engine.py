@@ -86,8 +86,12 @@ class BundledEngine:
         return self._broker.can_store
 
     async def exhausted(self) -> Sequence[str]:
-        """Return what the broker has no more of: `connections` at `max_connections`."""
-        return ["connections"] if self._core.connections.is_full else []
+        """Return what the broker has no more of: `connections` at `max_connections`, `memory`, `disk`."""
+        core = self._core
+        found = ["connections"] if core.connections.is_full else []
+        return found + [
+            budget.resource for budget in (core.accounts.memory, core.accounts.disk) if not budget.admits_newcomers
+        ]
 
     async def counters(self) -> EngineCounters:
         """Return the counters."""
