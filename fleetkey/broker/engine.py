@@ -91,7 +91,7 @@ class BrokerEngine(Protocol):
         ...
 
     async def exhausted(self) -> Sequence[str]:
-        """Return what the broker has no more of, so that it refuses new clients: any of `connections`, `memory`, `disk`."""
+        """Return what is used up, so that new clients are refused: any of `connections`, `memory`, `disk`."""
         ...
 
     async def counters(self) -> EngineCounters:

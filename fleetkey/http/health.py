@@ -44,7 +44,7 @@ class Readiness:
         self._pinged_at = 0.0
 
     async def lacking(self) -> list[str]:
-        """Return the parts that aren't ready: any of `broker`, `connections`, `disk`, `hash_pool`, `memory`, `store`."""
+        """Return what isn't ready: any of `broker`, `connections`, `disk`, `hash_pool`, `memory`, `store`."""
         found = list(await self._broker_lacks()) if self._broker_lacks is not None else []
         if self._pool.is_full:
             found.append("hash_pool")
