@@ -14,6 +14,7 @@ from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
@@ -92,6 +93,7 @@ class BrokerCore:
         )
         self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)
+        self._rates = DeviceRates(limits, self.counters, self.scheduler.loop)
         self._delivery = delivery
         self.parts = ConnectionParts(
             limits=limits,
@@ -103,6 +105,7 @@ class BrokerCore:
             topic_authorizer=topic_authorizer,
             connections=self.connections,
             applications=applications,
+            rates=self._rates,
             lingering=self._lingering,
             bounds=bounds,
             on_connect=self._connect_handler,
@@ -129,7 +132,7 @@ class BrokerCore:
         for topic, payload, qos, owner in self._store.load_retained():
             self.retained.restore(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
         self.sessions.restore()
-        self.scheduler.start(self.connections.expire, self._lingering.expire, self.sessions.expire)
+        self.scheduler.start(self.connections.expire, self._lingering.expire, self.sessions.expire, self._rates.expire)
         if self._presence is not None:
             await self._presence.start()
 
