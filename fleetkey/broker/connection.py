@@ -42,7 +42,7 @@ MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
 SHORT_JOB_BYTES = 128
 """A packet with filters up to this length is handled at once: it can only have a few."""
-QOS_0_PUBLISH = 0x30
+QOS_0_PUBLISH, CONNECT = 0x30, int(Kind.CONNECT) << 4
 PINGREQ, SUBSCRIBE, UNSUBSCRIBE = int(Kind.PINGREQ), int(Kind.SUBSCRIBE), int(Kind.UNSUBSCRIBE)
 """Plain integers, which compare faster than enum members."""
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
@@ -121,7 +121,9 @@ class Connection(ConnectionLifecycle):
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle up to `PACKETS_PER_TURN` of them now."""
-        size, turns, routes = len(data), PACKETS_PER_TURN, self._routes
+        size, turns, routes, rate = len(data), PACKETS_PER_TURN, self._routes, self._rate
+        if rate is not None and self.is_held_back:
+            turns = 0
         last_route: Route | None = None
         self._last_route = None
         while size - position > 1:
@@ -169,6 +171,9 @@ class Connection(ConnectionLifecycle):
                     turns -= self._parts.router.take_cost()
                 if route is None:
                     self.log_refusal("publish", topic_bytes)
+                if rate is not None and (seconds := rate.take(self._scheduler.time(), end - position)) > 0:
+                    self._hold_back(rate, seconds)
+                    turns = 0
                 if first != QOS_0_PUBLISH:
                     self._on_publish(session, first, data, topic_bytes, route, topic_end, end)
                 elif route is not None:
@@ -178,6 +183,10 @@ class Connection(ConnectionLifecycle):
                 self._on_packet(first, data, start, end)
                 if first in WITH_FILTERS:
                     turns = 0
+                elif first == CONNECT:
+                    rate = self._rate
+                    if self.is_held_back:
+                        turns = 0
             if self.state is State.CLOSED:
                 return
             position = end
@@ -193,7 +202,7 @@ class Connection(ConnectionLifecycle):
             self._rest += data[position:] if position else data
             if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
-        elif last_route is not None and not (
+        elif (last_route is not None and rate is None) and not (
             self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer
         ):
             self._last_route = last_route
@@ -209,12 +218,12 @@ class Connection(ConnectionLifecycle):
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
         self._update_reading()
-        if not self.is_suspended and not self.is_paused:
+        if not (self.is_suspended or self.is_paused or self.is_held_back):
             self.call_next_turn(self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:
         """Reject a packet by its announced length, before buffering any of it."""
-        if self.state is State.NEW and first != Kind.CONNECT << 4:
+        if self.state is State.NEW and first != CONNECT:
             msg = "the first packet is not a CONNECT"
             raise MalformedPacketError(msg)
         if length > self._max_length:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.codec import Connect, Will
     from fleetkey.broker.connection_limits import ConnectionLimits
     from fleetkey.broker.delivery import Delivery
+    from fleetkey.broker.device_rates import DeviceRate, DeviceRates
     from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.lingering import Lingering
@@ -50,6 +51,7 @@ class ConnectionParts:
     topic_authorizer: TopicAuthorizer
     connections: ConnectionLimits
     applications: ApplicationShares
+    rates: DeviceRates
     lingering: Lingering
     bounds: BoundLog
     on_connect: ConnectHandler
@@ -71,9 +73,11 @@ class ConnectionLifecycle(OutboundStream):
         "_is_working",
         "_last_route",
         "_parts",
+        "_rate",
         "_rest",
         "address",
         "codec",
+        "is_held_back",
         "is_refusal_logged",
         "is_suspended",
         "keep_alive_seconds",
@@ -101,6 +105,10 @@ class ConnectionLifecycle(OutboundStream):
         """Whether its CONNECT was accepted."""
         self.is_suspended = False
         """Whether packet handling is suspended until `proceed`."""
+        self.is_held_back = False
+        """Whether nothing is handled for a while, as the device is over its rate."""
+        self._rate: DeviceRate | None = None
+        """How fast it may publish; None for no limit."""
         self._rest = bytearray()
         """The beginning of an incomplete packet."""
         self._backlog = b""
@@ -167,6 +175,10 @@ class ConnectionLifecycle(OutboundStream):
         self._parts.connections.admitted(self)
         self._parts.applications.connected(self, principal)
         self.session, self.principal = session, principal
+        self._rate = rate = self._parts.rates.of(principal)
+        if rate is not None and (seconds := rate.wait_seconds(self._scheduler.time())) > 0:
+            # It used up its rate on an earlier connection.
+            self._hold_back(rate, seconds)
         self.keep_alive_seconds = connect.keep_alive_seconds * 1.5
 
     def hold(self) -> None:
@@ -294,8 +306,12 @@ class ConnectionLifecycle(OutboundStream):
 
     def _part(self, reason: Reason) -> None:
         """Detach from the session; safe to call again."""
-        session, will = self.session, self.will
-        self.session = self.will = None
+        session, will, rate = self.session, self.will, self._rate
+        self.session = self.will = self._rate = None
+        if rate is not None:
+            if will is not None:
+                rate.take(self._scheduler.time(), len(will.topic.encode()) + len(will.payload))
+            self._parts.rates.leave(rate)
         if session is not None and session.connection is self:
             self._parts.on_connect.left(self, session, will, reason)
 
@@ -315,6 +331,19 @@ class ConnectionLifecycle(OutboundStream):
             self._parts.delivery.drain(self.session)
         self._continue()
 
+    def let_go(self) -> None:
+        """Handle packets again after being held back."""
+        self.is_held_back = False
+        # Its client may have had to wait for longer than its keep-alive.
+        self.last_heard = self._scheduler.now
+        self._continue()
+
+    def _hold_back(self, rate: DeviceRate, seconds: float) -> None:
+        """Handle nothing more for so many seconds: the device is over its rate."""
+        self.is_held_back = True
+        self._update_reading()
+        self._parts.rates.hold_back(rate, self, seconds)
+
     def _rest_from_reading(self) -> None:
         """Read nothing for a while: many clients that send byte by byte would cost a read for each."""
         if not self._is_resting:
@@ -327,7 +356,9 @@ class ConnectionLifecycle(OutboundStream):
         self._update_reading()
 
     def _update_reading(self) -> None:
-        should_read = not (self.is_paused or self.is_suspended or self._backlog or self._is_resting)
+        should_read = not (
+            self.is_paused or self.is_suspended or self._backlog or self._is_resting or self.is_held_back
+        )
         if self.state is State.CLOSED or self.is_gone or should_read == self._is_reading:
             return
         self._is_reading = should_read
@@ -337,7 +368,7 @@ class ConnectionLifecycle(OutboundStream):
             self.transport.pause_reading()
 
     def _continue(self) -> None:
-        if self.state is State.CLOSED or self.is_suspended or self.is_paused:
+        if self.state is State.CLOSED or self.is_suspended or self.is_paused or self.is_held_back:
             return
         if self._backlog:
             data, position = self._backlog, self._backlog_at

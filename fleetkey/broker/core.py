@@ -15,6 +15,7 @@ from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
@@ -96,6 +97,7 @@ class BrokerCore:
         )
         self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)
+        self._rates = DeviceRates(limits, self.counters, self.scheduler.loop)
         self._delivery = delivery
         self.parts = ConnectionParts(
             limits=limits,
@@ -107,6 +109,7 @@ class BrokerCore:
             topic_authorizer=topic_authorizer,
             connections=self.connections,
             applications=applications,
+            rates=self._rates,
             lingering=self._lingering,
             bounds=bounds,
             on_connect=self._connect_handler,
@@ -135,7 +138,13 @@ class BrokerCore:
         self.sessions.restore()
         self.accounts.memory.settle()
         self.accounts.disk.settle()
-        self.scheduler.start(self.accounts.look, self.connections.expire, self._lingering.expire, self.sessions.expire)
+        self.scheduler.start(
+            self.accounts.look,
+            self.connections.expire,
+            self._lingering.expire,
+            self.sessions.expire,
+            self._rates.expire,
+        )
         if self._presence is not None:
             await self._presence.start()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 __all__ = ["Counters"]
 
@@ -10,7 +10,15 @@ __all__ = ["Counters"]
 class Counters:
     """Counts since the start."""
 
-    __slots__ = ("bounds", "connections", "disconnections", "messages_delivered", "messages_received", "refusals")
+    __slots__ = (
+        "bounds",
+        "connections",
+        "disconnections",
+        "held_back_seconds",
+        "messages_delivered",
+        "messages_received",
+        "refusals",
+    )
 
     def __init__(self) -> None:
         self.messages_received = 0
@@ -25,3 +33,5 @@ class Counters:
         """Closed connections whose CONNECT had been accepted, by reason."""
         self.bounds: Counter[str] = Counter()
         """How often a bound was reached, by its setting."""
+        self.held_back_seconds: defaultdict[str, float] = defaultdict(float)
+        """How long devices over their rate weren't read from, summed, by the setting."""

@@ -69,6 +69,8 @@ class EngineCounters:
     """By reason."""
     bounds: Mapping[str, int]
     """By setting."""
+    held_back_seconds: Mapping[str, float]
+    """How long devices over their rate weren't read from, by setting."""
 
 
 class BrokerEngine(Protocol):

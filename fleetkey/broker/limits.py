@@ -29,6 +29,8 @@ class Limits:
     max_connections_per_application: int
     max_sessions_per_application: int
     max_filters_per_application: int
+    max_messages_per_second: int
+    max_bytes_per_second: int
     max_inflight: int
     max_queued_messages: int
     max_queued_bytes: int

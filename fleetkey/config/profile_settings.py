@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from fleetkey.config.fields import FrozenDict, FrozenMap, Strings, Table
+from fleetkey.config.fields import Count, FrozenDict, FrozenMap, Strings, Table
 from fleetkey.config.labels import check_labels, check_name
 from fleetkey.config.serial_pattern import SerialPattern
 
@@ -58,7 +58,7 @@ def _attributes(values: Mapping[str, str]) -> Mapping[str, str]:
 
 
 class ProfileSettings(Table):
-    """`[profiles.NAME]`: copied to a device when it is created; missing values follow `[registration]` and `[topics]`.
+    """`[profiles.NAME]`: copied to a device when it is created; missing values follow the other tables.
 
     Later changes to a profile don't affect existing devices.
     """
@@ -83,5 +83,9 @@ class ProfileSettings(Table):
     """Active keys that a device may hold."""
     key_lifetime_seconds: Annotated[int | None, Field(ge=0, le=10 * 365 * 86_400)] = None
     """How long a key is valid; 0 = no limit."""
+    max_messages_per_second: Count | None = None
+    """Instead of `[mqtt] max_messages_per_second`; 0 = no limit."""
+    max_bytes_per_second: Count | None = None
+    """Instead of `[mqtt] max_bytes_per_second`; 0 = no limit."""
     require_approval: bool | None = None
     """Whether devices wait for `fleetkey devices approve`."""

@@ -138,6 +138,10 @@ class MqttSettings(Table):
     """Maximum number of sessions of one application key, connected or not; clients without one get CONNACK 3."""
     max_filters_per_application: Positive = 10_000
     """Maximum number of subscriptions in all sessions of one application key; further filters are refused with 0x80."""
+    max_messages_per_second: Count = 0
+    """How many messages a device may publish per second before it is read from more slowly; 0 = no limit."""
+    max_bytes_per_second: Count = 0
+    """How many bytes of messages a device may publish per second, with the same effect; 0 = no limit."""
     max_inflight: Annotated[int, Field(ge=1, le=10_000)] = 32
     """Maximum number of unacknowledged QoS 1 and 2 messages to a client; further ones are queued."""
     max_queued_messages: Positive = 1_000

@@ -96,4 +96,6 @@ def _policy(profile: ProfileSettings) -> DevicePolicy:
         key_lifetime_seconds=profile.key_lifetime_seconds,
         publish=profile.publish,
         subscribe=profile.subscribe,
+        max_messages_per_second=profile.max_messages_per_second,
+        max_bytes_per_second=profile.max_bytes_per_second,
     )

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
+from fleetkey.registry import NO_POLICY
 
 if TYPE_CHECKING:
-    from fleetkey.registry import ChangeKind, KeyKind
+    from fleetkey.registry import ChangeKind, DevicePolicy, KeyKind
 
 __all__ = ["Principal"]
 
@@ -32,6 +33,7 @@ class Principal:
         "key",
         "kind",
         "name",
+        "policy",
         "reach",
         "revoked_by",
         "scope",
@@ -47,6 +49,7 @@ class Principal:
         scope: TopicScope,
         allowed_networks: AllowedNetworks = ANYWHERE,
         follows_devices: bool = True,
+        policy: DevicePolicy = NO_POLICY,
     ) -> None:
         self.key = key
         self.kind = kind
@@ -57,6 +60,8 @@ class Principal:
         """Where it may connect from."""
         self.follows_devices = follows_devices
         """Whether a change to a device's tags may change its scope."""
+        self.policy = policy
+        """What its device got from its profile; it never changes."""
         self.reach: Reach | None = None
         """What an application's scope was compiled from; None for a device."""
         self.expires_at: int | None = None

@@ -57,6 +57,7 @@ class ActivePrincipals:
                 scope=verified.scope,
                 allowed_networks=verified.allowed_networks,
                 follows_devices=verified.follows_devices,
+                policy=login.policy,
             )
             principal.reach = verified.reach
             self._index.add(principal)

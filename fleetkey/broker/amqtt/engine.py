@@ -106,6 +106,7 @@ class BundledEngine:
             refusals=dict(counted.refusals),
             disconnections=dict(counted.disconnections),
             bounds=dict(counted.bounds),
+            held_back_seconds=dict(counted.held_back_seconds),
         )
 
     async def owners(self) -> set[str]:

@@ -139,6 +139,12 @@ def _engine_metrics(counted: EngineCounters) -> Iterator[Metric]:
     yield _by("fleetkey_mqtt_refusals", "CONNECTs that were refused, by return code.", "code", refusals)
     yield _by("fleetkey_mqtt_disconnects", "Closed connections, by reason.", "reason", counted.disconnections)
     yield _by("fleetkey_mqtt_bounds_reached", "How often a bound was reached, by setting.", "bound", counted.bounds)
+    yield _by(
+        "fleetkey_mqtt_held_back_seconds",
+        "How long devices over their rate weren't read from, by setting.",
+        "bound",
+        counted.held_back_seconds,
+    )
 
 
 class _Budgets(Collector):
@@ -223,7 +229,7 @@ def _gauges(name: str, text: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, labels=["webhook"])
 
 
-def _by(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+def _by(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=[label])
     for value, count in sorted(dict(counts).items()):
         family.add_metric([value], count)

@@ -48,6 +48,8 @@ class PolicyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     key_lifetime_seconds: int | msgspec.UnsetType = msgspec.UNSET
     publish: list[str] | msgspec.UnsetType = msgspec.UNSET
     subscribe: list[str] | msgspec.UnsetType = msgspec.UNSET
+    max_messages_per_second: int | msgspec.UnsetType = msgspec.UNSET
+    max_bytes_per_second: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeviceAnswer(msgspec.Struct, frozen=True, kw_only=True):

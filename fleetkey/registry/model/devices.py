@@ -40,6 +40,8 @@ class DevicePolicy:
     key_lifetime_seconds: int | None = None
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+    max_messages_per_second: int | None = None
+    max_bytes_per_second: int | None = None
 
 
 NO_POLICY = DevicePolicy()

@@ -200,6 +200,8 @@ def policy_from(text: str | None) -> DevicePolicy:
         key_lifetime_seconds=values.get("key_lifetime_seconds"),
         publish=tuple(values.get("publish", ())),
         subscribe=tuple(values.get("subscribe", ())),
+        max_messages_per_second=values.get("max_messages_per_second"),
+        max_bytes_per_second=values.get("max_bytes_per_second"),
     )
 
 

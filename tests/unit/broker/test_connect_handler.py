@@ -13,6 +13,7 @@ from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.connection import SHORT_JOB_BYTES, Connection
 from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
+from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.scheduler import Scheduler
@@ -100,6 +101,7 @@ class Rig:
             topic_authorizer=parts.censor,
             connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
             applications=parts.applications,
+            rates=DeviceRates(parts.limits, parts.counters, parts.loop.as_loop()),
             lingering=Lingering(parts.bounds),
             bounds=parts.bounds,
             on_connect=self.handler,

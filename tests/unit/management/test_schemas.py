@@ -31,6 +31,8 @@ EVERYTHING = DevicePolicy(
     key_lifetime_seconds=0,
     publish=("up/{device_id}",),
     subscribe=("down/{device_id}", "all"),
+    max_messages_per_second=0,
+    max_bytes_per_second=1,
 )
 POLICIES = {
     "nothing": (DevicePolicy(), {}),
@@ -44,6 +46,8 @@ POLICIES = {
             "key_lifetime_seconds": 0,
             "publish": ["up/{device_id}"],
             "subscribe": ["down/{device_id}", "all"],
+            "max_messages_per_second": 0,
+            "max_bytes_per_second": 1,
         },
     ),
 }

@@ -28,6 +28,8 @@ tags = { kind = "pump", site = "unknown" }
 attributes = { maker = "Example" }
 grace_seconds = 5
 max_keys = 2
+max_messages_per_second = 10
+max_bytes_per_second = 0
 
 [profiles.camera]
 serials = 'CAM-[0-9]+'
@@ -60,7 +62,9 @@ async def test_profile_from_the_allow_list(tmp_path: Path) -> None:
         assert device.profile == "pump"
         assert device.tags == {"kind": "pump", "site": "north"}
         assert device.attributes == {"maker": "Example", "batch": "7"}
-        assert device.policy == DevicePolicy(grace_seconds=5, max_keys=2)
+        assert device.policy == DevicePolicy(
+            grace_seconds=5, max_keys=2, max_messages_per_second=10, max_bytes_per_second=0
+        )
         assert answer["mqtt"]["publish"] == [f"devices/{device.device_id}/#"]
 
 

@@ -46,9 +46,9 @@ class EngineRig:
         self.core.publisher.retain(message(topic, b"kept"), owner)
 
 
-def new_engine(folder: Path, **listeners: str) -> BundledEngine:
-    """Return an engine that isn't started, with these listeners alone."""
+def new_engine(folder: Path, **mqtt_settings: object) -> BundledEngine:
+    """Return an engine that isn't started, with these settings of `[mqtt]` and no other listener."""
     settings = load_settings(None, {"data_dir": folder / "data"})
-    mqtt = settings.mqtt.model_copy(update={"bind": "", **listeners})
+    mqtt = settings.mqtt.model_copy(update={"bind": "", **mqtt_settings})
     with closing(open_store(settings)) as store, closing(build_worker_pool(settings)) as pool:
         return BundledEngine(mqtt, build_authenticator(settings, store, pool), folder / "broker.db")
