@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from fleetkey.broker.message import Message
 
 __all__ = ["RetainedMessage", "RetainedMessages"]
 
@@ -16,15 +18,33 @@ __all__ = ["RetainedMessage", "RetainedMessages"]
 class RetainedMessage:
     """The last message published to a topic with the retain flag (3.3.1.3)."""
 
-    topic: str
-    payload: bytes = field(repr=False)
-    qos: int
-    owner: str
-    """Who published it; it is removed with its owner."""
+    message: Message
     charged_to: str = ""
     """The owner whose bound it counts against."""
+    is_stored: bool = False
+    """Whether the broker's store has it, and so refers to the message."""
     number: int = 0
-    """Increases with every stored message."""
+    """Increases with every message that is kept; after a restart, the message's row in the store."""
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+        return self.message.topic
+
+    @property
+    def payload(self) -> bytes:
+        """Its payload."""
+        return self.message.payload
+
+    @property
+    def qos(self) -> int:
+        """The QoS with which it was published."""
+        return self.message.qos
+
+    @property
+    def owner(self) -> str:
+        """Who published it; it is removed with its owner."""
+        return self.message.owner
 
 
 class _Node:
@@ -67,12 +87,20 @@ class RetainedMessages:
         """Return a topic's message."""
         return self._unforgotten(self._by_topic.get(topic))
 
+    def stored(self, topic: str) -> RetainedMessage | None:
+        """Return a topic's message, also one that an owner left and that is being removed."""
+        return self._by_topic.get(topic)
+
     def all(self) -> dict[str, RetainedMessage]:
         """Return all messages, by topic, including those that an owner left and that are being removed."""
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
-        """Restore a stored message; it counts against its owner, even beyond the bound."""
+        """Restore a stored message; it counts against its owner, even beyond the bound.
+
+        Restore all in the order of their rows, which become their numbers.
+        """
+        self.newest = message.message.row - 1
         self.keep(message, is_bounded=False)
 
     def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
@@ -124,10 +152,10 @@ class RetainedMessages:
         """Return the messages that an owner published."""
         return [self._by_topic[topic] for topic in self._topics_of.get(owner, ())]
 
-    def forget(self, owner: str) -> Iterator[str | None]:
+    def forget(self, owner: str) -> Iterator[RetainedMessage | None]:
         """Hide all messages of an owner at once, and return an iterator that removes one at each step.
 
-        It yields the topic; None if that has another message by now.
+        It yields the message; None if its topic has another one by now.
         """
         topics = self._topics_of.pop(owner, set())
         forgotten = self._forgotten.get(owner)
@@ -141,14 +169,13 @@ class RetainedMessages:
         self._forgotten[owner] = _Forgotten(topics, self.newest)
         return self._take_out(owner)
 
-    def _take_out(self, owner: str) -> Iterator[str | None]:
+    def _take_out(self, owner: str) -> Iterator[RetainedMessage | None]:
         forgotten = self._forgotten[owner]
         while forgotten.topics:
             topic = forgotten.topics.pop()
             message = self._by_topic.get(topic)
             if message is not None and self._unforgotten(message) is None and message.owner == owner:
-                self.drop(topic)
-                yield topic
+                yield self.drop(topic)
             else:
                 yield None
         del self._forgotten[owner]

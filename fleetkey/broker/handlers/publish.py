@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
+from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage
-from fleetkey.broker.session import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ class PublishHandler:
         elif route is not None:
             if message.qos == EXACTLY_ONCE:
                 self._remember(session, packet_id)
-            self.publish(message, connection, session, route, is_retained=is_retained)
+            self.publish(message, session, route, is_retained=is_retained)
             position = self._store.since(before)
             if message.qos == EXACTLY_ONCE:
                 session.inbound[packet_id] = position
@@ -98,7 +98,6 @@ class PublishHandler:
     def publish(
         self,
         message: Message,
-        connection: ClientSink,
         session: Session,
         route: Route | None = None,
         *,
@@ -108,26 +107,26 @@ class PublishHandler:
         if self._observer.hears_messages:
             self._observer.published(session.client_id, message)
         if is_retained:
-            self.retain(message, connection.principal.owner if connection.principal is not None else "")
+            self.retain(message)
         self._counters.messages_received += 1
         self._router.publish(message, route)
 
-    def retain(self, message: Message, owner: str) -> None:
+    def retain(self, message: Message) -> None:
         """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
         # The broker publishes its own status again after a restart.
         is_stored = not message.topic.startswith("$")
         if not message.payload:
-            was_there = self._retained.drop(message.topic) is not None
+            dropped = self._retained.drop(message.topic)
             # Even if it was already cleared, that may not be committed yet; then this waits for it too.
-            if is_stored and (was_there or self._store.committed < self._store.position):
-                self._store.drop_retained(message.topic)
+            if is_stored and (dropped is not None or self._store.committed < self._store.position):
+                self._store.drop_retained(message.topic, dropped)
             return
-        kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
+        kept, older = RetainedMessage(message=message), self._retained.stored(message.topic)
         if not self._retained.keep(kept):
-            self._bounds.reached("max_retained", owner=owner)
+            self._bounds.reached("max_retained", owner=message.owner)
             return
         if is_stored:
-            self._store.keep_retained(kept)
+            self._store.keep_retained(kept, older)
         self._observer.retained(kept)
 
     def _remember(self, session: Session, packet_id: int) -> None:
