@@ -18,7 +18,7 @@ from fleetkey.broker.codec import (
 from fleetkey.broker.codec.frame import ONE_BYTE_LENGTH, is_two_byte_length, read_length
 from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
-from fleetkey.broker.session import Message
+from fleetkey.broker.message import Message
 from fleetkey.broker.transport.outbound import State
 from fleetkey.turns import TRICKLE_BYTES
 
@@ -313,7 +313,7 @@ class Connection(ConnectionLifecycle):
         """Handle a PUBLISH with a QoS, the retain flag, or both (3.3.1)."""
         qos, packet_id, payload_at = self.codec.read_publish(first, data, topic_end, end)
         topic = route.topic if route is not None else ""
-        message = Message(topic, topic_bytes, data[payload_at:end], qos)
+        message = Message(topic, topic_bytes, data[payload_at:end], qos, session.owner)
         self._publisher.take(self, session, route, message, packet_id, is_retained=bool(first & 0x01))
         if not qos:
             # `acknowledge` would have checked this, but QoS 0 has no acknowledgement.

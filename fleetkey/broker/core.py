@@ -19,7 +19,7 @@ from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
-from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.router import Router
 from fleetkey.broker.scheduler import Scheduler
@@ -133,9 +133,10 @@ class BrokerCore:
 
     async def start(self) -> None:
         """Restore what was stored, and start the timers. Raises `sqlite3.Error`, `StoreError`."""
-        for topic, payload, qos, owner in self._store.load_retained():
-            self.retained.restore(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=owner))
-        self.sessions.restore()
+        stored = self._store.load()
+        for kept in stored.retained:
+            self.retained.restore(kept)
+        self.sessions.restore(stored.sessions)
         self.accounts.memory.settle()
         self.accounts.disk.settle()
         self.scheduler.start(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,7 +10,8 @@ import structlog
 from fleetkey.access import Action
 from fleetkey.broker.codec import Kind
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
-from fleetkey.broker.session import Message, OutboundMessage, RetainedReplay
+from fleetkey.broker.message import Message, OutboundMessage
+from fleetkey.broker.session import RetainedReplay
 
 if TYPE_CHECKING:
     from fleetkey.broker.codec import SubscriptionOptions
@@ -129,6 +131,23 @@ class Delivery:
             session.queue.append(replay.again)
         return cost
 
+    def restore(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
+        """Fill the queue of a restored session, with each replay in the place that it had.
+
+        Args:
+            session: the session.
+            waiting: its unsent messages, in order.
+            replays: its unfinished replays; `newest` is the row of the newest message at the time of subscribing.
+        """
+        ahead = deque(sorted(replays, key=lambda replay: replay.newest))
+        for outgoing in waiting:
+            # What was published after the subscription was made waits behind its retained messages, which are older.
+            while ahead and ahead[0].newest < outgoing.message.row:
+                session.queue.append(ahead.popleft())
+            self.enqueue(session, outgoing)
+        session.queue.extend(ahead)
+        session.replays.update((replay.topic_filter, replay) for replay in replays)
+
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Cancel the retained messages of a removed subscription; return the units of work done."""
         replay, cost = session.replays.pop(topic_filter, None), 0
@@ -223,7 +242,7 @@ class Delivery:
                     return steps // LEVELS_PER_SEND + 1
                 del session.replays[replay.topic_filter]
                 if session.is_kept:
-                    self._store.drop_replay(session, replay.topic_filter)
+                    self._store.add_subscription(session, replay.topic_filter, replay.options.qos)
                 return steps // LEVELS_PER_SEND + 1
             steps += 1
             if (
@@ -232,8 +251,7 @@ class Delivery:
                 or not self._may_have(session, kept.topic)
             ):
                 continue
-            message = Message(kept.topic, kept.topic.encode(), kept.payload, kept.qos)
-            outgoing = OutboundMessage(message, min(replay.options.qos, kept.qos), is_retained=True)
+            outgoing = OutboundMessage(kept.message, min(replay.options.qos, kept.qos), is_retained=True)
             steps += LEVELS_PER_SEND * _sends(outgoing)
             if outgoing.qos and session.is_kept:
                 self._store.add_delivery(session, outgoing)
@@ -261,10 +279,10 @@ class Delivery:
             return False
         if outgoing is not None and outgoing.is_sent and not outgoing.is_released:
             outgoing.is_released = True
+            if outgoing.row:
+                self._store.mark_released(session, outgoing)
             # The payload is no longer needed.
             outgoing.message = Message(outgoing.message.topic, outgoing.message.topic_bytes, b"", outgoing.qos)
-            if outgoing.row:
-                self._store.mark_released(outgoing)
         if connection is not None:
             # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
             # released in the store first: it must not be delivered again after a power cut.
@@ -304,7 +322,7 @@ class Delivery:
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
         if outgoing.row:
-            self._store.mark_sent(outgoing)
+            self._store.mark_sent(session, outgoing)
             if outgoing.qos == EXACTLY_ONCE:
                 outgoing.must_wait = True
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))

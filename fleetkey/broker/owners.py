@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal
     from fleetkey.broker.handlers import ConnectHandler
-    from fleetkey.broker.retained import RetainedMessages
+    from fleetkey.broker.retained import RetainedMessage, RetainedMessages
     from fleetkey.broker.sessions import Sessions
     from fleetkey.broker.store import BrokerStore
     from fleetkey.broker.work import WorkQueue
@@ -58,11 +58,11 @@ class Owners:
             self._sessions.drop(session)
         self._work.do(self._drop_retained(self._retained.forget(owner)))
 
-    def _drop_retained(self, topics: Iterator[str | None]) -> Iterator[int]:
+    def _drop_retained(self, removed: Iterator[RetainedMessage | None]) -> Iterator[int]:
         """Remove messages that nobody gets any more: a job for `WorkQueue`, as there may be many."""
-        for topic in topics:
-            if topic is None:
+        for message in removed:
+            if message is None:
                 yield 1
             else:
-                self._store.drop_retained(topic)
-                yield filter_cost(topic)
+                self._store.drop_retained(message.topic, message)
+                yield filter_cost(message.topic)

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Action, Granted
     from fleetkey.broker.codec import Connect
+    from fleetkey.broker.message import Message
     from fleetkey.broker.retained import RetainedMessage
-    from fleetkey.broker.session import Message, Session
+    from fleetkey.broker.session import Session
 
 __all__ = ["BrokerObserver", "ConnectAuthorizer", "Flushable", "TopicAuthorizer", "WriteScheduler"]
 

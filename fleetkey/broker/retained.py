@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.costs import RETAINED, retained_bytes, stored_retained_bytes
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleetkey.broker.accounts import Accounts
+    from fleetkey.broker.message import Message
     from fleetkey.budget import Account
 
 __all__ = ["RetainedMessage", "RetainedMessages"]
@@ -21,20 +22,38 @@ __all__ = ["RetainedMessage", "RetainedMessages"]
 class RetainedMessage:
     """The last message published to a topic with the retain flag (3.3.1.3)."""
 
-    topic: str
-    payload: bytes = field(repr=False)
-    qos: int
-    owner: str
-    """Who published it; it is removed with its owner."""
+    message: Message
     charged_to: str = ""
     """The owner whose bounds it counts against, in number and in bytes."""
     nodes: int = 0
     """Nodes of the tree that it is charged for: those that exist for its topic alone, when it was first stored."""
+    is_stored: bool = False
+    """Whether the broker's store has it, and so refers to the message."""
     number: int = 0
-    """Increases with every stored message."""
+    """Increases with every message that is kept; after a restart, the message's row in the store."""
 
     @property
-    def is_stored(self) -> bool:
+    def topic(self) -> str:
+        """Its topic."""
+        return self.message.topic
+
+    @property
+    def payload(self) -> bytes:
+        """Its payload."""
+        return self.message.payload
+
+    @property
+    def qos(self) -> int:
+        """The QoS with which it was published."""
+        return self.message.qos
+
+    @property
+    def owner(self) -> str:
+        """Who published it; it is removed with its owner."""
+        return self.message.owner
+
+    @property
+    def is_lasting(self) -> bool:
         """Whether it survives a restart; the broker publishes its own status again."""
         return not self.topic.startswith("$")
 
@@ -80,23 +99,29 @@ class RetainedMessages:
         """Return a topic's message."""
         return self._unforgotten(self._by_topic.get(topic))
 
+    def stored(self, topic: str) -> RetainedMessage | None:
+        """Return a topic's message, also one that an owner left and that is being removed."""
+        return self._by_topic.get(topic)
+
     def all(self) -> dict[str, RetainedMessage]:
         """Return all messages, by topic, including those that an owner left and that are being removed."""
         return self._by_topic
 
     def restore(self, message: RetainedMessage) -> None:
-        """Restore a stored message; it counts against its owner, even beyond the bounds."""
-        older = self._by_topic.get(message.topic)
-        message.charged_to, message.nodes = message.owner, self._nodes_for(message, older)
-        self._put(message, older)
+        """Restore a stored message; it counts against its owner, even beyond the bounds.
 
-    def keep(self, message: RetainedMessage) -> bool:
+        Restore all in the order of their rows, which become their numbers.
+        """
+        self.newest = message.message.row - 1
+        self.keep(message, is_bounded=False)
+
+    def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
         """Store a message in place of the topic's older one; False if its owner already has too many or too much.
 
         A replacement is stored even if its owner has too many, since otherwise an older value would survive a newer one
         that was acknowledged. It keeps counting against the previous message's owner then.
         """
-        if self.bound_reached(message):
+        if self.bound_reached(message) and is_bounded:
             return False
         self._put(message, self._by_topic.get(message.topic))
         return True
@@ -132,7 +157,7 @@ class RetainedMessages:
         """Return the accounts that a message is charged to, and how many bytes to each."""
         owner, topic, size = message.charged_to, message.topic, len(message.payload)
         costs = [(self._accounts.memory_of(owner), retained_bytes(topic, size, message.nodes))]
-        if message.is_stored:
+        if message.is_lasting:
             costs.append((self._accounts.disk_of(owner), stored_retained_bytes(topic, size)))
         return costs
 
@@ -175,10 +200,10 @@ class RetainedMessages:
         """Return the messages that an owner published."""
         return [self._by_topic[topic] for topic in self._topics_of.get(owner, ())]
 
-    def forget(self, owner: str) -> Iterator[str | None]:
+    def forget(self, owner: str) -> Iterator[RetainedMessage | None]:
         """Hide all messages of an owner at once, and return an iterator that removes one at each step.
 
-        It yields the topic; None if that has another message by now.
+        It yields the message; None if its topic has another one by now.
         """
         topics = self._topics_of.pop(owner, set())
         forgotten = self._forgotten.get(owner)
@@ -192,14 +217,13 @@ class RetainedMessages:
         self._forgotten[owner] = _Forgotten(topics, self.newest)
         return self._take_out(owner)
 
-    def _take_out(self, owner: str) -> Iterator[str | None]:
+    def _take_out(self, owner: str) -> Iterator[RetainedMessage | None]:
         forgotten = self._forgotten[owner]
         while forgotten.topics:
             topic = forgotten.topics.pop()
             message = self._by_topic.get(topic)
             if message is not None and self._unforgotten(message) is None and message.owner == owner:
-                self.drop(topic)
-                yield topic
+                yield self.drop(topic)
             else:
                 yield None
         del self._forgotten[owner]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action
-from fleetkey.broker.session import Message
+from fleetkey.broker.message import Message
 
 if TYPE_CHECKING:
     from fleetkey.broker.codec import Codec, SubscriptionOptions

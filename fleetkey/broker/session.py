@@ -10,48 +10,13 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal
     from fleetkey.broker.codec import Codec, Reason, SubscriptionOptions
+    from fleetkey.broker.message import OutboundMessage
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.budget import Account
 
-__all__ = ["ClientSink", "Message", "OutboundMessage", "RetainedReplay", "Session"]
+__all__ = ["ClientSink", "RetainedReplay", "Session"]
 
 LAST_PACKET_ID = 65_535
-
-
-class Message:
-    """One published message, shared by all its receivers."""
-
-    __slots__ = ("payload", "qos", "topic", "topic_bytes")
-
-    def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int) -> None:
-        self.topic = topic
-        self.topic_bytes = topic_bytes
-        self.payload = payload
-        self.qos = qos
-
-    @property
-    def size(self) -> int:
-        """Bytes of topic and payload."""
-        return len(self.topic_bytes) + len(self.payload)
-
-
-class OutboundMessage:
-    """One message on its way to one session."""
-
-    __slots__ = ("is_released", "is_retained", "is_sent", "message", "must_wait", "packet_id", "qos", "row")
-
-    def __init__(self, message: Message, qos: int, *, is_retained: bool = False) -> None:
-        self.message = message
-        self.qos = qos
-        self.is_retained = is_retained
-        self.packet_id = 0
-        self.is_sent = False
-        self.is_released = False
-        """QoS 2: PUBREC has arrived, so PUBREL is resent instead of the message (4.3.3)."""
-        self.row = 0
-        """Its row in the broker's store; 0 = not stored."""
-        self.must_wait = False
-        """Whether its packet id must be committed before it is sent, so that it keeps the same one after a crash."""
 
 
 class RetainedReplay:

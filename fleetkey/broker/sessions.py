@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -19,7 +19,7 @@ from fleetkey.broker.costs import (
 )
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
-from fleetkey.broker.session import Message, OutboundMessage, Session
+from fleetkey.broker.session import RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.codec import Connect
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
+    from fleetkey.broker.message import OutboundMessage
     from fleetkey.broker.route_cache import RouteCache
     from fleetkey.broker.session import ClientSink
     from fleetkey.broker.store import BrokerStore, StoredSession
@@ -106,10 +107,10 @@ class Sessions:
             return [session] if session is not None else []
         return [session for session in self._by_client_id.values() if session.owner == owner]
 
-    def restore(self) -> None:
-        """Restore the stored sessions. Blocks: call it before serving."""
+    def restore(self, sessions: Iterable[StoredSession]) -> None:
+        """Restore stored sessions. Blocks: call it before serving."""
         latest = self._clock.lasted() + self._limits.session_expiry_seconds
-        for stored in self._store.load_sessions():
+        for stored in sessions:
             session = self._restored(stored)
             # None: it was connected when the process ended. No session may expire later than one detached now.
             session.expires_at = min(stored.expires_at or latest, latest)
@@ -202,18 +203,20 @@ class Sessions:
         if session.is_kept:
             session.disk.release(SESSIONS, stored_session_bytes(session.client_id))
         filters, session.subscriptions = session.subscriptions, {}
-        queue = session.queue
+        queue, inflight = session.queue, session.inflight
         if queue:
             session.queue = deque()
-        for waiting in (session.inflight, session.unsent, session.replays, session.resending):
+        if inflight:
+            session.inflight = OrderedDict()
+        for waiting in (session.unsent, session.replays, session.resending):
             waiting.clear()
-        if filters or queue:
-            self._work.do(self._take_out(session, filters, queue))
         if self._by_client_id.get(session.client_id) is session:
             del self._by_client_id[session.client_id]
         if session.row:
             self._store.drop_session(session)
             self._ending.add(session.client_id, self._store.position)
+        if filters or queue or inflight:
+            self._work.do(self._take_out(session, filters, queue, inflight))
 
     def expire(self, now: float) -> None:
         """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time, and those that should have been dropped earlier."""
@@ -269,14 +272,24 @@ class Sessions:
             self._away.discard(session)
             self._store.set_expiry(session)
 
-    def _take_out(self, session: Session, filters: Iterable[str], queue: deque[Any]) -> Iterator[int]:
+    def _take_out(
+        self,
+        session: Session,
+        filters: Iterable[str],
+        queue: deque[OutboundMessage | RetainedReplay],
+        inflight: OrderedDict[int, OutboundMessage],
+    ) -> Iterator[int]:
         for topic_filter in filters:
             self._subscriptions.remove(topic_filter, session)
             yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
-        while queue:
-            for _ in range(min(len(queue), ENTRIES_PER_UNIT)):
-                queue.popleft()
-            yield 1
+        while queue or inflight:
+            freed = 0
+            for _ in range(min(len(queue) + len(inflight), ENTRIES_PER_UNIT)):
+                entry = queue.popleft() if queue else inflight.popitem()[1]
+                if not isinstance(entry, RetainedReplay) and entry.row:
+                    self._store.free_delivery(entry)
+                    freed += 1
+            yield 1 + freed
 
     def _restored(self, stored: StoredSession) -> Session:
         session = self._new(stored.client_id, stored.owner, is_kept=True)
@@ -287,17 +300,16 @@ class Sessions:
             self._subscriptions.add(topic_filter, session, options)
         # Sent messages are resent in the order in which they were sent (4.6.0-1); the others are queued in order of
         # arrival. The sort is stable, so messages without a number stay in row order.
-        for delivery in sorted(stored.deliveries, key=lambda each: each.sent):
-            message = Message(delivery.topic, delivery.topic.encode(), delivery.payload, delivery.qos)
-            outgoing = OutboundMessage(message, delivery.qos)
-            outgoing.row, outgoing.packet_id = delivery.row, delivery.packet_id
-            outgoing.is_released, outgoing.is_sent = delivery.is_released, bool(delivery.packet_id)
-            outgoing.is_retained = delivery.is_retained
-            if delivery.packet_id:
-                session.inflight[delivery.packet_id] = outgoing
-                session.last_packet_id = delivery.packet_id
+        waiting = []
+        for outgoing in sorted(stored.deliveries, key=lambda each: each.sent):
+            if outgoing.packet_id:
+                session.inflight[outgoing.packet_id] = outgoing
+                session.last_packet_id = outgoing.packet_id
             else:
-                self._delivery.enqueue(session, outgoing)
-        for topic_filter in stored.replays:
-            self._delivery.schedule_replay(session, topic_filter, session.subscriptions[topic_filter])
+                waiting.append(outgoing)
+        replays = [
+            RetainedReplay(topic_filter, session.subscriptions[topic_filter], newest)
+            for topic_filter, newest in stored.owed.items()
+        ]
+        self._delivery.restore(session, waiting, replays)
         return session

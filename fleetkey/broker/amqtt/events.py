@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from amqtt.plugins.manager import PluginManager
 
     from fleetkey.broker.amqtt.views import SessionViews
+    from fleetkey.broker.message import Message
     from fleetkey.broker.retained import RetainedMessage
-    from fleetkey.broker.session import Message, Session
+    from fleetkey.broker.session import Session
 
 __all__ = ["PluginEvents"]
 

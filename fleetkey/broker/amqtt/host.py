@@ -22,11 +22,11 @@ from fleetkey.broker.amqtt.views import SessionViews, retained_view
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.core import BrokerCore
 from fleetkey.broker.listeners import ListenerError, ListenerName
-from fleetkey.broker.session import Message
+from fleetkey.broker.message import Message
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.transport.listening import listen
 from fleetkey.operations import Descriptors
-from fleetkey.registry import StoreError, is_device_id
+from fleetkey.registry import SteadyClock, StoreError, is_device_id
 from fleetkey.tls import Handshakes
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.presence import PresenceRecorder
-    from fleetkey.registry import SteadyClock
 
 __all__ = ["FleetkeyBroker"]
 
@@ -77,8 +76,9 @@ class FleetkeyBroker(Broker):
             BrokerError: the configuration or the store can't be used.
         """
         super().__init__(config)
+        clock = clock or SteadyClock()
         try:
-            store = BrokerStore(store_path)
+            store = BrokerStore(store_path, clock)
         except (sqlite3.Error, OSError) as error:
             msg = f"can't open {store_path}: {error}"
             raise BrokerError(msg) from error
@@ -188,7 +188,7 @@ class FleetkeyBroker(Broker):
     ) -> None:
         """Retain a message for the broker or a plugin."""
         if topic_name:
-            self.core.publisher.retain(Message(topic_name, topic_name.encode(), bytes(data or b""), qos or 0), "")
+            self.core.publisher.retain(Message(topic_name, topic_name.encode(), bytes(data or b""), qos or 0))
 
     def create_offline_session(self, client_id: str) -> tuple[Any, AmqttSession]:
         """Create a session for a client that isn't connected: only the device with that id may use it."""

@@ -11,7 +11,8 @@ import structlog
 from fleetkey.access import Action
 from fleetkey.broker.admission import Admitted
 from fleetkey.broker.codec import Reason
-from fleetkey.broker.session import ClientSink, Message
+from fleetkey.broker.message import Message
+from fleetkey.broker.session import ClientSink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,8 +153,8 @@ class ConnectHandler:
         if principal.allows(Action.PUBLISH, will.topic) and self._topic_authorizer.allow(
             session, Action.PUBLISH, will.topic
         ):
-            message = Message(will.topic, will.topic.encode(), will.payload, will.qos)
-            self._publisher.publish(message, connection, session, is_retained=will.is_retained)
+            message = Message(will.topic, will.topic.encode(), will.payload, will.qos, session.owner)
+            self._publisher.publish(message, session, is_retained=will.is_retained)
 
     async def _decide(self, connection: Client, connect: Connect) -> None:
         decision = await self._admission.decide(connect, connection.address, connection.transport)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from fleetkey.broker.codec import Kind, MalformedPacketError
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.costs import INBOUND_BYTES, QUEUES
+from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage
-from fleetkey.broker.session import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class PublishHandler:
         elif route is not None:
             if message.qos == EXACTLY_ONCE:
                 self._remember(session, packet_id)
-            self.publish(message, connection, session, route, is_retained=is_retained)
+            self.publish(message, session, route, is_retained=is_retained)
             position = self._store.since(before)
             if message.qos == EXACTLY_ONCE:
                 session.inbound[packet_id] = position
@@ -99,7 +99,6 @@ class PublishHandler:
     def publish(
         self,
         message: Message,
-        connection: ClientSink,
         session: Session,
         route: Route | None = None,
         *,
@@ -109,31 +108,29 @@ class PublishHandler:
         if self._observer.hears_messages:
             self._observer.published(session.client_id, message)
         if is_retained:
-            self.retain(message, connection.principal.owner if connection.principal is not None else "")
+            self.retain(message)
         self._counters.messages_received += 1
         self._router.publish(message, route)
 
-    def retain(self, message: Message, owner: str) -> None:
+    def retain(self, message: Message) -> None:
         """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
-        kept = RetainedMessage(topic=message.topic, payload=message.payload, qos=message.qos, owner=owner)
+        kept, older = RetainedMessage(message=message), self._retained.stored(message.topic)
         if not message.payload:
-            self._clear(kept)
+            self._retained.drop(message.topic)
+            # Even if it was already cleared, that may not be committed yet; then this waits for it too.
+            if kept.is_lasting and (older is not None or self._store.committed < self._store.position):
+                self._store.drop_retained(message.topic, older)
             return
         if not self._retained.keep(kept):
-            self._bounds.reached(self._retained.bound_reached(kept), owner=owner)
+            self._bounds.reached(self._retained.bound_reached(kept), owner=message.owner)
             # An older value must not survive a newer one that was acknowledged.
-            if self._retained.drop(kept.topic) is not None and kept.is_stored:
-                self._store.drop_retained(kept.topic)
+            self._retained.drop(message.topic)
+            if kept.is_lasting and older is not None:
+                self._store.drop_retained(message.topic, older)
             return
-        if kept.is_stored:
-            self._store.keep_retained(kept)
+        if kept.is_lasting:
+            self._store.keep_retained(kept, older)
         self._observer.retained(kept)
-
-    def _clear(self, cleared: RetainedMessage) -> None:
-        was_there = self._retained.drop(cleared.topic) is not None
-        # Even if it was already cleared, that may not be committed yet; then this waits for it too.
-        if cleared.is_stored and (was_there or self._store.committed < self._store.position):
-            self._store.drop_retained(cleared.topic)
 
     def _remember(self, session: Session, packet_id: int) -> None:
         """Remember a QoS 2 message's identifier until it is released (4.3.3)."""

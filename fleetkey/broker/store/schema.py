@@ -49,6 +49,49 @@ def _sent(db: Database) -> None:
     db.conn.execute("ALTER TABLE deliveries ADD COLUMN sent INTEGER NOT NULL DEFAULT 0")
 
 
+@migrations(name="0004_messages")
+def _messages(db: Database) -> None:
+    for statement in (
+        # expiry and properties belong to MQTT 5.0.
+        """CREATE TABLE messages (
+             row INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL, owner TEXT NOT NULL,
+             time INTEGER NOT NULL, expiry INTEGER, properties BLOB)""",
+        """INSERT INTO messages (row, topic, payload, owner, time)
+             SELECT row, topic, payload, '', CAST(strftime('%s', 'now') AS INTEGER)
+             FROM deliveries WHERE NOT is_released""",
+        "ALTER TABLE deliveries RENAME TO older_deliveries",
+        "DROP INDEX deliveries_by_session",
+        """CREATE TABLE deliveries (
+             row INTEGER PRIMARY KEY, session INTEGER NOT NULL, message INTEGER, qos INTEGER NOT NULL,
+             packet_id INTEGER NOT NULL, is_released INTEGER NOT NULL, is_retained INTEGER NOT NULL,
+             sent INTEGER NOT NULL)""",
+        """INSERT INTO deliveries (row, session, message, qos, packet_id, is_released, is_retained, sent)
+             SELECT row, session, iif(is_released, NULL, row), qos, packet_id, is_released, is_retained, sent
+             FROM older_deliveries""",
+        "DROP TABLE older_deliveries",
+        "CREATE INDEX deliveries_by_session ON deliveries (session)",
+        "ALTER TABLE retained RENAME TO older_retained",
+        """CREATE TABLE retained (
+             topic TEXT PRIMARY KEY, message INTEGER NOT NULL, qos INTEGER NOT NULL) WITHOUT ROWID""",
+        # Behind those that wait: which of them are older isn't known.
+        """INSERT INTO retained (topic, message, qos)
+             SELECT topic, (SELECT coalesce(max(row), 0) FROM deliveries) + row_number() OVER (ORDER BY topic), qos
+             FROM older_retained""",
+        """INSERT INTO messages (row, topic, payload, owner, time)
+             SELECT message, topic, payload, owner, CAST(strftime('%s', 'now') AS INTEGER)
+             FROM retained JOIN older_retained USING (topic)""",
+        "DROP TABLE older_retained",
+        """CREATE TRIGGER sessions_end AFTER DELETE ON sessions BEGIN
+             DELETE FROM subscriptions WHERE session = OLD.row;
+             DELETE FROM deliveries WHERE session = OLD.row;
+             DELETE FROM inbound WHERE session = OLD.row;
+           END""",
+        "ALTER TABLE subscriptions RENAME COLUMN is_owed TO owed",
+        "UPDATE subscriptions SET owed = (SELECT coalesce(max(row), 0) FROM messages) WHERE owed",
+    ):
+        db.conn.execute(statement)
+
+
 def check_broker_database(path: Path) -> None:
     """Check that a file is a broker's database, of this version or older. Raises `sqlite3.Error`; changes nothing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

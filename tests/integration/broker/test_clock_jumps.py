@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetkey.broker import BundledEngine, DeadlineEngine, sessions
-from fleetkey.broker.session import Message
+from fleetkey.broker.message import Message
 from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.management import TokenRefused, TokenService

@@ -16,10 +16,11 @@ from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, Subscripti
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.limits import Limits
+from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.router import Router
-from fleetkey.broker.session import Message, Session
+from fleetkey.broker.session import Session
 from fleetkey.broker.sessions import OpenedSession, Sessions
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.subscriptions import SubscriptionTrie
@@ -375,8 +376,17 @@ class Parts:
 
     def retain(self, topic: str, payload: bytes = b"kept", qos: int = 0) -> None:
         """Retain a message, and publish it."""
-        assert self.retained.keep(RetainedMessage(topic=topic, payload=payload, qos=qos, owner=""))
-        self.publish(topic, payload, qos)
+        kept, older = RetainedMessage(message=message(topic, payload, qos)), self.retained.stored(topic)
+        assert self.retained.keep(kept)
+        self.store.keep_retained(kept, older)
+        self.router.publish(kept.message)
+
+    def restore(self) -> None:
+        """Restore what is stored."""
+        stored = self.store.load()
+        for kept in stored.retained:
+            self.retained.restore(kept)
+        self.sessions.restore(stored.sessions)
 
     async def close(self) -> None:
         """Commit what is noted and close the file; safe to call again."""
@@ -440,9 +450,9 @@ def connect(*, clean: bool = True, will: Will | None = None) -> Connect:
     )
 
 
-def message(topic: str, payload: bytes = b"x", qos: int = 0) -> Message:
+def message(topic: str, payload: bytes = b"x", qos: int = 0, owner: str = "") -> Message:
     """Return a message."""
-    return Message(topic, topic.encode(), payload, qos)
+    return Message(topic, topic.encode(), payload, qos, owner)
 
 
 def packets_of(sent: list[bytes]) -> list[Packet]:

@@ -66,7 +66,7 @@ async def test_counts(new_parts: Callable[..., Parts], seed: int) -> None:
     await parts.settle()
     await parts.close()
     again = new_parts()
-    again.sessions.restore()
+    again.sessions.restore(again.store.load().sessions)
     assert _counted(again) == _walked(again)
     assert _counted(again)[0] == kept
     for session in list(again.sessions):

@@ -36,7 +36,7 @@ async def test_rows_without_session(new_parts: Callable[..., Parts], parts: Part
     await parts.close()
 
     after = new_parts()
-    after.sessions.restore()
+    after.restore()
     assert len(after.sessions) == 0
     sink, opened = after.open(principal("other"))
     assert opened.session.row == session.row
@@ -44,7 +44,7 @@ async def test_rows_without_session(new_parts: Callable[..., Parts], parts: Part
     await after.close()
 
     last = new_parts()
-    last.sessions.restore()
+    last.restore()
     (restored,) = last.sessions
     assert (restored.client_id, restored.subscriptions, restored.inbound) == ("other", {}, {})
     assert not restored.queue
@@ -58,13 +58,13 @@ async def test_rows_go_on(new_parts: Callable[..., Parts], parts: Parts) -> None
     parts.publish("x", b"first", 1)
     await parts.close()
     after = new_parts()
-    after.sessions.restore()
+    after.restore()
     (restored,) = after.sessions
     assert restored.row == session.row
     after.router.publish(message("x", b"second", 1))
     await after.commit()
-    (stored,) = after.store.load_sessions()
-    assert [delivery.payload for delivery in stored.deliveries] == [b"first", b"second"]
+    (stored,) = after.store.load().sessions
+    assert [delivery.message.payload for delivery in stored.deliveries] == [b"first", b"second"]
     other, opened = after.open(principal("b"))
     del other
     assert opened.session.row == session.row + 1
@@ -90,7 +90,7 @@ async def test_order_of_sending(new_parts: Callable[..., Parts], parts: Parts) -
     for _ in range(2):
         # Twice, since what was sent again must not count as sent later.
         after = new_parts()
-        after.sessions.restore()
+        after.restore()
         sink, _ = after.open(principal("a"))
         expected = [*sent, (b"third", 4), (b"waits", 5)]
         assert [(each.payload, each.number) for each in sink.take()] == expected
@@ -112,7 +112,7 @@ async def test_order_of_before(
                 older.execute("INSERT INTO deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
     for _ in range(2):
         parts = new_parts()
-        parts.sessions.restore()
+        parts.restore()
         sink, _ = parts.open(principal("a"))
         assert [(each.payload, each.number) for each in sink.take()] == [(b"1", 9), (b"2", 8), (b"3", 10)]
         sink.close(Reason.CONNECTION_LOST)

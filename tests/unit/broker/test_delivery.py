@@ -82,7 +82,7 @@ async def test_queue_bounds(new_parts: Callable[..., Parts], bounds: dict[str, i
     assert parts.counters.bounds["max_queued"] == 10 - kept
     assert [line["event"] for line in lines] == ["queue_full"]
     assert await parts.commit()
-    (stored,) = parts.store.load_sessions()
+    (stored,) = parts.store.load().sessions
     assert len(stored.deliveries) == kept
     sink, _ = parts.open(principal("a"))
     assert sink.payloads() == [b"%09d" % number for number in range(kept)]
@@ -226,8 +226,8 @@ async def test_resume_may_not_any_more(parts: Parts) -> None:
     assert [publication.topic for publication in sink.take()] == ["mine"]
     assert len(session.inflight) == 1
     assert await parts.commit()
-    (stored,) = parts.store.load_sessions()
-    assert [delivery.topic for delivery in stored.deliveries] == ["mine"]
+    (stored,) = parts.store.load().sessions
+    assert [delivery.message.topic for delivery in stored.deliveries] == ["mine"]
 
 
 async def test_topic_authorizer_at_sending(new_parts: Callable[..., Parts]) -> None:
@@ -262,7 +262,7 @@ async def test_qos_2(parts: Parts) -> None:
         assert parts.delivery.completed(session, 1)
     assert not session.inflight
     await parts.commit()
-    assert parts.store.load_sessions()[0].deliveries == []
+    assert parts.store.load().sessions[0].deliveries == []
 
 
 async def test_qos_2_while_store_fails(parts: Parts) -> None:
@@ -395,7 +395,7 @@ async def test_cancel_replay_again(parts: Parts) -> None:
     sink.is_paused = True
     for payload in (b"2", b"3"):
         parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
-        assert parts.retained.keep(RetainedMessage(topic="x", payload=payload, qos=0, owner=""))
+        assert parts.retained.keep(RetainedMessage(message=message("x", payload)))
     parts.sessions.subscribe(session, "x", SubscriptionOptions(1))
     assert len(session.queue) == 2
     parts.sessions.remove_subscription(session, "x")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from fleetkey.broker.owners import Owners
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, filter_cost
-from tests.unit.broker.rig import Parts
+from tests.unit.broker.rig import Parts, message
 
 if TYPE_CHECKING:
     from fleetkey.broker.handlers import ConnectHandler
@@ -18,9 +18,9 @@ MANY = WORK_PER_TURN
 
 
 def _retain(parts: Parts, topic: str, owner: str) -> None:
-    message = RetainedMessage(topic=topic, payload=owner.encode(), qos=1, owner=owner)
-    parts.retained.restore(message)
-    parts.store.keep_retained(message)
+    kept, older = RetainedMessage(message=message(topic, owner.encode(), 1, owner)), parts.retained.stored(topic)
+    assert parts.retained.keep(kept, is_bounded=False)
+    parts.store.keep_retained(kept, older)
 
 
 def _forget(parts: Parts) -> None:
@@ -58,8 +58,7 @@ async def test_retained_meanwhile(parts: Parts) -> None:
     kept = left[:3]
     for topic in kept:
         _retain(parts, topic, "other")
-    parts.retained.drop(left[3])
-    parts.store.drop_retained(left[3])
+    parts.store.drop_retained(left[3], parts.retained.drop(left[3]))
     sink, _ = parts.join("a", "m/#")
     assert sorted(sent.topic for sent in sink.take()) == kept
     parts.loop.settle()

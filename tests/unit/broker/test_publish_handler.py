@@ -42,7 +42,9 @@ class Rig:
         """Let the client send a message, or another client."""
         sink, session = sender or (self.sender, self.session)
         route = self.parts.router.resolve(TOPIC.encode(), TOPIC) if is_allowed else None
-        self.handler.take(sink, session, route, message(TOPIC, payload, qos), packet_id, is_retained=retain)
+        self.handler.take(
+            sink, session, route, message(TOPIC, payload, qos, session.owner), packet_id, is_retained=retain
+        )
 
     def waits(self) -> list[bool]:
         """Return for each acknowledgement since the last time whether it still waits for the store."""
@@ -142,11 +144,12 @@ async def test_retain(rig: Rig) -> None:
     assert (kept.payload, kept.qos, kept.owner) == (b"second", 1, "sender")
     assert rig.waits() == [True, True]
     await rig.parts.settle()
-    assert rig.parts.store.load_retained() == [(TOPIC, b"second", 1, "sender")]
+    (stored,) = rig.parts.store.load().retained
+    assert (stored.topic, stored.payload, stored.qos, stored.owner) == (TOPIC, b"second", 1, "sender")
     rig.send(b"", qos=1, retain=True)
     assert rig.waits() == [True]
     await rig.parts.settle()
-    assert rig.parts.store.load_retained() == []
+    assert rig.parts.store.load().retained == []
     assert rig.receiver.payloads() == [b"first", b"second", b""]
 
 
@@ -169,7 +172,7 @@ async def test_retain_of_the_broker(rig: Rig) -> None:
     """What the broker says of itself is said anew after a restart, so it isn't stored."""
     before = rig.parts.store.position
     for payload in (b"1", b""):
-        rig.handler.retain(message("$SYS/x", payload), "")
+        rig.handler.retain(message("$SYS/x", payload))
     assert rig.parts.store.position == before
 
 
@@ -177,7 +180,7 @@ async def test_retain_at_bound(new_parts: Callable[..., Parts]) -> None:
     """What isn't retained is passed on; nothing of it is stored."""
     rig = Rig(new_parts(max_retained=1))
     rig.parts.publish(TOPIC)
-    rig.handler.retain(message("first"), "sender")
+    rig.handler.retain(message("first", owner="sender"))
     before = rig.parts.store.position
     rig.send(retain=True)
     assert rig.parts.retained.get(TOPIC) is None

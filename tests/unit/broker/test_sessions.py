@@ -97,7 +97,7 @@ async def test_clean_start_lost(parts: Parts, new_parts: Callable[..., Parts], m
     _, opened = parts.open(principal("a"), clean=True)
     assert opened.position > parts.store.committed
     await parts.close()
-    assert "a" not in {stored.client_id for stored in new_parts().store.load_sessions()}
+    assert "a" not in {stored.client_id for stored in new_parts().store.load().sessions}
 
 
 async def test_open_again(parts: Parts) -> None:
@@ -151,7 +151,7 @@ async def test_clean_start(parts: Parts) -> None:
     parts.publish("x", qos=1)
     assert sink.sent == []
     assert await parts.commit()
-    assert parts.store.load_sessions() == []
+    assert parts.store.load().sessions == []
 
 
 async def test_leave(parts: Parts, time: Time) -> None:
@@ -258,7 +258,7 @@ async def test_subscriptions(parts: Parts) -> None:
     assert parts.trie.match("x/1") == {session: SubscriptionOptions(1)}
     assert parts.trie.match("y") == {}
     assert await parts.commit()
-    (stored,) = parts.store.load_sessions()
+    (stored,) = parts.store.load().sessions
     assert stored.subscriptions == {"x/+": 1}
 
 
@@ -286,7 +286,7 @@ async def test_restore(new_parts: Callable[..., Parts], parts: Parts) -> None:
     await parts.close()
 
     after = new_parts()
-    after.sessions.restore()
+    after.restore()
     (restored,) = after.sessions
     assert (restored.client_id, restored.owner, restored.principal) == ("a", "a", None)
     assert restored.subscriptions == session.subscriptions
@@ -317,7 +317,7 @@ async def test_restore_expiry(new_parts: Callable[..., Parts], time: Time, *, is
     await parts.close()
     time.seconds += EXPIRY_SECONDS - 1
     after = new_parts(clock=clock, session_expiry_seconds=EXPIRY_SECONDS)
-    after.sessions.restore()
+    after.restore()
     time.seconds += 2
     after.sessions.expire(0)
     assert len(after.sessions) == int(not is_away)
@@ -335,7 +335,7 @@ async def test_restore_with_shorter_expiry(new_parts: Callable[..., Parts], time
         time.seconds += 50
     await parts.close()
     after = new_parts(clock=clock, session_expiry_seconds=10)
-    after.sessions.restore()
+    after.restore()
     time.seconds += 11
     after.sessions.expire(0)
     assert len(after.sessions) == 0
@@ -349,8 +349,7 @@ async def test_restore_unsent_retained(new_parts: Callable[..., Parts], parts: P
     parts.sessions.subscribe(session, "x/+", SubscriptionOptions(1))
     await parts.close()
     after = new_parts()
-    after.retain("x/1")
-    after.sessions.restore()
+    after.restore()
     sink, _ = after.open(principal("a"))
     assert [(sent.payload, sent.retain) for sent in sink.take()] == [(b"kept", True)]
 

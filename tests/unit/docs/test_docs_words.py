@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 import fleetkey
 from fleetkey.access import Action, Refusal, TopicScope, decide
+from fleetkey.broker.store.schema import open_broker_database
 from fleetkey.config import load_settings
 from fleetkey.management import AuditAction
 from fleetkey.registry import AuditRecord, ChangeKind, DeniedReason, DeviceState, RetiredReason, open_store
@@ -91,23 +93,32 @@ def test_device_states() -> None:
         assert f"`{state.value}`" in text
 
 
+def _tables(path: Path) -> dict[str, list[str]]:
+    with closing(sqlite3.connect(path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            for table in tables
+            if not table.startswith(("sqlite_", "_"))
+        }
+
+
+def _explained(title: str) -> dict[str, list[str]]:
+    return {cells[0].strip("`"): re.findall(r"`(\w+)`", cells[1]) for cells in rows(section(STORAGE, title))}
+
+
 def test_tables_of_the_registry(tmp_path: Path) -> None:
     """Every table of a new registry is explained, with its columns in order."""
     file = tmp_path / "fleetkey.toml"
     file.touch()
     open_store(load_settings(file, {"data_dir": tmp_path / "data"})).close()
-    database = sqlite3.connect(tmp_path / "data/fleetkey.db")
-    try:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        real = {
-            table: [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
-            for table in tables
-            if not table.startswith(("sqlite_", "_"))
-        }
-    finally:
-        database.close()
-    explained = {cells[0].strip("`"): re.findall(r"`(\w+)`", cells[1]) for cells in rows(section(STORAGE, "Tables"))}
-    assert explained == real
+    assert _explained("Tables") == _tables(tmp_path / "data/fleetkey.db")
+
+
+def test_tables_of_the_broker(tmp_path: Path) -> None:
+    """The same for a new `broker.db`."""
+    open_broker_database(tmp_path / "broker.db").close()
+    assert _explained("Tables of the broker") == _tables(tmp_path / "broker.db")
 
 
 @pytest.mark.parametrize("cells", rows(section(TOPICS, "Containment")), ids=lambda cells: cells[0])

@@ -43,7 +43,7 @@ class EngineRig:
 
     def retain(self, topic: str, owner: str) -> None:
         """Retain a message of an owner's."""
-        self.core.publisher.retain(message(topic, b"kept"), owner)
+        self.core.publisher.retain(message(topic, b"kept", owner=owner))
 
 
 def new_engine(folder: Path, **mqtt_settings: object) -> BundledEngine:

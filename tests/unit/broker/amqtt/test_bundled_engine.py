@@ -159,8 +159,8 @@ async def test_forget(rig: EngineRig, *, is_connected: bool) -> None:
     done = asyncio.get_running_loop().create_future()
     store.after_commit(done.set_result)
     assert await done
-    assert [stored.client_id for stored in store.load_sessions()] == [OTHER]
-    assert [owner for *_, owner in store.load_retained()] == [OTHER]
+    assert [stored.client_id for stored in store.load().sessions] == [OTHER]
+    assert [kept.owner for kept in store.load().retained] == [OTHER]
 
 
 async def test_stop_ends_taps(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Messages: published ones, which their receivers share, and what one session has of them."""
+
+from __future__ import annotations
+
+__all__ = ["Message", "OutboundMessage"]
+
+
+class Message:
+    """One published message, shared by all its receivers and, if it is retained, by its topic."""
+
+    __slots__ = ("owner", "payload", "qos", "references", "row", "topic", "topic_bytes")
+
+    def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int, owner: str = "") -> None:
+        self.topic = topic
+        self.topic_bytes = topic_bytes
+        self.payload = payload
+        self.qos = qos
+        self.owner = owner
+        """Its publisher's owner: a device id or an application's key; empty for the broker's own messages."""
+        self.row = 0
+        """Its row in the broker's store, which has it once; 0 = not stored."""
+        self.references = 0
+        """How many stored deliveries and retained messages refer to that row; it is deleted with the last one."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of topic and payload."""
+        return len(self.topic_bytes) + len(self.payload)
+
+
+class OutboundMessage:
+    """One message on its way to one session."""
+
+    __slots__ = ("is_released", "is_retained", "is_sent", "message", "must_wait", "packet_id", "qos", "row", "sent")
+
+    def __init__(self, message: Message, qos: int, *, is_retained: bool = False) -> None:
+        self.message = message
+        self.qos = qos
+        self.is_retained = is_retained
+        self.packet_id = 0
+        self.is_sent = False
+        self.is_released = False
+        """QoS 2: PUBREC has arrived, so PUBREL is resent instead of the message (4.3.3)."""
+        self.row = 0
+        """Its row in the broker's store; 0 = not stored."""
+        self.sent = 0
+        """If stored: its place in the order of first sending; 0 = not sent yet, or sent by an older Fleetkey."""
+        self.must_wait = False
+        """Whether its packet id must be committed before it is sent, so that it keeps the same one after a crash."""

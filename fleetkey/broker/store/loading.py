@@ -1,0 +1,99 @@
+"""Loads what `broker.db` has when the broker starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.message import Message, OutboundMessage
+from fleetkey.broker.retained import RetainedMessage
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Stored", "StoredSession", "drop_strays", "load_all"]
+
+
+@dataclass(slots=True, kw_only=True)
+class StoredSession:
+    """A persistent session as stored."""
+
+    row: int
+    client_id: str
+    owner: str
+    expires_at: float | None
+    subscriptions: dict[str, int] = field(default_factory=dict)
+    owed: dict[str, int] = field(default_factory=dict)
+    """The subscriptions whose retained messages weren't all sent: for each, the row of the newest one that is due."""
+    deliveries: list[OutboundMessage] = field(default_factory=list)
+    """In order of arrival; those that refer to the same row share one `Message`."""
+    inbound: set[int] = field(default_factory=set)
+
+
+@dataclass(slots=True, kw_only=True)
+class Stored:
+    """Everything stored."""
+
+    retained: list[RetainedMessage]
+    """In the order of their rows, which is that of publishing."""
+    sessions: list[StoredSession]
+
+
+def drop_strays(connection: sqlite3.Connection) -> None:
+    """Delete rows whose counterpart is missing, which happens if notes were lost while the disk was full.
+
+    A new session or message could get the same number.
+    """
+    for table in ("subscriptions", "deliveries", "inbound"):
+        connection.execute(f"DELETE FROM {table} WHERE session NOT IN (SELECT row FROM sessions)")  # noqa: S608 - the names are ours
+    for table in ("deliveries", "retained"):
+        # NULL is also not in an empty table.
+        connection.execute(
+            f"DELETE FROM {table} WHERE message IS NOT NULL AND message NOT IN (SELECT row FROM messages)"  # noqa: S608 - the names are ours
+        )
+    connection.execute(
+        "DELETE FROM messages WHERE row NOT IN (SELECT message FROM retained) "
+        "AND row NOT IN (SELECT message FROM deliveries WHERE message IS NOT NULL)"
+    )
+
+
+def load_all(connection: sqlite3.Connection) -> Stored:
+    """Return everything stored."""
+    messages: dict[int, Message] = {}
+    for row, topic, payload, owner in connection.execute("SELECT row, topic, payload, owner FROM messages"):
+        message = messages[row] = Message(topic, topic.encode(), payload, 0, owner)
+        message.row = row
+    retained = []
+    for row, qos in connection.execute("SELECT message, qos FROM retained ORDER BY message"):
+        message = messages[row]
+        message.qos = qos
+        message.references += 1
+        retained.append(RetainedMessage(message=message, is_stored=True))
+    return Stored(retained=retained, sessions=_load_sessions(connection, messages))
+
+
+def _load_sessions(connection: sqlite3.Connection, messages: dict[int, Message]) -> list[StoredSession]:
+    sessions = {
+        row: StoredSession(row=row, client_id=client_id, owner=owner, expires_at=expires_at)
+        for row, client_id, owner, expires_at in connection.execute(
+            "SELECT row, client_id, owner, expires_at FROM sessions"
+        )
+    }
+    for row, topic_filter, qos, owed in connection.execute("SELECT session, filter, qos, owed FROM subscriptions"):
+        sessions[row].subscriptions[topic_filter] = qos
+        if owed:
+            sessions[row].owed[topic_filter] = owed
+    for row, packet_id in connection.execute("SELECT session, packet_id FROM inbound"):
+        sessions[row].inbound.add(packet_id)
+    for session, row, message_row, qos, packet_id, is_released, is_retained, sent in connection.execute(
+        "SELECT session, row, message, qos, packet_id, is_released, is_retained, sent FROM deliveries ORDER BY row"
+    ):
+        # None: it was released, and its payload is no longer needed.
+        message = messages[message_row] if message_row is not None else Message("", b"", b"", qos)
+        message.references += 1
+        message.qos = max(message.qos, qos)
+        outgoing = OutboundMessage(message, qos, is_retained=bool(is_retained))
+        outgoing.row, outgoing.packet_id, outgoing.sent = row, packet_id, sent
+        outgoing.is_sent, outgoing.is_released = bool(packet_id), bool(is_released)
+        sessions[session].deliveries.append(outgoing)
+    return list(sessions.values())
