@@ -5,18 +5,27 @@ Measured, and rounded up: never below the real cost, and at most 30 % above it (
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetkey.broker.message import Message
+
 __all__ = [
     "CONNECTIONS",
     "CONNECTION_BYTES",
+    "DELIVERY_BYTES",
     "FILTERS",
     "INBOUND_BYTES",
     "QUEUES",
     "RETAINED",
     "RETAINED_NODE_BYTES",
     "SESSIONS",
+    "STORED_DELIVERY_BYTES",
+    "message_bytes",
     "payload_bytes",
     "retained_bytes",
     "session_bytes",
+    "stored_message_bytes",
     "stored_retained_bytes",
     "stored_session_bytes",
 ]
@@ -33,8 +42,14 @@ RETAINED_BYTES = 700
 """A retained message, apart from its payload and the nodes of its topic."""
 RETAINED_NODE_BYTES = 350
 """A node of the tree of retained messages, for one level of a topic."""
+MESSAGE_BYTES = 200
+"""A message, apart from its topic and payload."""
+DELIVERY_BYTES = 190
+"""A message's place in the queue of one session, or among those in flight."""
 ROUNDED_UP = 14
 """The allocator needs about 1/14 more for a payload than its length."""
+STORED_DELIVERY_BYTES = 60
+"""A delivery's row in `broker.db`, with its entry in the index."""
 ROW_BYTES = 60
 """A row in `broker.db`, apart from its texts and payloads."""
 
@@ -42,6 +57,16 @@ ROW_BYTES = 60
 def payload_bytes(size: int) -> int:
     """Return the memory that a payload of `size` bytes takes."""
     return size + size // ROUNDED_UP
+
+
+def message_bytes(message: Message) -> int:
+    """Return the memory that a message takes."""
+    return MESSAGE_BYTES + len(message.topic_bytes) + payload_bytes(len(message.payload))
+
+
+def stored_message_bytes(message: Message) -> int:
+    """Return the disk space that a message takes."""
+    return ROW_BYTES + len(message.topic_bytes) + payload_bytes(len(message.payload))
 
 
 def session_bytes(client_id: str) -> int:

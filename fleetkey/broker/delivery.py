@@ -11,6 +11,7 @@ from fleetkey.access import Action
 from fleetkey.broker.codec import Kind
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.message import Message, OutboundMessage
+from fleetkey.broker.message_charges import charge_delivery, charge_delivery_anyway, release_delivery
 from fleetkey.broker.session import RetainedReplay
 
 if TYPE_CHECKING:
@@ -67,9 +68,9 @@ class Delivery:
             and not connection.is_paused
             and len(session.inflight) < self._limits.max_inflight
         )
-        if not can_send and not self._has_room(session, message):
-            return
         outgoing = OutboundMessage(message, qos)
+        if not self._has_room(session, outgoing, is_queued=not can_send):
+            return
         if session.is_kept:
             self._store.add_delivery(session, outgoing)
         if can_send:
@@ -79,7 +80,7 @@ class Delivery:
 
     def enqueue(self, session: Session, outgoing: OutboundMessage) -> None:
         """Put a message at the end of a session's queue."""
-        session.queue.append(outgoing)
+        session.append(outgoing)
         session.queued_messages += 1
         session.queued_bytes += outgoing.message.size
 
@@ -92,9 +93,10 @@ class Delivery:
 
     def follow(self, session: Session, message: Message) -> None:
         """Queue a QoS 0 message that must wait."""
-        if self._has_room(session, message):
+        outgoing = OutboundMessage(message, 0)
+        if self._has_room(session, outgoing, is_queued=True):
             session.followers += 1
-            self.enqueue(session, OutboundMessage(message, 0))
+            self.enqueue(session, outgoing)
 
     def _has_retained(self, topic_filter: str) -> bool:
         """Whether there may be a retained message for a filter."""
@@ -119,7 +121,7 @@ class Delivery:
         replay = session.replays.get(topic_filter)
         if replay is None:
             replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, newest)
-            session.queue.append(replay)
+            session.append(replay)
             return cost
         replay.options, replay.matches = options, None
         if replay.again is not None:
@@ -128,7 +130,7 @@ class Delivery:
             # After what was published since, and before what will be.
             replay.again = RetainedReplay(topic_filter, options, newest)
             replay.again.oldest = replay.newest
-            session.queue.append(replay.again)
+            session.append(replay.again)
         return cost
 
     def restore(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
@@ -143,9 +145,10 @@ class Delivery:
         for outgoing in waiting:
             # What was published after the subscription was made waits behind its retained messages, which are older.
             while ahead and ahead[0].newest < outgoing.message.row:
-                session.queue.append(ahead.popleft())
+                session.append(ahead.popleft())
             self.enqueue(session, outgoing)
-        session.queue.extend(ahead)
+        for replay in ahead:
+            session.append(replay)
         session.replays.update((replay.topic_filter, replay) for replay in replays)
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
@@ -168,8 +171,7 @@ class Delivery:
         if connection is None:
             return
         unsent = set(session.unsent)
-        session.resending.clear()
-        session.resending.extend(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
+        session.resending = deque(outgoing for outgoing in session.inflight.values() if outgoing not in unsent)
         self.drain(session)
 
     def drain(self, session: Session) -> int:
@@ -183,8 +185,8 @@ class Delivery:
             # Nothing may precede the CONNACK; `resume` sends it later.
             return 1
         turns = SENDS_PER_TURN
-        queue, resending, unsent = session.queue, session.resending, session.unsent
         while not connection.is_paused:
+            queue, resending, unsent = session.queue, session.resending, session.unsent
             is_committed = bool(unsent) and not unsent[0].must_wait
             if not (queue or resending or is_committed):
                 break
@@ -215,7 +217,8 @@ class Delivery:
             if self._may_have(session, head.message.topic):
                 self._send(session, head)
             else:
-                self._forget(head)
+                self._forget(session, head)
+        session.tidy()
         return 1 + (SENDS_PER_TURN - turns) * UNITS_PER_SEND
 
     def _drain_again(self, session: Session) -> None:
@@ -253,6 +256,8 @@ class Delivery:
                 continue
             outgoing = OutboundMessage(kept.message, min(replay.options.qos, kept.qos), is_retained=True)
             steps += LEVELS_PER_SEND * _sends(outgoing)
+            if outgoing.qos and not self._has_room(session, outgoing, is_queued=False):
+                continue
             if outgoing.qos and session.is_kept:
                 self._store.add_delivery(session, outgoing)
             self._send(session, outgoing)
@@ -266,7 +271,7 @@ class Delivery:
         if outgoing.qos != AT_LEAST_ONCE:
             return False
         del session.inflight[packet_id]
-        self._forget(outgoing)
+        self._forget(session, outgoing)
         if session.queue:
             self.drain(session)
         return True
@@ -282,7 +287,9 @@ class Delivery:
             if outgoing.row:
                 self._store.mark_released(session, outgoing)
             # The payload is no longer needed.
+            release_delivery(session, outgoing)
             outgoing.message = Message(outgoing.message.topic, outgoing.message.topic_bytes, b"", outgoing.qos)
+            charge_delivery_anyway(session, outgoing)
         if connection is not None:
             # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
             # released in the store first: it must not be delivered again after a power cut.
@@ -298,7 +305,7 @@ class Delivery:
         if not outgoing.is_released:
             return False
         del session.inflight[packet_id]
-        self._forget(outgoing)
+        self._forget(session, outgoing)
         if session.queue:
             self.drain(session)
         return True
@@ -318,6 +325,9 @@ class Delivery:
             return
         if not outgoing.qos:
             connection.send(_encode(connection, outgoing, is_duplicate=False))
+            if not outgoing.is_retained:
+                # It was queued, unlike a retained one.
+                release_delivery(session, outgoing)
             return
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
@@ -327,7 +337,7 @@ class Delivery:
                 outgoing.must_wait = True
                 self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
         if outgoing.must_wait or session.unsent:
-            session.unsent.append(outgoing)
+            session.postpone(outgoing)
         else:
             self._transmit(connection, outgoing)
 
@@ -352,7 +362,7 @@ class Delivery:
             self._transmit(connection, outgoing)
             return _sends(outgoing)
         del session.inflight[outgoing.packet_id]
-        self._forget(outgoing)
+        self._forget(session, outgoing)
         return 1
 
     def _transmit(self, connection: ClientSink, outgoing: OutboundMessage) -> None:
@@ -366,21 +376,29 @@ class Delivery:
             return False
         return self._topic_authorizer.allow(session, Action.RECEIVE, topic)
 
-    def _has_room(self, session: Session, message: Message) -> bool:
-        has_room = (
-            session.queued_messages < self._limits.max_queued_messages
-            and session.queued_bytes + message.size <= self._limits.max_queued_bytes
+    def _has_room(self, session: Session, outgoing: OutboundMessage, *, is_queued: bool) -> bool:
+        """Charge a message, to be queued or sent, to the session's owner; False if a bound is reached."""
+        is_full = is_queued and (
+            session.queued_messages >= self._limits.max_queued_messages
+            or session.queued_bytes + outgoing.message.size > self._limits.max_queued_bytes
         )
-        if not has_room:
-            self._counters.bounds["max_queued"] += 1
-        if not has_room and not session.is_drop_logged:
+        bound = "max_queued" if is_full else charge_delivery(session, outgoing)
+        if not bound:
+            return True
+        self._counters.bounds[bound] += 1
+        if not session.is_drop_logged:
             session.is_drop_logged = True
             log.warning(
-                "queue_full", client_id=session.client_id, queued=session.queued_messages, bytes=session.queued_bytes
+                "queue_full",
+                client_id=session.client_id,
+                bound=bound,
+                queued=session.queued_messages,
+                bytes=session.queued_bytes,
             )
-        return has_room
+        return False
 
-    def _forget(self, outgoing: OutboundMessage) -> None:
+    def _forget(self, session: Session, outgoing: OutboundMessage) -> None:
+        release_delivery(session, outgoing)
         if outgoing.row:
             self._store.drop_delivery(outgoing)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fleetkey.budget import SharedCharge
+
 __all__ = ["Message", "OutboundMessage"]
 
 
 class Message:
     """One published message, shared by all its receivers and, if it is retained, by its topic."""
 
-    __slots__ = ("owner", "payload", "qos", "references", "row", "topic", "topic_bytes")
+    __slots__ = ("in_memory", "on_disk", "owner", "payload", "qos", "references", "row", "topic", "topic_bytes")
 
     def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int, owner: str = "") -> None:
         self.topic = topic
@@ -21,6 +26,10 @@ class Message:
         """Its row in the broker's store, which has it once; 0 = not stored."""
         self.references = 0
         """How many stored deliveries and retained messages refer to that row; it is deleted with the last one."""
+
+        self.in_memory: SharedCharge | None = None
+        self.on_disk: SharedCharge | None = None
+        """Who is charged for it, as sessions of theirs wait for it; None if nobody was so far."""
 
     @property
     def size(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.budget import Account
 
-__all__ = ["ClientSink", "RetainedReplay", "Session"]
+__all__ = ["NONE", "ClientSink", "RetainedReplay", "Session"]
 
 LAST_PACKET_ID = 65_535
+NONE: deque[Any] = cast("deque[Any]", ())
+"""Nothing waits. An empty deque takes 0.6 KiB, which is a third of an idle session with three of them."""
 
 
 class RetainedReplay:
@@ -133,7 +135,7 @@ class Session:
         """Whether it survives its connection and a restart."""
         self.connection: ClientSink | None = None
         self.subscriptions: dict[str, SubscriptionOptions] = {}
-        self.queue: deque[OutboundMessage | RetainedReplay] = deque()
+        self.queue: deque[OutboundMessage | RetainedReplay] = NONE
         self.queued_messages = 0
         self.queued_bytes = 0
         """What the queue counts against its bounds: its messages, but not retained ones, which are only looked up."""
@@ -141,13 +143,13 @@ class Session:
         """The replays in the queue, by filter; there are at most as many as subscriptions."""
         self.followers = 0
         """How many QoS 0 messages in the queue wait behind retained ones."""
-        self.resending: deque[OutboundMessage] = deque()
+        self.resending: deque[OutboundMessage] = NONE
         """Messages of `inflight` to resend to a new connection before anything else."""
-        self.unsent: deque[OutboundMessage] = deque()
+        self.unsent: deque[OutboundMessage] = NONE
         """The tail of `inflight`: messages whose packet id isn't committed yet, and those that wait behind them."""
         self.is_drain_due = False
         """Whether draining continues by itself in the next turn of the event loop."""
-        self.inflight: OrderedDict[int, OutboundMessage] = OrderedDict()
+        self.inflight: dict[int, OutboundMessage] = {}
         self.inbound: dict[int, int] = {}
         """Packet ids of QoS 2 messages that were received and not yet released (4.3.3), each with the store's position
         that must be committed before it is acknowledged; 0 = none."""
@@ -167,3 +169,21 @@ class Session:
             if candidate not in self.inflight:
                 self.last_packet_id = candidate
                 return candidate
+
+    def append(self, entry: OutboundMessage | RetainedReplay) -> None:
+        """Put a message, or retained ones, at the end of the queue."""
+        if not self.queue:
+            self.queue = deque()
+        self.queue.append(entry)
+
+    def postpone(self, outgoing: OutboundMessage) -> None:
+        """Add a message in flight to those that aren't sent yet."""
+        if not self.unsent:
+            self.unsent = deque()
+        self.unsent.append(outgoing)
+
+    def tidy(self) -> None:
+        """Release the memory of what has become empty."""
+        self.queue = self.queue or NONE
+        self.resending = self.resending or NONE
+        self.unsent = self.unsent or NONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -19,12 +18,14 @@ from fleetkey.broker.costs import (
 )
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
-from fleetkey.broker.session import RetainedReplay, Session
+from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
+from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterable, Iterator
 
     from fleetkey.access import Principal
@@ -204,12 +205,8 @@ class Sessions:
             session.disk.release(SESSIONS, stored_session_bytes(session.client_id))
         filters, session.subscriptions = session.subscriptions, {}
         queue, inflight = session.queue, session.inflight
-        if queue:
-            session.queue = deque()
-        if inflight:
-            session.inflight = OrderedDict()
-        for waiting in (session.unsent, session.replays, session.resending):
-            waiting.clear()
+        session.queue = session.unsent = session.resending = NONE
+        session.inflight, session.replays = {}, {}
         if self._by_client_id.get(session.client_id) is session:
             del self._by_client_id[session.client_id]
         if session.row:
@@ -277,7 +274,7 @@ class Sessions:
         session: Session,
         filters: Iterable[str],
         queue: deque[OutboundMessage | RetainedReplay],
-        inflight: OrderedDict[int, OutboundMessage],
+        inflight: dict[int, OutboundMessage],
     ) -> Iterator[int]:
         for topic_filter in filters:
             self._subscriptions.remove(topic_filter, session)
@@ -286,7 +283,10 @@ class Sessions:
             freed = 0
             for _ in range(min(len(queue) + len(inflight), ENTRIES_PER_UNIT)):
                 entry = queue.popleft() if queue else inflight.popitem()[1]
-                if not isinstance(entry, RetainedReplay) and entry.row:
+                if isinstance(entry, RetainedReplay):
+                    continue
+                release_delivery(session, entry)
+                if entry.row:
                     self._store.free_delivery(entry)
                     freed += 1
             yield 1 + freed
@@ -302,6 +302,7 @@ class Sessions:
         # arrival. The sort is stable, so messages without a number stay in row order.
         waiting = []
         for outgoing in sorted(stored.deliveries, key=lambda each: each.sent):
+            charge_delivery_anyway(session, outgoing)
             if outgoing.packet_id:
                 session.inflight[outgoing.packet_id] = outgoing
                 session.last_packet_id = outgoing.packet_id
