@@ -48,6 +48,11 @@ class Accounts:
             return self.disk.account(owner, limits.disk_per_device, "disk_per_device")
         return self.disk.account(owner, limits.disk_per_application, "disk_per_application")
 
+    @property
+    def held_back(self) -> set[str]:
+        """The owners that are held back, for one resource or the other."""
+        return {*self.memory.held_back, *self.disk.held_back}
+
     def look(self, now: float) -> None:
         """Determine whom to hold back from now on."""
         del now

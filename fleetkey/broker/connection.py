@@ -97,12 +97,14 @@ class Connection(ConnectionLifecycle):
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:
+                self._check_room()
                 if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                     self._rest_from_reading()
                 return
             data = bytes(self._rest)
             self._rest.clear()
         self._handle_all(data)
+        self._check_room()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
         try:
@@ -122,7 +124,7 @@ class Connection(ConnectionLifecycle):
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle up to `PACKETS_PER_TURN` of them now."""
         size, turns, routes, rate = len(data), PACKETS_PER_TURN, self._routes, self._rate
-        if rate is not None and self.is_held_back:
+        if self.held_back_by:
             turns = 0
         last_route: Route | None = None
         self._last_route = None
@@ -185,7 +187,7 @@ class Connection(ConnectionLifecycle):
                     turns = 0
                 elif first == CONNECT:
                     rate = self._rate
-                    if self.is_held_back:
+                    if self.held_back_by:
                         turns = 0
             if self.state is State.CLOSED:
                 return
@@ -218,7 +220,7 @@ class Connection(ConnectionLifecycle):
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
         self._update_reading()
-        if not (self.is_suspended or self.is_paused or self.is_held_back):
+        if not (self.is_suspended or self.is_paused or self.held_back_by):
             self.call_next_turn(self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:

@@ -24,17 +24,21 @@ if TYPE_CHECKING:
     from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.lingering import Lingering
+    from fleetkey.broker.owner_room import OwnerRoom
     from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
     from fleetkey.broker.route_cache import Route
     from fleetkey.broker.router import Router
     from fleetkey.broker.scheduler import Scheduler
     from fleetkey.broker.session import Session
     from fleetkey.broker.store import BrokerStore
+    from fleetkey.budget import Account
 
 __all__ = ["ConnectionLifecycle", "ConnectionParts"]
 
 log = structlog.get_logger(__name__)
 
+BY_RATE, BY_BUDGET = 1, 2
+"""Why a connection is held back."""
 BEFORE_THE_END = frozenset({State.DECIDING, State.OPEN})
 
 
@@ -52,6 +56,7 @@ class ConnectionParts:
     connections: ConnectionLimits
     applications: ApplicationShares
     rates: DeviceRates
+    room: OwnerRoom
     lingering: Lingering
     bounds: BoundLog
     on_connect: ConnectHandler
@@ -77,7 +82,8 @@ class ConnectionLifecycle(OutboundStream):
         "_rest",
         "address",
         "codec",
-        "is_held_back",
+        "disk",
+        "held_back_by",
         "is_refusal_logged",
         "is_suspended",
         "keep_alive_seconds",
@@ -97,6 +103,8 @@ class ConnectionLifecycle(OutboundStream):
         """The codec of the protocol version, which CONNECT determines."""
         self.principal: Principal | None = None
         self.will: Will | None = None
+        self.disk: Account | None = None
+        """Its owner's account for disk space, once its client is authenticated."""
         self.keep_alive_seconds = 0.0
         self.last_heard = parts.scheduler.now
         """When the last complete packet arrived, with the precision of `Scheduler.now`."""
@@ -105,8 +113,8 @@ class ConnectionLifecycle(OutboundStream):
         """Whether its CONNECT was accepted."""
         self.is_suspended = False
         """Whether packet handling is suspended until `proceed`."""
-        self.is_held_back = False
-        """Whether nothing is handled for a while, as the device is over its rate."""
+        self.held_back_by = 0
+        """Why nothing is handled for a while: `BY_RATE`, `BY_BUDGET` or both; 0 = it is not held back."""
         self._rate: DeviceRate | None = None
         """How fast it may publish; None for no limit."""
         self._rest = bytearray()
@@ -174,7 +182,8 @@ class ConnectionLifecycle(OutboundStream):
         """Attach to a session, before the CONNACK is sent."""
         self._parts.connections.admitted(self)
         self._parts.applications.connected(self, principal)
-        self.session, self.principal = session, principal
+        self.session, self.principal, self.disk = session, principal, session.disk
+        self._charge_to(session.memory)
         self._rate = rate = self._parts.rates.of(principal)
         if rate is not None and (seconds := rate.wait_seconds(self._scheduler.time())) > 0:
             # It used up its rate on an earlier connection.
@@ -317,6 +326,8 @@ class ConnectionLifecycle(OutboundStream):
 
     def _uncount(self) -> None:
         """Stop counting the connection and its pending bytes: its socket is closed; safe to call again."""
+        self._charge_to(None)
+        self._parts.room.discard(self)
         self._parts.connections.left(self)
         self._parts.applications.disconnected(self)
         self._parts.lingering.discard(self)
@@ -332,15 +343,32 @@ class ConnectionLifecycle(OutboundStream):
         self._continue()
 
     def let_go(self) -> None:
-        """Handle packets again after being held back."""
-        self.is_held_back = False
+        """Handle packets again: the device is within its rate."""
+        self._end_hold(BY_RATE)
+
+    def wait_for_room(self) -> None:
+        """Handle nothing more until `resume_for_a_turn`: there is no room for what its owner makes the server keep."""
+        if self.state is State.OPEN and not self.held_back_by & BY_BUDGET:
+            self.held_back_by |= BY_BUDGET
+            self._last_route = None
+            self._update_reading()
+            self._parts.room.wait(self)
+
+    def resume_for_a_turn(self) -> None:
+        """Handle a turn's worth of packets."""
+        self._end_hold(BY_BUDGET)
+
+    def _end_hold(self, why: int) -> None:
+        if self.state is State.CLOSED:
+            return
+        self.held_back_by &= ~why
         # Its client may have had to wait for longer than its keep-alive.
         self.last_heard = self._scheduler.now
         self._continue()
 
     def _hold_back(self, rate: DeviceRate, seconds: float) -> None:
         """Handle nothing more for so many seconds: the device is over its rate."""
-        self.is_held_back = True
+        self.held_back_by |= BY_RATE
         self._update_reading()
         self._parts.rates.hold_back(rate, self, seconds)
 
@@ -357,7 +385,7 @@ class ConnectionLifecycle(OutboundStream):
 
     def _update_reading(self) -> None:
         should_read = not (
-            self.is_paused or self.is_suspended or self._backlog or self._is_resting or self.is_held_back
+            self.is_paused or self.is_suspended or self._backlog or self._is_resting or self.held_back_by
         )
         if self.state is State.CLOSED or self.is_gone or should_read == self._is_reading:
             return
@@ -368,12 +396,13 @@ class ConnectionLifecycle(OutboundStream):
             self.transport.pause_reading()
 
     def _continue(self) -> None:
-        if self.state is State.CLOSED or self.is_suspended or self.is_paused or self.is_held_back:
+        if self.state is State.CLOSED or self.is_suspended or self.is_paused or self.held_back_by:
             return
         if self._backlog:
             data, position = self._backlog, self._backlog_at
             self._backlog = b""
             self._handle_all(data, position)
+            self._check_room()
         if self.is_gone and not self.is_busy:
             self.end()
         self._update_reading()
@@ -390,6 +419,20 @@ class ConnectionLifecycle(OutboundStream):
         # The job of a packet that had to wait in its first piece resumes packet handling itself.
         if not self._is_working:
             self.proceed()
+
+    def _incoming_bytes(self) -> int:
+        return len(self._rest) + len(self._backlog)
+
+    def _check_room(self) -> None:
+        """After handling input: charge what is left of it, and wait if there is no room or its owner is held back."""
+        memory, disk = self.memory, self.disk
+        if memory is None or disk is None:
+            return
+        fits = True
+        if self._rest or self._backlog or self._charged > self._idle_bytes:
+            fits = self._charge()
+        if not fits or memory.is_held_back or disk.is_held_back:
+            self.wait_for_room()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
         """Handle received bytes, from `position` on."""

@@ -28,7 +28,7 @@ class Counted(Protocol):
     keep_alive_seconds: float
     last_heard: float
     is_suspended: bool
-    is_held_back: bool
+    held_back_by: int
     transport: Any
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
@@ -137,7 +137,7 @@ class ConnectionLimits:
             if connection.keep_alive_seconds
             and now - connection.last_heard > connection.keep_alive_seconds
             # A connection that isn't being read isn't known to be silent.
-            and not (connection.is_suspended or connection.is_held_back)
+            and not (connection.is_suspended or connection.held_back_by)
         ]
 
     def _undecided(self, now: float) -> list[Counted]:

@@ -18,6 +18,7 @@ from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.owner_room import OwnerRoom
 from fleetkey.broker.owners import Owners
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
@@ -97,6 +98,7 @@ class BrokerCore:
         )
         self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
         self._lingering = Lingering(bounds)
+        self._room = OwnerRoom(accounts, self.sessions)
         self._rates = DeviceRates(limits, self.counters, self.scheduler.loop)
         self._delivery = delivery
         self.parts = ConnectionParts(
@@ -110,6 +112,7 @@ class BrokerCore:
             connections=self.connections,
             applications=applications,
             rates=self._rates,
+            room=self._room,
             lingering=self._lingering,
             bounds=bounds,
             on_connect=self._connect_handler,
@@ -140,7 +143,7 @@ class BrokerCore:
         self.accounts.memory.settle()
         self.accounts.disk.settle()
         self.scheduler.start(
-            self.accounts.look,
+            self._room.look,
             self.connections.expire,
             self._lingering.expire,
             self.sessions.expire,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from asyncio import BaseTransport
+
     from fleetkey.broker.message import Message
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "RETAINED_NODE_BYTES",
     "SESSIONS",
     "STORED_DELIVERY_BYTES",
+    "connection_bytes",
     "message_bytes",
     "payload_bytes",
     "retained_bytes",
@@ -36,6 +39,8 @@ CONNECTION_BYTES = 5_000
 """An idle connection: transport, socket and parser."""
 SESSION_BYTES = 2_000
 """A session, and its principal, apart from what is in it."""
+TLS_BYTES = 20_000
+"""What TLS adds to it."""
 INBOUND_BYTES = 110
 """The identifier of a QoS 2 message that isn't released yet."""
 RETAINED_BYTES = 700
@@ -57,6 +62,11 @@ ROW_BYTES = 60
 def payload_bytes(size: int) -> int:
     """Return the memory that a payload of `size` bytes takes."""
     return size + size // ROUNDED_UP
+
+
+def connection_bytes(transport: BaseTransport) -> int:
+    """Return the memory that an idle connection takes."""
+    return CONNECTION_BYTES + (TLS_BYTES if transport.get_extra_info("sslcontext") is not None else 0)
 
 
 def message_bytes(message: Message) -> int:

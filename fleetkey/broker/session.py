@@ -72,6 +72,10 @@ class ClientSink(Protocol):
         """Call `callback` after the other connections have had their turn."""
         ...
 
+    def wait_for_room(self) -> None:
+        """Handle only a turn's worth of packets per tick: there is no room for what its owner makes the server keep."""
+        ...
+
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
         """Close it; gracefully means without the will."""
         ...

@@ -203,7 +203,7 @@ class Budget:
                 charged=self.charged,
                 limit=self.limit,
                 others=sum(others.values()),
-                held_back=self.held_back,
+                held_back=len(self.held_back),
                 largest=[account.owner for account in self._largest()],
             )
 
@@ -223,16 +223,16 @@ class Budget:
         return self.charged <= self._newcomers
 
     @property
-    def held_back(self) -> int:
-        """The number of owners that are held back."""
-        return sum(account.is_held_back for account in self._large.values())
+    def held_back(self) -> list[str]:
+        """The owners that are held back."""
+        return [account.owner for account in self._large.values() if account.is_held_back]
 
     def state(self) -> BudgetState:
         """Return how much is in use."""
         return BudgetState(
             limit=self.limit,
             kinds={**self.kinds, **self._others},
-            held_back=self.held_back,
+            held_back=len(self.held_back),
             admits_newcomers=self.admits_newcomers,
         )
 

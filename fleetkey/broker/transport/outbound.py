@@ -5,12 +5,15 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from fleetkey.broker.costs import CONNECTIONS, connection_bytes
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
     from fleetkey.broker.ports import BrokerObserver, WriteScheduler
     from fleetkey.broker.session import Session
+    from fleetkey.budget import Account
 
 __all__ = ["OutboundStream", "State"]
 
@@ -18,6 +21,8 @@ MAX_GATHERED = 64
 """Packets batched before they are handed to the transport within a turn."""
 MAX_GATHERED_BYTES = 4 * 1024
 """A longer packet is handed over at once."""
+CHARGED_STEP = 4 * 1024
+"""What a connection holds is charged in multiples of this."""
 DRAIN_BYTES = 64 * 1024
 """How much of the held bytes a transport is given at a time."""
 
@@ -39,15 +44,19 @@ class OutboundStream:
     """
 
     __slots__ = (
+        "_charged",
         "_gathered",
         "_hears_out",
         "_held",
+        "_idle_bytes",
+        "_in_transport",
         "_is_draining",
         "_observer",
         "_scheduler",
         "_write_buffer_bytes",
         "is_gone",
         "is_paused",
+        "memory",
         "session",
         "state",
         "transport",
@@ -65,6 +74,12 @@ class OutboundStream:
         self._hears_out = observer.hears_packets_out
         self._gathered: list[bytes] = []
         self._held = bytearray()
+        self._in_transport = 0
+        """Bytes that the transport couldn't send at once."""
+        self.memory: Account | None = None
+        """Its owner's account, once its client is authenticated."""
+        self._idle_bytes = self._charged = 0
+        """Bytes charged to it: of the connection itself, and in all."""
         self._is_draining = False
         """Whether the transport still has bytes to send."""
         self.is_gone = False
@@ -105,6 +120,8 @@ class OutboundStream:
     def pause_writing(self) -> None:
         """Hold further packets: the transport couldn't send everything at once."""
         self._is_draining = True
+        self._in_transport = self.transport.get_write_buffer_size()
+        self._charge()
 
     def resume_writing(self) -> None:
         """Send held bytes in the next turn: the transport has sent everything."""
@@ -114,7 +131,7 @@ class OutboundStream:
         """Write the next part of what is held; the others have their turn before the one behind it."""
         if self.state is State.CLOSED or self.is_gone:
             return
-        self._is_draining = False
+        self._is_draining, self._in_transport = False, 0
         if self._held:
             # Calls `pause_writing` if the transport can't send it at once.
             self._write_held()
@@ -122,6 +139,7 @@ class OutboundStream:
                 # What is sent meanwhile has to wait behind it.
                 self._is_draining = True
                 self.call_next_turn(self._drain)
+        self._charge()
         # Nothing is held before the CONNACK, so it is paused for another reason then.
         if self.is_paused and self.state is State.OPEN and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False
@@ -139,9 +157,43 @@ class OutboundStream:
         if self.state is State.CLOSED:
             return
         self._held += data
-        if not self.is_paused and len(self._held) > self._write_buffer_bytes:
+        fits = self._charge()
+        if not self.is_paused and (len(self._held) > self._write_buffer_bytes or not fits):
             self.is_paused = True
             self._on_full()
+
+    def _charge_to(self, memory: Account | None) -> None:
+        """Charge the connection to its owner's account, or release it; safe to call again."""
+        if self.memory is not None:
+            self.memory.release(CONNECTIONS, self._charged)
+        self.memory, self._charged = memory, 0
+        if memory is not None:
+            self._idle_bytes = self._charged = connection_bytes(self.transport)
+            memory.charge_anyway(CONNECTIONS, self._charged)
+
+    def _incoming_bytes(self) -> int:
+        """Return how many bytes of input are held."""
+        return 0
+
+    def _charge(self) -> bool:
+        """Charge what the connection holds now; False if there is no room for it.
+
+        It is charged in any case: it was accepted before.
+        """
+        memory = self.memory
+        if memory is None:
+            return True
+        size = len(self._held) + self._in_transport + self._incoming_bytes()
+        size = self._idle_bytes + -(-size // CHARGED_STEP) * CHARGED_STEP
+        more, fits = size - self._charged, True
+        if more > 0:
+            fits = memory.charge(CONNECTIONS, more)
+            if not fits:
+                memory.charge_anyway(CONNECTIONS, more)
+        elif more < 0:
+            memory.release(CONNECTIONS, -more)
+        self._charged = size
+        return fits
 
     def _on_full(self) -> None:
         """Stop receiving."""

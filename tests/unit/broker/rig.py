@@ -183,6 +183,9 @@ class Sink:
         """Call back in the loop's next turn."""
         self._loop.call_soon(callback, *arguments)
 
+    def wait_for_room(self) -> None:
+        """It reads nothing."""
+
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
         """Note the reason and part from the session."""
         self.closed.append(reason)

@@ -16,6 +16,7 @@ from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.owner_room import OwnerRoom
 from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN
@@ -102,6 +103,7 @@ class Rig:
             connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
             applications=parts.applications,
             rates=DeviceRates(parts.limits, parts.counters, parts.loop.as_loop()),
+            room=OwnerRoom(parts.accounts, parts.sessions),
             lingering=Lingering(parts.bounds),
             bounds=parts.bounds,
             on_connect=self.handler,

@@ -29,7 +29,7 @@ class Client:
         self.keep_alive_seconds = 0.0
         self.last_heard = 0.0
         self.is_suspended = False
-        self.is_held_back = False
+        self.held_back_by = 0
         self.transport: Any = SimpleNamespace(get_extra_info=lambda _: None)
         self.ended: list[tuple[str, Reason]] = []
 

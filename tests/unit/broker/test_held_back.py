@@ -70,7 +70,7 @@ async def test_held_back(rig: EngineRig) -> None:
     connection = _enter(rig)
     connection.data_received(_payloads(0, 4) + PINGREQ)
     assert sink.payloads() == [b"0", b"1"]
-    assert connection.is_held_back
+    assert connection.held_back_by
     assert not _socket(connection).is_reading
     late = _payloads(4, 2)
     for position in range(len(late)):
@@ -80,7 +80,7 @@ async def test_held_back(rig: EngineRig) -> None:
         connection._rate._messages_full_at = 0.0 if number == 5 else 1e12  # type: ignore[union-attr] # replenished, or not
         connection.let_go()
         assert sink.payloads() == [b"%d" % number]
-        assert connection.is_held_back is (number < 5)
+        assert bool(connection.held_back_by) is (number < 5)
         assert _socket(connection).is_reading is (number == 5)
     await asyncio.sleep(0)
     assert _socket(connection).written == PINGRESP
@@ -139,7 +139,7 @@ async def test_next_connection(rig: EngineRig, *, is_lost_first: bool) -> None:
     if is_lost_first:
         first.connection_lost(None)
     second = _enter(rig)
-    assert second.is_held_back
+    assert second.held_back_by
     assert not _socket(second).is_reading
     assert second.session is not None
     second.data_received(_payloads(2, 1))
