@@ -194,7 +194,11 @@ class Connection(ConnectionLifecycle):
             if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
         elif last_route is not None and not (
-            self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer
+            self.is_suspended
+            or self.is_paused
+            or self._hears_in
+            or self._observer.hears_messages
+            or self._parts.topic_authorizer
         ):
             self._last_route = last_route
 
@@ -264,8 +268,7 @@ class Connection(ConnectionLifecycle):
                 pass
             return
         if not self._parts.scheduler.work.do(self._own(job)) and self.state is not State.CLOSED:
-            self._is_working = True
-            self.suspend()
+            self.begin_work()
 
     def _own(self, job: Generator[int]) -> Iterator[int]:
         """Run a job until the connection closes; when it is done, resume handling packets."""
@@ -277,11 +280,7 @@ class Connection(ConnectionLifecycle):
                     return
         except MalformedPacketError as error:
             self._close_malformed(error)
-        if self._is_working:
-            self._is_working = self.is_suspended = False
-            self._wait_if_behind()
-            if not self.is_suspended:
-                self.proceed()
+        self.end_work()
 
     def _on_ping(self) -> None:
         """Answer once everything already due is sent, so that a client with its PINGRESP has received all of that."""

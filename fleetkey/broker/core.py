@@ -14,6 +14,7 @@ from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.lines import Lines
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
@@ -64,7 +65,8 @@ class BrokerCore:
         self._bounds = bounds = BoundLog(self.counters)
         routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
-        self.router = Router(routes, delivery, topic_authorizer, self.counters)
+        self._lines = Lines(self.scheduler.work)
+        self.router = Router(self.subscriptions, routes, self._lines, delivery, topic_authorizer, self.counters)
         self.sessions = Sessions(
             limits, self.subscriptions, routes, delivery, store, self.scheduler.work, clock or SteadyClock()
         )
@@ -130,6 +132,7 @@ class BrokerCore:
                 # Only taps remain; they receive the wills too.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
+        await self._lines.settle()
         await self._lingering.settle()
 
     async def close(self) -> None:

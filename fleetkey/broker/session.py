@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.codec import Codec, Reason, SubscriptionOptions
     from fleetkey.broker.retained import RetainedMessage
 
-__all__ = ["ClientSink", "Message", "OutboundMessage", "RetainedReplay", "Session"]
+__all__ = ["ClientSink", "Message", "OutboundMessage", "Publisher", "RetainedReplay", "Session"]
 
 LAST_PACKET_ID = 65_535
 
@@ -113,6 +113,18 @@ class ClientSink(Protocol):
         ...
 
 
+class Publisher(ClientSink, Protocol):
+    """A connection that waits while its message is sent in turns."""
+
+    def begin_work(self) -> None:
+        """Handle no packets until `end_work`."""
+        ...
+
+    def end_work(self) -> None:
+        """Resume handling packets, if `begin_work` stopped that."""
+        ...
+
+
 class Session:
     """A client's session. It belongs to the principal's owner: a device, or one application key.
 
@@ -121,6 +133,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "changed_at",
         "client_id",
         "connection",
         "expires_at",
@@ -153,6 +166,8 @@ class Session:
         """Whether it survives its connection and a restart."""
         self.connection: ClientSink | None = None
         self.subscriptions: dict[str, SubscriptionOptions] = {}
+        self.changed_at = 0
+        """The last of `SubscriptionTrie.changes` that removed or replaced one of them."""
         self.queue: deque[OutboundMessage | RetainedReplay] = deque()
         self.queued_messages = 0
         self.queued_bytes = 0

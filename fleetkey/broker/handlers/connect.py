@@ -11,7 +11,7 @@ import structlog
 from fleetkey.access import Action
 from fleetkey.broker.admission import Admitted
 from fleetkey.broker.codec import Reason
-from fleetkey.broker.session import ClientSink, Message
+from fleetkey.broker.session import ClientSink, Message, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ __all__ = ["ConnectHandler"]
 log = structlog.get_logger(__name__)
 
 
-class Client(ClientSink, Protocol):
+class Client(Publisher, Protocol):
     """The parts of a connection that are used here."""
 
     transport: Any
@@ -166,6 +166,10 @@ class ConnectHandler:
             return
         if self._store.is_failing and self._sessions.is_ending(decision.client_id):
             # It would have to wait for writes that fail now, and would add more of them.
+            self.refuse(connection, Reason.SERVER_BUSY)
+            return
+        if connect.will is not None and self._publisher.is_full:
+            # Its will might have to wait behind too many others.
             self.refuse(connection, Reason.SERVER_BUSY)
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
