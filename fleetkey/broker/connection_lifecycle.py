@@ -195,6 +195,9 @@ class ConnectionLifecycle(OutboundStream):
             is_graceful: after DISCONNECT, or by the operator: no will is published (3.14.4-3).
         """
         if self.state is State.CLOSED:
+            if self.session is not None:
+                # It was only stopped so far.
+                self.abort(reason)
             return
         if is_graceful:
             self.will = None
@@ -215,13 +218,16 @@ class ConnectionLifecycle(OutboundStream):
 
     def abort(self, reason: Reason) -> None:
         """Close at once, discarding the will and unsent data."""
-        self.will = self._last_route = None
-        self._forget()
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
-            self._part(reason)
+        self.stop()
+        self._part(reason)
         self._uncount()
         self.transport.abort()
+
+    def stop(self) -> None:
+        """Send and handle nothing more, and discard the will; `abort`, which takes longer, must follow."""
+        self.will = self._last_route = None
+        self._forget()
+        self.state = State.CLOSED
 
     def end(self) -> None:
         """Release everything, including the session; safe to call again."""

@@ -101,7 +101,12 @@ class Route:
     @property
     def size(self) -> int:
         """Bytes that it takes."""
-        return ROUTE_BYTES + getsizeof(self.topic) + 2 * getsizeof(self.head) + RECEIVER_BYTES * len(self.targets)
+        return self.text_bytes + RECEIVER_BYTES * len(self.targets)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes that it takes without its receivers."""
+        return ROUTE_BYTES + getsizeof(self.topic) + 2 * getsizeof(self.head)
 
     @property
     def topic_bytes(self) -> bytes:

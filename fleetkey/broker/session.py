@@ -112,6 +112,10 @@ class ClientSink(Protocol):
         """Close it at once, discarding the will and unsent data."""
         ...
 
+    def stop(self) -> None:
+        """Send and handle nothing more; `abort` follows."""
+        ...
+
 
 class Publisher(ClientSink, Protocol):
     """A connection that waits while its message is sent in turns."""

@@ -210,12 +210,16 @@ class ConnectHandler:
 
     def _welcome(self, connection: Client, connect: Connect, opened: OpenedSession) -> None:
         session, principal = opened.session, connection.principal
+        if principal is None or principal.is_revoked:
+            # Of many connections of one key, this one's turn to be closed hasn't come yet.
+            self.refuse(connection, Reason.NOT_AUTHORIZED)
+            return
         connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
         connection.open(connect.will)
         log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
         self._observer.connected(session)
         self._counters.connections += 1
-        if self._presence is not None and principal is not None and principal.device_id is not None:
+        if self._presence is not None and principal.device_id is not None:
             self._presence.connected(principal.device_id, connection)
         if opened.is_present:
             self._sessions.resume(session)

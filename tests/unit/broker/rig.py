@@ -150,6 +150,7 @@ class Sink:
         self.acknowledged: list[Acknowledged] = []
         self.refused: list[tuple[str, bytes]] = []
         self.closed: list[Reason] = []
+        self.is_stopped = False
         self.is_working = False
         """Whether it waits for its message to be sent."""
         self.was_graceful = False
@@ -201,6 +202,10 @@ class Sink:
     def abort(self, reason: Reason) -> None:
         """As `close`, without the will."""
         self.close(reason, is_graceful=True)
+
+    def stop(self) -> None:
+        """Note it: nothing is sent from here on."""
+        self.is_stopped = True
 
     def take(self) -> list[Publication]:
         """Return the messages that came since the last time."""
