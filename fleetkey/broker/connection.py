@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,8 +37,14 @@ log = structlog.get_logger(__name__)
 
 PACKETS_PER_TURN = 16
 """Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
-MAX_REMEMBERED_TOPICS = 256
-"""Topic decisions cached per connection."""
+RECEIVERS_PER_PACKET = 4
+"""Receivers of a message that count as one more packet."""
+BYTES_PER_PACKET = 16 * 1024
+"""Bytes of a message that count as one more packet."""
+MAX_REMEMBERED_BYTES = 32 * 1024
+"""Bytes of the topic decisions cached per connection, with the topics' routes; beyond that, they are cleared."""
+REMEMBERED_BYTES = 112
+"""Memory per such decision, in addition to its topic and route."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
 SHORT_JOB_BYTES = 128
@@ -56,7 +63,16 @@ WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
 class Connection(ConnectionLifecycle):
     """An `asyncio.Protocol`; the WebSocket listener feeds the same class."""
 
-    __slots__ = ("_hears_in", "_max_length", "_may_trickle", "_need", "_publisher", "_routes", "_scope")
+    __slots__ = (
+        "_hears_in",
+        "_max_length",
+        "_may_trickle",
+        "_need",
+        "_publisher",
+        "_remembered_bytes",
+        "_routes",
+        "_scope",
+    )
 
     def __init__(self, parts: ConnectionParts, listener: str, *, is_websocket: bool = False) -> None:
         super().__init__(parts, listener)
@@ -70,6 +86,8 @@ class Connection(ConnectionLifecycle):
         self._scope: TopicScope | None = None
         self._routes: dict[bytes, Route | None] = {}
         """Routes of the topics decided so far, valid while the scope is `_scope`; None means refused."""
+        self._remembered_bytes = 0
+        """Bytes that they take."""
 
     def data_received(self, data: bytes) -> None:
         """Handle received bytes, packet by packet."""
@@ -159,7 +177,7 @@ class Connection(ConnectionLifecycle):
                     msg = "a topic that extends past the end of its packet"
                     raise MalformedPacketError(msg)
                 if self._scope is not principal.scope:
-                    self._scope = principal.scope
+                    self._scope, self._remembered_bytes = principal.scope, 0
                     routes.clear()
                 try:
                     route = routes[topic_bytes]
@@ -181,6 +199,8 @@ class Connection(ConnectionLifecycle):
                 elif route is not None:
                     self._publisher.forward(self, route, data[position:end], topic_end - position)
                     last_route = route
+                if end < size and route is not None:
+                    turns -= len(route.targets) // RECEIVERS_PER_PACKET + length // BYTES_PER_PACKET
             else:
                 self._on_packet(first, data, start, end)
                 if first in WITH_FILTERS:
@@ -205,7 +225,11 @@ class Connection(ConnectionLifecycle):
             if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
         elif (last_route is not None and rate is None) and not (
-            self.is_paused or self._hears_in or self._observer.hears_messages or self._parts.topic_authorizer
+            self.is_suspended
+            or self.is_paused
+            or self._hears_in
+            or self._observer.hears_messages
+            or self._parts.topic_authorizer
         ):
             self._last_route = last_route
 
@@ -275,8 +299,7 @@ class Connection(ConnectionLifecycle):
                 pass
             return
         if not self._parts.scheduler.work.do(self._own(job)) and self.state is not State.CLOSED:
-            self._is_working = True
-            self.suspend()
+            self.begin_work()
 
     def _own(self, job: Generator[int]) -> Iterator[int]:
         """Run a job until the connection closes; when it is done, resume handling packets."""
@@ -288,11 +311,7 @@ class Connection(ConnectionLifecycle):
                     return
         except MalformedPacketError as error:
             self._close_malformed(error)
-        if self._is_working:
-            self._is_working = self.is_suspended = False
-            self._wait_if_behind()
-            if not self.is_suspended:
-                self.proceed()
+        self.end_work()
 
     def _on_ping(self) -> None:
         """Answer once everything already due is sent, so that a client with its PINGRESP has received all of that."""
@@ -338,8 +357,12 @@ class Connection(ConnectionLifecycle):
         if self._parts.topic_authorizer and self.session is not None:
             # Its answers must not be cached.
             return route if self._parts.topic_authorizer.allow(self.session, Action.PUBLISH, topic) else None
-        if len(self._routes) >= MAX_REMEMBERED_TOPICS:
+        # Routes are shared, but one that is over may be held by this connection alone.
+        size = REMEMBERED_BYTES + getsizeof(topic_bytes) + (route.text_bytes if route is not None else 0)
+        self._remembered_bytes += size
+        if self._remembered_bytes > MAX_REMEMBERED_BYTES:
             self._routes.clear()
+            self._remembered_bytes = size
         self._routes[topic_bytes] = route
         return route
 

@@ -126,7 +126,7 @@ class ConnectionLifecycle(OutboundStream):
         self._is_resting = False
         """Whether nothing is read for a while, as the client sends little at a time."""
         self._is_working = False
-        """Whether a packet's job still continues over several turns."""
+        """Whether a packet's job, or the sending of its message, still continues over several turns."""
         self._is_leaving = False
         """Whether DISCONNECT arrived, and answers to earlier packets still wait for the store."""
         self._deferred_acks = 0
@@ -219,6 +219,9 @@ class ConnectionLifecycle(OutboundStream):
             is_graceful: after DISCONNECT, or by the operator: no will is published (3.14.4-3).
         """
         if self.state is State.CLOSED:
+            if self.session is not None:
+                # It was only stopped so far.
+                self.abort(reason)
             return
         if is_graceful:
             self.will = None
@@ -239,13 +242,16 @@ class ConnectionLifecycle(OutboundStream):
 
     def abort(self, reason: Reason) -> None:
         """Close at once, discarding the will and unsent data."""
-        self.will = self._last_route = None
-        self._forget()
-        if self.state is not State.CLOSED:
-            self.state = State.CLOSED
-            self._part(reason)
+        self.stop()
+        self._part(reason)
         self._uncount()
         self.transport.abort()
+
+    def stop(self) -> None:
+        """Send and handle nothing more, and discard the will; `abort`, which takes longer, must follow."""
+        self.will = self._last_route = None
+        self._forget()
+        self.state = State.CLOSED
 
     def end(self) -> None:
         """Release everything, including the session; safe to call again."""
@@ -274,6 +280,20 @@ class ConnectionLifecycle(OutboundStream):
         self.is_suspended = False
         self._update_reading()
         self._continue()
+
+    def begin_work(self) -> None:
+        """Handle nothing more until `end_work`: a packet takes several turns."""
+        self._is_working = True
+        self.suspend()
+
+    def end_work(self) -> None:
+        """Resume handling packets after `begin_work`, unless too much is waiting for the store."""
+        if not self._is_working:
+            return
+        self._is_working = self.is_suspended = False
+        self._wait_if_behind()
+        if not self.is_suspended:
+            self.proceed()
 
     def acknowledge(self, packet: bytes, position: int) -> None:
         """Send an acknowledgement once the store has committed up to a position, after older ones (4.6.0-2)."""

@@ -17,6 +17,7 @@ from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.lines import Lines
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owner_room import OwnerRoom
 from fleetkey.broker.owners import Owners
@@ -71,7 +72,8 @@ class BrokerCore:
         applications = ApplicationShares(limits, bounds)
         routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
-        self.router = Router(routes, delivery, topic_authorizer, self.counters)
+        self._lines = Lines(self.scheduler.work)
+        self.router = Router(self.subscriptions, routes, self._lines, delivery, topic_authorizer, self.counters)
         self.sessions = Sessions(
             limits,
             self.subscriptions,
@@ -161,6 +163,7 @@ class BrokerCore:
                 # Only taps remain; they receive the wills too.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
+        await self._lines.settle()
         await self._lingering.settle()
 
     async def close(self) -> None:

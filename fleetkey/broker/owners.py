@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.work import filter_cost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fleetkey.access import Principal
     from fleetkey.broker.handlers import ConnectHandler
     from fleetkey.broker.retained import RetainedMessage, RetainedMessages
+    from fleetkey.broker.session import ClientSink, Session
     from fleetkey.broker.sessions import Sessions
     from fleetkey.broker.store import BrokerStore
     from fleetkey.broker.work import WorkQueue
 
 __all__ = ["Owners"]
+
+Item = TypeVar("Item")
+
+UNITS_PER_END = 64
+"""Units of work for ending a connection or a session."""
 
 
 class Owners:
@@ -38,25 +44,37 @@ class Owners:
         self._work = work
 
     def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
-        """Close an owner's connections; return how many there were."""
+        """Close an owner's connections, a few per turn; return how many there were."""
         found = [session.connection for session in self._sessions.of_owner(owner) if session.connection is not None]
-        for connection in found:
-            connection.close(reason, is_graceful=not sends_will)
+        self._work.do(_each(found, lambda connection: connection.close(reason, is_graceful=not sends_will)))
         return len(found)
 
     def revoke(self, principal: Principal) -> None:
-        """Close the connections of a revoked principal, without their wills."""
+        """Close the connections of a revoked principal, without their wills.
+
+        None of them is sent anything from now on; closing them takes turns. One that has no CONNACK yet is refused.
+        """
+        found: list[ClientSink] = []
         for session in self._sessions.of_owner(principal.owner):
-            if session.principal is principal and session.connection is not None:
-                self._connect_handler.revoke(session.connection)
+            connection = session.connection
+            if session.principal is principal and connection is not None:
+                found.append(connection)
+                if not connection.is_deciding:
+                    connection.stop()
+        self._work.do(_each(found, self._connect_handler.revoke))
 
     def forget(self, owner: str) -> None:
-        """Remove everything of a deleted device or a retired application key: sessions, queues, retained messages."""
-        for session in self._sessions.of_owner(owner):
-            if session.connection is not None:
-                session.connection.abort(Reason.DELETED)
-            self._sessions.drop(session)
+        """Remove everything of a deleted device or a retired application key: sessions, queues, retained messages.
+
+        Its sessions are removed a few per turn, its retained messages are hidden at once and removed in turns.
+        """
+        self._work.do(_each(self._sessions.of_owner(owner), self._drop))
         self._work.do(self._drop_retained(self._retained.forget(owner)))
+
+    def _drop(self, session: Session) -> None:
+        if session.connection is not None:
+            session.connection.abort(Reason.DELETED)
+        self._sessions.drop(session)
 
     def _drop_retained(self, removed: Iterator[RetainedMessage | None]) -> Iterator[int]:
         """Remove messages that nobody gets any more: a job for `WorkQueue`, as there may be many."""
@@ -66,3 +84,10 @@ class Owners:
             else:
                 self._store.drop_retained(message.topic, message)
                 yield filter_cost(message.topic)
+
+
+def _each(items: list[Item], end: Callable[[Item], None]) -> Iterator[int]:
+    """End sessions or connections: a job for `WorkQueue`."""
+    for item in items:
+        end(item)
+        yield UNITS_PER_END

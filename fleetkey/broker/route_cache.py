@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 from collections import deque
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action
+from fleetkey.broker.delivery import BYTES_PER_SEND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.session import Session
     from fleetkey.broker.subscriptions import SubscriptionTrie
     from fleetkey.broker.work import WorkQueue
 
+    Targets = list[tuple[Session, SubscriptionOptions]]
+
 __all__ = ["Route", "RouteCache"]
 
 MAX_ROUTES = 50_000
 """Cached topics; beyond that, the cache is cleared."""
-MAX_ROUTE_BYTES = 16 * 1024 * 1024
-"""Bytes of cached topics and receivers; beyond that, the cache is cleared."""
-RECEIVER_BYTES = 80
+MAX_ROUTE_BYTES = 32 * 1024 * 1024
+"""Bytes of cached topics and receivers; beyond that, the cache is cleared, and nothing is cached until it is freed."""
+ROUTE_BYTES = 276
+"""Memory per topic, in addition to its text, which is there three times: also as key and as beginning of a packet."""
+BRANCH_BYTES = 390
+"""Memory per group of topics with the same leading levels, in addition to these levels."""
+RECEIVER_BYTES = 72
 """Memory per receiver of a topic: a tuple and its slot in a list."""
 RECEIVERS_PER_UNIT = 8
 """Receivers released per unit of work."""
+CHECKED_PER_STEP = 16
+"""Receivers whose scope is checked per step of a search, of `UNITS_PER_CHECK` each."""
+UNITS_PER_CHECK = 2
+SEARCH_AT_ONCE = 64
+"""Units of work after which the search for a new topic's receivers is left to the turns of its first message."""
+SENDS_AT_ONCE = 16
+"""Receivers that are sent a message at once, each `BYTES_PER_SEND` of it counted; for more, it takes turns."""
+NEVER = -1
 BRANCHES_PER_UNIT = 32
 """Branches invalidated per unit of work."""
 BRANCH_LEVELS = 2
 """Leading levels by which topics are grouped: a change to a filter affects only topics that share them."""
+LONGEST_PACKET = 2**28 + 4
+"""Bytes of the longest packet that MQTT has (2.2.3)."""
 
 
 class _Branch:
@@ -36,11 +54,11 @@ class _Branch:
 
     __slots__ = ("is_over", "routes", "size")
 
-    def __init__(self, *, is_over: bool = False) -> None:
+    def __init__(self, *, size: int = 0, is_over: bool = False) -> None:
         self.is_over = is_over
         self.routes: dict[bytes, Route] = {}
-        self.size = 0
-        """Bytes of its topics and receivers."""
+        self.size = size
+        """Bytes that it takes, with its topics and receivers."""
 
 
 OVER = _Branch(is_over=True)
@@ -52,26 +70,43 @@ class Route:
     Valid until `branch` is over.
     """
 
-    __slots__ = ("branch", "head", "targets", "topic")
+    __slots__ = ("branch", "head", "is_found", "quick_bytes", "targets", "topic")
 
-    def __init__(
-        self, topic: str, topic_bytes: bytes, targets: list[tuple[Session, SubscriptionOptions]], branch: _Branch
-    ) -> None:
+    def __init__(self, topic: str, topic_bytes: bytes, branch: _Branch) -> None:
         self.topic = topic
         self.branch = branch
         self.head = len(topic_bytes).to_bytes(2, "big") + topic_bytes
         """The topic as encoded at the beginning of a PUBLISH body (3.3.2)."""
-        self.targets = targets
+        self.targets: Targets = []
+        self.is_found = False
+        """Whether `targets` are known; otherwise the search is left to the first message."""
+        self.quick_bytes = NEVER
+        """How long a message may be to be sent to all of them at once; `NEVER` also while an earlier one is sent."""
 
     def end(self) -> None:
         """Invalidate the route, and release its sessions, which may have ended."""
         self.branch = OVER
         self.targets = []
 
+    def hold(self) -> None:
+        """Send nothing at once: an earlier message is still being sent."""
+        self.quick_bytes = NEVER
+
+    def release(self) -> None:
+        """Send short messages at once again."""
+        if self.is_found:
+            count = len(self.targets)
+            self.quick_bytes = SENDS_AT_ONCE // count * BYTES_PER_SEND - 1 if count else LONGEST_PACKET
+
     @property
     def size(self) -> int:
-        """Bytes that it counts against `MAX_ROUTE_BYTES`."""
-        return len(self.head) + RECEIVER_BYTES * len(self.targets)
+        """Bytes that it takes."""
+        return self.text_bytes + RECEIVER_BYTES * len(self.targets)
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes that it takes without its receivers."""
+        return ROUTE_BYTES + getsizeof(self.topic) + 2 * getsizeof(self.head)
 
     @property
     def topic_bytes(self) -> bytes:
@@ -88,9 +123,10 @@ class RouteCache:
         self._branches: dict[str, _Branch] = {}
         """By the first `BRANCH_LEVELS` levels, so that one device's filters don't invalidate the routes of others."""
         self._count = 0
-        self._bytes = 0
-        self.visited = 0
-        """Trie nodes that the last `find` visited; 0 on a cache hit."""
+        self.bytes = 0
+        """Bytes of all cached topics and receivers, and of those that are over but not released yet."""
+        self.spent = 0
+        """Units of work that the last `find` took; 0 on a cache hit."""
         self._ended: deque[_Branch] = deque()
         """Branches that are over but still hold routes."""
 
@@ -98,32 +134,61 @@ class RouteCache:
         """Return the number of cached routes."""
         return self._count
 
+    def get(self, topic_bytes: bytes, topic: str) -> Route | None:
+        """Return a topic's route if it is cached."""
+        branch = self._branches.get(_branch_of(topic))
+        return branch.routes.get(topic_bytes) if branch is not None else None
+
     def find(self, topic_bytes: bytes, topic: str) -> Route:
-        """Return the current receivers of a topic."""
+        """Return the current receivers of a topic.
+
+        They aren't found yet if that takes more than `SEARCH_AT_ONCE`, or if nothing can be cached now.
+        """
         key = _branch_of(topic)
         branch = self._branches.get(key)
         route = branch.routes.get(topic_bytes) if branch is not None else None
+        self.spent = 0
         if route is not None:
-            self.visited = 0
             return route
-        targets = [
-            (session, options)
-            for session, options in self._trie.match(topic).items()
-            # For a disconnected client, `Delivery.drain` authorizes each message when it sends it.
-            if not session.is_over
-            and (session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic)))
-        ]
-        self.visited = self._trie.visited
-        if self._count >= MAX_ROUTES or self._bytes >= MAX_ROUTE_BYTES:
-            self.all_changed()
-            branch = None
+        if self._is_full():
+            return Route(topic, topic_bytes, OVER)
         if branch is None:
-            branch = self._branches[key] = _Branch()
-        route = branch.routes[topic_bytes] = Route(topic, topic_bytes, targets, branch)
-        branch.size += route.size
+            branch = self._branches[key] = _Branch(size=BRANCH_BYTES + getsizeof(key))
+            self.bytes += branch.size
+        route = branch.routes[topic_bytes] = Route(topic, topic_bytes, branch)
         self._count += 1
-        self._bytes += route.size
+        self._grow(branch, route.size)
+        search = self.search(route, self._trie.changes)
+        for cost in search:
+            self.spent += cost
+            if self.spent >= SEARCH_AT_ONCE:
+                search.close()
+                break
         return route
+
+    def search(self, route: Route, since: int) -> Generator[int, None, Targets]:
+        """Find the receivers of a topic: a part of a job for `WorkQueue`.
+
+        If the route is still valid afterwards, it has them. Otherwise they are what they were, without subscriptions
+        added after `since`, and the caller must check each of them.
+        """
+        found: dict[Session, SubscriptionOptions] = {}
+        topic = route.topic
+        yield from self._trie.search(topic, since, found)
+        targets: Targets = []
+        for number, (session, options) in enumerate(found.items(), 1):
+            # For a disconnected client, `Delivery.drain` authorizes each message when it sends it.
+            if not session.is_over and (
+                session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
+            ):
+                targets.append((session, options))
+            if not number % CHECKED_PER_STEP:
+                yield CHECKED_PER_STEP * UNITS_PER_CHECK
+        if not route.branch.is_over:
+            route.targets, route.is_found = targets, True
+            route.release()
+            self._grow(route.branch, RECEIVER_BYTES * len(targets))
+        return targets
 
     def changed(self, topic_filter: str) -> int:
         """Forget routes that a new, changed or removed subscription may affect; return the units of work done."""
@@ -137,34 +202,44 @@ class RouteCache:
             return 1
         if "+" in topic_filter or topic_filter[-1] == "#":
             del self._branches[key]
-            self._count -= len(branch.routes)
-            self._bytes -= branch.size
             self._end([branch])
             return 1
         route = branch.routes.pop(topic_filter.encode(), None)
         if route is None:
             return 1
         cost = 1 + len(route.targets) // RECEIVERS_PER_UNIT
-        branch.size -= route.size
         self._count -= 1
-        self._bytes -= route.size
+        self._grow(branch, -route.size)
         route.end()
         if not branch.routes:
             del self._branches[key]
+            self.bytes -= branch.size
         return cost
 
     def all_changed(self) -> None:
         """Forget everything; also called when any scope changes."""
-        branches, self._branches = list(self._branches.values()), {}
-        self._count = self._bytes = 0
+        branches, self._branches = self._branches, {}
         if branches:
-            self._end(branches)
+            self._end(branches.values())
 
-    def _end(self, branches: list[_Branch]) -> None:
+    def _is_full(self) -> bool:
+        """Whether nothing more may be cached; what is cached ends then, to make room for what is used now."""
+        if self._count < MAX_ROUTES and self.bytes < MAX_ROUTE_BYTES:
+            return False
+        if not self._ended:
+            self.all_changed()
+        return True
+
+    def _grow(self, branch: _Branch, size: int) -> None:
+        branch.size += size
+        self.bytes += size
+
+    def _end(self, branches: Iterable[_Branch]) -> None:
         """Invalidate branches now, and release what they hold later."""
+        is_going_on = bool(self._ended)
         for branch in branches:
             branch.is_over = True
-        is_going_on = bool(self._ended)
+            self._count -= len(branch.routes)
         self._ended.extend(branches)
         if not is_going_on:
             # A single job for all of them: one packet may change many filters.
@@ -179,6 +254,7 @@ class RouteCache:
                 cost = 1 + len(route.targets) // RECEIVERS_PER_UNIT
                 route.end()
                 yield cost
+            self.bytes -= branch.size
             self._ended.popleft()
 
 

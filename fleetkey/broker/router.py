@@ -5,29 +5,52 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action
+from fleetkey.broker.delivery import BYTES_PER_SEND, UNITS_PER_SEND
 from fleetkey.broker.message import Message
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from fleetkey.access import Principal
     from fleetkey.broker.codec import Codec, SubscriptionOptions
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.delivery import Delivery
+    from fleetkey.broker.lines import Lines
     from fleetkey.broker.ports import TopicAuthorizer
     from fleetkey.broker.route_cache import Route, RouteCache
-    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.session import Publisher, Session
+    from fleetkey.broker.subscriptions import SubscriptionTrie
 
 __all__ = ["Router"]
 
-NODES_PER_PACKET = 128
-"""Nodes of the subscription trie visited at the cost of one packet."""
+UNITS_PER_PACKET = 64
+"""Units of work for a new topic at the cost of one packet."""
+UNITS_PER_STEP = 16
+"""Units of sending a message after which it may be paused."""
+UNITS_PER_LOOK = 1
+"""Units for a receiver to whom a message isn't sent."""
 
 
 class Router:
-    """Fans messages out. The caller has already authorized the sender."""
+    """Fans messages out. The caller has already authorized the sender.
+
+    A message to few receivers is sent at once. One to many, of many bytes, or whose receivers take long to find takes
+    its turns in the line of its topic. It is due to the subscriptions that there are when its sending begins, and
+    each receiver is checked again in the turn in which it is sent the message.
+    """
 
     def __init__(
-        self, routes: RouteCache, delivery: Delivery, topic_authorizer: TopicAuthorizer, counters: Counters
+        self,
+        trie: SubscriptionTrie,
+        routes: RouteCache,
+        lines: Lines,
+        delivery: Delivery,
+        topic_authorizer: TopicAuthorizer,
+        counters: Counters,
     ) -> None:
+        self._trie = trie
         self._routes = routes
+        self._lines = lines
         self._delivery = delivery
         self._topic_authorizer = topic_authorizer
         self._must_ask = bool(topic_authorizer)
@@ -35,15 +58,23 @@ class Router:
 
     def resolve(self, topic_bytes: bytes, topic: str) -> Route:
         """Return the receivers of a topic, valid until its branch is over."""
-        return self._routes.find(topic_bytes, topic)
+        route = self._routes.find(topic_bytes, topic)
+        if topic_bytes in self._lines:
+            route.hold()
+        return route
+
+    @property
+    def is_full(self) -> bool:
+        """Whether too many messages that nobody waits for are to be sent."""
+        return self._lines.is_full
 
     def take_cost(self) -> int:
         """Return how many extra packets the last `resolve` counts as, once per call to it."""
-        cost, self._routes.visited = self._routes.visited // NODES_PER_PACKET, 0
+        cost, self._routes.spent = self._routes.spent // UNITS_PER_PACKET, 0
         return cost
 
-    def forward(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
-        """Forward a QoS 0 message as the packet that arrived.
+    def forward(self, sender: Publisher, route: Route, packet: bytes, payload_at: int) -> None:
+        """Forward a QoS 0 message as the packet that arrived; if that takes turns, its sender waits for them.
 
         Args:
             sender: the connection it came from.
@@ -53,6 +84,10 @@ class Router:
         """
         targets, counters, codec = route.targets, self._counters, sender.codec
         counters.messages_received += 1
+        if len(packet) > route.quick_bytes:
+            message = Message(route.topic, route.topic_bytes, packet[payload_at:], 0)
+            self._take_turns(message, sender, {codec: packet}, sender.principal)
+            return
         counters.messages_delivered += len(targets)
         if self._must_ask:
             targets = self._allowed(targets, route.topic)
@@ -68,40 +103,156 @@ class Router:
                 else:
                     receiver.send(receiver.codec.publish(route.topic_bytes, packet[payload_at:]))
 
-    def publish(self, message: Message, route: Route | None = None) -> None:
+    def publish(
+        self,
+        message: Message,
+        route: Route | None = None,
+        *,
+        sender: Publisher | None = None,
+        principal: Principal | None = None,
+        begin: Callable[[], None] | None = None,
+        done: Callable[[bool], None] | None = None,
+    ) -> None:
         """Deliver a message to its receivers.
 
         Args:
             message: the message.
             route: the valid route of its topic, if known.
+            sender: the connection that handles nothing else until it is sent; None for a will, or the host's own.
+            principal: whose message it is; if it is revoked before the message's turn comes, nothing is sent.
+            begin: called when its turn comes, before anything is sent.
+            done: called once it is sent, or with False if it can't be.
         """
-        targets = (route or self.resolve(message.topic_bytes, message.topic)).targets
+        route = route or self.resolve(message.topic_bytes, message.topic)
+        if message.size > route.quick_bytes:
+            self._take_turns(message, sender, {}, principal, begin, done)
+            return
+        if begin is not None:
+            begin()
+        targets = route.targets
         self._counters.messages_delivered += len(targets)
         if self._must_ask:
             targets = self._allowed(targets, message.topic)
         packets: dict[Codec, bytes] = {}
         for session, options in targets:
-            qos = min(options.qos, message.qos)
-            if qos:
-                self._delivery.offer(session, message, qos)
-            elif (receiver := session.connection) is None:
-                continue
-            elif session.queue and self._delivery.must_follow(session, message.topic):
-                self._delivery.follow(session, message)
-            elif not receiver.is_paused:
-                packet = packets.get(receiver.codec)
-                if packet is None:
-                    packet = receiver.codec.publish(message.topic_bytes, message.payload)
-                    packets[receiver.codec] = packet
-                receiver.send(packet)
+            self._send(session, options, message, packets)
+        if done is not None:
+            done(True)  # noqa: FBT003 - as the lines' callback
+
+    def _take_turns(
+        self,
+        message: Message,
+        sender: Publisher | None,
+        packets: dict[Codec, bytes],
+        principal: Principal | None,
+        begin: Callable[[], None] | None = None,
+        done: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Send a message in its topic's line."""
+
+        def ended(is_sent: bool) -> None:  # noqa: FBT001 - the lines' callback
+            if message.topic_bytes not in self._lines:
+                route = self._routes.get(message.topic_bytes, message.topic)
+                if route is not None:
+                    route.release()
+            if done is not None:
+                done(is_sent)
+            if sender is not None:
+                sender.end_work()
+
+        job = self._send_all(message, packets, principal, begin)
+        has_publisher = sender is not None
+        if not self._lines.add(message.topic_bytes, job, ended, size=message.size, has_publisher=has_publisher):
+            route = self._routes.get(message.topic_bytes, message.topic)
+            if route is not None:
+                route.hold()
+            if sender is not None:
+                sender.begin_work()
+
+    def _send_all(
+        self,
+        message: Message,
+        packets: dict[Codec, bytes],
+        principal: Principal | None,
+        begin: Callable[[], None] | None,
+    ) -> Iterator[int]:
+        """Send a message to everyone that it is due to: a job for `WorkQueue`.
+
+        Before the first pause, the message is retained, if it is to be: a subscription that is added later has it from
+        there, and isn't sent it live.
+        """
+        if principal is not None and principal.is_revoked:
+            return
+        since = self._trie.changes
+        if begin is not None:
+            begin()
+        route = self.resolve(message.topic_bytes, message.topic)
+        if route.is_found:
+            targets = route.targets
+        else:
+            yield self._routes.spent
+            targets = yield from self._routes.search(route, since)
+        route.hold()
+        units = 0
+        for session, options in targets:
+            wanted: SubscriptionOptions | None = options
+            if route.branch.is_over:
+                wanted = yield from self._recheck(session, options, message.topic, since)
+            elif self._must_ask and not self._is_allowed(session, message.topic):
+                wanted = None
+            if wanted is None:
+                units += UNITS_PER_LOOK
+            else:
+                self._counters.messages_delivered += 1
+                self._send(session, wanted, message, packets)
+                units += UNITS_PER_SEND * (1 + message.size // BYTES_PER_SEND)
+            if units >= UNITS_PER_STEP:
+                yield units
+                units = 0
+        yield units
+
+    def _recheck(
+        self, session: Session, options: SubscriptionOptions, topic: str, since: int
+    ) -> Generator[int, None, SubscriptionOptions | None]:
+        """Check a receiver again, after something changed; return its options as they are now, or None."""
+        wanted: SubscriptionOptions | None = options
+        if session.changed_at > since:
+            wanted = yield from self._trie.due(topic, since, session)
+        if wanted is None or session.is_over:
+            return None
+        if session.connection is None:
+            return wanted
+        if session.principal is None or not session.principal.allows(Action.RECEIVE, topic):
+            return None
+        return wanted if self._is_allowed(session, topic) else None
+
+    def _send(
+        self, session: Session, options: SubscriptionOptions, message: Message, packets: dict[Codec, bytes]
+    ) -> None:
+        """Send a message to one receiver, or queue it; `packets` are those encoded so far."""
+        qos = min(options.qos, message.qos)
+        if qos:
+            self._delivery.offer(session, message, qos)
+        elif (receiver := session.connection) is None:
+            return
+        elif session.queue and self._delivery.must_follow(session, message.topic):
+            self._delivery.follow(session, message)
+        elif not receiver.is_paused:
+            packet = packets.get(receiver.codec)
+            if packet is None:
+                packet = receiver.codec.publish(message.topic_bytes, message.payload)
+                packets[receiver.codec] = packet
+            receiver.send(packet)
+
+    def _is_allowed(self, session: Session, topic: str) -> bool:
+        """Whether the host allows a receiver too; for a disconnected one, that is decided when it is sent."""
+        return (
+            not self._must_ask
+            or session.connection is None
+            or self._topic_authorizer.allow(session, Action.RECEIVE, topic)
+        )
 
     def _allowed(
         self, targets: list[tuple[Session, SubscriptionOptions]], topic: str
     ) -> list[tuple[Session, SubscriptionOptions]]:
-        """Return the receivers that the host allows too; for disconnected ones, that is decided when it is sent."""
-        allow = self._topic_authorizer.allow
-        return [
-            (session, options)
-            for session, options in targets
-            if session.connection is None or allow(session, Action.RECEIVE, topic)
-        ]
+        return [target for target in targets if self._is_allowed(target[0], topic)]

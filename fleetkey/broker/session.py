@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.budget import Account
 
-__all__ = ["NONE", "ClientSink", "RetainedReplay", "Session"]
+__all__ = ["NONE", "ClientSink", "Publisher", "RetainedReplay", "Session"]
 
 LAST_PACKET_ID = 65_535
 NONE: deque[Any] = cast("deque[Any]", ())
@@ -84,6 +84,22 @@ class ClientSink(Protocol):
         """Close it at once, discarding the will and unsent data."""
         ...
 
+    def stop(self) -> None:
+        """Send and handle nothing more; `abort` follows."""
+        ...
+
+
+class Publisher(ClientSink, Protocol):
+    """A connection that waits while its message is sent in turns."""
+
+    def begin_work(self) -> None:
+        """Handle no packets until `end_work`."""
+        ...
+
+    def end_work(self) -> None:
+        """Resume handling packets, if `begin_work` stopped that."""
+        ...
+
 
 class Session:
     """A client's session. It belongs to the principal's owner: a device, or one application key.
@@ -93,6 +109,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "changed_at",
         "client_id",
         "connection",
         "disk",
@@ -139,6 +156,8 @@ class Session:
         """Whether it survives its connection and a restart."""
         self.connection: ClientSink | None = None
         self.subscriptions: dict[str, SubscriptionOptions] = {}
+        self.changed_at = 0
+        """The last of `SubscriptionTrie.changes` that removed or replaced one of them."""
         self.queue: deque[OutboundMessage | RetainedReplay] = NONE
         self.queued_messages = 0
         self.queued_bytes = 0

@@ -85,6 +85,8 @@ class Sessions:
         self._clock = clock
         self._applications = applications
         self._by_client_id: dict[str, Session] = {}
+        self._by_key: dict[str, dict[Session, None]] = {}
+        """By application key; a device has at most one session, named by its id."""
         self._away = AwaySessions()
         self._ending = EndingSessions(store)
         self._cleanup = SessionCleanup(store, self._ending, work)
@@ -106,7 +108,7 @@ class Sessions:
         if is_device_id(owner):
             session = self._by_client_id.get(owner)
             return [session] if session is not None else []
-        return [session for session in self._by_client_id.values() if session.owner == owner]
+        return list(self._by_key.get(owner, ()))
 
     def restore(self, sessions: Iterable[StoredSession]) -> None:
         """Restore stored sessions. Blocks: call it before serving."""
@@ -115,7 +117,7 @@ class Sessions:
             session = self._restored(stored)
             # None: it was connected when the process ended. No session may expire later than one detached now.
             session.expires_at = min(stored.expires_at or latest, latest)
-            self._by_client_id[session.client_id] = session
+            self._index(session)
             self._applications.session_added(session.owner)
             self._applications.filters_added(session.owner, len(session.subscriptions))
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
@@ -176,7 +178,8 @@ class Sessions:
 
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
         """Create a session without a connection; see `bound_reached`."""
-        session = self._by_client_id[client_id] = self._new(client_id, owner, is_kept=is_kept)
+        session = self._new(client_id, owner, is_kept=is_kept)
+        self._index(session)
         self._applications.session_added(owner)
         if is_kept:
             self._store.add_session(session)
@@ -208,7 +211,7 @@ class Sessions:
         session.queue = session.unsent = session.resending = NONE
         session.inflight, session.replays = {}, {}
         if self._by_client_id.get(session.client_id) is session:
-            del self._by_client_id[session.client_id]
+            self._unindex(session)
         if session.row:
             self._store.drop_session(session)
             self._ending.add(session.client_id, self._store.position)
@@ -262,6 +265,19 @@ class Sessions:
         if is_kept:
             disk.charge_anyway(SESSIONS, stored_session_bytes(client_id))
         return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)
+
+    def _index(self, session: Session) -> None:
+        self._by_client_id[session.client_id] = session
+        if not is_device_id(session.owner):
+            self._by_key.setdefault(session.owner, {})[session] = None
+
+    def _unindex(self, session: Session) -> None:
+        del self._by_client_id[session.client_id]
+        of_key = self._by_key.get(session.owner)
+        if of_key is not None:
+            of_key.pop(session, None)
+            if not of_key:
+                del self._by_key[session.owner]
 
     def _come_back(self, session: Session) -> None:
         if session.expires_at is not None:

@@ -87,6 +87,9 @@ class _Tap:
         """Close the tap."""
         self.close(reason)
 
+    def stop(self) -> None:
+        """Do nothing: a tap's principal is never revoked."""
+
 
 async def tapped(sessions: Sessions, filters: Iterable[str]) -> AsyncIterator[TappedMessage]:
     """Yield the messages on matching topics, retained ones first, until the iterator is closed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
 
 from amqtt.errors import BrokerError
 
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
     from fleetkey.registry import SteadyClock
 
 __all__ = ["BundledEngine"]
+
+Item = TypeVar("Item")
+
+ITEMS_PER_TURN = 4_096
+"""Sessions or retained messages counted per turn of the event loop."""
 
 
 class BundledEngine:
@@ -111,12 +117,15 @@ class BundledEngine:
 
     async def owners(self) -> set[str]:
         """Return the owners of all sessions and retained messages."""
-        owners = {session.owner for session in self._core.sessions}
-        return (owners | {kept.owner for kept in self._core.retained.all().values()}) - {""}
+        owners = {session.owner async for session in _in_turns(list(self._core.sessions))}
+        owners.update({kept.owner async for kept in _in_turns(list(self._core.retained.all().values()))})
+        return owners - {""}
 
     async def connected(self) -> set[str]:
         """Return the owners that are connected."""
-        return {session.owner for session in self._core.sessions if session.connection is not None} - {""}
+        return {
+            session.owner async for session in _in_turns(list(self._core.sessions)) if session.connection is not None
+        } - {""}
 
     async def sessions_of(self, owner: str) -> list[SessionInfo]:
         """Return an owner's sessions."""
@@ -133,14 +142,14 @@ class BundledEngine:
 
     async def messages_of(self, owner: str) -> OwnedMessages:
         """Return the queued messages of an owner's sessions, and its retained messages."""
-        sessions = self._core.sessions.of_owner(owner)
-        kept = self._core.retained.of_owner(owner)
-        return OwnedMessages(
-            queued=sum(session.queued_messages for session in sessions),
-            queued_bytes=sum(session.queued_bytes for session in sessions),
-            retained=len(kept),
-            retained_bytes=sum(len(message.payload) for message in kept),
-        )
+        queued = queued_bytes = retained = retained_bytes = 0
+        async for session in _in_turns(self._core.sessions.of_owner(owner)):
+            queued += session.queued_messages
+            queued_bytes += session.queued_bytes
+        async for message in _in_turns(self._core.retained.of_owner(owner)):
+            retained += 1
+            retained_bytes += len(message.payload)
+        return OwnedMessages(queued=queued, queued_bytes=queued_bytes, retained=retained, retained_bytes=retained_bytes)
 
     async def disconnect(self, owner: str, reason: Reason, *, sends_will: bool) -> int:
         """Close an owner's connections; return how many there were."""
@@ -158,3 +167,11 @@ class BundledEngine:
     def tls_contexts(self) -> Sequence[ssl.SSLContext]:
         """The TLS contexts of the listeners, once they are started."""
         return self._broker.tls_contexts
+
+
+async def _in_turns(items: Sequence[Item]) -> AsyncIterator[Item]:
+    """Yield items, and let the event loop serve others in between."""
+    for start in range(0, len(items), ITEMS_PER_TURN):
+        for item in items[start : start + ITEMS_PER_TURN]:
+            yield item
+        await asyncio.sleep(0)

@@ -176,8 +176,10 @@ class FleetkeyBroker(Broker):
         return {topic: retained_view(kept) for topic, kept in self.core.retained.all().items()}
 
     async def internal_message_broadcast(self, topic: str, data: bytes, qos: int | None = None) -> None:
-        """Publish a message for the broker or a plugin, including to `$SYS`."""
-        self.core.router.publish(Message(topic, topic.encode(), bytes(data), qos or 0))
+        """Publish a message for the broker or a plugin, including to `$SYS`; return once it is sent to everyone."""
+        sent = asyncio.Event()
+        self.core.router.publish(Message(topic, topic.encode(), bytes(data), qos or 0), done=lambda _: sent.set())
+        await sent.wait()
 
     async def retain_message(
         self,

@@ -12,7 +12,7 @@ from fleetkey.access import Action
 from fleetkey.broker.admission import Admitted
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.message import Message
-from fleetkey.broker.session import ClientSink
+from fleetkey.broker.session import ClientSink, Publisher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ __all__ = ["ConnectHandler"]
 log = structlog.get_logger(__name__)
 
 
-class Client(ClientSink, Protocol):
+class Client(Publisher, Protocol):
     """The parts of a connection that are used here."""
 
     transport: Any
@@ -154,7 +154,7 @@ class ConnectHandler:
             session, Action.PUBLISH, will.topic
         ):
             message = Message(will.topic, will.topic.encode(), will.payload, will.qos, session.owner)
-            self._publisher.publish(message, session, is_retained=will.is_retained)
+            self._publisher.publish(message, connection, session, is_retained=will.is_retained)
 
     async def _decide(self, connection: Client, connect: Connect) -> None:
         decision = await self._admission.decide(connect, connection.address, connection.transport)
@@ -167,6 +167,10 @@ class ConnectHandler:
             return
         if self._store.is_failing and self._sessions.is_ending(decision.client_id):
             # It would have to wait for writes that fail now, and would add more of them.
+            self.refuse(connection, Reason.SERVER_BUSY)
+            return
+        if connect.will is not None and self._publisher.is_full:
+            # Its will might have to wait behind too many others.
             self.refuse(connection, Reason.SERVER_BUSY)
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
@@ -207,12 +211,16 @@ class ConnectHandler:
 
     def _welcome(self, connection: Client, connect: Connect, opened: OpenedSession) -> None:
         session, principal = opened.session, connection.principal
+        if principal is None or principal.is_revoked:
+            # Of many connections of one key, this one's turn to be closed hasn't come yet.
+            self.refuse(connection, Reason.NOT_AUTHORIZED)
+            return
         connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
         connection.open(connect.will)
         log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
         self._observer.connected(session)
         self._counters.connections += 1
-        if self._presence is not None and principal is not None and principal.device_id is not None:
+        if self._presence is not None and principal.device_id is not None:
             self._presence.connected(principal.device_id, connection)
         if opened.is_present:
             self._sessions.resume(session)

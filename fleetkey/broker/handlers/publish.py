@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Kind, MalformedPacketError
+from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.costs import INBOUND_BYTES, QUEUES
 from fleetkey.broker.message import Message
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from fleetkey.broker.retained import RetainedMessages
     from fleetkey.broker.route_cache import Route
     from fleetkey.broker.router import Router
-    from fleetkey.broker.session import ClientSink, Session
+    from fleetkey.broker.session import ClientSink, Publisher, Session
     from fleetkey.broker.store import BrokerStore
 
-    Forward = Callable[[ClientSink, Route, bytes, int], None]
+    Forward = Callable[[Publisher, Route, bytes, int], None]
 
 __all__ = ["PublishHandler"]
 
@@ -50,18 +51,26 @@ class PublishHandler:
         self._observer = observer
         self._counters = counters
         self._bounds = bounds
+        self._unsent: dict[tuple[Session, int], list[Publisher]] = {}
+        """QoS 2 messages that are still being sent, with the connections on which a duplicate of one arrived; at most
+        one per connection."""
         # Most of a fleet's messages: the connection calls the router directly unless an observer listens.
         self.forward: Forward = self._forward_and_tell if observer.hears_messages else router.forward
 
-    def _forward_and_tell(self, sender: ClientSink, route: Route, packet: bytes, payload_at: int) -> None:
+    def _forward_and_tell(self, sender: Publisher, route: Route, packet: bytes, payload_at: int) -> None:
         if sender.session is not None:
             message = Message(route.topic, route.topic_bytes, packet[payload_at:], 0)
             self._observer.published(sender.session.client_id, message)
         self._router.forward(sender, route, packet, payload_at)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether too many wills wait to be sent."""
+        return self._router.is_full
+
     def take(
         self,
-        connection: ClientSink,
+        connection: Publisher,
         session: Session,
         route: Route | None,
         message: Message,
@@ -71,6 +80,8 @@ class PublishHandler:
     ) -> None:
         """Publish a client's message that has a QoS, the retain flag, or both, and acknowledge it.
 
+        If it is sent in turns, it is acknowledged after the last one, and the connection handles nothing until then.
+
         Args:
             connection: the client's connection, which gets the acknowledgement.
             session: its session.
@@ -79,38 +90,69 @@ class PublishHandler:
             packet_id: its packet identifier; 0 for QoS 0.
             is_retained: whether it has the retain flag.
         """
-        before = self._store.position
-        position = 0
-        if message.qos == EXACTLY_ONCE and packet_id in session.inbound:
+        is_exactly_once = message.qos == EXACTLY_ONCE
+        if is_exactly_once and (session, packet_id) in self._unsent:
+            # A duplicate of a message that is still being sent, from the client's next connection.
+            self._unsent[session, packet_id].append(connection)
+            connection.begin_work()
+            return
+        if is_exactly_once and packet_id in session.inbound:
             # A duplicate of a message that isn't released yet; acknowledge it once the first one is stored.
-            position = session.inbound[packet_id]
-        elif route is not None:
-            if message.qos == EXACTLY_ONCE:
-                self._remember(session, packet_id)
-            self.publish(message, session, route, is_retained=is_retained)
-            position = self._store.since(before)
-            if message.qos == EXACTLY_ONCE:
-                session.inbound[packet_id] = position
-        if message.qos:
+            self._acknowledge(connection, message.qos, packet_id, session.inbound[packet_id])
+            return
+        if route is None:
             # 3.3.5-2: an unauthorized message is acknowledged and discarded.
-            kind = PUBACK if message.qos == AT_LEAST_ONCE else PUBREC
-            connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
+            self._acknowledge(connection, message.qos, packet_id, 0)
+            return
+        before = self._store.position
+        if is_exactly_once:
+            self._remember(session, packet_id)
+            self._unsent[session, packet_id] = []
+
+        def done(is_sent: bool) -> None:  # noqa: FBT001 - the router's callback
+            position = self._store.since(before)
+            waiting = [connection]
+            if is_exactly_once:
+                waiting += self._unsent.pop((session, packet_id))
+                if packet_id in session.inbound:
+                    session.inbound[packet_id] = position
+            for each in waiting:
+                if is_sent:
+                    self._acknowledge(each, message.qos, packet_id, position)
+                else:
+                    each.close(Reason.NOT_STORED)
+            for each in waiting[1:]:
+                each.end_work()
+
+        self.publish(message, connection, session, route, is_retained=is_retained, done=done)
 
     def publish(
         self,
         message: Message,
+        connection: Publisher,
         session: Session,
         route: Route | None = None,
         *,
         is_retained: bool = False,
+        done: Callable[[bool], None] | None = None,
     ) -> None:
-        """Publish a client's message or will."""
+        """Publish a client's message or will.
+
+        Args:
+            message: the message.
+            connection: the client's connection.
+            session: its session.
+            route: the valid route of the topic, if known.
+            is_retained: whether it has the retain flag.
+            done: called once it is sent, for which the connection waits; None for a will, for which nobody waits.
+        """
         if self._observer.hears_messages:
             self._observer.published(session.client_id, message)
-        if is_retained:
-            self.retain(message)
         self._counters.messages_received += 1
-        self._router.publish(message, route)
+        principal = connection.principal
+        begin = partial(self.retain, message) if is_retained else None
+        sender = connection if done is not None else None
+        self._router.publish(message, route, sender=sender, principal=principal, begin=begin, done=done)
 
     def retain(self, message: Message) -> None:
         """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
@@ -131,6 +173,12 @@ class PublishHandler:
         if kept.is_lasting:
             self._store.keep_retained(kept, older)
         self._observer.retained(kept)
+
+    def _acknowledge(self, connection: ClientSink, qos: int, packet_id: int, position: int) -> None:
+        """Acknowledge a message once the store has committed up to a position; one of QoS 0 has no answer."""
+        if qos:
+            kind = PUBACK if qos == AT_LEAST_ONCE else PUBREC
+            connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
 
     def _remember(self, session: Session, packet_id: int) -> None:
         """Remember a QoS 2 message's identifier until it is released (4.3.3)."""

@@ -16,6 +16,7 @@ from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, Subscripti
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.limits import Limits
+from fleetkey.broker.lines import Lines
 from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
@@ -153,6 +154,9 @@ class Sink:
         self.acknowledged: list[Acknowledged] = []
         self.refused: list[tuple[str, bytes]] = []
         self.closed: list[Reason] = []
+        self.is_stopped = False
+        self.is_working = False
+        """Whether it waits for its message to be sent."""
         self.was_graceful = False
         """Whether it was closed without its will."""
         self.room = 1_000_000
@@ -174,6 +178,14 @@ class Sink:
     def acknowledge(self, packet: bytes, position: int) -> None:
         """Note an acknowledgement."""
         self.acknowledged.append(Acknowledged(packet, position))
+
+    def begin_work(self) -> None:
+        """Wait."""
+        self.is_working = True
+
+    def end_work(self) -> None:
+        """Go on."""
+        self.is_working = False
 
     def log_refusal(self, action: str, topic: bytes) -> None:
         """Note a refusal."""
@@ -197,6 +209,10 @@ class Sink:
     def abort(self, reason: Reason) -> None:
         """As `close`, without the will."""
         self.close(reason, is_graceful=True)
+
+    def stop(self) -> None:
+        """Note it: nothing is sent from here on."""
+        self.is_stopped = True
 
     def take(self) -> list[Publication]:
         """Return the messages that came since the last time."""
@@ -330,7 +346,8 @@ class Parts:
         self.work = WorkQueue(self.loop.as_loop())
         self.routes = RouteCache(self.trie, self.work)
         self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
-        self.router = Router(self.routes, self.delivery, self.censor, self.counters)
+        self.lines = Lines(self.work)
+        self.router = Router(self.trie, self.routes, self.lines, self.delivery, self.censor, self.counters)
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
         self.applications = ApplicationShares(self.limits, self.bounds)

@@ -3,151 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import pytest
 
-from fleetkey.access import Granted
-from fleetkey.broker.admission import Admission
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.connection import SHORT_JOB_BYTES, Connection
-from fleetkey.broker.connection_lifecycle import ConnectionParts
-from fleetkey.broker.connection_limits import ConnectionLimits
-from fleetkey.broker.device_rates import DeviceRates
-from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
-from fleetkey.broker.lingering import Lingering
-from fleetkey.broker.owner_room import OwnerRoom
-from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN
-from fleetkey.operations import Descriptors
 from tests.support import packets as wire
 from tests.support.packets import Kind
-from tests.unit.broker.rig import Censor, Parts, Transport, packets_of, principal, publications_of
-
-if TYPE_CHECKING:
-    import asyncio
-
-    from fleetkey.access import Authenticator, ConnectAttempt, Principal
-    from fleetkey.broker.session import Session
-
-CLIENT = "app"
-MANY = [f"devices/{number}/x" for number in range(4 * WORK_PER_TURN)]
-"""Each a branch of its own."""
-PINGREQ = b"\xc0\0"
-
-
-class Client:
-    """A socket's side of a connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self.transport = Transport()
-        connection.connection_made(cast("asyncio.Transport", self.transport))
-
-    def send(self, data: bytes) -> None:
-        """Let something come in."""
-        self.connection.data_received(data)
-
-    def packets(self) -> list[bytes]:
-        """Return what the client got, packet by packet."""
-        packets, rest = [], self.transport.written
-        while rest:
-            size = 2 + rest[1]
-            packets.append(rest[:size])
-            rest = rest[size:]
-        return packets
-
-    def kinds(self) -> list[int]:
-        """Return the kinds of what it got."""
-        return [packet.kind for packet in packets_of(self.packets())]
-
-
-class Rig:
-    """Connections over parts; whoever `who` says is let in."""
-
-    def __init__(self, parts: Parts, who: Principal) -> None:
-        self.parts, self.who = parts, who
-        scheduler = Scheduler(parts.loop.as_loop())
-        publisher = PublishHandler(
-            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
-        )
-        self.handler = ConnectHandler(
-            Admission(
-                parts.limits,
-                cast("Authenticator", self),
-                Censor(is_asked=False),  # type: ignore[arg-type] # nobody is asked
-                parts.sessions,
-                parts.bounds,
-                parts.applications,
-            ),
-            parts.sessions,
-            publisher,
-            parts.store,
-            scheduler.work,
-            scheduler.connects,
-            parts.observer,
-            parts.censor,
-            parts.counters,
-            None,
-        )
-        self.work = scheduler.work
-        self._parts = ConnectionParts(
-            limits=parts.limits,
-            scheduler=scheduler,
-            store=parts.store,
-            router=parts.router,
-            delivery=parts.delivery,
-            observer=parts.observer,
-            topic_authorizer=parts.censor,
-            connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
-            applications=parts.applications,
-            rates=DeviceRates(parts.limits, parts.counters, parts.loop.as_loop()),
-            room=OwnerRoom(parts.accounts, parts.sessions),
-            lingering=Lingering(parts.bounds),
-            bounds=parts.bounds,
-            on_connect=self.handler,
-            on_publish=publisher,
-            on_subscribe=SubscribeHandler(
-                parts.limits,
-                parts.sessions,
-                parts.delivery,
-                parts.store,
-                parts.observer,
-                parts.censor,
-                parts.bounds,
-                parts.applications,
-            ),
-            on_acknowledge=AcknowledgeHandler(parts.delivery, parts.store),
-        )
-
-    def recall(self, attempt: ConnectAttempt) -> Granted:
-        """Let it in, as an authenticator does that remembers its secret."""
-        del attempt
-        return Granted(self.who)
-
-    def connect(self, *, clean: bool = False, behind: bytes = b"") -> Client:
-        """Return a client that sent its CONNECT, and something right behind it."""
-        client = Client(Connection(self._parts, "tcp"))
-        client.send(wire.connect(CLIENT, username="user", password=b"secret", clean=clean) + behind)
-        return client
-
-    def away(self, *filters: str) -> Session:
-        """Return a session with subscriptions whose client is away."""
-        session = self.parts.sessions.add(CLIENT, self.who.owner, is_kept=True)
-        for topic_filter in filters:
-            self.parts.sessions.add_subscription(session, topic_filter, SubscriptionOptions(1))
-        self.parts.sessions.leave(session)
-        return session
-
-    def turn_until_answered(self, client: Client) -> int:
-        """Turn the loop until the client has its answer; return how many turns it waited."""
-        turns = 0
-        while not client.packets():
-            assert self.parts.loop.due
-            self.parts.loop.turn()
-            turns += 1
-        return turns
+from tests.unit.broker.connection_rig import CLIENT, MANY, PINGREQ, Client, Rig
+from tests.unit.broker.rig import Parts, principal, publications_of
 
 
 @pytest.fixture
@@ -318,7 +185,7 @@ async def test_deleted_meanwhile(rig: Rig) -> None:
 
 async def test_trickle(rig: Rig) -> None:
     """A client that sends its CONNECT a byte at a time isn't read from for a while after each."""
-    client = Client(Connection(rig._parts, "tcp"))
+    client = Client(Connection(rig.connection_parts, "tcp"))
     connect = wire.connect(CLIENT, username="user", password=b"secret")
     reading: list[bool] = []
     transport: Any = client.connection.transport
@@ -356,3 +223,37 @@ async def test_subscribe_while_store_is_behind(parts: Parts, monkeypatch: pytest
     assert not client.connection.is_suspended
     kinds = [kind for kind in client.kinds() if kind != Kind.PUBLISH]
     assert kinds == [Kind.CONNACK, Kind.SUBACK, Kind.PINGRESP]
+
+
+async def test_will_while_many_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client with a will is told to try again while too many wills are to be sent; others are let in."""
+    monkeypatch.setattr("fleetkey.broker.lines.MAX_UNSENT_BYTES", 0)
+    client = rig.connect(client_id="with", will=wire.Will("devices/1/x"))
+    rig.turn_until_answered(client)
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\0\3")]
+    client = rig.connect(client_id="without")
+    rig.turn_until_answered(client)
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\0\0")]
+    assert rig.parts.sessions.get("with") is None
+
+
+async def test_revoked_before_its_answer(rig: Rig) -> None:
+    """One that waits for its answer is refused, even if the turn in which it would be closed hasn't come."""
+    rig.away(*MANY)
+    client = rig.connect()
+    assert client.connection.is_deciding
+    rig.who.is_revoked = True
+    rig.parts.loop.settle()
+    assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\0\5")]
+
+
+async def test_stopped_and_taken_over(rig: Rig) -> None:
+    """A connection that was stopped and not closed yet is closed when its session is taken over."""
+    older = rig.connect()
+    rig.parts.loop.settle()
+    older.connection.stop()
+    assert not older.transport.is_closed
+    rig.connect()
+    rig.parts.loop.settle()
+    assert older.transport.is_closed
+    assert [event for event, _ in rig.parts.observer.told] == ["connected", "disconnected", "connected"]

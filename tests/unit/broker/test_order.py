@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.broker.rig import Parts, Sink, principal, publications_of
+from fleetkey.broker import route_cache, work
+from fleetkey.broker.retained import RetainedMessage
+from tests.unit.broker.rig import Parts, Sink, message, principal, publications_of
 from tests.unit.broker.test_subscribe_handler import Rig
 
 if TYPE_CHECKING:
@@ -74,13 +76,21 @@ class Story:
         """Publish the next value."""
         self.asked_at(TOPICS[topic])
         self.number += 1
-        self.parts.publish(TOPICS[topic], b"%d" % self.number, self.qos)
+        self._send(topic, is_retained=False)
 
     def retain(self, topic: int) -> None:
         """Retain the next value, and publish it."""
         self.asked_at(TOPICS[topic])
         self.number += 1
-        self.parts.retain(TOPICS[topic], b"%d" % self.number, self.qos)
+        self._send(topic, is_retained=True)
+
+    def _send(self, topic: int, *, is_retained: bool) -> None:
+        sent = message(TOPICS[topic], b"%d" % self.number, self.qos)
+
+        def begin() -> None:
+            assert self.parts.retained.keep(RetainedMessage(message=sent))
+
+        self.parts.router.publish(sent, begin=begin if is_retained else None)
 
     def subscribe(self, group: int) -> None:
         """Begin a packet behind the one before."""
@@ -152,8 +162,12 @@ class Story:
             self.acknowledge(0)
 
 
-async def _tell(steps: list[tuple[str, int]], qos: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+async def _tell(steps: list[tuple[str, int]], qos: int, *, in_turns: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if in_turns:
+            # Each message takes turns, each of them a step of it.
+            patch.setattr(route_cache, "SENDS_AT_ONCE", 0)
+            patch.setattr(work, "WORK_PER_TURN", 1)
         parts = Parts(Path(folder), max_inflight=2)
         story = Story(parts, qos)
         for name, argument in steps:
@@ -163,8 +177,9 @@ async def _tell(steps: list[tuple[str, int]], qos: int) -> None:
 
 
 @pytest.mark.parametrize("qos", [0, 1])
+@pytest.mark.parametrize("in_turns", [False, True])
 @given(steps=st.lists(STEPS, max_size=40))
 @settings(deadline=None, max_examples=100)
-def test_order(steps: list[tuple[str, int]], qos: int) -> None:
+def test_order(steps: list[tuple[str, int]], qos: int, *, in_turns: bool) -> None:
     """Each value that comes is at least as new as those before it on that connection."""
-    asyncio.run(_tell(steps, qos))
+    asyncio.run(_tell(steps, qos, in_turns=in_turns))

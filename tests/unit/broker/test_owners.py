@@ -5,10 +5,14 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, cast
 
-from fleetkey.broker.owners import Owners
+import pytest
+
+from fleetkey.broker.owners import UNITS_PER_END, Owners
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, filter_cost
-from tests.unit.broker.rig import Parts, message
+from tests.support import packets as wire
+from tests.unit.broker.connection_rig import PINGREQ, Client, Rig
+from tests.unit.broker.rig import Parts, message, principal
 
 if TYPE_CHECKING:
     from fleetkey.broker.handlers import ConnectHandler
@@ -66,3 +70,66 @@ async def test_retained_meanwhile(parts: Parts) -> None:
     await parts.settle()
     stored = parts.store._connection.execute("SELECT topic FROM retained ORDER BY topic")
     assert [topic for topic, *_ in stored] == kept
+
+
+@pytest.fixture
+async def rig(parts: Parts) -> Rig:
+    """Return connections that are let in as an application key which may have everything under `devices/`."""
+    return Rig(parts, principal("key", "devices/+/x"))
+
+
+def _owners(rig: Rig) -> Owners:
+    return Owners(rig.parts.sessions, rig.parts.retained, rig.parts.store, rig.handler, rig.work)
+
+
+CONNECTIONS = 4 * WORK_PER_TURN // UNITS_PER_END
+
+
+def _many(rig: Rig) -> list[Client]:
+    """Return many clients of one key that are in."""
+    clients = [rig.connect(client_id=f"c{number}") for number in range(CONNECTIONS)]
+    rig.parts.loop.settle()
+    for number, client in enumerate(clients):
+        client.send(wire.subscribe(1, f"devices/{number}/x"))
+    rig.parts.loop.settle()
+    for client in clients:
+        client.transport.written = b""
+    return clients
+
+
+async def test_many_revoked(rig: Rig) -> None:
+    """Of many connections of a revoked key, none is sent anything from then on; each turn closes a few."""
+    clients = _many(rig)
+    rig.parts.loop.settle()
+    rig.who.is_revoked = True
+    _owners(rig).revoke(rig.who)
+    assert 0 < len([client for client in clients if not client.transport.is_closed]) < CONNECTIONS
+    open_before = CONNECTIONS
+    while open_before:
+        for number, client in enumerate(clients):
+            rig.parts.publish(f"devices/{number}/x", b"late")
+            client.send(PINGREQ)
+        rig.parts.loop.turn()
+        still_open = sum(not client.transport.is_closed for client in clients)
+        assert open_before - still_open <= 2 * WORK_PER_TURN // UNITS_PER_END
+        open_before = still_open
+    assert all(client.packets() == [] for client in clients)
+    assert all(session.connection is None for session in rig.parts.sessions)
+    disconnected = [who for event, who in rig.parts.observer.told if event == "disconnected"]
+    assert sorted(disconnected) == sorted(f"c{number}" for number in range(CONNECTIONS))
+
+
+async def test_many_revoked_and_deleted(rig: Rig) -> None:
+    """When what they left is removed at the same time, each is told as disconnected once, and nothing is left."""
+    clients = _many(rig)
+    rig.who.is_revoked = True
+    owners = _owners(rig)
+    owners.revoke(rig.who)
+    owners.forget(rig.who.owner)
+    rig.parts.loop.settle()
+    assert all(client.transport.is_closed for client in clients)
+    assert len(rig.parts.sessions) == 0
+    assert len(rig.parts.sessions._away) == 0
+    assert rig.parts.trie._root.is_empty
+    disconnected = [who for event, who in rig.parts.observer.told if event == "disconnected"]
+    assert len(disconnected) == CONNECTIONS

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
+from fleetkey.broker.delivery import UNITS_PER_SEND
 from fleetkey.broker.handlers import PublishHandler
+from fleetkey.broker.work import WORK_PER_TURN
 from tests.unit.broker.rig import Parts, Sink, message
 
 if TYPE_CHECKING:
@@ -187,3 +189,91 @@ async def test_retain_at_bound(new_parts: Callable[..., Parts]) -> None:
     assert rig.parts.store.position == before
     assert len(rig.receiver.take()) == 2
     assert rig.parts.counters.bounds == {"max_retained": 1}
+
+
+MANY = 2 * WORK_PER_TURN
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_acknowledged_after_the_last_receiver(rig: Rig, qos: int) -> None:
+    """However many turns it takes: the answer waits for the last of them, and for the store to have all of it."""
+    for number in range(MANY // UNITS_PER_SEND):
+        rig.parts.sessions.leave(rig.parts.join(f"kept {number}", TOPIC, qos=qos)[1])
+    rig.parts.loop.settle()
+    await rig.parts.settle()
+    rig.send(qos=qos, retain=True)
+    turns = 0
+    while rig.sender.is_working:
+        assert rig.sender.acknowledged == []
+        rig.parts.loop.turn()
+        turns += 1
+    assert turns >= 2
+    assert [position for _, position in rig.sender.acknowledged] == [rig.parts.store.position]
+    await rig.parts.settle()
+    stored = rig.parts.store._connection.execute("SELECT count(*) FROM deliveries").fetchone()
+    assert stored == (MANY // UNITS_PER_SEND,)
+
+
+async def test_qos_2_duplicate_while_it_is_sent(rig: Rig) -> None:
+    """One that comes with the client's next connection goes no further, and is answered after the last receiver."""
+    for number in range(MANY // UNITS_PER_SEND):
+        rig.parts.join(f"receiver {number}", TOPIC, qos=1, clean=True)
+    rig.parts.loop.settle()
+    rig.send(qos=2)
+    assert rig.sender.is_working
+    older = rig.sender
+    older.close(Reason.CONNECTION_LOST)
+    rig.sender, opened = rig.parts.open(older.principal)  # type: ignore[arg-type] # it has one
+    assert opened.session is rig.session
+    rig.send(qos=2)
+    assert rig.sender.is_working
+    assert rig.sender.acknowledged == []
+    rig.parts.loop.settle()
+    assert not rig.sender.is_working
+    assert rig.waits() == [True]
+    assert rig.session.inbound == {1: rig.parts.store.position}
+    assert len(rig.receiver.take()) == 1
+    assert rig.handler._unsent == {}
+
+
+async def test_qos_2_released_while_it_is_sent(rig: Rig) -> None:
+    """An identifier that was released too early isn't remembered again."""
+    for number in range(MANY // UNITS_PER_SEND):
+        rig.parts.join(f"receiver {number}", TOPIC, qos=1, clean=True)
+    rig.parts.loop.settle()
+    rig.send(qos=2)
+    del rig.session.inbound[1]
+    rig.parts.loop.settle()
+    assert rig.session.inbound == {}
+    assert len(rig.sender.acknowledged) == 1
+
+
+async def test_sending_that_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sent it isn't acknowledged, but disconnected."""
+    for number in range(MANY // UNITS_PER_SEND):
+        rig.parts.join(f"receiver {number}", TOPIC, qos=1, clean=True)
+    rig.parts.loop.settle()
+    rig.send(qos=1)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(rig.parts.delivery, "offer", fail)
+    with pytest.raises(RuntimeError):
+        rig.parts.loop.settle()
+    assert rig.sender.acknowledged == []
+    assert rig.sender.closed == [Reason.NOT_STORED]
+
+
+async def test_will_to_many(rig: Rig) -> None:
+    """Nobody waits for a will; it is retained when it is sent."""
+    for number in range(MANY // UNITS_PER_SEND):
+        rig.parts.join(f"receiver {number}", TOPIC, clean=True)
+    rig.parts.loop.settle()
+    rig.handler.publish(message(TOPIC, b"will"), rig.sender, rig.session, is_retained=True)
+    assert not rig.sender.is_working
+    rig.parts.loop.settle()
+    kept = rig.parts.retained.get(TOPIC)
+    assert kept is not None
+    assert kept.payload == b"will"
+    assert rig.receiver.payloads() == [b"will"]

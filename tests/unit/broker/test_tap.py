@@ -73,6 +73,7 @@ async def test_missed(parts: Parts, size: int, count: int) -> None:
         await begun
         for _ in range(count + 5):
             parts.publish("x", bytes(size))
+        parts.loop.settle()
         messages = [await anext(tap) for _ in range(count)]
         assert [message.missed for message in messages] == [5] + [0] * (count - 1)
 

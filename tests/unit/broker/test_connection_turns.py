@@ -1,0 +1,51 @@
+"""How much of what one client sends is handled in a turn, and what is remembered of it."""
+
+from __future__ import annotations
+
+from math import ceil
+from sys import getsizeof
+
+import pytest
+
+from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, PACKETS_PER_TURN, RECEIVERS_PER_PACKET
+from fleetkey.broker.route_cache import SENDS_AT_ONCE
+from tests.support import packets as wire
+from tests.unit.broker.connection_rig import Rig
+from tests.unit.broker.rig import Parts, principal
+
+
+@pytest.fixture
+async def rig(parts: Parts) -> Rig:
+    """Return connections that are let in as an application key which may publish under `devices/`."""
+    return Rig(parts, principal("key", "devices/+/x", publish=("devices/#",)))
+
+
+@pytest.mark.parametrize(("receivers", "size"), [(0, 10), (SENDS_AT_ONCE, 10), (1, 40_000)])
+async def test_turn_is_paid_by_receivers_and_bytes(rig: Rig, receivers: int, size: int) -> None:
+    """The more receivers or bytes a client's messages have, the fewer of them are handled in a turn."""
+    topic = "devices/1/x"
+    for number in range(receivers):
+        rig.parts.join(f"receiver {number}", topic, clean=True)
+    client = rig.connect()
+    rig.parts.loop.settle()
+    client.send(wire.publish(topic, bytes(size)) * 100)
+    turns = 1
+    while rig.parts.counters.messages_received < 100:
+        rig.parts.loop.turn()
+        turns += 1
+    price = 1 + receivers // RECEIVERS_PER_PACKET + (size // BYTES_PER_PACKET if receivers else 0)
+    assert turns == ceil(100 / ceil(PACKETS_PER_TURN / price))
+
+
+async def test_remembered_topics(rig: Rig) -> None:
+    """What a connection remembers of topics is bounded in bytes, of those that it may not publish to as well."""
+    client, most = rig.connect(), 0
+    rig.parts.loop.settle()
+    for number in range(2_000):
+        client.send(wire.publish(("devices/{}/x" if number % 2 else "other/{}").format(number) + "/y" * (number % 9)))
+        rig.parts.loop.settle()
+        remembered = client.connection._routes
+        size = sum(getsizeof(topic) + (route.text_bytes if route else 0) for topic, route in remembered.items())
+        assert size < client.connection._remembered_bytes <= MAX_REMEMBERED_BYTES
+        most = max(most, len(remembered))
+    assert most > 50
