@@ -16,7 +16,7 @@ __all__ = ["APPLICATION_ATTACKS"]
 
 CONNECTIONS = 20_100
 """More than `[mqtt] max_connections`."""
-REOPEN_SECONDS = 0.2
+REOPEN_SECONDS = 0.5
 FILTERS = 1_000
 """`[mqtt] max_subscriptions_per_application`."""
 FORKS = 14
