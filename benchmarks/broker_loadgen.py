@@ -102,9 +102,14 @@ class LoadGenerator:
         self._process.stdin.close()
         self._process.stdout.close()
 
-    def connect(self, first: int, count: int, *, parallel: int = PARALLEL, is_subscribing: bool = True) -> Phase:
-        """Connect devices, each subscribed to its own commands or to nothing, and let them stay."""
-        qos = 0 if is_subscribing else NO_SUBSCRIPTION
+    def connect(
+        self, first: int, count: int, *, parallel: int = PARALLEL, is_subscribing: bool = True, qos: int = 0
+    ) -> Phase:
+        """Connect devices, each subscribed to its own commands or to nothing, and let them stay.
+
+        At QoS 1 their sessions are persistent.
+        """
+        qos = qos if is_subscribing else NO_SUBSCRIPTION
         return self._run("connect", FIRST_DEVICE + first, count, parallel, qos)
 
     def churn(self, first: int, count: int, *, parallel: int = PARALLEL, is_subscribing: bool = False) -> Phase:
@@ -138,12 +143,13 @@ class LoadGenerator:
         return self._run("echo", FIRST_DEVICE + device, messages)
 
     @contextmanager
-    def beating(self, device: int, rate: int) -> Iterator[list[Phase]]:
+    def beating(self, device: int, rate: int, *, qos: int = 0) -> Iterator[list[Phase]]:
         """Let one device make `rate` round trips a second, by the clock, while the block runs; yields as `pacing` does.
 
+        A round trip ends when the device has its message, at QoS 1 when the broker has acknowledged it.
         What is lost is no error here: `failed` counts it, and the percentiles take it as seconds long.
         """
-        with self._meanwhile("beat", FIRST_DEVICE + device, rate, may_fail=True) as phases:
+        with self._meanwhile("beat", FIRST_DEVICE + device, rate, qos, may_fail=True) as phases:
             yield phases
 
     @contextmanager

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmarks import admin_api, authentication, broker_suite, live_fleet, registration, same_answers, scale, topics
+from benchmarks import (
+    admin_api,
+    authentication,
+    broker_memory,
+    broker_suite,
+    live_fleet,
+    registration,
+    same_answers,
+    scale,
+    topics,
+)
 from benchmarks.abuse import suite as abuse
 
 if TYPE_CHECKING:
@@ -22,9 +32,10 @@ BENCHMARKS: dict[str, Benchmark] = {
         scale,
         admin_api,
         broker_suite,
+        broker_memory,
         live_fleet,
         abuse,
     )
 }
-PARTS: dict[str, Benchmark] = {part.name: part for part in abuse.PARTS}
+PARTS: dict[str, Benchmark] = {part.name: part for part in (*broker_memory.PARTS, *abuse.PARTS)}
 """Parts of a benchmark that can be measured alone."""

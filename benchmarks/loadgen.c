@@ -5,15 +5,17 @@
 // CREDENTIALS holds a client a line: client id, user name and password, separated by tabs. Client 0 is the back end, the
 // others are devices. Commands come in on standard input, one a line; each is answered with one JSON object on a line.
 //
-//   connect FIRST COUNT PARALLEL QOS        connect, subscribe to the own command topic (QOS -1: don't), and stay
+//   connect FIRST COUNT PARALLEL QOS        connect, subscribe to the own command topic (QOS -1: don't), and stay; the
+//                                           session is persistent with QOS 1
 //   churn FIRST COUNT PARALLEL QOS          the same, and disconnect at once
 //   close FIRST COUNT                       disconnect, and wait until the broker has closed
 //   listen QOS                              the back end subscribes to the state of every device
 //   state FIRST COUNT MESSAGES WINDOW QOS   these devices publish in turn, the back end receives
 //   command FIRST COUNT MESSAGES WINDOW QOS the back end publishes to these devices in turn, each receives its own
 //   echo CLIENT MESSAGES                    a device publishes to its own command topic and waits for it, one by one
-//   beat CLIENT RATE                        a device publishes RATE messages a second to its own command topic, whether or
-//                                           not the ones before are back, until the next line; what doesn't come back
+//   beat CLIENT RATE QOS                    a device publishes RATE messages a second to its own command topic, whether or
+//                                           not the ones before are back, until the next line; one is back when it is
+//                                           received, or at QOS 1 when it is acknowledged; what doesn't come back
 //                                           counts as taking DRAIN_SECONDS
 //   pace FIRST COUNT RATE                   these devices publish RATE messages a second in all, until the next line
 //   flood CLIENT                            a device publishes as fast as the broker reads, until the next line
@@ -115,23 +117,25 @@ static void run_echo(int client, int messages) {
 }
 
 // By the clock, not one by one: a server that stalls has to be seen by every message that was due meanwhile.
-static void run_beat(int client, int rate) {
+static void run_beat(int client, int rate, int qos) {
   begin();
+  times_acknowledgements = qos;
+  int *back = qos ? &acknowledged : &received;
   client_t *c = &clients[client];
   int sent = 0;
   double start = now(), seconds = 0;
   while (!is_told_to_stop() && seconds < LIMIT_SECONDS) {
     for (int due = seconds * rate; sent < due; sent++) {
       if (c->stage != READY) continue;
-      append_publish(c, topic_of(c, "command"), 0);
+      append_publish(c, topic_of(c, "command"), qos);
       flush_out(c);
     }
     turn(1);
     seconds = now() - start;
   }
-  while (received < sent && c->stage == READY && now() - start < seconds + DRAIN_SECONDS) turn(10);
-  done = received;
-  failed = sent - received;
+  while (*back < sent && c->stage == READY && now() - start < seconds + DRAIN_SECONDS) turn(10);
+  done = *back;
+  failed = sent - *back;
   for (int i = 0; i < failed; i++) note_seconds(DRAIN_SECONDS);
   report(seconds);
 }
@@ -180,7 +184,7 @@ static void run(const char *line) {
   else if (IS("listen")) run_listen(a);
   else if (IS("state") || IS("command")) run_messages(IS("command"), a, b, c, d, e);
   else if (IS("echo")) run_echo(a, b);
-  else if (IS("beat")) run_beat(a, b);
+  else if (IS("beat")) run_beat(a, b, c);
   else if (IS("pace")) run_pace(a, b, c);
   else if (IS("flood")) run_flood(a);
   else if (!IS("stop")) fprintf(stderr, "unknown command: %s", line), exit(2);

@@ -19,7 +19,7 @@
 
 enum { PAYLOAD = 64, TEXT = 512, INBOX = 1 << 18, EVENTS = 512, SOURCES = 200, FLOOD_BYTES = 1 << 16 };
 enum { CONNECT = 0x10, CONNACK = 2, PUBLISH = 3, PUBACK = 4, SUBSCRIBE = 0x82, SUBACK = 9 };
-static const double LIMIT_SECONDS = 60, STALL_SECONDS = 10, DRAIN_SECONDS = 2;
+static const double LIMIT_SECONDS = 90, STALL_SECONDS = 10, DRAIN_SECONDS = 2;
 static const unsigned char DISCONNECT[2] = {0xE0, 0};
 
 typedef enum { ABSENT, CONNECTING, AWAITS_CONNACK, AWAITS_SUBACK, READY, LEAVING } stage_t;
@@ -44,7 +44,8 @@ static unsigned char inbox[INBOX];
 static double *took;
 static int took_count, took_room, done, failed, received, acknowledged, phase;
 static int next_client, last_client, own_qos;
-static bool stays;
+static bool stays, times_acknowledgements;
+static double published_at[1 << 16];  // by packet id, of the one client whose acknowledgements are timed
 
 static double now(void) {
   struct timespec t;
@@ -64,6 +65,8 @@ static int by_value(const void *a, const void *b) {
 
 static void begin(void) {
   took_count = done = failed = received = acknowledged = 0;
+  times_acknowledgements = false;
+  memset(published_at, 0, sizeof published_at);
   phase++;
 }
 
@@ -116,7 +119,7 @@ static int put_text(unsigned char *to, const char *text) {
 static void append_connect(client_t *c) {
   unsigned char body[4 * TEXT];
   int n = put_text(body, "MQTT");
-  body[n++] = 4, body[n++] = 0xC2, body[n++] = 0, body[n++] = 0;  // clean session, no keep-alive
+  body[n++] = 4, body[n++] = own_qos > 0 ? 0xC0 : 0xC2, body[n++] = 0, body[n++] = 0;  // no keep-alive
   n += put_text(body + n, c->client_id);
   n += put_text(body + n, c->username);
   n += put_text(body + n, c->password);
@@ -138,6 +141,7 @@ static void append_publish(client_t *c, const char *topic, int qos) {
     body[n++] = c->packet_id >> 8, body[n++] = c->packet_id;
   }
   double t = now();
+  if (times_acknowledgements) published_at[c->packet_id] = t;
   memset(body + n, 'x', PAYLOAD);
   memcpy(body + n, &t, sizeof t);
   memcpy(body + n + sizeof t, &phase, sizeof phase);
@@ -234,8 +238,15 @@ static void on_packet(client_t *c, unsigned char first, const unsigned char *bod
     if (size - at != PAYLOAD) return;
     memcpy(&t, body + at, sizeof t);
     memcpy(&message_phase, body + at + sizeof t, sizeof message_phase);
-    if (message_phase == phase) received++, note_seconds(now() - t);
-  } else if (kind == PUBACK) acknowledged++;
+    if (message_phase == phase) received++;
+    if (message_phase == phase && !times_acknowledgements) note_seconds(now() - t);
+  } else if (kind == PUBACK) {
+    double *at = &published_at[body[0] << 8 | body[1]];
+    if (times_acknowledgements && !*at) return;  // it was published in an earlier phase
+    acknowledged++;
+    if (times_acknowledgements) note_seconds(now() - *at);
+    *at = 0;
+  }
 }
 
 // Take what the socket has, packet by packet; false when the broker has closed.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.abuse.attacker NAME SECONDS HTTP MQTT WS TLS CLIENTS`: attacks, and prints JSON.
+"""`python -m benchmarks.abuse.attacker NAME HTTP MQTT WS TLS CLIENTS KEYS`: attacks, and prints JSON.
 
 A process of its own, nicer than the server and its victims, so that what is measured is what the server does to them
 and not that the attacker takes the processor. It prints a line when it has begun, and its report at the end.
@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING
 
 from benchmarks.abuse.attacks import ATTACKS
 from benchmarks.abuse.connections import Report, carry_out
-from benchmarks.abuse.plan import Scene, read_clients
+from benchmarks.abuse.plan import read_scene
 
 if TYPE_CHECKING:
+    from benchmarks.abuse.fleet import AbuseFleet
     from benchmarks.abuse.server import Server
 
 __all__ = ["Attacker"]
 
 NICE = 5
-VICTIM = 1
-"""Its place among the clients."""
 STOP_SECONDS = 10
 
 
@@ -37,15 +36,14 @@ class Attacker:
 
     Args:
         name: of the attack.
-        seconds: how long it lasts.
         server: what it attacks.
-        clients: whose credentials it has.
+        fleet: whose credentials it has.
     """
 
-    def __init__(self, name: str, seconds: float, server: Server, clients: Path) -> None:
-        ports = (server.http_port, server.port, server.ws_port, server.tls_port)
+    def __init__(self, name: str, server: Server, fleet: AbuseFleet) -> None:
+        files = (fleet.clients, fleet.keys)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.abuse.attacker", name, str(seconds), *map(str, ports), str(clients)],
+            [sys.executable, "-m", "benchmarks.abuse.attacker", name, *map(str, (*server.ports.values(), *files))],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -64,17 +62,12 @@ class Attacker:
 
 
 def _main() -> None:
-    name, seconds, *ports, clients = sys.argv[1:]
-    application, *devices = read_clients(Path(clients))
+    name, *ports, clients, keys = sys.argv[1:]
     http_port, mqtt_port, ws_port, tls_port = map(int, ports)
-    scene = Scene(
-        http_port=http_port,
-        mqtt_port=mqtt_port,
-        ws_port=ws_port,
-        tls_port=tls_port,
-        application=application,
-        devices=devices[VICTIM:],
+    scene = read_scene(
+        Path(clients), Path(keys), http_port=http_port, mqtt_port=mqtt_port, ws_port=ws_port, tls_port=tls_port
     )
+    attack = ATTACKS[name]
     os.nice(NICE)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -83,8 +76,9 @@ def _main() -> None:
     # Whoever started it may have gone.
     parent = os.getppid()
     report = carry_out(
-        ATTACKS[name].plans(scene),
-        float(seconds),
+        attack.plans(scene),
+        attack.seconds,
+        preparation=attack.preparation(scene),
         begin=lambda: print("begun", flush=True),
         is_stopped=lambda: stop.is_set() or os.getppid() != parent,
     )

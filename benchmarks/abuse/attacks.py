@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.abuse.application_attacks import APPLICATION_ATTACKS
 from benchmarks.abuse.device_attacks import DEVICE_ATTACKS
+from benchmarks.abuse.everyone import EVERYONE
 from benchmarks.abuse.http_attacks import HTTP_ATTACKS
+from benchmarks.abuse.storing_attacks import STORING_ATTACKS
 from benchmarks.abuse.stranger_attacks import STRANGER_ATTACKS
 from benchmarks.abuse.websocket_attacks import WEBSOCKET_ATTACKS
 
@@ -15,5 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["ATTACKS"]
 
 ATTACKS: dict[str, Attack] = {
-    attack.name: attack for attack in (*HTTP_ATTACKS, *STRANGER_ATTACKS, *WEBSOCKET_ATTACKS, *DEVICE_ATTACKS)
+    attack.name: attack
+    for attack in (
+        *HTTP_ATTACKS,
+        *STRANGER_ATTACKS,
+        *WEBSOCKET_ATTACKS,
+        *DEVICE_ATTACKS,
+        *STORING_ATTACKS,
+        *APPLICATION_ATTACKS,
+        EVERYONE,
+    )
 }

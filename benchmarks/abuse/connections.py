@@ -9,8 +9,11 @@ import heapq
 import select
 import socket
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from benchmarks.abuse.plan import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "carry_out"]
 
+PREPARE_SECONDS = 30.0
+"""How long the connections of a preparation may take, all plans together; then the attack begins all the same."""
 RISE_SECONDS = 2.0
 """How long the connections may take to be there, before what they do is measured all the same."""
 MAX_OPENED = 500_000
@@ -45,6 +50,8 @@ class Report:
         closed: connections that the server closed.
         held: connections open at once, at most.
         is_held: those are what was counted.
+        prepared: how many connections did their part of the preparation.
+        to_prepare: how many it had.
     """
 
     noun: str
@@ -55,6 +62,8 @@ class Report:
     closed: int
     held: int
     is_held: bool
+    prepared: int
+    to_prepare: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +72,39 @@ class _Slot:
 
     plan: Plan
     number: int
-    flood: bytes
+    flood: Sequence[bytes]
 
 
 class _Connection:
     """A socket and how far it is in its plan."""
 
-    __slots__ = ("index", "is_flooding", "is_in", "is_open", "output", "plan", "slot", "socket", "steps", "watched")
+    __slots__ = (
+        "awaited",
+        "dripped",
+        "index",
+        "is_flooding",
+        "is_in",
+        "is_open",
+        "output",
+        "pieces",
+        "plan",
+        "slot",
+        "socket",
+        "steps",
+        "watched",
+    )
 
     def __init__(self, index: int, slot: _Slot, raw: socket.socket, number: int) -> None:
         self.index = index
         self.slot = slot
         self.plan = slot.plan
         self.socket = raw
-        self.steps = list(slot.plan.steps(slot.number, number))
+        self.steps = deque(slot.plan.steps(slot.number, number))
         self.output = memoryview(b"")
+        self.pieces: deque[bytes] = deque()
+        """What follows the output."""
+        self.awaited = self.dripped = 0
+        """Bytes: of the step's answers that are missing, and of the drip that are sent."""
         self.is_open = True
         self.is_in = self.is_flooding = False
         self.watched = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP
@@ -86,18 +113,20 @@ class _Connection:
 class _Crowd:
     """All of them."""
 
-    def __init__(self, plans: Sequence[Plan]) -> None:
+    def __init__(self, plans: Sequence[Plan], *, is_preparing: bool = False) -> None:
+        self.is_preparing = is_preparing
+        """Whether each connection is opened until it has left of itself once."""
         self.first = plans[0]
         self.poll = select.epoll()
         self.slots = [
-            _Slot(plan, number, plan.flood(number) if plan.flood is not None else b"")
+            _Slot(plan, number, _pieces(plan.flood(number)) if plan.flood is not None else ())
             for plan in plans
             for number in range(plan.connections)
         ]
         self.by_descriptor: dict[int, _Connection] = {}
         self.to_open = [(0.0, index) for index in range(len(self.slots))]
         self.drips = {plan: 0.0 for plan in plans if plan.drip}
-        self.number = self.entered = self.held = 0
+        self.number = self.entered = self.held = self.prepared = 0
         self.forget_counts()
 
     def turn(self) -> None:
@@ -123,12 +152,17 @@ class _Crowd:
             return self.left
         if self.first.flood is None:
             return self.held
-        return self.flooded * self.first.per_flood // len(self.slots[0].flood)
+        return self.flooded * self.first.per_flood // sum(map(len, self.slots[0].flood))
 
     def _open(self, index: int) -> None:
         slot, number = self.slots[index], self.number
         plan = slot.plan
-        raw = socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            raw = socket.socket(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError:
+            # The attacker has no more descriptors.
+            self._open_later(index, RETRY_SECONDS)
+            return
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         raw.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
@@ -152,7 +186,9 @@ class _Crowd:
     def _go_on(self, connection: _Connection) -> None:
         """Begin the next step, or what comes after the last one."""
         if connection.steps:
-            connection.output = memoryview(connection.steps.pop(0))
+            step = connection.steps.popleft()
+            step = step if isinstance(step, Step) else Step(step)
+            connection.output, connection.awaited = memoryview(step.data), step.answer_bytes
         else:
             connection.is_in = True
             self.entered += 1
@@ -163,10 +199,12 @@ class _Crowd:
             self._is_closed(connection)
             return
         if events & select.EPOLLIN and (connection.plan.is_reading or not connection.is_in):
-            if not connection.socket.recv(RECEIVE_BYTES):
+            received = len(connection.socket.recv(RECEIVE_BYTES))
+            if not received:
                 self._is_closed(connection)
                 return
-            if not connection.is_in and not connection.output:
+            connection.awaited -= received
+            if not connection.is_in and not connection.output and connection.awaited <= 0:
                 self._go_on(connection)
         elif events & select.EPOLLRDHUP:
             self._is_closed(connection)
@@ -183,7 +221,9 @@ class _Crowd:
             if connection.plan.leaves:
                 self._leave(connection)
             elif connection.slot.flood:
-                connection.output, connection.is_flooding = memoryview(connection.slot.flood), True
+                if not connection.pieces:
+                    connection.pieces.extend(connection.slot.flood)
+                connection.output, connection.is_flooding = memoryview(connection.pieces.popleft()), True
                 self._send_output(connection)
         except BlockingIOError:
             pass
@@ -214,7 +254,9 @@ class _Crowd:
             self.drips[plan] = now + plan.drip_seconds
             for connection in list(self.by_descriptor.values()):
                 if connection.plan is plan and connection.is_in and not connection.output:
-                    connection.output = memoryview(plan.drip)
+                    at = connection.dripped
+                    connection.output = memoryview(plan.drip)[at : at + plan.drip_bytes or len(plan.drip)]
+                    connection.dripped += plan.drip_bytes
                     try:
                         self._send(connection)
                     except OSError:
@@ -222,7 +264,11 @@ class _Crowd:
 
     def _leave(self, connection: _Connection) -> None:
         self.left += 1
-        self._drop(connection)
+        if self.is_preparing:
+            self.prepared += 1
+            self._close(connection)
+        else:
+            self._drop(connection)
 
     def _is_closed(self, connection: _Connection) -> None:
         self.closed += 1
@@ -231,10 +277,13 @@ class _Crowd:
         self._drop(connection)
 
     def _drop(self, connection: _Connection) -> None:
+        self._close(connection)
+        self._open_later(connection.index, max(connection.plan.reopen_seconds, RETRY_SECONDS * self.is_preparing))
+
+    def _close(self, connection: _Connection) -> None:
         del self.by_descriptor[connection.socket.fileno()]
         connection.socket.close()
         connection.is_open = False
-        self._open_later(connection.index, connection.plan.reopen_seconds)
 
     def _open_later(self, index: int, seconds: float) -> None:
         heapq.heappush(self.to_open, (time.monotonic() + seconds, index))
@@ -246,17 +295,41 @@ class _Crowd:
         self.poll.close()
 
 
+def _pieces(flood: bytes | Sequence[bytes]) -> Sequence[bytes]:
+    return (flood,) if isinstance(flood, bytes) else flood
+
+
+def _prepare(plans: Sequence[Plan], *, is_stopped: Callable[[], bool]) -> int:
+    """Do what the plans say once, one after the other; return how many connections did it in `PREPARE_SECONDS`."""
+    deadline = time.monotonic() + PREPARE_SECONDS
+    prepared = 0
+    for plan in plans:
+        crowd = _Crowd([plan], is_preparing=True)
+        while crowd.prepared < len(crowd.slots) and time.monotonic() < deadline and not is_stopped():
+            crowd.turn()
+        prepared += crowd.prepared
+        crowd.close()
+    return prepared
+
+
 def carry_out(
-    plans: Sequence[Plan], seconds: float, *, begin: Callable[[], None], is_stopped: Callable[[], bool]
+    plans: Sequence[Plan],
+    seconds: float,
+    *,
+    preparation: Sequence[Plan],
+    begin: Callable[[], None],
+    is_stopped: Callable[[], bool],
 ) -> Report:
     """Do what the plans say, from when the connections are there.
 
     Args:
         plans: the first one is counted.
+        preparation: comes before.
         seconds: how long.
         begin: is called when the connections are there.
         is_stopped: whether to end before.
     """
+    prepared = _prepare(preparation, is_stopped=is_stopped)
     crowd = _Crowd(plans)
     deadline = time.monotonic() + RISE_SECONDS
     while crowd.entered < len(crowd.slots) and time.monotonic() < deadline and not is_stopped():
@@ -275,6 +348,8 @@ def carry_out(
         closed=crowd.closed,
         held=crowd.held,
         is_held=crowd.first.flood is None and not crowd.first.leaves,
+        prepared=prepared,
+        to_prepare=sum(plan.connections for plan in preparation),
     )
     crowd.close()
     return report

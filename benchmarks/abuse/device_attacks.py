@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.abuse.mqtt_packets import MALFORMED, PER_FLOOD, filter_storm, log_in, messages, tiny_filters
-from benchmarks.abuse.plan import Attack, Plan, Scene
+from benchmarks.abuse.plan import Attack, Plan, Scene, Targets
 from tests.support.packets import DISCONNECT, PINGREQ, Will, connect, publish, subscribe
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ def _messages_attack(qos: int, *, is_large: bool) -> Attack:
         name=f"qos{qos}-large" if is_large else f"qos{qos}",
         summary=f"4 devices publish {len(payload):,} bytes to themselves at QoS {qos}",
         plans=plans,
-        is_bandwidth=is_large,
+        # Large payloads fill the wire, so the victim's time is for information.
+        targets=Targets(latency=()) if is_large else Targets(),
     )
 
 
@@ -176,7 +177,7 @@ def _slow_application(scene: Scene) -> list[Plan]:
         port=scene.mqtt_port,
         connections=1,
         noun="",
-        steps=lambda _slot, _number: (log_in(scene.application), subscribe(1, ("devices/+/#", 1))),
+        steps=lambda _slot, _number: (log_in(scene.back_end), subscribe(1, ("devices/+/#", 1))),
         is_reading=False,
         receive_buffer=SLOW_RECEIVE_BYTES,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.abuse.plan import Attack, Plan, Scene
+from fleetkey.management import MAX_PAGE
 
 __all__ = ["HTTP_ATTACKS"]
 
@@ -15,6 +16,7 @@ SLOW_CONNECTIONS, DRIP_SECONDS = 500, 0.5
 ALL_CONNECTIONS = 1_100
 """More than `[http] max_connections`."""
 REOPEN_SECONDS = 0.2
+UNREAD_CONNECTIONS, SLOW_RECEIVE_BYTES = 900, 4_096
 
 
 def _trailers(scene: Scene) -> list[Plan]:
@@ -84,6 +86,22 @@ def _refusals(scene: Scene) -> list[Plan]:
     ]
 
 
+def _unread_pages(scene: Scene) -> list[Plan]:
+    headers = f"Host: localhost\r\nAuthorization: Bearer {scene.token}"
+    request = f"GET /api/v1/devices?limit={MAX_PAGE} HTTP/1.1\r\n{headers}\r\n\r\n"
+    return [
+        Plan(
+            port=scene.http_port,
+            connections=UNREAD_CONNECTIONS,
+            noun="connections",
+            lead=lambda _: request.encode(),
+            is_reading=False,
+            receive_buffer=SLOW_RECEIVE_BYTES,
+            reopen_seconds=REOPEN_SECONDS,
+        )
+    ]
+
+
 HTTP_ATTACKS = (
     Attack(
         name="http-trailers",
@@ -126,5 +144,12 @@ HTTP_ATTACKS = (
         summary="Registrations of unknown serials, each from another address",
         plans=_refusals,
         hits_http=True,
+    ),
+    Attack(
+        name="http-unread-pages",
+        summary="900 connections with a token ask for the largest page of devices, and read nothing",
+        plans=_unread_pages,
+        hits_http=True,
+        needs_labels=True,
     ),
 )

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.abuse.attacker import Attacker
-from benchmarks.abuse.server import MemoryWatch
+from benchmarks.abuse.plan import read_clients
+from benchmarks.abuse.server import MemoryWatch, full_disk
 from benchmarks.abuse.victims import look_at_victims
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.abuse.connections import Report
+    from benchmarks.abuse.fleet import AbuseFleet
     from benchmarks.abuse.plan import Attack
     from benchmarks.abuse.server import Footprint, Server
     from benchmarks.abuse.victims import Victims
     from benchmarks.broker_loadgen import LoadGenerator
 
-__all__ = ["REST_AGAIN_SECONDS", "Outcome", "measure"]
+__all__ = ["MEBIBYTE", "REST_AGAIN_SECONDS", "Outcome", "measure"]
 
 MEBIBYTE = 2**20
-WARM_UP_SECONDS, REST_SECONDS, ATTACK_SECONDS, LOOK_SECONDS = 0.3, 1.5, 5.0, 0.4
+WARM_UP_SECONDS, REST_SECONDS, LOOK_SECONDS = 0.3, 1.5, 0.4
+BACK_END_AND_DEVICE = 2
+"""Come before the device that logs in, among the clients."""
 REST_AGAIN_SECONDS = 10.0
 """How long latency and memory may take until they are as before."""
 REST_NOISE_BYTES = 32 * MEBIBYTE
@@ -46,7 +49,8 @@ class Outcome:
         peak_mib: the most of it.
         after_mib: the last that was seen of it, at the latest after `REST_AGAIN_SECONDS`.
         bounds: how often which bound was reached; None if the server doesn't say.
-        written: by the server.
+        before: what the server had written before.
+        after: what it has written at the end.
     """
 
     report: Report
@@ -58,13 +62,20 @@ class Outcome:
     peak_mib: float
     after_mib: float
     bounds: dict[str, int] | None
-    written: Footprint
+    before: Footprint
+    after: Footprint
+
+    @property
+    def written(self) -> Footprint:
+        """What the server has written meanwhile."""
+        return self.after - self.before
 
 
-def measure(attack: Attack, server: Server, generator: LoadGenerator, clients: Path) -> Outcome:
+def measure(attack: Attack, server: Server, generator: LoadGenerator, fleet: AbuseFleet) -> Outcome:
     """Attack a server that has done nothing yet."""
-    generator.connect(0, 1)
-    look = partial(look_at_victims, server, generator, with_http=attack.hits_http)
+    generator.connect(0, 1, qos=attack.victim_qos)
+    newcomer = read_clients(fleet.clients)[BACK_END_AND_DEVICE]
+    look = partial(look_at_victims, attack, server, generator, newcomer)
     look(lambda: time.sleep(WARM_UP_SECONDS))
     rest = look(lambda: time.sleep(REST_SECONDS))
     before, rest_bytes = server.footprint(), server.resident_bytes
@@ -75,9 +86,13 @@ def measure(attack: Attack, server: Server, generator: LoadGenerator, clients: P
             attacker.stop()
 
     with MemoryWatch(server, rest_bytes + MOST_ADDED_BYTES, stop) as memory:
-        attackers.append(Attacker(attack.name, ATTACK_SECONDS, server, clients))
+        attackers.append(Attacker(attack.name, server, fleet))
+        if memory.has_excess:
+            # That was the preparation.
+            stop()
         reports: list[Report] = []
-        attacked = look(lambda: reports.append(attackers[0].report()))
+        with full_disk(server) if attack.fills_disk else nullcontext():
+            attacked = look(lambda: reports.append(attackers[0].report()))
         end = time.monotonic()
         seconds_to_rest: float | None = None
         while True:
@@ -98,5 +113,6 @@ def measure(attack: Attack, server: Server, generator: LoadGenerator, clients: P
         peak_mib=max(memory.peak_bytes, rest_bytes) / MEBIBYTE,
         after_mib=after_bytes / MEBIBYTE,
         bounds=server.bounds_reached(),
-        written=server.footprint() - before,
+        before=before,
+        after=server.footprint(),
     )

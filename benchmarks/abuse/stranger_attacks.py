@@ -14,6 +14,11 @@ SILENT = 1_500
 """More than the 1,024 files that a process may have open by default on most systems."""
 SILENT_ADDRESSES = 100
 REOPEN_SECONDS = 0.2
+TRICKLE_SECONDS = 0.1
+HEADER_BYTES = 5
+"""Of a TLS record (RFC 8446, 5.1)."""
+RECORD_BYTES = 16
+"""OpenSSL refuses a handshake that begins with a record of less than about that."""
 
 
 def _log_ins(scene: Scene) -> list[Plan]:
@@ -66,6 +71,37 @@ def _handshakes(scene: Scene) -> list[Plan]:
     ]
 
 
+def _trickled_handshakes(scene: Scene) -> list[Plan]:
+    return [
+        Plan(
+            port=scene.tls_port,
+            connections=SILENT,
+            noun="connections",
+            drip=_client_hello(),
+            drip_seconds=TRICKLE_SECONDS,
+            drip_bytes=1,
+            addresses=SILENT_ADDRESSES,
+            reopen_seconds=REOPEN_SECONDS,
+        )
+    ]
+
+
+def _handshakes_in_tiny_records(scene: Scene) -> list[Plan]:
+    record = _client_hello()
+    kind_and_version, content = record[: HEADER_BYTES - 2], record[HEADER_BYTES:]
+    parts = [content[at : at + RECORD_BYTES] for at in range(0, len(content), RECORD_BYTES)]
+    hello = b"".join(kind_and_version + len(part).to_bytes(2, "big") + part for part in parts)
+    return [
+        Plan(
+            port=scene.tls_port,
+            connections=PARALLEL,
+            noun="handshakes",
+            steps=lambda _slot, _number: (hello,),
+            leaves=True,
+        )
+    ]
+
+
 def _client_hello() -> bytes:
     """Return what a client begins with; the server signs its answer whoever sends it, and however often."""
     context = ssl.create_default_context()
@@ -105,6 +141,18 @@ STRANGER_ATTACKS = (
         name="tls-handshakes",
         summary="Handshakes that are left when the server has signed its part",
         plans=_handshakes,
+        needs_tls=True,
+    ),
+    Attack(
+        name="tls-trickled",
+        summary="1,500 connections from 100 addresses that send their handshake byte by byte",
+        plans=_trickled_handshakes,
+        needs_tls=True,
+    ),
+    Attack(
+        name="tls-tiny-records",
+        summary="The same handshakes, in records of 16 bytes",
+        plans=_handshakes_in_tiny_records,
         needs_tls=True,
     ),
 )

@@ -1,8 +1,9 @@
 """What attacks cost the server and its other clients.
 
-Every attack meets a `fleetkey serve` of its own with the default settings, and a fleet of a few hundred devices. The
-victim is a device that sends itself messages by the clock; where HTTP is attacked, so are health checks. Both are
-measured at rest, during the attack and until they are at rest again. The attacker is a process with less priority.
+Every attack meets a `fleetkey serve` of its own with the default settings, and a fleet of a thousand devices. The
+victim is a device that sends itself messages by the clock; where HTTP is attacked, so are health checks, and where
+connections are, another device that logs in. All are measured at rest, during the attack and until they are at rest
+again. The attacker is a process with less priority.
 
 What isn't a question of load has no figure here but tests: what the log shows of a client's text, a clock that jumps,
 which of two retained messages stays, and whether an answer arrives before a connection closes.
@@ -10,6 +11,7 @@ which of two retained messages stays, and whether an answer arrives before a con
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from functools import partial
@@ -17,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.abuse.attacks import ATTACKS
-from benchmarks.abuse.measuring import REST_AGAIN_SECONDS, measure
+from benchmarks.abuse.fleet import add_labels, make_abuse_fleet
+from benchmarks.abuse.measuring import MEBIBYTE, REST_AGAIN_SECONDS, measure
 from benchmarks.abuse.server import make_certificate, serving
-from benchmarks.broker_fleet import make_registry
 from benchmarks.broker_loadgen import LoadGenerator, compile_loadgen, compiler_path
 from benchmarks.figure import Benchmark, Figure, Target
 
@@ -32,9 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BENCHMARK", "PARTS"]
 
-DEVICES = 300
-ADDED_P99 = Target("added", "<=", 10)
-ADDED_MEMORY = Target("added", "<=", 256)
+DEVICES, APPLICATIONS = 1_010, 10
 REST_AGAIN = Target("ours", "<=", REST_AGAIN_SECONDS)
 
 
@@ -47,25 +47,30 @@ def run(attacks: Sequence[Attack]) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="fleetkey-bench-") as name:
         folder = Path(name)
         program = compile_loadgen(folder)
-        registry = make_registry(folder, devices=DEVICES, serials=[])
+        fleet = make_abuse_fleet(folder, devices=DEVICES, applications=APPLICATIONS)
         make_certificate(folder / "tls")
         for attack in attacks:
             certificate = folder / "tls" if attack.needs_tls else None
+            data_dir = fleet.data_dir
+            if attack.needs_labels:
+                data_dir = shutil.copytree(fleet.data_dir, folder / "labelled")
+                add_labels(data_dir)
             with (
-                serving(registry.data_dir, folder / attack.name, certificate) as server,
-                LoadGenerator(program, server, registry) as generator,
+                serving(data_dir, folder / attack.name, certificate, attack.settings) as server,
+                LoadGenerator(program, server, fleet) as generator,
             ):
-                outcome = measure(attack, server, generator, registry.clients)
-            print(f"  {attack.name:<22}{_short(outcome)}", file=sys.stderr, flush=True)
+                outcome = measure(attack, server, generator, fleet)
+            # Some of them store gigabytes.
+            shutil.rmtree(folder / attack.name)
+            print(f"  {attack.name:<25}{_short(outcome)}", file=sys.stderr, flush=True)
             figures += _figures(attack, outcome)
     return figures
 
 
 def _figures(attack: Attack, outcome: Outcome) -> list[Figure]:
     name = f"abuse:{attack.name}"
-    victims = [("round trip", outcome.rest.device, outcome.attacked.device)]
-    if outcome.rest.http is not None and outcome.attacked.http is not None:
-        victims.append(("health check", outcome.rest.http, outcome.attacked.http))
+    rests = outcome.rest.by_name()
+    victims = [(what, rests[what], attacked) for what, attacked in outcome.attacked.by_name().items()]
     notes = [f"{attack.summary}: {_deeds(outcome)}"] + [""] * len(victims)
     return [
         *(
@@ -75,7 +80,7 @@ def _figures(attack: Attack, outcome: Outcome) -> list[Figure]:
                 ours_rounds=[attacked.p99_ms],
                 peer_rounds=[rest.p99_ms],
                 peer_name="the same at rest",
-                targets=() if attack.is_bandwidth else (ADDED_P99,),
+                targets=attack.targets.latency,
                 note="; ".join(part for part in (note, _median(rest, attacked)) if part),
             )
             for (what, rest, attacked), note in zip(victims, notes, strict=False)
@@ -86,8 +91,17 @@ def _figures(attack: Attack, outcome: Outcome) -> list[Figure]:
             ours_rounds=[outcome.peak_mib],
             peer_rounds=[outcome.rest_mib],
             peer_name="the same at rest",
-            targets=(ADDED_MEMORY,),
+            targets=attack.targets.memory,
             note=f"{outcome.after_mib:,.0f} MiB afterwards; {_traces(outcome)}",
+        ),
+        Figure(
+            name=f"{name}, disk",
+            unit="MiB",
+            ours_rounds=[outcome.after.disk_bytes / MEBIBYTE],
+            peer_rounds=[outcome.before.disk_bytes / MEBIBYTE],
+            peer_name="the same at rest",
+            targets=attack.targets.disk,
+            note=f"{outcome.written.written_bytes / MEBIBYTE:,.1f} MiB written in all",
         ),
         Figure(
             name=f"{name}, at rest again",
@@ -101,10 +115,12 @@ def _figures(attack: Attack, outcome: Outcome) -> list[Figure]:
 
 
 def _short(outcome: Outcome) -> str:
+    rests = outcome.rest.by_name()
     parts = [_change("p50", outcome.rest.device.p50_ms, outcome.attacked.device.p50_ms)]
-    parts.append(_change("p99", outcome.rest.device.p99_ms, outcome.attacked.device.p99_ms))
-    if outcome.rest.http is not None and outcome.attacked.http is not None:
-        parts.append(_change("health p99", outcome.rest.http.p99_ms, outcome.attacked.http.p99_ms))
+    parts += [
+        _change(f"{what} p99", rests[what].p99_ms, attacked.p99_ms)
+        for what, attacked in outcome.attacked.by_name().items()
+    ]
     memory = f"{outcome.rest_mib:.0f} > {outcome.peak_mib:,.0f} > {outcome.after_mib:,.0f} MiB"
     return ", ".join([*parts, memory, f"at rest after {outcome.seconds_to_rest:.1f} s, {_deeds(outcome)}"])
 
@@ -128,7 +144,8 @@ def _deeds(outcome: Outcome) -> str:
     )
     closed = f", {report.closed / report.seconds:,.0f} connections/s closed on it" if report.closed else ""
     stopped = f", stopped after {report.seconds:.1f} s for the server's memory" if outcome.is_stopped else ""
-    return f"{rate}, {report.sent_bytes / report.seconds / 1e6:,.1f} MB/s{closed}{stopped}"
+    set_up = f"set up {report.prepared:,} of {report.to_prepare:,}, " if report.to_prepare else ""
+    return f"{set_up}{rate}, {report.sent_bytes / report.seconds / 1e6:,.1f} MB/s{closed}{stopped}"
 
 
 def _traces(outcome: Outcome) -> str:

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.abuse.health_checks PORT`: asks for `GET /health/live` until its standard input ends.
+"""`python -m benchmarks.abuse.probe PORT REQUEST ANSWER`: asks a server again and again until its standard input ends.
 
-Each request has a connection of its own, as a probe's has. It is due by the clock, so what waits for the request before
-counts as well; what fails counts as `TIMEOUT_SECONDS`. At the end it prints, in JSON,
-what the load generator prints as well. It imports little, so that it starts while nobody waits for it.
+REQUEST is what it sends, and ANSWER what the answer has to begin with, both in hexadecimal. Each request has a
+connection of its own. It is due by the clock, so what waits for the request before counts as well; what fails counts as
+`TIMEOUT_SECONDS`. At the end it prints, in JSON, what the load generator prints as well. It imports little, so that it
+starts while nobody waits for it.
 """
 
 from __future__ import annotations
@@ -15,23 +16,21 @@ import time
 
 __all__: list[str] = []
 
-REQUEST = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-EXPECTED = b"HTTP/1.1 200 "
 INTERVAL_SECONDS = 0.02
 TIMEOUT_SECONDS = 2.0
 
 
-def _is_answered(port: int) -> bool:
+def _is_answered(port: int, request: bytes, expected: bytes) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS) as raw:
-            raw.sendall(REQUEST)
-            return raw.recv(4096).startswith(EXPECTED)
+            raw.sendall(request)
+            return raw.recv(4096).startswith(expected)
     except OSError:
         return False
 
 
 def _main() -> None:
-    port = int(sys.argv[1])
+    port, request, expected = int(sys.argv[1]), *map(bytes.fromhex, sys.argv[2:])
     print("begun", flush=True)
     took: list[float] = []
     failed, due, start = 0, time.perf_counter(), time.perf_counter()
@@ -40,7 +39,7 @@ def _main() -> None:
         if select.select([sys.stdin], [], [], max(0.0, pause))[0]:
             break
         began = time.perf_counter() if pause > 0 else due
-        is_answered = _is_answered(port)
+        is_answered = _is_answered(port, request, expected)
         failed += not is_answered
         took.append(time.perf_counter() - began if is_answered else TIMEOUT_SECONDS)
         due += INTERVAL_SECONDS

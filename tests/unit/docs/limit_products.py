@@ -1,0 +1,296 @@
+"""What one client, and all of them together, can take, computed from the defaults of the settings and the constants.
+
+`PRODUCTS` is the table of `docs/reference/limits.md` in the page's order; a new kind is a `Product` in it. What a thing
+costs beyond the bytes that a bound counts is measured (`make bench ARGS=broker-memory`) and rounded up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fleetkey.admin_api.cache import MAX_REMEMBERED_BYTES
+from fleetkey.admin_api.context import MAX_BODY_BYTES as MAX_API_BODY_BYTES
+from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
+from fleetkey.broker.connection import MAX_REMEMBERED_TOPICS, MAX_UNDECIDED_BYTES
+from fleetkey.broker.connection_limits import MAX_PENDING_BYTES
+from fleetkey.broker.lingering import MAX_LINGERING_BYTES
+from fleetkey.broker.route_cache import MAX_ROUTE_BYTES
+from fleetkey.broker.store.group_commit import MAX_KEPT, MAX_KEPT_BYTES, MAX_NOTED_BYTES, MAX_NOTES
+from fleetkey.broker.transport.frames import MAX_MESSAGE_BYTES
+from fleetkey.config import Settings
+from fleetkey.config.labels import MAX_LABEL_CHARACTERS, MAX_LABELS
+from fleetkey.http.connections import MAX_HELD_BYTES
+from fleetkey.http.framing import MAX_FRAMING_BYTES, MAX_HEADER_BYTES
+from fleetkey.http.protocol import MAX_QUEUED_BYTES, MAX_UNREAD_BODY_BYTES
+from fleetkey.management import MAX_PAGE
+from fleetkey.registration.registrar import MAX_DEVICE_REFUSALS
+from fleetkey.registration.route import MAX_BODY_BYTES
+
+__all__ = ["PRODUCTS", "Product"]
+
+KIBIBYTE, MEBIBYTE = 2**10, 2**20
+OWNERS = 1_000
+"""Devices or application keys: nothing bounds how many there are, so this is an example."""
+
+STRANGER_BYTES, CONNECTION_BYTES, TLS_BYTES, WEBSOCKET_BYTES = 2_500, 8_000, 19_000, 6_000
+SESSION_BYTES, FILTER_BYTES, NODE_BYTES = 3_500, 350, 350
+QUEUED_BYTES, RETAINED_BYTES, UNRELEASED_BYTES = 4_000, 5_000, 100
+"""What a message costs beside its topic and payload; most of it only if the payload is large."""
+ROUTE_BYTES, COPIES_IN_ROUTE, STATEMENT_BYTES = 400, 3, 500
+SECRET_BYTES, TRACKED_BYTES, ATTEMPT_BYTES = 2_500, 950, 33
+BYTES_PER_CHARACTER = 4
+"""The most that one takes in UTF-8."""
+
+settings = Settings.model_construct()
+access, http, mqtt, registration = settings.access, settings.http, settings.mqtt, settings.registration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One row of the table.
+
+    Args:
+        kind: what is kept; names the bounds.
+        one_bytes: what one client can make the server keep of it.
+        clients: how many there can be.
+        whose: what they are.
+        total_bytes: the bound on all of it; None = there is none.
+        total: the name of that bound.
+    """
+
+    kind: str
+    one_bytes: int
+    clients: int
+    whose: str
+    total_bytes: int | None = None
+    total: str = ""
+
+    def cells(self) -> list[str]:
+        """Return the row as the page has it."""
+        product = self.one_bytes * self.clients
+        applies = "none"
+        if self.total_bytes is not None:
+            applies = f"{self.total}, {_mebibytes(self.total_bytes)} MiB"
+        return [
+            self.kind,
+            _size(self.one_bytes),
+            f"{self.clients:,} {self.whose}" if self.clients > 1 else self.whose,
+            f"{_mebibytes(product)} MiB",
+            applies,
+        ]
+
+
+def _mebibytes(size: int) -> str:
+    return _number(size / MEBIBYTE)
+
+
+def _size(size: int) -> str:
+    return f"{_mebibytes(size)} MiB" if size >= MEBIBYTE else f"{_number(size / KIBIBYTE)} KiB"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def _filters(count: int) -> int:
+    """Return what filters cost that have as many bytes and levels as they may have, and share none."""
+    return count * (FILTER_BYTES + mqtt.max_topic_bytes + mqtt.max_topic_levels * NODE_BYTES)
+
+
+def _tracked(*limits: int) -> int:
+    """Return what one name costs in trackers with these limits."""
+    return sum(TRACKED_BYTES + ATTEMPT_BYTES * limit for limit in limits)
+
+
+MESSAGE_BYTES = mqtt.max_packet_bytes + QUEUED_BYTES
+HTTP_INPUT_BYTES = MAX_HEADER_BYTES + MAX_FRAMING_BYTES + MAX_QUEUED_BYTES + MAX_UNREAD_BODY_BYTES + MAX_BODY_BYTES
+LABEL_BYTES = 2 * MAX_LABEL_CHARACTERS * BYTES_PER_CHARACTER
+PAGE_BYTES = MAX_PAGE * 2 * MAX_LABELS * LABEL_BYTES
+
+PRODUCTS = (
+    Product(
+        kind="Connection before its login",
+        one_bytes=STRANGER_BYTES,
+        clients=mqtt.max_pending_connections,
+        whose="pending connections",
+    ),
+    Product(
+        kind="TLS handshake in progress",
+        one_bytes=TLS_BYTES,
+        clients=mqtt.max_pending_connections,
+        whose="handshakes",
+    ),
+    Product(
+        kind="CONNECT (`mqtt.max_connect_bytes`)",
+        one_bytes=mqtt.max_connect_bytes,
+        clients=mqtt.max_pending_connections,
+        whose="pending connections",
+    ),
+    Product(
+        kind="Sent before the login is decided (`MAX_UNDECIDED_BYTES`)",
+        one_bytes=MAX_UNDECIDED_BYTES,
+        clients=mqtt.max_pending_connections,
+        whose="pending connections",
+        total_bytes=MAX_PENDING_BYTES,
+        total="`MAX_PENDING_BYTES`",
+    ),
+    Product(
+        kind="Connection, over TLS and WebSocket",
+        one_bytes=CONNECTION_BYTES + TLS_BYTES + WEBSOCKET_BYTES,
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
+    Product(
+        kind="Incomplete packet (`mqtt.max_packet_bytes`)",
+        one_bytes=mqtt.max_packet_bytes,
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
+    Product(
+        kind="Incomplete WebSocket message (`MAX_MESSAGE_BYTES`)",
+        one_bytes=MAX_MESSAGE_BYTES,
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
+    Product(
+        kind="Output that isn't read (`mqtt.write_buffer_bytes`, and the packet that exceeds it)",
+        one_bytes=mqtt.write_buffer_bytes + mqtt.max_packet_bytes,
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
+    Product(
+        kind="Output that isn't read when the connection is closed",
+        one_bytes=mqtt.write_buffer_bytes + mqtt.max_packet_bytes,
+        clients=mqtt.max_connections,
+        whose="connections",
+        total_bytes=MAX_LINGERING_BYTES,
+        total="`MAX_LINGERING_BYTES`",
+    ),
+    Product(
+        kind="Topics that a connection remembers (`MAX_REMEMBERED_TOPICS`)",
+        one_bytes=MAX_REMEMBERED_TOPICS * (ROUTE_BYTES + COPIES_IN_ROUTE * mqtt.max_topic_bytes),
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
+    Product(kind="Session", one_bytes=SESSION_BYTES, clients=OWNERS, whose="sessions"),
+    Product(
+        kind="Filters of a device (`mqtt.max_subscriptions_per_device`)",
+        one_bytes=_filters(mqtt.max_subscriptions_per_device),
+        clients=OWNERS,
+        whose="devices",
+    ),
+    Product(
+        kind="Filters of an application's session (`mqtt.max_subscriptions_per_application`)",
+        one_bytes=_filters(mqtt.max_subscriptions_per_application),
+        clients=OWNERS,
+        whose="sessions",
+    ),
+    Product(
+        kind="Queued messages, also on disk (`mqtt.max_queued_bytes`, `mqtt.max_queued_messages`)",
+        one_bytes=mqtt.max_queued_bytes + mqtt.max_queued_messages * QUEUED_BYTES,
+        clients=OWNERS,
+        whose="sessions",
+    ),
+    Product(
+        kind="Messages in flight, also on disk (`mqtt.max_inflight`)",
+        one_bytes=mqtt.max_inflight * MESSAGE_BYTES,
+        clients=OWNERS,
+        whose="sessions",
+    ),
+    Product(
+        kind="QoS 2 messages not released yet (`mqtt.max_unreleased`)",
+        one_bytes=mqtt.max_unreleased * UNRELEASED_BYTES,
+        clients=OWNERS,
+        whose="sessions",
+    ),
+    Product(
+        kind="Retained messages, also on disk (`mqtt.max_retained`)",
+        one_bytes=mqtt.max_retained * (RETAINED_BYTES + mqtt.max_packet_bytes + mqtt.max_topic_levels * NODE_BYTES),
+        clients=OWNERS,
+        whose="devices or keys",
+    ),
+    Product(
+        kind="Routes",
+        one_bytes=MAX_ROUTE_BYTES,
+        clients=1,
+        whose="all clients",
+        total_bytes=MAX_ROUTE_BYTES,
+        total="`MAX_ROUTE_BYTES`",
+    ),
+    Product(
+        kind="Payloads that wait for the disk",
+        one_bytes=MAX_NOTED_BYTES + MAX_KEPT_BYTES,
+        clients=1,
+        whose="all clients",
+        total_bytes=MAX_NOTED_BYTES + MAX_KEPT_BYTES,
+        total="`MAX_NOTED_BYTES` and `MAX_KEPT_BYTES`",
+    ),
+    Product(
+        kind="Topics and statements that wait for the disk",
+        one_bytes=(MAX_NOTES + MAX_KEPT) * (mqtt.max_topic_bytes + STATEMENT_BYTES),
+        clients=1,
+        whose="all clients",
+        total_bytes=(MAX_NOTES + MAX_KEPT) * (mqtt.max_topic_bytes + STATEMENT_BYTES),
+        total="`MAX_NOTES` and `MAX_KEPT`",
+    ),
+    Product(
+        kind="HTTP input (headers, framing, queued requests, registration's body)",
+        one_bytes=HTTP_INPUT_BYTES,
+        clients=http.max_connections,
+        whose="HTTP connections",
+    ),
+    Product(
+        kind="Body of a request to the admin API (`MAX_BODY_BYTES`)",
+        one_bytes=MAX_API_BODY_BYTES,
+        clients=http.max_connections,
+        whose="HTTP connections",
+    ),
+    Product(
+        kind="HTTP input that isn't parsed yet",
+        one_bytes=MAX_HELD_BYTES,
+        clients=1,
+        whose="all clients",
+        total_bytes=MAX_HELD_BYTES,
+        total="`MAX_HELD_BYTES`",
+    ),
+    Product(
+        kind="HTTP output that isn't read: a page of devices whose tags and attributes are as long as they may be",
+        one_bytes=PAGE_BYTES,
+        clients=http.max_connections,
+        whose="HTTP connections",
+    ),
+    Product(
+        kind="Imports (`SPOOLED_BYTES`)",
+        one_bytes=SPOOLED_BYTES,
+        clients=MAX_IMPORTS,
+        whose="imports",
+    ),
+    Product(
+        kind="Responses that the admin API caches",
+        one_bytes=MAX_REMEMBERED_BYTES,
+        clients=1,
+        whose="all clients",
+        total_bytes=MAX_REMEMBERED_BYTES,
+        total="`MAX_REMEMBERED_BYTES`",
+    ),
+    Product(
+        kind="Cached secret and scope (`access.max_cached`)",
+        one_bytes=SECRET_BYTES,
+        clients=access.max_cached,
+        whose="keys",
+    ),
+    Product(
+        kind="Attempts of an address, key, serial or device that are counted (`access.max_tracked`,"
+        " `registration.max_tracked`)",
+        one_bytes=_tracked(access.max_failures_per_address_per_minute, access.max_failures_per_key_per_minute)
+        + _tracked(
+            registration.max_per_address_per_minute,
+            registration.max_per_serial_per_hour,
+            registration.max_per_serial_per_hour,
+            MAX_DEVICE_REFUSALS,
+            1,
+        ),
+        clients=max(access.max_tracked, registration.max_tracked),
+        whose="of each",
+    ),
+)
