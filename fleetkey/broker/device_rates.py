@@ -21,8 +21,9 @@ __all__ = ["DeviceRate", "DeviceRates"]
 
 log = structlog.get_logger(__name__)
 
-MIN_HELD_SECONDS = 0.02
-"""The shortest time for which a device isn't read from, so that a flood is handled in few pieces."""
+MIN_HELD_SECONDS = 0.1
+"""The shortest time for which a device isn't read from, so that a flood is handled in few pieces; what it may
+publish in that time comes at once afterwards."""
 MAX_AWAY = 10_000
 """Disconnected devices whose use is remembered, until all of it is replenished; beyond that, the one that disconnected
 first is forgotten, as if it hadn't published anything."""

@@ -11,7 +11,7 @@ from fleetkey.access import Principal
 from fleetkey.broker import device_rates
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.device_rates import LASTING_SECONDS, DeviceRate, DeviceRates
-from fleetkey.broker.message_rate import MessageRate
+from fleetkey.broker.message_rate import BURST_SECONDS, MessageRate
 from fleetkey.broker.timed_queue import SLOT_SECONDS
 from fleetkey.registry import NO_POLICY, DevicePolicy
 from tests.unit.broker.rig import Loop, limits, principal
@@ -105,6 +105,22 @@ def test_hold_back() -> None:
     assert rig.counters.bounds == {"max_messages_per_second": 1}
     assert rig.counters.held_back_seconds == {"max_messages_per_second": pytest.approx(at - 1_000.0)}
     assert rate.wait_seconds(rig.loop.now) <= 0
+
+
+def test_hold_back_flood() -> None:
+    """A flood is handled as fast as the rate allows, in few pieces."""
+    rig, seconds, per_second = Rig(max_messages_per_second=1_000), 10, 1_000
+    rate, taken, may_read = rig.joined(), 0, 0
+    for _ in range(round(seconds / SLOT_SECONDS)):
+        if len(rig.connection.let_go_at) >= may_read:
+            while (wait := rate.take(rig.loop.now, 1)) <= 0:
+                taken += 1
+            taken += 1
+            rig.rates.hold_back(rate, rig.connection, wait)
+            may_read += 1
+        rig.run(SLOT_SECONDS)
+    assert (seconds - 0.5) * per_second <= taken <= (seconds + BURST_SECONDS) * per_second + 1
+    assert rig.counters.bounds["max_messages_per_second"] <= 10 * seconds + 1
 
 
 def test_leave() -> None:
