@@ -24,10 +24,13 @@ __all__ = [
     "SESSIONS",
     "STORED_DELIVERY_BYTES",
     "connection_bytes",
+    "filter_bytes",
     "message_bytes",
+    "most_filter_bytes",
     "payload_bytes",
     "retained_bytes",
     "session_bytes",
+    "stored_filter_bytes",
     "stored_message_bytes",
     "stored_retained_bytes",
     "stored_session_bytes",
@@ -47,6 +50,10 @@ RETAINED_BYTES = 700
 """A retained message, apart from its payload and the nodes of its topic."""
 RETAINED_NODE_BYTES = 350
 """A node of the tree of retained messages, for one level of a topic."""
+FILTER_BYTES = 200
+"""A filter in its session, apart from its text and what it takes in the tree."""
+MAX_LEVEL_BYTES = 300
+"""A level of a filter in the tree, at most, apart from its text."""
 MESSAGE_BYTES = 200
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
@@ -67,6 +74,22 @@ def payload_bytes(size: int) -> int:
 def connection_bytes(transport: BaseTransport) -> int:
     """Return the memory that an idle connection takes."""
     return CONNECTION_BYTES + (TLS_BYTES if transport.get_extra_info("sslcontext") is not None else 0)
+
+
+def filter_bytes(topic_filter: str) -> int:
+    """Return the memory that a filter takes in its session; the tree charges its own."""
+    return FILTER_BYTES + len(topic_filter)
+
+
+def most_filter_bytes(topic_filter: str) -> int:
+    """Return the memory that a filter takes at most, in its session and in the tree."""
+    levels = topic_filter.count("/") + 1
+    return filter_bytes(topic_filter) + MAX_LEVEL_BYTES * levels + 4 * len(topic_filter)
+
+
+def stored_filter_bytes(topic_filter: str) -> int:
+    """Return the disk space that a filter takes."""
+    return ROW_BYTES + len(topic_filter)
 
 
 def message_bytes(message: Message) -> int:

@@ -10,10 +10,13 @@ from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.costs import (
     CONNECTION_BYTES,
+    FILTERS,
     INBOUND_BYTES,
     QUEUES,
     SESSIONS,
+    filter_bytes,
     session_bytes,
+    stored_filter_bytes,
     stored_session_bytes,
 )
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
@@ -234,6 +237,7 @@ class Sessions:
         """
         if topic_filter not in session.subscriptions:
             self._applications.filters_added(session.owner)
+            self._charge_filter(session, topic_filter)
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         cost = self._routes.changed(topic_filter)
@@ -252,6 +256,7 @@ class Sessions:
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost
+        self._release_filter(session, topic_filter)
         self._applications.filters_added(session.owner, -1)
         self._subscriptions.remove(topic_filter, session)
         self._routes.changed(topic_filter)
@@ -265,6 +270,16 @@ class Sessions:
         if is_kept:
             disk.charge_anyway(SESSIONS, stored_session_bytes(client_id))
         return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)
+
+    def _charge_filter(self, session: Session, topic_filter: str) -> None:
+        session.memory.charge_anyway(FILTERS, filter_bytes(topic_filter))
+        if session.is_kept:
+            session.disk.charge_anyway(FILTERS, stored_filter_bytes(topic_filter))
+
+    def _release_filter(self, session: Session, topic_filter: str) -> None:
+        session.memory.release(FILTERS, filter_bytes(topic_filter))
+        if session.is_kept:
+            session.disk.release(FILTERS, stored_filter_bytes(topic_filter))
 
     def _index(self, session: Session) -> None:
         self._by_client_id[session.client_id] = session
@@ -293,6 +308,7 @@ class Sessions:
         inflight: dict[int, OutboundMessage],
     ) -> Iterator[int]:
         for topic_filter in filters:
+            self._release_filter(session, topic_filter)
             self._subscriptions.remove(topic_filter, session)
             yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
         while queue or inflight:
@@ -313,6 +329,7 @@ class Sessions:
         session.memory.charge_anyway(QUEUES, INBOUND_BYTES * len(session.inbound))
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
+            self._charge_filter(session, topic_filter)
             self._subscriptions.add(topic_filter, session, options)
         # Sent messages are resent in the order in which they were sent (4.6.0-1); the others are queued in order of
         # arrival. The sort is stable, so messages without a number stay in row order.

@@ -5,18 +5,21 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.costs import FILTERS
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.session import Session
+    from fleetkey.budget import Account
 
     Holders = dict[Session, tuple[SubscriptionOptions, int]]
     """Sessions with the same filter, each with its options and the number of the change that added it."""
 
 __all__ = ["SubscriptionTrie"]
 
-NODE_BYTES = 80
+NODE_BYTES = 96
 """Memory of a node, in addition to its level's text."""
 BRANCH_BYTES = 120
 """Memory of the dictionary of a node with several levels below it, in addition to `ENTRY_BYTES` for each."""
@@ -39,10 +42,13 @@ UNITS_PER_STEP = 16
 
 
 class _Node:
-    __slots__ = ("any_level", "below", "level", "rest", "sessions")
+    __slots__ = ("account", "any_level", "below", "charged", "level", "rest", "sessions")
 
     def __init__(self, level: str) -> None:
         self.level = level
+        self.account: Account | None = None
+        """Whose filter it was made for, and who is charged for it, also while others' filters need it."""
+        self.charged = 0
         self.below: _Node | dict[str, _Node] | None = None
         """What is below it by level, except `+`. Most nodes have just one, which then takes no dictionary."""
         self.any_level: _Node | None = None
@@ -63,6 +69,17 @@ class _Node:
         if isinstance(below, dict):
             return below.get(level)
         return below if below is not None and below.level == level else None
+
+    def charge(self, size: int) -> None:
+        """Charge memory to the node's account."""
+        self.charged += size
+        if self.account is not None:
+            self.account.charge_anyway(FILTERS, size)
+
+    def release(self) -> None:
+        """Release all that was charged."""
+        if self.account is not None:
+            self.account.release(FILTERS, self.charged)
 
     def add(self, level: str) -> tuple[_Node, int]:
         """Add a level below, which isn't there yet; return its node and the memory it takes."""
@@ -113,7 +130,10 @@ class SubscriptionTrie:
         """How many changes there were; a message accepted at one of them isn't due to a subscription added later."""
 
     def add(self, topic_filter: str, session: Session, options: SubscriptionOptions) -> int:
-        """Add or replace a session's subscription (3.8.4-3); return the bytes by which the trie grew."""
+        """Add or replace a session's subscription (3.8.4-3); return the bytes by which the trie grew.
+
+        They are charged to the session's owner. Nodes remain charged to the owner they were made for.
+        """
         levels, grown = topic_filter.split("/"), 0
         takes_rest = levels[-1] == "#"
         node = self._root
@@ -121,11 +141,15 @@ class SubscriptionTrie:
             following = node.get(level)
             if following is None:
                 following, size = node.add(level)
+                following.account = session.memory
+                following.charge(size)
                 grown += size
             node = following
         holders = node.rest if takes_rest else node.sessions
         if holders is None:
             holders = {}
+            node.account = node.account or session.memory
+            node.charge(HOLDERS_BYTES)
             grown += HOLDERS_BYTES
             if takes_rest:
                 node.rest = holders
@@ -135,6 +159,7 @@ class SubscriptionTrie:
         older = holders.get(session)
         if older is None:
             holders[session] = options, self.changes
+            session.memory.charge_anyway(FILTERS, HOLDER_BYTES)
             return grown + HOLDER_BYTES
         # What was published before is still due to it, by its new options.
         holders[session] = options, older[1]
@@ -153,8 +178,13 @@ class SubscriptionTrie:
             return 0
         self.changes += 1
         session.changed_at = self.changes
+        session.memory.release(FILTERS, HOLDER_BYTES)
         shrunk += HOLDER_BYTES
         if not holders:
+            node.charge(-HOLDERS_BYTES)
+            if not node.charged:
+                # The root, which stays; the account may be forgotten by now.
+                node.account = None
             shrunk += HOLDERS_BYTES
             if takes_rest:
                 node.rest = None
@@ -163,6 +193,7 @@ class SubscriptionTrie:
         while path and node.is_empty:
             parent = path.pop()
             shrunk += parent.remove(node)
+            node.release()
             node = parent
         return shrunk
 

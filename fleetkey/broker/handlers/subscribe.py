@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker.codec import MalformedPacketError, Reason
+from fleetkey.broker.costs import most_filter_bytes, stored_filter_bytes
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import KeyKind
 
@@ -118,9 +119,21 @@ class SubscribeHandler:
             return False
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
             return False
+        if topic_filter not in session.subscriptions and (bound := _exceeded(session, topic_filter)):
+            self._bounds.reached(bound, owner=session.owner)
+            return False
         return principal.allows(Action.SUBSCRIBE, topic_filter) and self._topic_authorizer.allow(
             session, Action.SUBSCRIBE, topic_filter
         )
+
+
+def _exceeded(session: Session, topic_filter: str) -> str:
+    """Return which bound leaves no room for a new filter; empty if there is room."""
+    size = most_filter_bytes(topic_filter)
+    if not session.memory.has_room(size):
+        return session.memory.bound_reached(size)
+    stored = stored_filter_bytes(topic_filter) if session.is_kept else 0
+    return session.disk.bound_reached(stored) if stored and not session.disk.has_room(stored) else ""
 
 
 def _check_filter(topic_filter: str) -> None:
