@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 import structlog
@@ -56,7 +55,10 @@ class Delivery:
         self._retained = retained
 
     def offer(self, session: Session, message: Message, qos: int) -> None:
-        """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there."""
+        """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there.
+
+        While nothing can be stored, it is kept in memory alone: nobody waits for an acknowledgement of it then.
+        """
         if session.is_over:
             return
         connection = session.connection
@@ -70,7 +72,7 @@ class Delivery:
         if not can_send and not self._has_room(session, message):
             return
         outgoing = OutboundMessage(message, qos)
-        if session.is_kept:
+        if session.is_kept and not self._store.is_failing:
             self._store.add_delivery(session, outgoing)
         if can_send:
             self._send(session, outgoing)
@@ -130,23 +132,6 @@ class Delivery:
             replay.again.oldest = replay.newest
             session.queue.append(replay.again)
         return cost
-
-    def restore(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
-        """Fill the queue of a restored session, with each replay in the place that it had.
-
-        Args:
-            session: the session.
-            waiting: its unsent messages, in order.
-            replays: its unfinished replays; `newest` is the row of the newest message at the time of subscribing.
-        """
-        ahead = deque(sorted(replays, key=lambda replay: replay.newest))
-        for outgoing in waiting:
-            # What was published after the subscription was made waits behind its retained messages, which are older.
-            while ahead and ahead[0].newest < outgoing.message.row:
-                session.queue.append(ahead.popleft())
-            self.enqueue(session, outgoing)
-        session.queue.extend(ahead)
-        session.replays.update((replay.topic_filter, replay) for replay in replays)
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Cancel the retained messages of a removed subscription; return the units of work done."""
@@ -253,7 +238,7 @@ class Delivery:
                 continue
             outgoing = OutboundMessage(kept.message, min(replay.options.qos, kept.qos), is_retained=True)
             steps += LEVELS_PER_SEND * _sends(outgoing)
-            if outgoing.qos and session.is_kept:
+            if outgoing.qos and session.is_kept and not self._store.is_failing:
                 self._store.add_delivery(session, outgoing)
             self._send(session, outgoing)
         return turns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Kind, MalformedPacketError
+from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage
@@ -70,6 +70,9 @@ class PublishHandler:
     ) -> None:
         """Publish a client's message that has a QoS, the retain flag, or both, and acknowledge it.
 
+        While nothing can be stored, the connection is closed instead if the message would have to be, and nothing
+        changes.
+
         Args:
             connection: the client's connection, which gets the acknowledgement.
             session: its session.
@@ -84,6 +87,9 @@ class PublishHandler:
             # A duplicate of a message that isn't released yet; acknowledge it once the first one is stored.
             position = session.inbound[packet_id]
         elif route is not None:
+            if self._store.is_failing and self._adds_to_store(message, session, route, is_retained=is_retained):
+                connection.close(Reason.NOT_STORED)
+                return
             if message.qos == EXACTLY_ONCE:
                 self._remember(session, packet_id)
             self.publish(message, session, route, is_retained=is_retained)
@@ -112,7 +118,7 @@ class PublishHandler:
         self._router.publish(message, route)
 
     def retain(self, message: Message) -> None:
-        """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
+        """Retain a message, unless nothing can be stored; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
         # The broker publishes its own status again after a restart.
         is_stored = not message.topic.startswith("$")
         if not message.payload:
@@ -121,6 +127,10 @@ class PublishHandler:
             if is_stored and (dropped is not None or self._store.committed < self._store.position):
                 self._store.drop_retained(message.topic, dropped)
             return
+        if is_stored and self._store.is_failing:
+            # QoS 0, or nobody's who could be told. The topic keeps its older value.
+            self._bounds.reached("store_failing", owner=message.owner)
+            return
         kept, older = RetainedMessage(message=message), self._retained.stored(message.topic)
         if not self._retained.keep(kept):
             self._bounds.reached("max_retained", owner=message.owner)
@@ -128,6 +138,16 @@ class PublishHandler:
         if is_stored:
             self._store.keep_retained(kept, older)
         self._observer.retained(kept)
+
+    def _adds_to_store(self, message: Message, session: Session, route: Route, *, is_retained: bool) -> bool:
+        """Whether a message with a QoS can be acknowledged only once something more is stored."""
+        if not message.qos:
+            return False
+        if is_retained and message.payload and not message.topic.startswith("$"):
+            return True
+        if message.qos == EXACTLY_ONCE and session.is_kept:
+            return True
+        return any(receiver.is_kept and options.qos for receiver, options in route.targets)
 
     def _remember(self, session: Session, packet_id: int) -> None:
         """Remember a QoS 2 message's identifier until it is released (4.3.3)."""
