@@ -57,7 +57,10 @@ class Delivery:
         self._retained = retained
 
     def offer(self, session: Session, message: Message, qos: int) -> None:
-        """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there."""
+        """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there.
+
+        While nothing can be stored, it is kept in memory alone: nobody waits for an acknowledgement of it then.
+        """
         if session.is_over:
             return
         connection = session.connection
@@ -71,7 +74,7 @@ class Delivery:
         outgoing = OutboundMessage(message, qos)
         if not self._has_room(session, outgoing, is_queued=not can_send):
             return
-        if session.is_kept:
+        if session.is_kept and not self._store.is_failing:
             self._store.add_delivery(session, outgoing)
         if can_send:
             self._send(session, outgoing)
@@ -132,24 +135,6 @@ class Delivery:
             replay.again.oldest = replay.newest
             session.append(replay.again)
         return cost
-
-    def restore(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
-        """Fill the queue of a restored session, with each replay in the place that it had.
-
-        Args:
-            session: the session.
-            waiting: its unsent messages, in order.
-            replays: its unfinished replays; `newest` is the row of the newest message at the time of subscribing.
-        """
-        ahead = deque(sorted(replays, key=lambda replay: replay.newest))
-        for outgoing in waiting:
-            # What was published after the subscription was made waits behind its retained messages, which are older.
-            while ahead and ahead[0].newest < outgoing.message.row:
-                session.append(ahead.popleft())
-            self.enqueue(session, outgoing)
-        for replay in ahead:
-            session.append(replay)
-        session.replays.update((replay.topic_filter, replay) for replay in replays)
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Cancel the retained messages of a removed subscription; return the units of work done."""
@@ -258,7 +243,7 @@ class Delivery:
             steps += LEVELS_PER_SEND * _sends(outgoing)
             if outgoing.qos and not self._has_room(session, outgoing, is_queued=False):
                 continue
-            if outgoing.qos and session.is_kept:
+            if outgoing.qos and session.is_kept and not self._store.is_failing:
                 self._store.add_delivery(session, outgoing)
             self._send(session, outgoing)
         return turns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -28,7 +29,6 @@ from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Iterable, Iterator
 
     from fleetkey.access import Principal
@@ -153,6 +153,12 @@ class Sessions:
     def is_ending(self, client_id: str) -> bool:
         """Whether the store may still have an ended session of a client."""
         return self._ending.position(client_id) > 0
+
+    def must_store(self, connect: Connect, client_id: str) -> bool:
+        """Whether a client can be let in only once something is stored: its new session, or the end of an older one."""
+        existing = self._by_client_id.get(client_id)
+        is_there = existing is not None and existing.is_kept
+        return connect.is_session_kept if not is_there else connect.clean_start
 
     def reroute(self, session: Session) -> Iterator[int]:
         """Invalidate the routes that its filters affect, as its principal may have changed: a job for `WorkQueue`."""
@@ -310,6 +316,7 @@ class Sessions:
         for topic_filter in filters:
             self._release_filter(session, topic_filter)
             self._subscriptions.remove(topic_filter, session)
+            self._store.free_subscription(session, topic_filter)
             yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
         while queue or inflight:
             freed = 0
@@ -345,5 +352,17 @@ class Sessions:
             RetainedReplay(topic_filter, session.subscriptions[topic_filter], newest)
             for topic_filter, newest in stored.owed.items()
         ]
-        self._delivery.restore(session, waiting, replays)
+        self._fill_queue(session, waiting, replays)
         return session
+
+    def _fill_queue(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
+        """Queue the unsent messages of a restored session in order, with each unfinished replay in its old place."""
+        ahead = deque(sorted(replays, key=lambda replay: replay.newest))
+        for outgoing in waiting:
+            # What was published after the subscription was made waits behind its retained messages, which are older.
+            while ahead and ahead[0].newest < outgoing.message.row:
+                session.append(ahead.popleft())
+            self._delivery.enqueue(session, outgoing)
+        for replay in ahead:
+            session.append(replay)
+        session.replays.update((replay.topic_filter, replay) for replay in replays)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.measure import log_lines
 from tests.support.packets import Kind, Will, acknowledgement, number_of, publish, subscribe
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -207,6 +209,7 @@ def test_store_that_can_not_be_written(mqtt: Clients) -> None:
     wires = [mqtt.connect(name, clean=False) for name in names[1:]]
     other = mqtt.subscriber(mqtt.topic("live"), qos=1)
     other.settle()
+    recovered = len(log_lines(mqtt.fleet, "broker_store_recovered"))
     with closing(sqlite3.connect(mqtt.fleet.server.data_dir / "broker.db", isolation_level=None)) as lock:
         lock.execute("BEGIN IMMEDIATE")
         for wire, sent in zip(wires, packets, strict=True):
@@ -218,6 +221,7 @@ def test_store_that_can_not_be_written(mqtt: Clients) -> None:
             assert wire.is_closed_by_broker(30)
             assert not wire.inbox
         lock.execute("ROLLBACK")
+    assert eventually(lambda: len(log_lines(mqtt.fleet, "broker_store_recovered")) > recovered)
     for name, sent, answer in zip(names[1:], packets, answers, strict=True):
         wire = mqtt.connect(name, clean=False)
         wire.send(bytes([sent[0] | (8 if answer is not Kind.SUBACK else 0)]) + sent[1:])

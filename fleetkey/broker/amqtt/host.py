@@ -201,7 +201,7 @@ class FleetkeyBroker(Broker):
         """Add a subscription for a plugin; each delivery is still authorized for the receiver."""
         topic_filter, qos = subscription
         found = self.core.sessions.get(session.client_id or "")
-        if found is None or not is_topic_filter(topic_filter):
+        if found is None or not is_topic_filter(topic_filter) or (found.is_kept and self._store.is_failing):
             return SUBSCRIPTION_REFUSED
         self.core.sessions.subscribe(found, topic_filter, SubscriptionOptions(qos))
         return qos

@@ -165,7 +165,9 @@ class ConnectHandler:
         if not isinstance(decision, Admitted):
             self.refuse(connection, decision.reason)
             return
-        if self._store.is_failing and self._sessions.is_ending(decision.client_id):
+        if self._store.is_failing and (
+            self._sessions.is_ending(decision.client_id) or self._sessions.must_store(connect, decision.client_id)
+        ):
             # It would have to wait for writes that fail now, and would add more of them.
             self.refuse(connection, Reason.SERVER_BUSY)
             return

@@ -81,6 +81,8 @@ class PublishHandler:
         """Publish a client's message that has a QoS, the retain flag, or both, and acknowledge it.
 
         If it is sent in turns, it is acknowledged after the last one, and the connection handles nothing until then.
+        While nothing can be stored, the connection is closed instead if the message would have to be, and nothing
+        changes.
 
         Args:
             connection: the client's connection, which gets the acknowledgement.
@@ -103,6 +105,9 @@ class PublishHandler:
         if route is None:
             # 3.3.5-2: an unauthorized message is acknowledged and discarded.
             self._acknowledge(connection, message.qos, packet_id, 0)
+            return
+        if self._store.is_failing and self._adds_to_store(message, session, route, is_retained=is_retained):
+            connection.close(Reason.NOT_STORED)
             return
         before = self._store.position
         if is_exactly_once:
@@ -155,13 +160,17 @@ class PublishHandler:
         self._router.publish(message, route, sender=sender, principal=principal, begin=begin, done=done)
 
     def retain(self, message: Message) -> None:
-        """Retain a message; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
+        """Retain a message, unless nothing can be stored; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""
         kept, older = RetainedMessage(message=message), self._retained.stored(message.topic)
         if not message.payload:
             self._retained.drop(message.topic)
             # Even if it was already cleared, that may not be committed yet; then this waits for it too.
             if kept.is_lasting and (older is not None or self._store.committed < self._store.position):
                 self._store.drop_retained(message.topic, older)
+            return
+        if kept.is_lasting and self._store.is_failing:
+            # QoS 0, or nobody's who could be told. The topic keeps its older value.
+            self._bounds.reached("store_failing", owner=message.owner)
             return
         if not self._retained.keep(kept):
             self._bounds.reached(self._retained.bound_reached(kept), owner=message.owner)
@@ -179,6 +188,16 @@ class PublishHandler:
         if qos:
             kind = PUBACK if qos == AT_LEAST_ONCE else PUBREC
             connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
+
+    def _adds_to_store(self, message: Message, session: Session, route: Route, *, is_retained: bool) -> bool:
+        """Whether a message with a QoS can be acknowledged only once something more is stored."""
+        if not message.qos:
+            return False
+        if is_retained and message.payload and not message.topic.startswith("$"):
+            return True
+        if message.qos == EXACTLY_ONCE and session.is_kept:
+            return True
+        return not route.is_found or any(receiver.is_kept and options.qos for receiver, options in route.targets)
 
     def _remember(self, session: Session, packet_id: int) -> None:
         """Remember a QoS 2 message's identifier until it is released (4.3.3)."""

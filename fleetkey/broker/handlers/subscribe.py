@@ -70,7 +70,11 @@ class SubscribeHandler:
         before = self._store.position
         answers: list[SubscriptionOptions | Reason] = []
         for topic_filter, options, cost in wanted:
-            if self._may_subscribe(session, connection.principal, topic_filter):
+            if session.is_kept and self._store.is_failing:
+                added = 0
+                self._bounds.reached("store_failing", client_id=session.client_id)
+                answers.append(Reason.NOT_STORED)
+            elif self._may_subscribe(session, connection.principal, topic_filter):
                 # From here on, its retained messages are queued, and newly published ones are queued behind them.
                 added = self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)

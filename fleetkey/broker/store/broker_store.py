@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.store.group_commit import GroupCommit
 from fleetkey.broker.store.loading import Stored, drop_strays, load_all
+from fleetkey.broker.store.pending_notes import Effect
 from fleetkey.broker.store.schema import open_broker_database
 from fleetkey.registry import SteadyClock
 
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["BrokerStore"]
 
-DELIVERY = """INSERT INTO deliveries (row, session, message, qos, is_retained, packet_id, is_released, sent)
+SESSION, END, SUBSCRIPTION, DELIVERY, INBOUND, MESSAGE, RETAINED = "sefdimr"
+"""What a note is about, in its key."""
+PUT_SESSION = """INSERT OR REPLACE INTO sessions (row, client_id, owner, expires_at) VALUES (?, ?, ?, ?)
+  ON CONFLICT (row) DO UPDATE SET expires_at = excluded.expires_at"""
+"""It replaces an older session of the same client, which is there only if the note of its deletion was lost."""
+PUT_DELIVERY = """INSERT INTO deliveries (row, session, message, qos, is_retained, packet_id, is_released, sent)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (row) DO UPDATE SET message = excluded.message, packet_id = excluded.packet_id,
     is_released = excluded.is_released, sent = excluded.sent"""
@@ -63,16 +69,14 @@ class BrokerStore(GroupCommit):
         """Note a new persistent session."""
         self._rows["sessions"] += 1
         session.row = self._rows["sessions"]
-        self.note(
-            "INSERT OR REPLACE INTO sessions (row, client_id, owner) VALUES (?, ?, ?)",
-            session.row,
-            session.client_id,
-            session.owner,
-        )
+        self._put_session(session)
 
     def drop_session(self, session: Session) -> None:
-        """Note the deletion of a session; a trigger deletes everything in it."""
-        self.note("DELETE FROM sessions WHERE row = ?", session.row)
+        """Note the deletion of a session; a trigger deletes everything in it.
+
+        What was noted of it before must be written first, so this takes no other note's place.
+        """
+        self.note("DELETE FROM sessions WHERE row = ?", session.row, key=(END, session.row))
 
     def drop_sessions_of(self, client_id: str) -> None:
         """Note the deletion of a client's stored session, if an earlier note of it was lost."""
@@ -88,8 +92,20 @@ class BrokerStore(GroupCommit):
         )
 
     def set_expiry(self, session: Session) -> None:
-        """Note when a session expires."""
-        self.note("UPDATE sessions SET expires_at = ? WHERE row = ?", session.expires_at, session.row)
+        """Note when a session expires, unless it was dropped."""
+        if not session.is_over:
+            self._put_session(session)
+
+    def _put_session(self, session: Session) -> None:
+        self.note(
+            PUT_SESSION,
+            session.row,
+            session.client_id,
+            session.owner,
+            session.expires_at,
+            size=len(session.client_id) + len(session.owner),
+            key=(SESSION, session.row),
+        )
 
     def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool = False) -> None:
         """Note a subscription, and whether the retained messages kept so far are still to be sent."""
@@ -99,18 +115,31 @@ class BrokerStore(GroupCommit):
             topic_filter,
             qos,
             self._rows["messages"] if is_replay_due else 0,
+            size=len(topic_filter.encode()),
+            key=(SUBSCRIPTION, session.row, topic_filter),
         )
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Note the removal of a subscription."""
-        self.note("DELETE FROM subscriptions WHERE session = ? AND filter = ?", session.row, topic_filter)
+        self.note(
+            "DELETE FROM subscriptions WHERE session = ? AND filter = ?",
+            session.row,
+            topic_filter,
+            size=len(topic_filter.encode()),
+            key=(SUBSCRIPTION, session.row, topic_filter),
+            effect=Effect.REMOVES,
+        )
+
+    def free_subscription(self, session: Session, topic_filter: str) -> None:
+        """Take back a note about a subscription of a session whose deletion is already noted."""
+        self.take_back((SUBSCRIPTION, session.row, topic_filter))
 
     def add_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
         """Note a message to deliver to a session."""
         self._refer(outgoing.message)
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
-        self._put_delivery(session, outgoing)
+        self._put_delivery(session, outgoing, Effect.ADDS)
 
     def mark_sent(self, session: Session, outgoing: OutboundMessage) -> None:
         """Note the packet id of a message that is sent for the first time, and its place in the order of sending.
@@ -129,18 +158,27 @@ class BrokerStore(GroupCommit):
 
     def drop_delivery(self, outgoing: OutboundMessage) -> None:
         """Note that a message was delivered, or may no longer be."""
-        self.note("DELETE FROM deliveries WHERE row = ?", outgoing.row)
-        self.free_delivery(outgoing)
+        self.note(
+            "DELETE FROM deliveries WHERE row = ?",
+            outgoing.row,
+            key=(DELIVERY, outgoing.row),
+            effect=Effect.REMOVES,
+        )
+        self._free(outgoing)
 
     def free_delivery(self, outgoing: OutboundMessage) -> None:
-        """Let go of the message of a stored delivery whose own deletion is already noted."""
+        """Take back a note about a delivery of a session whose deletion is already noted; let go of its message."""
+        self.take_back((DELIVERY, outgoing.row))
+        self._free(outgoing)
+
+    def _free(self, outgoing: OutboundMessage) -> None:
         outgoing.row = 0
         if not outgoing.is_released:
             self._unrefer(outgoing.message)
 
-    def _put_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
+    def _put_delivery(self, session: Session, outgoing: OutboundMessage, effect: Effect = Effect.CHANGES) -> None:
         self.note(
-            DELIVERY,
+            PUT_DELIVERY,
             outgoing.row,
             session.row,
             None if outgoing.is_released else outgoing.message.row,
@@ -149,6 +187,8 @@ class BrokerStore(GroupCommit):
             outgoing.packet_id,
             int(outgoing.is_released),
             outgoing.sent,
+            key=(DELIVERY, outgoing.row),
+            effect=effect,
         )
 
     def _refer(self, message: Message) -> None:
@@ -163,7 +203,9 @@ class BrokerStore(GroupCommit):
                 message.payload,
                 message.owner,
                 int(self._clock.lasted()),
-                size=len(message.payload),
+                size=message.size,
+                key=(MESSAGE, message.row),
+                effect=Effect.ADDS,
             )
         message.references += 1
 
@@ -171,16 +213,32 @@ class BrokerStore(GroupCommit):
         """Count a stored reference less; with the last one, the message is deleted."""
         message.references -= 1
         if not message.references:
-            self.note("DELETE FROM messages WHERE row = ?", message.row)
+            self.note(
+                "DELETE FROM messages WHERE row = ?",
+                message.row,
+                key=(MESSAGE, message.row),
+                effect=Effect.REMOVES,
+            )
             message.row = 0
 
     def add_inbound(self, session: Session, packet_id: int) -> None:
         """Note the packet identifier of a QoS 2 message from a client."""
-        self.note("INSERT OR REPLACE INTO inbound VALUES (?, ?)", session.row, packet_id)
+        self.note(
+            "INSERT OR REPLACE INTO inbound VALUES (?, ?)",
+            session.row,
+            packet_id,
+            key=(INBOUND, session.row, packet_id),
+        )
 
     def drop_inbound(self, session: Session, packet_id: int) -> None:
         """Note that such a message was released."""
-        self.note("DELETE FROM inbound WHERE session = ? AND packet_id = ?", session.row, packet_id)
+        self.note(
+            "DELETE FROM inbound WHERE session = ? AND packet_id = ?",
+            session.row,
+            packet_id,
+            key=(INBOUND, session.row, packet_id),
+            effect=Effect.REMOVES,
+        )
 
     def keep_retained(self, kept: RetainedMessage, older: RetainedMessage | None) -> None:
         """Note a retained message in place of its topic's older one."""
@@ -191,12 +249,20 @@ class BrokerStore(GroupCommit):
             kept.topic,
             kept.message.row,
             kept.qos,
+            size=len(kept.message.topic_bytes),
+            key=(RETAINED, kept.topic),
         )
         if older is not None and older.is_stored:
             self._unrefer(older.message)
 
     def drop_retained(self, topic: str, dropped: RetainedMessage | None) -> None:
         """Note the removal of a topic's retained message, if it is still stored, and let go of the one in memory."""
-        self.note("DELETE FROM retained WHERE topic = ?", topic)
+        self.note(
+            "DELETE FROM retained WHERE topic = ?",
+            topic,
+            size=len(topic.encode()),
+            key=(RETAINED, topic),
+            effect=Effect.REMOVES,
+        )
         if dropped is not None and dropped.is_stored:
             self._unrefer(dropped.message)

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from fleetkey.broker.store.pending_notes import Effect, PendingNotes
+
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+    from fleetkey.broker.store.pending_notes import Note
 
 __all__ = ["GroupCommit"]
 
@@ -22,23 +26,19 @@ log = structlog.get_logger(__name__)
 
 COMMIT_SECONDS = 0.005
 """How long notes are collected before a commit; the promise is 50 ms from note to acknowledgement."""
-MAX_NOTES = 20_000
-"""Notes that may wait; beyond that, connections that add more are not read from until a commit."""
-MAX_NOTED_BYTES = 32 * 1024 * 1024
-"""Payload bytes in waiting notes, with the same effect."""
+MAX_WAITING_BYTES = 32 * 1024 * 1024
+"""Memory of all notes that wait, are being committed, or are kept because the disk can't be written; beyond that, the
+oldest are discarded. At half of it, connections that add more are not read from until a commit."""
+NOTE_BYTES = 350
+"""Memory of a note without its parameters."""
+VALUE_BYTES = 16
+"""Memory of one parameter, besides its payload or text."""
 MAX_WAITERS = 20_000
 """Acknowledgements that may wait for a commit, with the same effect."""
 MAX_TOLD_PER_TURN = 256
 """Waiting acknowledgements that are called back per turn of the event loop."""
 RETRY_SECONDS = 0.1
 """Interval between retries while the disk can't be written."""
-MAX_KEPT = 100_000
-"""Notes kept for a retry; beyond that, the oldest are discarded."""
-MAX_KEPT_BYTES = 64 * 1024 * 1024
-"""Payload bytes in notes kept for a retry; beyond that, the oldest are discarded."""
-
-Statement = tuple[str, tuple[Any, ...], int]
-"""SQL, its parameters, and the bytes of payload in them."""
 
 
 class GroupCommit:
@@ -47,15 +47,13 @@ class GroupCommit:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fleetkey-broker-store")
-        self._notes: list[Statement] = []
-        self._kept: deque[Statement] = deque()
-        self._kept_bytes = 0
+        self._pending = PendingNotes()
+        self._committing = PendingNotes()
         self._is_losing = False
         self._waiters: list[Callable[[bool], None]] = []
         self._told: deque[tuple[Callable[[bool], None], bool]] = deque()
         """Callbacks whose commit has ended, and its outcome; they are not all called in one turn."""
         self._is_telling = False
-        self._noted_bytes = 0
         self._is_committing = False
         self._timer: asyncio.TimerHandle | None = None
         self.position = 0
@@ -70,28 +68,42 @@ class GroupCommit:
     @property
     def is_behind(self) -> bool:
         """Whether too much is waiting for a commit."""
-        return (
-            len(self._notes) > MAX_NOTES
-            or self._noted_bytes > MAX_NOTED_BYTES
-            or len(self._waiters) + len(self._told) > MAX_WAITERS
-        )
+        return self.waiting_bytes > MAX_WAITING_BYTES // 2 or len(self._waiters) + len(self._told) > MAX_WAITERS
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The memory of everything that isn't committed yet; at most `MAX_WAITING_BYTES` after a failed commit."""
+        return self._pending.size + self._committing.size
 
     def since(self, before: int) -> int:
         """Return the position to wait for if anything was noted since `before`; 0 = nothing was."""
         return self.position if self.position != before else 0
 
-    def note(self, sql: str, *parameters: Any, size: int = 0) -> None:
+    def note(
+        self,
+        sql: str,
+        *parameters: Any,
+        size: int = 0,
+        key: Hashable = None,
+        effect: Effect = Effect.CHANGES,
+    ) -> None:
         """Note a statement for the next commit.
 
         Args:
             sql: the statement.
             parameters: its parameters.
-            size: bytes of payload in them.
+            size: bytes of payload and text in them.
+            key: stands for the row that it writes; it takes the place of an earlier note with the same key.
+            effect: what it does to that row.
         """
-        self._notes.append((sql, parameters, size))
-        self._noted_bytes += size
         self.position += 1
+        size += NOTE_BYTES + VALUE_BYTES * len(parameters)
+        self._pending.add(key or self.position, (sql, parameters, size, self.position, effect))
         self._schedule()
+
+    def take_back(self, key: Hashable) -> None:
+        """Take back a note that waits, as a later one makes it pointless."""
+        self._pending.discard(key)
 
     def after_commit(self, callback: Callable[[bool], None]) -> None:
         """Call `callback` with whether everything noted so far could be committed."""
@@ -116,24 +128,21 @@ class GroupCommit:
     def _begin_commit(self) -> None:
         self._timer = None
         self._is_committing = True
-        statements, self._notes = [*self._kept, *self._notes], []
-        size, self._noted_bytes = self._kept_bytes + self._noted_bytes, 0
+        self._committing, self._pending = self._pending, PendingNotes()
         position = self.position
         waiters, self._waiters = self._waiters, []
         loop = asyncio.get_running_loop()
-        future = self._executor.submit(self._commit, statements)
+        future = self._executor.submit(self._commit, self._committing.all())
         future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(
-                self._end_commit, done.exception(), statements, size, waiters, position
-            )
+            lambda done: loop.call_soon_threadsafe(self._end_commit, done.exception(), waiters, position)
         )
 
-    def _commit(self, statements: list[Statement]) -> None:
-        """Commit statements; runs in the store's thread."""
+    def _commit(self, notes: list[Note]) -> None:
+        """Commit notes; runs in the store's thread."""
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for sql, parameters, _ in statements:
+            for sql, parameters, *_ in notes:
                 connection.execute(sql, parameters)
             connection.execute("COMMIT")
         except BaseException:
@@ -144,14 +153,11 @@ class GroupCommit:
     def _end_commit(
         self,
         error: BaseException | None,
-        statements: list[Statement],
-        size: int,
         waiters: list[Callable[[bool], None]],
         position: int,
     ) -> None:
         self._is_committing = False
-        self._kept.clear()
-        self._kept_bytes = 0
+        failed, self._committing = self._committing, PendingNotes()
         if error is None:
             self.committed = position
             self._is_losing = False
@@ -161,26 +167,25 @@ class GroupCommit:
             if not self.is_failing:
                 log.error("broker_store_failed", error=str(error), meaning="what must be stored is not acknowledged")
             # None of it was acknowledged, but memory already has it: retry, so that the store matches memory.
-            self._keep(statements, size)
-            if self._is_losing:
-                self.lost = position - len(self._kept)
+            failed.extend(self._pending)
+            self._pending = failed
+            self._bound()
         self.is_failing = error is not None
-        if self._notes or self._waiters or self._kept:
+        # While it fails, additions are refused, so nothing else might try again.
+        if self._pending or self._waiters or self.is_failing:
             self._schedule()
         self._told.extend((waiter, error is None) for waiter in waiters)
         if self._told and not self._is_telling:
             self._tell()
 
-    def _keep(self, statements: list[Statement], size: int) -> None:
-        """Keep statements, with `size` bytes of payload, for the next try; if there are too many, the newest."""
-        kept = self._kept
-        kept.extend(statements)
-        while len(kept) > MAX_KEPT or size > MAX_KEPT_BYTES:
-            size -= kept.popleft()[2]
+    def _bound(self) -> None:
+        """Discard the oldest notes if they take too much memory."""
+        discarded = self._pending.discard_oldest(MAX_WAITING_BYTES)
+        if discarded:
+            self.lost = max(self.lost, discarded)
             if not self._is_losing:
                 self._is_losing = True
                 log.error("broker_store_overflowed", meaning="some pending changes will be lost at a restart")
-        self._kept_bytes = size
 
     def _tell(self) -> None:
         """Call the waiting callbacks in order, up to `MAX_TOLD_PER_TURN` per turn of the event loop."""

@@ -435,9 +435,9 @@ class Parts:
         return await done
 
 
-def session_of(client_id: str, owner: str = "owner") -> Session:
+def session_of(client_id: str, owner: str = "owner", accounts: Accounts | None = None) -> Session:
     """Return a persistent session that no part knows."""
-    accounts = Accounts()
+    accounts = accounts or Accounts()
     return Session(client_id, None, owner, is_kept=True, memory=accounts.memory_of(owner), disk=accounts.disk_of(owner))
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
+from fleetkey.broker.store import group_commit
 from fleetkey.broker.store.group_commit import MAX_TOLD_PER_TURN, GroupCommit
+from fleetkey.broker.store.pending_notes import Effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -119,36 +121,62 @@ async def test_failing_order(commits: GroupCommit, tmp_path: Path) -> None:
     assert [line["event"] for line in lines] == ["broker_store_failed", "broker_store_recovered"]
 
 
-@pytest.mark.parametrize(
-    ("bound", "most", "kept"),
-    [pytest.param("MAX_KEPT", 3, 3, id="notes"), pytest.param("MAX_KEPT_BYTES", 25, 2, id="bytes")],
-)
-async def test_failing_bounds(
-    commits: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int, kept: int
-) -> None:
-    """However long it fails, what is kept for the next try is bounded, in number and bytes; the newest stay."""
-    monkeypatch.setattr(f"fleetkey.broker.store.group_commit.{bound}", most)
+async def test_failing_bounds(commits: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it fails, what waits for the next try is bounded in bytes; the newest stay."""
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 3 * _size(10))
     with capture_logs() as lines:
         with _failing(commits, tmp_path):
             for number in range(6):
                 commits.note("INSERT INTO notes VALUES (?)", f"{number:010}", size=10)
                 await _committed(commits)
-                assert len(commits._kept) <= kept
+                assert commits.waiting_bytes <= 3 * _size(10)
         await _recovered(commits)
-    assert [int(text) for text in _rows(tmp_path)] == list(range(6 - kept, 6))
-    assert (commits.committed, commits.lost) == (6, 6 - kept)
+    assert [int(text) for text in _rows(tmp_path)] == [3, 4, 5]
+    assert (commits.committed, commits.lost, commits.waiting_bytes) == (6, 3, 0)
     assert [line["event"] for line in lines].count("broker_store_overflowed") == 1
 
 
-@pytest.mark.parametrize("bound", ["MAX_NOTES", "MAX_NOTED_BYTES", "MAX_WAITERS"])
+def _size(payload: int) -> int:
+    """Return what a note with one parameter of so many bytes counts."""
+    return group_commit.NOTE_BYTES + group_commit.VALUE_BYTES + payload
+
+
+async def test_failing_idle(commits: GroupCommit, tmp_path: Path) -> None:
+    """If nothing waits any more while it fails, it finds out by itself that it works again."""
+    with _failing(commits, tmp_path):
+        commits.note("INSERT INTO notes VALUES ('x')", key="x", effect=Effect.ADDS)
+        assert not await _committed(commits)
+        commits.note("DELETE FROM notes", key="x", effect=Effect.REMOVES)
+        assert commits.waiting_bytes == 0
+    await asyncio.sleep(2 * group_commit.RETRY_SECONDS)
+    assert not commits.is_failing
+    assert _rows(tmp_path) == []
+
+
+async def test_waiting_bytes(commits: GroupCommit, tmp_path: Path) -> None:
+    """What is being committed counts, until it is."""
+    commits._connection.execute("PRAGMA busy_timeout = 10000")
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        commits.note("INSERT INTO notes VALUES (?)", "x", size=1_000)
+        await asyncio.sleep(2 * group_commit.COMMIT_SECONDS)
+        assert commits._is_committing
+        commits.note("INSERT INTO notes VALUES (?)", "y", size=500)
+        assert commits.waiting_bytes == _size(1_000) + _size(500)
+        other.execute("ROLLBACK")
+    assert await _committed(commits)
+    assert commits.waiting_bytes == 0
+
+
+@pytest.mark.parametrize("bound", ["MAX_WAITING_BYTES", "MAX_WAITERS"])
 async def test_is_behind(commits: GroupCommit, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
-    """Too many notes, bytes or waiters, until they are committed."""
-    monkeypatch.setattr(f"fleetkey.broker.store.group_commit.{bound}", 2)
+    """Half of the bytes that may wait, or too many waiters, until they are committed."""
+    monkeypatch.setattr(group_commit, bound, 2 if bound == "MAX_WAITERS" else 4 * _size(0))
     for is_behind in (False, False, True):
         if bound == "MAX_WAITERS":
             commits.after_commit(lambda _: None)
         else:
-            commits.note("INSERT INTO notes VALUES ('x')", size=1)
+            commits.note("INSERT INTO notes VALUES (?)", "x")
         assert commits.is_behind is is_behind
     await _committed(commits)
     assert not commits.is_behind

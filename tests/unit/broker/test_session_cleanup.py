@@ -49,7 +49,7 @@ def _end(parts: Parts, client_id: str) -> None:
 async def _lose(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Store sessions, and end some of them while the store fails and loses almost all notes of it."""
     monkeypatch.setattr(ending_sessions, "MAX_FORGOTTEN", 5)
-    monkeypatch.setattr(group_commit, "MAX_KEPT", 8)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 8 * group_commit.NOTE_BYTES)
     for number in range(20):
         _leave(parts, ENDED[number])
         _leave(parts, KEPT[number])

@@ -9,6 +9,7 @@ import pytest
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.sessions import MAX_EXPIRED_PER_TICK
+from fleetkey.broker.store import group_commit
 from fleetkey.broker.work import WORK_AT_ONCE
 from fleetkey.registry import SteadyClock
 from fleetkey.registry.clock import SystemTime
@@ -82,7 +83,7 @@ async def test_open_clean(parts: Parts) -> None:
 
 async def test_clean_start_lost(parts: Parts, new_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
     """An end that was noted while the disk failed, and lost to what came after, is noted again for the next start."""
-    monkeypatch.setattr("fleetkey.broker.store.group_commit.MAX_KEPT", 3)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 3 * group_commit.NOTE_BYTES)
     _left(parts, "a", "x")
     await parts.settle()
     with parts.failing():
