@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.message import OutboundMessage
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.session import Session
