@@ -27,6 +27,8 @@ UNITS_PER_PACKET = 64
 """Units of work for a new topic at the cost of one packet."""
 UNITS_PER_STEP = 16
 """Units of sending a message after which it may be paused."""
+UNITS_PER_NOTE = 4
+"""More units for a receiver of a message with a QoS, as it is noted until it is acknowledged."""
 UNITS_PER_LOOK = 1
 """Units for a receiver to whom a message isn't sent."""
 
@@ -206,6 +208,8 @@ class Router:
                 self._counters.messages_delivered += 1
                 self._send(session, wanted, message, packets)
                 units += UNITS_PER_SEND * (1 + message.size // BYTES_PER_SEND)
+                if message.qos and wanted.qos:
+                    units += UNITS_PER_NOTE
             if units >= UNITS_PER_STEP:
                 yield units
                 units = 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.broker import work
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.delivery import UNITS_PER_SEND
 from fleetkey.broker.store import BrokerStore
@@ -106,9 +107,11 @@ def test_others_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_will", [False, True])
-def test_stop(tmp_path: Path, *, is_will: bool) -> None:
+def test_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_will: bool) -> None:
     """What is being sent when the broker stops is stored for everyone, and so is a will."""
     with _many(tmp_path) as many, Wire(TcpStream(many.broker.port)) as client:
+        # So that it takes more turns than stopping would by itself.
+        monkeypatch.setattr(work, "WORK_PER_TURN", 8)
         if is_will:
             many.log_in(client, Will(many.topic, b"last", 1))
         else:

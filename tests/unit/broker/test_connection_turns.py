@@ -9,6 +9,7 @@ import pytest
 
 from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, PACKETS_PER_TURN, RECEIVERS_PER_PACKET
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
+from fleetkey.broker.work import WORK_PER_TURN
 from tests.support import packets as wire
 from tests.unit.broker.connection_rig import Rig
 from tests.unit.broker.rig import Parts, principal
@@ -49,3 +50,20 @@ async def test_remembered_topics(rig: Rig) -> None:
         assert size < client.connection._remembered_bytes <= MAX_REMEMBERED_BYTES
         most = max(most, len(remembered))
     assert most > 50
+
+
+async def test_one_message_at_a_time(rig: Rig) -> None:
+    """While a message takes turns, its client's next packets wait, in whichever pieces they come."""
+    topic = "devices/1/x"
+    sinks = [rig.parts.join(f"receiver {number}", topic, clean=True)[0] for number in range(WORK_PER_TURN)]
+    client = rig.connect()
+    rig.parts.loop.settle()
+    for number in range(20):
+        client.send(wire.publish(topic, b"%d" % number))
+        assert client.connection.is_suspended
+        assert client.connection._last_route is None
+        assert len(rig.parts.lines._lines[topic.encode()]) == 1
+        rig.parts.loop.turn()
+    rig.parts.loop.settle()
+    assert not client.connection.is_suspended
+    assert {tuple(sink.payloads()) for sink in sinks} == {tuple(b"%d" % number for number in range(20))}

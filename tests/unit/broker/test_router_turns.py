@@ -18,6 +18,7 @@ from tests.unit.broker.rig import Censor, Parts, Sink, message, principal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fleetkey.broker.route_cache import Route
     from fleetkey.broker.session import Session
 
 TOPIC = "a/b/c"
@@ -39,7 +40,14 @@ def _widen(parts: Parts) -> None:
 
 
 def _send(
-    parts: Parts, sink: Sink, payload: bytes = b"x", *, qos: int = 0, topic: str = TOPIC, retain: bool = False
+    parts: Parts,
+    sink: Sink,
+    payload: bytes = b"x",
+    route: Route | None = None,
+    *,
+    qos: int = 0,
+    topic: str = TOPIC,
+    retain: bool = False,
 ) -> list[bool]:
     """Publish for a client; what is returned is filled when it is sent."""
     ended: list[bool] = []
@@ -50,6 +58,7 @@ def _send(
 
     parts.router.publish(
         published,
+        route,
         sender=sink,
         principal=sink.principal,
         begin=begin if retain else None,
@@ -147,16 +156,37 @@ async def test_order_across_publishers(parts: Parts, qos: int) -> None:
     assert len(small.take()) == 1
 
 
-async def test_at_once_again(parts: Parts) -> None:
-    """A topic of few receivers whose long message took turns is quick again afterwards, and not before."""
-    clients, sink, other = _fill(parts, 8), _sender(parts), _sender(parts, "other")
-    assert not _send(parts, sink, bytes(100 * BYTES_PER_SEND))
-    waiting = _send(parts, other)
-    assert not waiting
+@pytest.mark.parametrize("when", ["known", "to_be_found", "changed_meanwhile", "turn_is_used_up"])
+async def test_short_behind_long(parts: Parts, when: str) -> None:
+    """A short message to few receivers waits for a long one of its topic, and is sent at once again afterwards."""
+    topic = DEEP if when == "to_be_found" else TOPIC
+    if topic == DEEP:
+        _widen(parts)
+    clients, sink, other = _fill(parts, 8, topic=topic), _sender(parts), _sender(parts, "other")
+    route = parts.router.resolve(topic.encode(), topic)
     parts.loop.settle()
-    assert waiting == [True]
-    assert _send(parts, sink) == [True]
-    assert {len(sent) for sent in _payloads(clients)} == {3}
+    if when == "turn_is_used_up":
+        parts.work.do(iter([WORK_PER_TURN]))
+    long = bytes(100 * BYTES_PER_SEND)
+    ended = _send(parts, sink, long, topic=topic)
+    waiting: list[list[bool]] = []
+    while not (ended or waiting):
+        if when == "changed_meanwhile":
+            parts.join("late", topic)
+        if when == "turn_is_used_up" or any(client.sent for client, _ in clients):
+            # As a connection does that has sent there before.
+            waiting = [_send(parts, other, b"x", None if route.branch.is_over else route, topic=topic)]
+        else:
+            parts.loop.turn()
+    assert waiting == [[]]
+    parts.loop.settle()
+    assert waiting == [[True]]
+    assert _payloads(clients) == {(long, b"x")}
+    route = parts.router.resolve(topic.encode(), topic)
+    if topic == TOPIC:
+        assert route.quick_bytes > 0
+    assert _send(parts, sink, topic=topic) == [True]
+    assert _payloads(clients) == {(b"x",)}
 
 
 async def test_publisher_that_leaves(parts: Parts) -> None:
