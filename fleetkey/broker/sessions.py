@@ -167,6 +167,8 @@ class Sessions:
 
     def drop(self, session: Session) -> None:
         """Delete a session and everything in it; its removal from the trie follows in pieces."""
+        if session.is_over:
+            return
         session.is_over = True
         self._away.discard(session)
         filters, session.subscriptions = session.subscriptions, {}
@@ -199,12 +201,14 @@ class Sessions:
         Returns:
             the units of work done, besides those of the filter.
         """
+        is_new = topic_filter not in session.subscriptions
         session.subscriptions[topic_filter] = options
         self._subscriptions.add(topic_filter, session, options)
         cost = self._routes.changed(topic_filter)
         replay_cost = self._delivery.schedule_replay(session, topic_filter, options)
         if session.is_kept:
-            self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
+            note = self._store.add_subscription if is_new else self._store.change_subscription
+            note(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
         return cost + replay_cost
 
     def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
@@ -238,7 +242,8 @@ class Sessions:
     ) -> Iterator[int]:
         for topic_filter in filters:
             self._subscriptions.remove(topic_filter, session)
-            self._store.free_subscription(session, topic_filter)
+            if session.is_kept:
+                self._store.free_subscription(session, topic_filter)
             yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
         while queue or inflight:
             freed = 0
