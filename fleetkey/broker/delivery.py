@@ -230,7 +230,7 @@ class Delivery:
                     return steps // LEVELS_PER_SEND + 1
                 del session.replays[replay.topic_filter]
                 if session.is_kept:
-                    self._store.add_subscription(session, replay.topic_filter, replay.options.qos)
+                    self._store.drop_replay(session, replay.topic_filter, replay.options.qos)
                 return steps // LEVELS_PER_SEND + 1
             steps += 1
             if (

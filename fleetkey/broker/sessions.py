@@ -241,7 +241,8 @@ class Sessions:
         Returns:
             the units of work done, besides those of the filter.
         """
-        if topic_filter not in session.subscriptions:
+        is_new = topic_filter not in session.subscriptions
+        if is_new:
             self._applications.filters_added(session.owner)
             self._charge_filter(session, topic_filter)
         session.subscriptions[topic_filter] = options
@@ -249,7 +250,8 @@ class Sessions:
         cost = self._routes.changed(topic_filter)
         replay_cost = self._delivery.schedule_replay(session, topic_filter, options)
         if session.is_kept:
-            self._store.add_subscription(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
+            note = self._store.add_subscription if is_new else self._store.change_subscription
+            note(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
         return cost + replay_cost
 
     def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
@@ -316,7 +318,8 @@ class Sessions:
         for topic_filter in filters:
             self._release_filter(session, topic_filter)
             self._subscriptions.remove(topic_filter, session)
-            self._store.free_subscription(session, topic_filter)
+            if session.is_kept:
+                self._store.free_subscription(session, topic_filter)
             yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
         while queue or inflight:
             freed = 0

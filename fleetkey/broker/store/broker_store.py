@@ -8,6 +8,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.store.costs import (
+    DELIVERY_BYTES,
+    INBOUND_BYTES,
+    message_bytes,
+    retained_bytes,
+    session_bytes,
+    subscription_bytes,
+)
 from fleetkey.broker.store.group_commit import GroupCommit
 from fleetkey.broker.store.loading import Stored, drop_strays, load_all
 from fleetkey.broker.store.pending_notes import Effect
@@ -46,6 +54,8 @@ class BrokerStore(GroupCommit):
         self._connection = connection = open_broker_database(path)
         super().__init__(connection)
         self._clock = clock or SteadyClock()
+        self.stored_bytes = 0
+        """Bytes of all rows in the file, once everything noted is committed; pages that are free again don't count."""
         drop_strays(connection)
         self._rows: dict[str, int] = {
             table: connection.execute(f"SELECT coalesce(max(row), 0) FROM {table}").fetchone()[0]  # noqa: S608 - the names are ours
@@ -58,7 +68,9 @@ class BrokerStore(GroupCommit):
 
     def load(self) -> Stored:
         """Return everything stored. Blocks: call it before serving."""
-        return load_all(self._connection)
+        stored = load_all(self._connection)
+        self.stored_bytes = stored.bytes
+        return stored
 
     @property
     def last_session(self) -> int:
@@ -69,6 +81,7 @@ class BrokerStore(GroupCommit):
         """Note a new persistent session."""
         self._rows["sessions"] += 1
         session.row = self._rows["sessions"]
+        self.stored_bytes += session_bytes(session.client_id, session.owner)
         self._put_session(session)
 
     def drop_session(self, session: Session) -> None:
@@ -76,6 +89,7 @@ class BrokerStore(GroupCommit):
 
         What was noted of it before must be written first, so this takes no other note's place.
         """
+        self.stored_bytes -= session_bytes(session.client_id, session.owner) + INBOUND_BYTES * len(session.inbound)
         self.note("DELETE FROM sessions WHERE row = ?", session.row, key=(END, session.row))
 
     def drop_sessions_of(self, client_id: str) -> None:
@@ -107,8 +121,13 @@ class BrokerStore(GroupCommit):
             key=(SESSION, session.row),
         )
 
-    def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool = False) -> None:
-        """Note a subscription, and whether the retained messages kept so far are still to be sent."""
+    def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool) -> None:
+        """Note a new subscription, and whether the retained messages kept so far are still to be sent."""
+        self.stored_bytes += subscription_bytes(topic_filter)
+        self.change_subscription(session, topic_filter, qos, is_replay_due=is_replay_due)
+
+    def change_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool) -> None:
+        """Note a subscription that is there, in place of the older one."""
         self.note(
             "INSERT OR REPLACE INTO subscriptions (session, filter, qos, owed) VALUES (?, ?, ?, ?)",
             session.row,
@@ -119,8 +138,13 @@ class BrokerStore(GroupCommit):
             key=(SUBSCRIPTION, session.row, topic_filter),
         )
 
+    def drop_replay(self, session: Session, topic_filter: str, qos: int) -> None:
+        """Note that a subscription has been sent all its retained messages."""
+        self.change_subscription(session, topic_filter, qos, is_replay_due=False)
+
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Note the removal of a subscription."""
+        self.stored_bytes -= subscription_bytes(topic_filter)
         self.note(
             "DELETE FROM subscriptions WHERE session = ? AND filter = ?",
             session.row,
@@ -132,6 +156,7 @@ class BrokerStore(GroupCommit):
 
     def free_subscription(self, session: Session, topic_filter: str) -> None:
         """Take back a note about a subscription of a session whose deletion is already noted."""
+        self.stored_bytes -= subscription_bytes(topic_filter)
         self.take_back((SUBSCRIPTION, session.row, topic_filter))
 
     def add_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
@@ -139,6 +164,7 @@ class BrokerStore(GroupCommit):
         self._refer(outgoing.message)
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
+        self.stored_bytes += DELIVERY_BYTES
         self._put_delivery(session, outgoing, Effect.ADDS)
 
     def mark_sent(self, session: Session, outgoing: OutboundMessage) -> None:
@@ -173,6 +199,7 @@ class BrokerStore(GroupCommit):
 
     def _free(self, outgoing: OutboundMessage) -> None:
         outgoing.row = 0
+        self.stored_bytes -= DELIVERY_BYTES
         if not outgoing.is_released:
             self._unrefer(outgoing.message)
 
@@ -196,6 +223,7 @@ class BrokerStore(GroupCommit):
         if not message.references:
             self._rows["messages"] += 1
             message.row = self._rows["messages"]
+            self.stored_bytes += message_bytes(message)
             self.note(
                 "INSERT OR REPLACE INTO messages (row, topic, payload, owner, time) VALUES (?, ?, ?, ?, ?)",
                 message.row,
@@ -213,6 +241,7 @@ class BrokerStore(GroupCommit):
         """Count a stored reference less; with the last one, the message is deleted."""
         message.references -= 1
         if not message.references:
+            self.stored_bytes -= message_bytes(message)
             self.note(
                 "DELETE FROM messages WHERE row = ?",
                 message.row,
@@ -223,6 +252,7 @@ class BrokerStore(GroupCommit):
 
     def add_inbound(self, session: Session, packet_id: int) -> None:
         """Note the packet identifier of a QoS 2 message from a client."""
+        self.stored_bytes += INBOUND_BYTES
         self.note(
             "INSERT OR REPLACE INTO inbound VALUES (?, ?)",
             session.row,
@@ -232,6 +262,7 @@ class BrokerStore(GroupCommit):
 
     def drop_inbound(self, session: Session, packet_id: int) -> None:
         """Note that such a message was released."""
+        self.stored_bytes -= INBOUND_BYTES
         self.note(
             "DELETE FROM inbound WHERE session = ? AND packet_id = ?",
             session.row,
@@ -254,6 +285,8 @@ class BrokerStore(GroupCommit):
         )
         if older is not None and older.is_stored:
             self._unrefer(older.message)
+        else:
+            self.stored_bytes += retained_bytes(kept.message)
 
     def drop_retained(self, topic: str, dropped: RetainedMessage | None) -> None:
         """Note the removal of a topic's retained message, if it is still stored, and let go of the one in memory."""
@@ -265,4 +298,5 @@ class BrokerStore(GroupCommit):
             effect=Effect.REMOVES,
         )
         if dropped is not None and dropped.is_stored:
+            self.stored_bytes -= retained_bytes(dropped.message)
             self._unrefer(dropped.message)

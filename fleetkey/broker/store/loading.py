@@ -7,6 +7,14 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.message import Message, OutboundMessage
 from fleetkey.broker.retained import RetainedMessage
+from fleetkey.broker.store.costs import (
+    DELIVERY_BYTES,
+    INBOUND_BYTES,
+    message_bytes,
+    retained_bytes,
+    session_bytes,
+    subscription_bytes,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +45,17 @@ class Stored:
     retained: list[RetainedMessage]
     """In the order of their rows, which is that of publishing."""
     sessions: list[StoredSession]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all rows in the file."""
+        messages = {kept.message for kept in self.retained}
+        size = sum(retained_bytes(kept.message) for kept in self.retained)
+        for session in self.sessions:
+            size += session_bytes(session.client_id, session.owner) + INBOUND_BYTES * len(session.inbound)
+            size += sum(map(subscription_bytes, session.subscriptions)) + DELIVERY_BYTES * len(session.deliveries)
+            messages.update(outgoing.message for outgoing in session.deliveries if not outgoing.is_released)
+        return size + sum(map(message_bytes, messages))
 
 
 def drop_strays(connection: sqlite3.Connection) -> None:

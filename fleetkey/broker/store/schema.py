@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_broker_database", "open_broker_database"]
 
+MAX_LOG_BYTES = 4 * 1024 * 1024
+"""Bytes of the write-ahead log that are kept for later commits; what a larger commit takes beyond is given back."""
+
 migrations = Migrations("fleetkey-broker")
 
 
@@ -123,6 +126,7 @@ def open_broker_database(path: Path) -> sqlite3.Connection:
         _refuse_foreign(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
         migrations.apply(Database(connection, execute_plugins=False))
     except BaseException:
         connection.close()

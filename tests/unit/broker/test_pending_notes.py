@@ -107,7 +107,7 @@ def _kinds(store: BrokerStore) -> dict[str, Callable[[int], None]]:
     return {
         "session": lambda number: store.add_session(session(number)),
         "session_dropped": lambda number: store.drop_session(session(number)),
-        "subscription": lambda number: store.add_subscription(one, topic(number), 1),
+        "subscription": lambda number: store.add_subscription(one, topic(number), 1, is_replay_due=False),
         "subscription_dropped": lambda number: store.drop_subscription(one, topic(number)),
         "delivery": lambda number: store.add_delivery(one, delivery(number)),
         "delivery_sent": lambda number: store.mark_sent(one, delivery(number)),
