@@ -173,6 +173,12 @@ class Authorizer:
                 msg = f"At `{name}`: {query[name][:64]!r} is not a valid value."
                 raise ClientException(msg)
 
+    @staticmethod
+    def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+        """Return who sent a request that changes something; it was authorized before its body is read."""
+        caller: Caller = connection.scope[CALLER]  # type: ignore[literal-required]
+        return caller
+
     async def run(
         self,
         connection: ASGIConnection[Any, Any, Any, Any],

@@ -106,8 +106,10 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
         """Create an application key from a Losant JSON document."""
         expires_at = parse_expiry(expires, now=context.now()) if expires else None
-        content = await context.raw_body(request)
-        document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
+        document, wanted = await context.parsed(
+            await context.raw_body(request),
+            lambda content: parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at),
+        )
         try:
             created = await _create(context, request, wanted)
         except InvalidRequestError as error:
