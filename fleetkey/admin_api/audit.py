@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from litestar import get
 from litestar.params import QueryParameter
+from litestar.response.base import ASGIResponse
 
 from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import AuditCursor, Limit, answers
-from fleetkey.admin_api.responses import Answer, as_json
+from fleetkey.admin_api.lists import answer_list
 from fleetkey.management import AuditAction, AuditOutcome, parse_moment
 from fleetkey.management.schemas import AuditPage
 from fleetkey.registry import AuditFilter, Role
@@ -77,7 +78,7 @@ def audit_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         order: First = Order.NEWEST,
         cursor: AuditCursor = None,
         limit: Limit = 100,
-    ) -> Answer:
+    ) -> ASGIResponse:
         """List the audit entries that match all given filters."""
         wanted = AuditFilter(
             actor=actor,
@@ -90,13 +91,15 @@ def audit_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
             since=_moment(since, "since"),
             until=_moment(until, "until"),
         )
-        page = await context.authorizer.run(
+        return await answer_list(
+            context.authorizer,
             request,
-            lambda fleet, _: (fleet.audit.newest if order is Order.NEWEST else fleet.audit.oldest)(
+            lambda fleet, cursor, limit: (fleet.audit.newest if order is Order.NEWEST else fleet.audit.oldest)(
                 wanted, cursor=cursor, limit=limit
             ),
+            cursor=cursor,
+            limit=limit,
         )
-        return as_json(page)
 
     return [list_audit]
 

@@ -173,6 +173,12 @@ class Authorizer:
                 msg = f"At `{name}`: {query[name][:64]!r} is not a valid value."
                 raise ClientException(msg)
 
+    @staticmethod
+    def caller(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
+        """Return who sent a request that changes something; it was authorized before its body is read."""
+        caller: Caller = connection.scope[CALLER]  # type: ignore[literal-required]
+        return caller
+
     async def run(
         self,
         connection: ASGIConnection[Any, Any, Any, Any],
@@ -209,6 +215,23 @@ class Authorizer:
             moment: int | None = connection.scope.get(MOMENT)  # type: ignore[assignment]
             self._cache.keep_token(bearer, checked, since=moment)
         return result  # type: ignore[return-value] # None only if `_admit` raised
+
+    async def run_on(self, connection: ASGIConnection[Any, Any, Any, Any], work: Callable[[Management], T]) -> T | None:
+        """Run more work for a request that `run` authorized; None if its token has become invalid since.
+
+        Raises:
+            OverloadedError: too many requests are waiting.
+        """
+        address, role = _address(connection), _role(connection)
+        bearer: str = connection.scope[BEARER]  # type: ignore[literal-required]
+
+        def check_and_work() -> T | None:
+            checked = self._management.tokens.check(bearer)
+            if isinstance(checked, TokenRefused) or not Caller(token=checked, address=address).may(role):
+                return None
+            return work(self._management)
+
+        return await self._pool.run(check_and_work)
 
     async def _admit(self, connection: ASGIConnection[Any, Any, Any, Any], checked: Token | TokenRefused) -> None:
         address, role = _address(connection), _role(connection)

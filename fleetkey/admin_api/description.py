@@ -48,7 +48,9 @@ TokenCursor = Annotated[
 AuditCursor = Annotated[
     Annotated[str, QueryParameter(pattern=PositionList.AUDIT.pattern)] | None, QueryParameter(description=FROM_CURSOR)
 ]
-Limit = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE, description="Maximum number of items in the page.")]
+Limit = Annotated[
+    int, QueryParameter(ge=1, le=MAX_PAGE, description="Maximum number of items in the page, which may have fewer.")
+]
 Tags = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,
     QueryParameter(description="`NAME=VALUE`: only devices with this tag. If repeated, all must match."),

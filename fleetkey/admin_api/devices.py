@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
+from litestar.response.base import ASGIResponse
 
 from fleetkey.admin_api.context import ApiContext, Asked, labels_from
 from fleetkey.admin_api.description import Attributes, Cursor, Limit, Tags, answers
+from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.openapi_bodies import described
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
@@ -67,7 +69,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         online: Online = None,
         cursor: Cursor = None,
         limit: Limit = 100,
-    ) -> Answer:
+    ) -> ASGIResponse:
         """List the devices that match all given filters."""
         wanted = DeviceFilter(
             state=in_state,
@@ -77,8 +79,15 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
             serial_pattern=serial_pattern,
             online=online,
         )
-        page = await authorizer.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
-        return authorizer.keep(request, as_json(page))
+        answer = await answer_list(
+            authorizer,
+            request,
+            lambda fleet, cursor, limit: fleet.devices.page(wanted, cursor=cursor, limit=limit),
+            cursor=cursor,
+            limit=limit,
+        )
+        # A page in several parts is never in memory as a whole, so it can't be cached.
+        return authorizer.keep(request, answer) if isinstance(answer, Answer) else answer
 
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:

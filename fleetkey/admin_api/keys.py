@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
+from litestar.response.base import ASGIResponse
 
 from fleetkey.admin_api.auth import Caller
 from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import KeyCursor, Limit, answers
+from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.openapi_bodies import described
 from fleetkey.management import (
@@ -57,13 +59,15 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         include_retired: IncludeRetired = False,  # noqa: FBT002 - Litestar passes it by name
         cursor: KeyCursor = None,
         limit: Limit = 100,
-    ) -> Answer:
+    ) -> ASGIResponse:
         """List keys; secrets are not stored and can't be shown."""
         wanted = KeyFilter(device_id=device_id, kind=kind, include_retired=include_retired)
-        # Encoded in the thread, too: a key may name thousands of devices.
-        return await authorizer.run(
+        return await answer_list(
+            authorizer,
             request,
-            lambda fleet, _: as_json(fleet.keys.page(wanted, cursor=cursor, limit=limit)),
+            lambda fleet, cursor, limit: fleet.keys.page(wanted, cursor=cursor, limit=limit),
+            cursor=cursor,
+            limit=limit,
         )
 
     @get("/keys/{key:str}", opt=VIEWER, responses=answers(200, KeyAnswer, "The key", 404))
@@ -102,8 +106,10 @@ def key_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
     async def create_losant_key(request: Asked, expires: Expires = None, source: Source = None) -> Answer:
         """Create an application key from a Losant JSON document."""
         expires_at = parse_expiry(expires, now=context.now()) if expires else None
-        content = await context.raw_body(request)
-        document, wanted = parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at)
+        document, wanted = await context.parsed(
+            await context.raw_body(request),
+            lambda content: parse_losant_key(content, sources=tuple(source or ()), expires_at=expires_at),
+        )
         try:
             created = await _create(context, request, wanted)
         except InvalidRequestError as error:

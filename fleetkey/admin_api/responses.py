@@ -10,14 +10,15 @@ from litestar.response.base import ASGIResponse
 if TYPE_CHECKING:
     from litestar.types import Receive, Scope, Send
 
-__all__ = ["Answer", "as_json"]
+__all__ = ["CONTENT_TYPE", "NO_STORE", "Answer", "as_json"]
+
+CONTENT_TYPE = (b"content-type", b"application/json")
+NO_STORE = (b"cache-control", b"no-store")
+"""For every response: caches between server and client must not store it."""
 
 
 class Answer(ASGIResponse):
-    """An encoded JSON response. Litestar's own `Response` would double the cost of a small one.
-
-    Caches between server and client must not store it.
-    """
+    """An encoded JSON response. Litestar's own `Response` would double the cost of a small one."""
 
     def __init__(self, content: bytes, status: int) -> None:
         self.body = content
@@ -26,11 +27,7 @@ class Answer(ASGIResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response."""
         del scope, receive
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(self.body)).encode()),
-            (b"cache-control", b"no-store"),
-        ]
+        headers = [CONTENT_TYPE, (b"content-length", str(len(self.body)).encode()), NO_STORE]
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": False})
 

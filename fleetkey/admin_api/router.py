@@ -11,6 +11,7 @@ from fleetkey import __version__
 from fleetkey.access import WorkerPool
 from fleetkey.admin_api.audit import audit_handlers
 from fleetkey.admin_api.auth import Authorizer
+from fleetkey.admin_api.bodies import Bodies
 from fleetkey.admin_api.cache import ApiCache
 from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import answers
@@ -26,7 +27,7 @@ from fleetkey.management.schemas import AboutAnswer, MqttAnswer, TokenAnswer
 from fleetkey.registry import Role
 
 if TYPE_CHECKING:
-    from litestar.types import ControllerRouterHandler
+    from litestar.types import ASGIApp, ControllerRouterHandler
 
     from fleetkey.access import RefusalLog
     from fleetkey.admin_api.auth import RefusalAudit
@@ -94,8 +95,11 @@ def build_api(
         max_failures_per_minute=settings.access.max_failures_per_address_per_minute,
         max_tracked=settings.access.max_tracked,
     )
+    bodies = Bodies()
     context = ApiContext(
         authorizer=authorizer,
+        bodies=bodies,
+        request_pool=pools.requests,
         import_pool=pools.imports,
         endpoint=endpoint,
         body_timeout_seconds=settings.http.body_timeout_seconds,
@@ -109,11 +113,14 @@ def build_api(
         mqtt = MqttAnswer(host=endpoint.host, port=endpoint.port, tls=endpoint.is_tls)
         return as_json(AboutAnswer(version=__version__, token=TokenAnswer.of(token), mqtt=mqtt))
 
-    # A function, because Litestar copies its arguments, and a copied authorizer would have its own counters and cache.
+    # Functions, because Litestar copies its arguments, and a copied authorizer would have its own counters and cache.
     # Not a Litestar guard, because that copies the handler for each request. `Authorizer.run` refuses whatever bypassed
     # this.
     async def before(request: Asked) -> Answer | None:
         return await authorizer.before(request)
+
+    def releasing(app: ASGIApp) -> ASGIApp:
+        return bodies.releasing(app)
 
     groups: dict[str, list[ControllerRouterHandler]] = {
         "operations": [about],
@@ -130,6 +137,7 @@ def build_api(
         PREFIX,
         route_handlers=[handler for handlers in groups.values() for handler in handlers],
         before_request=before,
+        middleware=[releasing],
         exception_handlers=EXCEPTION_HANDLERS,
         security=[{"token": []}],
     )

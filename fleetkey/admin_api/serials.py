@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from litestar import delete, get, post
 from litestar.params import QueryParameter
+from litestar.response.base import ASGIResponse
 
 from fleetkey.access import OverloadedError
 from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import Cursor, Limit, answers
+from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.body import body_chunks
 from fleetkey.http.openapi_bodies import described, described_text
@@ -50,10 +52,15 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         opt={"role": Role.VIEWER},
         responses=answers(200, SerialPage, "Serials on the allow-list, in order"),
     )
-    async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> Answer:
+    async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> ASGIResponse:
         """List the serials that may register, with what each device will get."""
-        page = await authorizer.run(request, lambda fleet, _: fleet.serials.page(cursor=cursor, limit=limit))
-        return as_json(page)
+        return await answer_list(
+            authorizer,
+            request,
+            lambda fleet, cursor, limit: fleet.serials.page(cursor=cursor, limit=limit),
+            cursor=cursor,
+            limit=limit,
+        )
 
     @post(
         "/serials",

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from litestar import get, post
 from litestar.params import FromPath, QueryParameter
+from litestar.response.base import ASGIResponse
 
 from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import Limit, TokenCursor, answers
+from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.openapi_bodies import described
 from fleetkey.management import parse_expiry
@@ -34,13 +36,15 @@ def token_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         include_ended: IncludeEnded = False,  # noqa: FBT002 - Litestar passes it by name
         cursor: TokenCursor = None,
         limit: Limit = 100,
-    ) -> Answer:
+    ) -> ASGIResponse:
         """List tokens; their text is not stored and can't be shown."""
-        page = await authorizer.run(
+        return await answer_list(
+            authorizer,
             request,
-            lambda fleet, _: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
+            lambda fleet, cursor, limit: fleet.tokens.page(include_ended=include_ended, cursor=cursor, limit=limit),
+            cursor=cursor,
+            limit=limit,
         )
-        return as_json(page)
 
     @post(
         "/tokens",

@@ -18,38 +18,24 @@ __all__ = [
     "DELIVERY_BYTES",
     "FILTERS",
     "INBOUND_BYTES",
-    "QUEUES",
-    "RETAINED",
-    "RETAINED_NODE_BYTES",
+    "MESSAGES",
     "SESSIONS",
-    "STORED_DELIVERY_BYTES",
     "connection_bytes",
     "filter_bytes",
     "message_bytes",
     "most_filter_bytes",
-    "payload_bytes",
     "retained_bytes",
     "session_bytes",
-    "stored_filter_bytes",
-    "stored_message_bytes",
-    "stored_retained_bytes",
-    "stored_session_bytes",
 ]
 
-CONNECTIONS, SESSIONS, FILTERS, QUEUES, RETAINED = "connections", "sessions", "filters", "queues", "retained"
-"""The kinds of things that owners are charged for."""
+CONNECTIONS, SESSIONS, FILTERS, MESSAGES = "connections", "sessions", "filters", "messages"
+"""The kinds of things that owners are charged for: in memory, and all but connections on disk as well."""
 CONNECTION_BYTES = 5_000
 """An idle connection: transport, socket and parser."""
-SESSION_BYTES = 2_000
-"""A session, and its principal, apart from what is in it."""
 TLS_BYTES = 20_000
 """What TLS adds to it."""
-INBOUND_BYTES = 110
-"""The identifier of a QoS 2 message that isn't released yet."""
-RETAINED_BYTES = 700
-"""A retained message, apart from its payload and the nodes of its topic."""
-RETAINED_NODE_BYTES = 350
-"""A node of the tree of retained messages, for one level of a topic."""
+SESSION_BYTES = 2_000
+"""A session, and its principal, apart from what is in it."""
 FILTER_BYTES = 200
 """A filter in its session, apart from its text and what it takes in the tree."""
 MAX_LEVEL_BYTES = 300
@@ -58,22 +44,24 @@ MESSAGE_BYTES = 200
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
 """A message's place in the queue of one session, or among those in flight."""
+RETAINED_BYTES = 500
+"""What retaining a message adds to it, apart from the nodes of its topic."""
+RETAINED_NODE_BYTES = 350
+"""A node of the tree of retained messages, for one level of a topic."""
+INBOUND_BYTES = 110
+"""The identifier of a QoS 2 message that isn't released yet."""
 ROUNDED_UP = 14
 """The allocator needs about 1/14 more for a payload than its length."""
-STORED_DELIVERY_BYTES = 60
-"""A delivery's row in `broker.db`, with its entry in the index."""
-ROW_BYTES = 60
-"""A row in `broker.db`, apart from its texts and payloads."""
-
-
-def payload_bytes(size: int) -> int:
-    """Return the memory that a payload of `size` bytes takes."""
-    return size + size // ROUNDED_UP
 
 
 def connection_bytes(transport: BaseTransport) -> int:
     """Return the memory that an idle connection takes."""
     return CONNECTION_BYTES + (TLS_BYTES if transport.get_extra_info("sslcontext") is not None else 0)
+
+
+def session_bytes(client_id: str) -> int:
+    """Return the memory that a session takes, besides what is in it."""
+    return SESSION_BYTES + len(client_id)
 
 
 def filter_bytes(topic_filter: str) -> int:
@@ -87,36 +75,12 @@ def most_filter_bytes(topic_filter: str) -> int:
     return filter_bytes(topic_filter) + MAX_LEVEL_BYTES * levels + 4 * len(topic_filter)
 
 
-def stored_filter_bytes(topic_filter: str) -> int:
-    """Return the disk space that a filter takes."""
-    return ROW_BYTES + len(topic_filter)
-
-
 def message_bytes(message: Message) -> int:
     """Return the memory that a message takes."""
-    return MESSAGE_BYTES + len(message.topic_bytes) + payload_bytes(len(message.payload))
+    size = len(message.payload)
+    return MESSAGE_BYTES + len(message.topic_bytes) + size + size // ROUNDED_UP
 
 
-def stored_message_bytes(message: Message) -> int:
-    """Return the disk space that a message takes."""
-    return ROW_BYTES + len(message.topic_bytes) + payload_bytes(len(message.payload))
-
-
-def session_bytes(client_id: str) -> int:
-    """Return the memory that a session takes, besides what is in it."""
-    return SESSION_BYTES + len(client_id)
-
-
-def stored_session_bytes(client_id: str) -> int:
-    """Return the disk space that a session takes, besides what is in it."""
-    return 2 * (ROW_BYTES + len(client_id))
-
-
-def retained_bytes(topic: str, size: int, nodes: int) -> int:
-    """Return the memory that a retained message takes, with a payload of `size` bytes and so many new nodes."""
-    return RETAINED_BYTES + RETAINED_NODE_BYTES * nodes + 4 * len(topic) + payload_bytes(size)
-
-
-def stored_retained_bytes(topic: str, size: int) -> int:
-    """Return the disk space that a retained message takes."""
-    return ROW_BYTES + len(topic) + size
+def retained_bytes(topic: str, nodes: int) -> int:
+    """Return the memory that retaining a message adds to it, with so many new nodes for its topic."""
+    return RETAINED_BYTES + RETAINED_NODE_BYTES * nodes + 3 * len(topic)

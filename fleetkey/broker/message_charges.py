@@ -1,20 +1,27 @@
-"""What messages cost the owners of the sessions that they wait for; the publisher isn't charged.
+"""What a message costs the owners of the sessions that it waits for, and who retains it.
 
-A message is charged in full to each owner that has sessions waiting for it, however many these are, and once in all.
+It is charged in full to each of them, however many sessions of theirs wait for it, and once in all.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.costs import DELIVERY_BYTES, QUEUES, STORED_DELIVERY_BYTES, message_bytes, stored_message_bytes
+from fleetkey.broker.costs import DELIVERY_BYTES, MESSAGES, message_bytes
+from fleetkey.broker.store import costs as disk_costs
 from fleetkey.budget import SharedCharge
 
 if TYPE_CHECKING:
     from fleetkey.broker.message import Message, OutboundMessage
     from fleetkey.broker.session import Session
 
-__all__ = ["charge_delivery", "charge_delivery_anyway", "release_delivery"]
+__all__ = [
+    "charge_delivery",
+    "charge_delivery_anyway",
+    "charge_in_memory",
+    "charge_on_disk",
+    "release_delivery",
+]
 
 
 def charge_delivery(session: Session, outgoing: OutboundMessage) -> str:
@@ -24,23 +31,23 @@ def charge_delivery(session: Session, outgoing: OutboundMessage) -> str:
         the bound that prevents it, and then nothing is charged; empty if it is charged.
     """
     message = outgoing.message
-    in_memory = message.in_memory or _in_memory(message)
+    in_memory = charge_in_memory(message)
     if not in_memory.hold(session.memory, DELIVERY_BYTES):
         return session.memory.bound_reached(message_bytes(message) + DELIVERY_BYTES)
     if session.is_kept and outgoing.qos:
-        on_disk = message.on_disk or _on_disk(message)
-        if not on_disk.hold(session.disk, STORED_DELIVERY_BYTES):
+        on_disk = charge_on_disk(message)
+        if not on_disk.hold(session.disk, disk_costs.DELIVERY_BYTES):
             in_memory.let_go(session.memory, DELIVERY_BYTES)
-            return session.disk.bound_reached(stored_message_bytes(message) + STORED_DELIVERY_BYTES)
+            return session.disk.bound_reached(disk_costs.message_bytes(message) + disk_costs.DELIVERY_BYTES)
     return ""
 
 
 def charge_delivery_anyway(session: Session, outgoing: OutboundMessage) -> None:
     """The same for what is there already, even beyond the bounds."""
     message = outgoing.message
-    (message.in_memory or _in_memory(message)).hold_anyway(session.memory, DELIVERY_BYTES)
+    charge_in_memory(message).hold_anyway(session.memory, DELIVERY_BYTES)
     if session.is_kept and outgoing.qos:
-        (message.on_disk or _on_disk(message)).hold_anyway(session.disk, STORED_DELIVERY_BYTES)
+        charge_on_disk(message).hold_anyway(session.disk, disk_costs.DELIVERY_BYTES)
 
 
 def release_delivery(session: Session, outgoing: OutboundMessage) -> None:
@@ -49,14 +56,20 @@ def release_delivery(session: Session, outgoing: OutboundMessage) -> None:
     if message.in_memory is not None:
         message.in_memory.let_go(session.memory, DELIVERY_BYTES)
     if message.on_disk is not None and session.is_kept and outgoing.qos:
-        message.on_disk.let_go(session.disk, STORED_DELIVERY_BYTES)
+        message.on_disk.let_go(session.disk, disk_costs.DELIVERY_BYTES)
 
 
-def _in_memory(message: Message) -> SharedCharge:
-    charge = message.in_memory = SharedCharge(QUEUES, message_bytes(message))
+def charge_in_memory(message: Message) -> SharedCharge:
+    """Return who is charged for a message in memory."""
+    charge = message.in_memory
+    if charge is None:
+        charge = message.in_memory = SharedCharge(MESSAGES, message_bytes(message))
     return charge
 
 
-def _on_disk(message: Message) -> SharedCharge:
-    charge = message.on_disk = SharedCharge(QUEUES, stored_message_bytes(message))
+def charge_on_disk(message: Message) -> SharedCharge:
+    """Return who is charged for its row in the store."""
+    charge = message.on_disk
+    if charge is None:
+        charge = message.on_disk = SharedCharge(MESSAGES, disk_costs.message_bytes(message))
     return charge

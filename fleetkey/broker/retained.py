@@ -6,14 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.costs import RETAINED, retained_bytes, stored_retained_bytes
+from fleetkey.broker.costs import retained_bytes
+from fleetkey.broker.message_charges import charge_in_memory, charge_on_disk
+from fleetkey.broker.store import costs as disk_costs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.message import Message
-    from fleetkey.budget import Account
+    from fleetkey.budget import Account, SharedCharge
 
 __all__ = ["RetainedMessage", "RetainedMessages"]
 
@@ -134,9 +136,9 @@ class RetainedMessages:
             if older is None or self._unforgotten(older) is None:
                 return "max_retained"
             message.charged_to = older.charged_to
-        freed = dict(self._costs(older)) if older is not None else {}
-        for account, size in self._costs(message):
-            more = size - freed.get(account, 0)
+        freed = {account: total for _, account, _, total in self._costs(older)} if older is not None else {}
+        for _, account, _, total in self._costs(message):
+            more = total - freed.get(account, 0)
             if more > 0 and not account.has_room(more):
                 return account.bound_reached(more)
         return ""
@@ -153,19 +155,25 @@ class RetainedMessages:
                 return len(levels) - depth
         return 0
 
-    def _costs(self, message: RetainedMessage) -> list[tuple[Account, int]]:
-        """Return the accounts that a message is charged to, and how many bytes to each."""
-        owner, topic, size = message.charged_to, message.topic, len(message.payload)
-        costs = [(self._accounts.memory_of(owner), retained_bytes(topic, size, message.nodes))]
-        if message.is_lasting:
-            costs.append((self._accounts.disk_of(owner), stored_retained_bytes(topic, size)))
+    def _costs(self, kept: RetainedMessage) -> list[tuple[SharedCharge, Account, int, int]]:
+        """Return what retaining a message costs: in memory, and on disk if it is lasting.
+
+        Each with the charge for the message itself, the account, the bytes besides the message, and those in all.
+        """
+        owner, message = kept.charged_to, kept.message
+        each = retained_bytes(kept.topic, kept.nodes)
+        in_memory = charge_in_memory(message)
+        costs = [(in_memory, self._accounts.memory_of(owner), each, in_memory.size + each)]
+        if kept.is_lasting:
+            each, on_disk = disk_costs.retained_bytes(message), charge_on_disk(message)
+            costs.append((on_disk, self._accounts.disk_of(owner), each, on_disk.size + each))
         return costs
 
     def _put(self, message: RetainedMessage, older: RetainedMessage | None) -> None:
         if older is not None:
             self._disown(older)
-        for account, size in self._costs(message):
-            account.charge_anyway(RETAINED, size)
+        for charge, account, each, _ in self._costs(message):
+            charge.hold_anyway(account, each)
         self._topics_of.setdefault(message.owner, set()).add(message.topic)
         self._charges[message.charged_to] += 1
         self._by_topic[message.topic] = message
@@ -271,8 +279,8 @@ class RetainedMessages:
         return message
 
     def _disown(self, message: RetainedMessage) -> None:
-        for account, size in self._costs(message):
-            account.release(RETAINED, size)
+        for charge, account, each, _ in self._costs(message):
+            charge.let_go(account, each)
         topics = self._topics_of.get(message.owner)
         if topics is not None:
             topics.discard(message.topic)

@@ -13,18 +13,17 @@ from fleetkey.broker.costs import (
     CONNECTION_BYTES,
     FILTERS,
     INBOUND_BYTES,
-    QUEUES,
+    MESSAGES,
     SESSIONS,
     filter_bytes,
     session_bytes,
-    stored_filter_bytes,
-    stored_session_bytes,
 )
 from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
+from fleetkey.broker.store import costs as disk_costs
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
 
@@ -180,7 +179,7 @@ class Sessions:
         size, stored = CONNECTION_BYTES, 0
         if client_id not in self._by_client_id:
             size += session_bytes(client_id)
-            stored = stored_session_bytes(client_id) if is_kept else 0
+            stored = disk_costs.session_bytes(client_id, owner) if is_kept else 0
         if not memory.has_room(size):
             return memory.bound_reached(size)
         return disk.bound_reached(stored) if stored and not disk.has_room(stored) else ""
@@ -212,9 +211,9 @@ class Sessions:
         self._applications.session_ended(session.owner, len(session.subscriptions))
         self._away.discard(session)
         session.memory.release(SESSIONS, session_bytes(session.client_id))
-        session.memory.release(QUEUES, INBOUND_BYTES * len(session.inbound))
+        session.memory.release(MESSAGES, INBOUND_BYTES * len(session.inbound))
         if session.is_kept:
-            session.disk.release(SESSIONS, stored_session_bytes(session.client_id))
+            session.disk.release(SESSIONS, disk_costs.session_bytes(session.client_id, session.owner))
         filters, session.subscriptions = session.subscriptions, {}
         queue, inflight = session.queue, session.inflight
         session.queue = session.unsent = session.resending = NONE
@@ -276,18 +275,18 @@ class Sessions:
         memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
         memory.charge_anyway(SESSIONS, session_bytes(client_id))
         if is_kept:
-            disk.charge_anyway(SESSIONS, stored_session_bytes(client_id))
+            disk.charge_anyway(SESSIONS, disk_costs.session_bytes(client_id, owner))
         return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)
 
     def _charge_filter(self, session: Session, topic_filter: str) -> None:
         session.memory.charge_anyway(FILTERS, filter_bytes(topic_filter))
         if session.is_kept:
-            session.disk.charge_anyway(FILTERS, stored_filter_bytes(topic_filter))
+            session.disk.charge_anyway(FILTERS, disk_costs.subscription_bytes(topic_filter))
 
     def _release_filter(self, session: Session, topic_filter: str) -> None:
         session.memory.release(FILTERS, filter_bytes(topic_filter))
         if session.is_kept:
-            session.disk.release(FILTERS, stored_filter_bytes(topic_filter))
+            session.disk.release(FILTERS, disk_costs.subscription_bytes(topic_filter))
 
     def _index(self, session: Session) -> None:
         self._by_client_id[session.client_id] = session
@@ -336,7 +335,7 @@ class Sessions:
     def _restored(self, stored: StoredSession) -> Session:
         session = self._new(stored.client_id, stored.owner, is_kept=True)
         session.row, session.inbound = stored.row, dict.fromkeys(stored.inbound, 0)
-        session.memory.charge_anyway(QUEUES, INBOUND_BYTES * len(session.inbound))
+        session.memory.charge_anyway(MESSAGES, INBOUND_BYTES * len(session.inbound))
         for topic_filter, qos in stored.subscriptions.items():
             options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
             self._charge_filter(session, topic_filter)

@@ -18,11 +18,11 @@ class SharedCharge:
         size: its bytes, without what each hold adds.
     """
 
-    __slots__ = ("_account", "_count", "_kind", "_others", "_size")
+    __slots__ = ("_account", "_count", "_kind", "_others", "size")
 
     def __init__(self, kind: str, size: int) -> None:
         self._kind = kind
-        self._size = size
+        self.size = size
         self._account: Account | None = None
         """The first holder; most things have only one."""
         self._count = 0
@@ -62,13 +62,13 @@ class SharedCharge:
                 account.release(self._kind, each)
                 return
             del others[account]
-        account.release(self._kind, self._size + each, self._size if self._account is not None or others else 0)
+        account.release(self._kind, self.size + each, self.size if self._account is not None or others else 0)
 
     def _cost(self, account: Account, each: int) -> tuple[int, int]:
         """Return how many bytes one more hold costs an account, and how many of them are charged to others already."""
         if account is self._account or (self._others is not None and account in self._others):
             return each, 0
-        return self._size + each, self._size if self._account is not None or self._others else 0
+        return self.size + each, self.size if self._account is not None or self._others else 0
 
     def _add(self, account: Account) -> None:
         if account is self._account:

@@ -11,7 +11,7 @@ import msgspec
 from litestar.exceptions import InternalServerException
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from litestar import Request
 
@@ -36,10 +36,28 @@ class BodyError(Exception):
     detail: str
 
 
-async def read_json(request: Request[Any, Any, Any], *, max_bytes: int, timeout_seconds: float) -> bytes:
-    """Read a JSON body without decoding it. Raises `BodyError`: 400, 408, 413, 415."""
+async def read_json(
+    request: Request[Any, Any, Any],
+    *,
+    max_bytes: int,
+    timeout_seconds: float,
+    charge: Callable[[int], None] | None = None,
+) -> bytes:
+    """Read a JSON body without decoding it.
+
+    Args:
+        request: the request.
+        max_bytes: the maximum size.
+        timeout_seconds: how long it may take to arrive.
+        charge: called with the size of each piece before it is kept; may raise, to refuse it.
+
+    Raises:
+        BodyError: 400, 408, 413, 415.
+    """
     content = bytearray()
     async for chunk in body_chunks(request, media_types=JSON, max_bytes=max_bytes, timeout_seconds=timeout_seconds):
+        if charge is not None:
+            charge(len(chunk))
         content += chunk
     return bytes(content)
 

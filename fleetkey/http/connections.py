@@ -13,6 +13,7 @@ from fleetkey.access import address_bucket
 from fleetkey.http.forwarded import TrustedProxies
 from fleetkey.http.local import is_loopback
 from fleetkey.http.request_turns import MAX_ENDED_PER_TURN
+from fleetkey.http.unsent import UnsentBytes
 from fleetkey.operations import Descriptors
 from fleetkey.turns import RestQueue, TurnQueue
 
@@ -87,6 +88,8 @@ class HttpConnections:
         self._places: Counter[Place] = Counter()
         self._per_address: Counter[str] = Counter()
         self._held_bytes = 0
+        self.unsent = UnsentBytes()
+        """Unread answers."""
         self._logged: dict[str, float] = {}
         self.bounds: Counter[str] = Counter()
         """How often a bound was reached, by its name; the labels of a metric."""
@@ -102,7 +105,7 @@ class HttpConnections:
 
     def arrived(self, address: str) -> Place:
         """Count a connection, and return how to treat it; call `left` when it ends, unless that is `NONE`."""
-        bucket = self._bucket(address)
+        bucket = self.bucket(address)
         bound = self._bound_reached(bucket)
         place = Place.ORDINARY
         if bound is not None:
@@ -121,7 +124,7 @@ class HttpConnections:
     def left(self, address: str, place: Place) -> None:
         """Stop counting a connection."""
         self._places[place] -= 1
-        bucket = self._bucket(address)
+        bucket = self.bucket(address)
         if place is Place.ORDINARY and bucket is not None:
             self._per_address[bucket] -= 1
             if not self._per_address[bucket]:
@@ -147,13 +150,13 @@ class HttpConnections:
         self._logged[bound] = now
         log.warning("bound_reached", bound=f"http.{bound}", address=address)
 
+    def bucket(self, address: str) -> str | None:
+        """Return what an address is counted by; None for a trusted proxy, which many clients share."""
+        return None if self._proxies.trust(address) else address_bucket(address)
+
     def _bound_reached(self, bucket: str | None) -> str | None:
         if self._places[Place.ORDINARY] >= self._max_connections:
             return "max_connections"
         if bucket is not None and self._max_per_address and self._per_address[bucket] >= self._max_per_address:
             return "max_connections_per_address"
         return None
-
-    def _bucket(self, address: str) -> str | None:
-        """Return what an address is counted by; None for a trusted proxy, which many clients share."""
-        return None if self._proxies.trust(address) else address_bucket(address)

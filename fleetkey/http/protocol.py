@@ -19,6 +19,7 @@ from fleetkey.http.held import Flow, HeldBytes
 from fleetkey.http.local import is_for_reserve
 from fleetkey.http.problems import last_problem
 from fleetkey.http.slow_reader import SlowReader
+from fleetkey.http.unsent import WRITE_BUFFER_BYTES, Unsent
 
 if TYPE_CHECKING:
     from fleetkey.http.connections import HttpConnections
@@ -79,6 +80,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._running: Any = None
         """uvicorn's request being answered; `cycle` is the one parsed last."""
         self._slow_reader: SlowReader | None = None
+        self._unsent: Unsent
         self._cut_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -95,8 +97,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Accept a connection, or refuse it at once if there are too many."""
         super().connection_made(transport)
         self.flow = Flow(transport, self._may_read, self._shared.rests)
-        self._slow_reader = SlowReader(self.loop, transport, self._cut_slow_reader)
+        self._slow_reader = SlowReader(self.loop, transport, lambda: self.cut("min_read_bytes"))
         self._address = self.client[0] if self.client else ""
+        transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._unsent = Unsent(self._shared.unsent, self, self._shared.bucket(self._address), transport, self.flow)
         if self._shared.has_descriptor(transport):
             self._place = self._shared.arrived(self._address)
         if self._place is Place.NONE:
@@ -116,6 +120,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._cut_timer.cancel()
         self._is_ended = True
         self._let_go()
+        self._unsent.end()
         if self._place is not Place.NONE:
             self._shared.left(self._address, self._place)
         end = super().connection_lost
@@ -202,7 +207,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._running = cycle
         if self._queued_bytes:
             self._queued_bytes.popleft()
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, self._unsent.charging(app, cycle))
 
     def on_body(self, body: bytes) -> None:
         """Pass on a part of the body."""
@@ -241,11 +246,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Refuse a malformed request, in the same format as every refusal."""
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
+    def pause_writing(self) -> None:
+        """Pause writing, and charge what the client hasn't read."""
+        super().pause_writing()
+        self._unsent.update()
+
     def resume_writing(self) -> None:
         """Resume writing, and note for the next check that the client has read nearly everything."""
         if self._slow_reader is not None:
             self._slow_reader.has_read()
         super().resume_writing()
+        self._unsent.update()
+
+    def cut(self, bound: str) -> None:
+        """Abort the connection of a client that doesn't read, which frees its buffered answers and its place."""
+        self._unsent.end()
+        if self._running is not None:
+            # Otherwise, it would keep writing what nobody reads.
+            self._running.disconnected = True
+        self.pipeline.clear()
+        self._queued_bytes.clear()
+        self._shared.reached(bound, self._address)
+        self.transport.abort()
 
     def _unsupported_upgrade_warning(self) -> None:
         """Log nothing: a server may ignore `Upgrade` (RFC 9110, 7.8), and any client could flood the log with it."""
@@ -360,16 +382,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_answered = self.cycle is None or self.cycle.response_complete
         is_watched = self._timer is not None or self.timeout_keep_alive_task is not None
         return is_answered and not is_watched and not self.transport.is_closing()
-
-    def _cut_slow_reader(self) -> None:
-        """Abort the connection of a client that doesn't read, which frees its buffered answers and its place."""
-        if self._running is not None:
-            # Otherwise, it would keep writing what nobody reads.
-            self._running.disconnected = True
-        self.pipeline.clear()
-        self._queued_bytes.clear()
-        self._shared.reached("min_read_bytes", self._address)
-        self.transport.abort()
 
     def _await_headers(self) -> None:
         if self._timer is None:

@@ -116,6 +116,11 @@ class HttpServer:
         return self._connections.bounds
 
     @property
+    def unsent_bytes(self) -> int:
+        """Bytes of answers that clients haven't read yet, not counting `WRITE_BUFFER_BYTES` of each connection."""
+        return self._connections.unsent.total
+
+    @property
     def tls_context(self) -> ssl.SSLContext | None:
         """The listener's context once it is started, so that its certificate can be replaced; None without TLS."""
         return self._server.config.ssl if self._server is not None else None

@@ -9,7 +9,7 @@ from fleetkey.management.filters import DeviceFilter, DeviceSelection, KeyFilter
 from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyService, check_application_key
 from fleetkey.management.losant_keys import LosantKey, LosantKeyAnswer, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
-from fleetkey.management.pages import MAX_PAGE, Page, PositionList, parse_position, position_cursor
+from fleetkey.management.pages import MAX_PAGE, EncodedPage, Page, PositionList, parse_position, position_cursor
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService, prove_serial
 from fleetkey.management.time_parsing import parse_expiry, parse_moment
@@ -35,6 +35,7 @@ __all__ = [
     "DeviceFilter",
     "DeviceSelection",
     "DeviceService",
+    "EncodedPage",
     "InvalidRequestError",
     "KeyFilter",
     "KeyService",

@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
+from fleetkey.management.pages import (
+    Batch,
+    EncodedPage,
+    PositionList,
+    check_limit,
+    fill_page,
+    parse_position,
+    position_cursor,
+)
 from fleetkey.management.schemas import AuditAnswer
 from fleetkey.registry import AuditEntry, AuditFilter
 
@@ -16,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Protocol
 
+    from fleetkey.registry import AuditRecord
     from fleetkey.registry.store import AuditReader, AuditWriter
 
     class AuditStore(AuditReader, AuditWriter, Protocol):
@@ -76,25 +85,42 @@ class AuditService:
 
     def newest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
-    ) -> Page[AuditAnswer]:
+    ) -> EncodedPage[AuditAnswer]:
         """Return a page of entries, newest first, continuing from the cursor of an earlier page."""
-        check_limit(limit)
-        wanted = _checked(wanted)
-        before = None if cursor is None else parse_position(PositionList.AUDIT, cursor)
-        found, reached = self._store.scan_audit(wanted, before=before, limit=limit, max_scanned=MAX_SCANNED)
-        following = None if reached is None else position_cursor(PositionList.AUDIT, reached)
-        return Page(items=tuple(map(AuditAnswer.of, found)), next_cursor=following)
+        start = self._store.audit_bounds()[1] + 1 if cursor is None else parse_position(PositionList.AUDIT, cursor)
+        return self._page(_checked(wanted), start, limit, is_newest_first=True)
 
     def oldest(
         self, wanted: AuditFilter = EVERYTHING, *, cursor: str | None = None, limit: int = 100
-    ) -> Page[AuditAnswer]:
+    ) -> EncodedPage[AuditAnswer]:
         """Return a page of entries, oldest first, after a cursor. There is always a next cursor, for later entries."""
-        check_limit(limit)
-        wanted = _checked(wanted)
-        after = parse_position(PositionList.AUDIT, cursor)
-        found, reached = self._store.scan_audit(wanted, after=after, limit=limit, max_scanned=MAX_SCANNED)
-        return Page(
-            items=tuple(map(AuditAnswer.of, found)), next_cursor=position_cursor(PositionList.AUDIT, reached or 0)
+        return self._page(_checked(wanted), parse_position(PositionList.AUDIT, cursor), limit, is_newest_first=False)
+
+    def _page(self, wanted: AuditFilter, start: int, limit: int, *, is_newest_first: bool) -> EncodedPage[AuditAnswer]:
+        left = MAX_SCANNED
+
+        def read(reached: int, count: int) -> Batch[AuditRecord, int]:
+            nonlocal left
+            if left <= 0:
+                return Batch(items=(), reached=reached)
+            found, following = self._store.scan_audit(
+                wanted,
+                after=None if is_newest_first else reached,
+                before=reached if is_newest_first else None,
+                limit=count,
+                max_scanned=left,
+            )
+            # At most one entry has each position in between.
+            left -= abs((reached if following is None else following) - reached)
+            return Batch(items=found, reached=following)
+
+        return fill_page(
+            read,
+            start=start,
+            limit=check_limit(limit),
+            show=AuditAnswer.of,
+            position=lambda record: record.seq,
+            cursor=lambda position: position_cursor(PositionList.AUDIT, position),
         )
 
     def iterate(

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from fleetkey.management.filters import DeviceSelection
-    from fleetkey.management.pages import Page
+    from fleetkey.management.pages import Batch
     from fleetkey.registry import Device
     from fleetkey.registry.store import DeviceBatches, DeviceLookup, KeyBatches
 
     class BulkStore(DeviceLookup, DeviceBatches, KeyBatches, Protocol):
         """The parts of the registry that bulk changes use."""
 
-    class Pages(Protocol):
-        """Lists devices a page at a time."""
+    class Search(Protocol):
+        """Finds devices a chunk at a time."""
 
-        def __call__(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
-            """Return a page."""
+        def __call__(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Batch[Device, str]:
+            """Return a chunk, and the cursor of the next one."""
             ...
 
 
@@ -82,7 +82,7 @@ class BulkChanges:
 
     Args:
         store: the registry.
-        page: lists devices.
+        search: finds devices.
         check_tags: raises `ConflictError` if a device can't have these tags.
         grace_seconds: the default grace period.
     """
@@ -90,13 +90,13 @@ class BulkChanges:
     def __init__(
         self,
         store: BulkStore,
-        page: Pages,
+        search: Search,
         *,
         check_tags: Callable[[Device, Mapping[str, str | None]], None],
         grace_seconds: int,
     ) -> None:
         self._store = store
-        self._page = page
+        self._search = search
         self._check_tags = check_tags
         self._grace_seconds = grace_seconds
 
@@ -187,14 +187,14 @@ class BulkChanges:
         )
         changed = seen = pages = 0
         while True:
-            page = self._page(wanted, cursor=cursor, limit=BULK_CHUNK)
-            devices = [device for device in page.items if device.state in plan.expected]
-            seen += len(page.items)
+            found = self._search(wanted, cursor=cursor, limit=BULK_CHUNK)
+            devices = [device for device in found.items if device.state in plan.expected]
+            seen += len(found.items)
             pages += 1
             plan.check_all(devices)
             if devices:
                 changed += plan.apply(devices, plan.expected)
-            cursor = page.next_cursor
+            cursor = found.reached
             if cursor is None or pages == max_pages:
                 return BulkAnswer(changed=changed, unchanged=seen - changed, next_cursor=cursor)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.config import PatternError, SerialPattern
 from fleetkey.config.labels import LabelError, check_name
 from fleetkey.management.bulk import BulkChange, BulkChanges
+from fleetkey.management.device_finder import DeviceFinder
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
-from fleetkey.management.pages import Page, check_limit, parse_device_cursor
+from fleetkey.management.pages import Batch, EncodedPage, check_limit, fill_page, parse_device_cursor
 from fleetkey.management.schemas import BulkAction, DeviceAnswer
 from fleetkey.registry import DeviceState
 
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceService"]
 
-MAX_SCANNED = 2000
-"""How many devices are examined for one page, which may therefore be short."""
-MAX_SCAN_SECONDS = 0.25
-"""How long serials are matched against a pattern for one page, which may therefore be short."""
 PAGE = 500
 
 
@@ -47,60 +43,25 @@ class DeviceService:
     def __init__(self, store: DeviceStore, *, tag_rules: TagRules, grace_seconds: int) -> None:
         self._store = store
         self._tag_rules = tag_rules
-        self._bulk = BulkChanges(store, self._find, check_tags=tag_rules.check, grace_seconds=grace_seconds)
+        self._bulk = BulkChanges(store, self._search, check_tags=tag_rules.check, grace_seconds=grace_seconds)
 
     def get(self, device_id: str) -> DeviceAnswer:
         """Return one device."""
         return DeviceAnswer.of(self._store.get_device(device_id))
 
-    def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[DeviceAnswer]:
+    def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> EncodedPage[DeviceAnswer]:
         """Return a page of devices, ordered by id, continuing from the cursor of an earlier page."""
-        found = self._find(wanted, cursor=cursor, limit=limit)
-        return Page(items=tuple(map(DeviceAnswer.of, found.items)), next_cursor=found.next_cursor)
-
-    def _find(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
-        check_limit(limit)
-        after = parse_device_cursor(cursor)
-        pattern = _pattern(wanted.serial_pattern)
-        if wanted.serial is not None:
-            return self._page_of_serial(wanted, pattern, after)
-        conditions = (wanted.state is not None) + len(wanted.tags) + len(wanted.attributes) + bool(wanted.online)
-        if pattern is None and conditions <= 1 and wanted.online is not False:
-            # An index has exactly these, in order.
-            found = self._store.list_devices(
-                after=after,
-                limit=limit,
-                state=wanted.state,
-                tags=wanted.tags,
-                attributes=wanted.attributes,
-                online=wanted.online,
-            )
-            return Page(items=tuple(found), next_cursor=found[-1].device_id if len(found) == limit else None)
-        scan = self._store.scan_devices(
-            after=after,
-            limit=limit,
-            max_scanned=MAX_SCANNED,
-            state=wanted.state,
-            tags=wanted.tags,
-            attributes=wanted.attributes,
-            online=wanted.online,
-            matches=None if pattern is None else pattern.matches,
-            max_seconds=MAX_SCAN_SECONDS,
+        return fill_page(
+            DeviceFinder(self._store, wanted).read,
+            start=parse_device_cursor(cursor),
+            limit=check_limit(limit),
+            show=DeviceAnswer.of,
+            position=lambda device: device.device_id,
+            cursor=str,
         )
-        return Page(items=scan.devices, next_cursor=scan.reached)
 
-    def _page_of_serial(self, wanted: DeviceFilter, pattern: SerialPattern | None, after: str) -> Page[Device]:
-        device = self._store.find_device(wanted.serial or "")
-        is_wanted = (
-            device is not None
-            and device.device_id > after
-            and wanted.state in {None, device.state}
-            and wanted.online in {None, device.presence.is_online}
-            and wanted.tags.items() <= device.tags.items()
-            and wanted.attributes.items() <= device.attributes.items()
-            and (pattern is None or pattern.matches(device.serial))
-        )
-        return Page(items=(device,) if device is not None and is_wanted else (), next_cursor=None)
+    def _search(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Batch[Device, str]:
+        return DeviceFinder(self._store, wanted).read(parse_device_cursor(cursor), limit)
 
     def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
         """Yield all devices that match, ordered by id, in bounded memory."""
@@ -185,12 +146,3 @@ class DeviceService:
             raise InvalidRequestError("name", str(error)) from None
         check_label_changes(attributes or {}, "attribute", field="attributes")
         return DeviceAnswer.of(self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor))
-
-
-def _pattern(text: str | None) -> SerialPattern | None:
-    if text is None:
-        return None
-    try:
-        return SerialPattern(text)
-    except PatternError as error:
-        raise InvalidRequestError("serial_pattern", f"the serial pattern can't be used: {error}") from None

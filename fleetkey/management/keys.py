@@ -15,7 +15,15 @@ from fleetkey.access import (
 )
 from fleetkey.config.labels import LabelError, check_labels
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
+from fleetkey.management.pages import (
+    Batch,
+    EncodedPage,
+    PositionList,
+    check_limit,
+    fill_page,
+    parse_position,
+    position_cursor,
+)
 from fleetkey.management.schemas import MAX_GRACE_SECONDS, KeyAnswer, RotationAnswer
 from fleetkey.registry import new_access_key
 
@@ -40,10 +48,6 @@ MAX_SCOPE_TOPICS = 1000
 """Maximum number of additional topics of an application key, for each of publish and subscribe."""
 MAX_SCOPE_IDS = 10_000
 """Maximum number of device ids of an application key; larger groups are selected by a tag."""
-MAX_PAGE_NAMED = 20_000
-"""Maximum number of devices and topics named by a page's keys, apart from the last; the page may therefore be short."""
-KEYS_AT_ONCE = 20
-"""How many keys are read at a time for a page."""
 PAGE = 500
 
 
@@ -89,27 +93,28 @@ class KeyService:
         """Return one key."""
         return KeyAnswer.of(self._store.get_key(key))
 
-    def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> Page[KeyAnswer]:
+    def page(self, wanted: KeyFilter, *, cursor: str | None = None, limit: int = 100) -> EncodedPage[KeyAnswer]:
         """Return a page of keys, oldest first, continuing from the cursor of an earlier page."""
         check_limit(limit)
-        found: list[KeyAnswer] = []
-        position, named = parse_position(PositionList.KEYS, cursor), 0
-        while True:
-            wanted_now = min(limit - len(found), KEYS_AT_ONCE)
-            part = self._store.list_keys(
-                after=position,
-                limit=wanted_now,
+
+        def read(after: int, count: int) -> Batch[tuple[int, AccessKey], int]:
+            found = self._store.list_keys(
+                after=after,
+                limit=count,
                 device_id=wanted.device_id,
                 kind=wanted.kind,
                 include_retired=wanted.include_retired,
             )
-            found += [KeyAnswer.of(key) for _, key in part]
-            named += sum(_named(key) for _, key in part)
-            position = part[-1][0] if part else position
-            if len(part) < wanted_now:
-                return Page(items=tuple(found), next_cursor=None)
-            if len(found) == limit or named >= MAX_PAGE_NAMED:
-                return Page(items=tuple(found), next_cursor=position_cursor(PositionList.KEYS, position))
+            return Batch(items=found, reached=found[-1][0] if len(found) == count else None)
+
+        return fill_page(
+            read,
+            start=parse_position(PositionList.KEYS, cursor),
+            limit=limit,
+            show=lambda found: KeyAnswer.of(found[1]),
+            position=lambda found: found[0],
+            cursor=lambda position: position_cursor(PositionList.KEYS, position),
+        )
 
     def iterate(self, wanted: KeyFilter) -> Iterator[KeyAnswer]:
         """Yield all keys that match, oldest first, in bounded memory."""
@@ -176,11 +181,6 @@ def grace_of(asked: int | None, device: Device, of_settings: int) -> int:
     if not 0 <= grace <= MAX_GRACE_SECONDS:
         raise InvalidRequestError("grace_seconds", f"a grace period must be 0 to {MAX_GRACE_SECONDS} seconds")
     return grace
-
-
-def _named(key: AccessKey) -> int:
-    scope = key.scope
-    return 0 if scope is None else len(scope.device_ids) + len(scope.publish) + len(scope.subscribe)
 
 
 def check_application_key(request: ApplicationKeyRequest) -> None:

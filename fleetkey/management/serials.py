@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError, SerialFileError
-from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
+from fleetkey.management.pages import Batch, EncodedPage, check_limit, fill_page, parse_serial_cursor, serial_cursor
 from fleetkey.management.schemas import AddedAnswer, SerialAnswer
 from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
 from fleetkey.registry import InvalidSerialError, parse_serial
@@ -102,12 +102,21 @@ class SerialService:
             msg = f"there is no profile {profile[:64]!r} in the settings"
             raise LabelError(msg)
 
-    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[SerialAnswer]:
+    def page(self, *, cursor: str | None = None, limit: int = 100) -> EncodedPage[SerialAnswer]:
         """Return a page of listed serials, in order, continuing from the cursor of an earlier page."""
-        check_limit(limit)
-        found = self._store.list_serials(after=parse_serial_cursor(cursor), limit=limit)
-        following = serial_cursor(found[-1].serial) if len(found) == limit else None
-        return Page(items=tuple(map(SerialAnswer.of, found)), next_cursor=following)
+
+        def read(after: str, count: int) -> Batch[ListedSerial, str]:
+            found = self._store.list_serials(after=after, limit=count)
+            return Batch(items=found, reached=found[-1].serial if len(found) == count else None)
+
+        return fill_page(
+            read,
+            start=parse_serial_cursor(cursor),
+            limit=check_limit(limit),
+            show=SerialAnswer.of,
+            position=lambda listed: listed.serial,
+            cursor=serial_cursor,
+        )
 
     def iterate(self) -> Iterator[SerialAnswer]:
         """Yield all listed serials, in order, in bounded memory."""

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Secret
 from fleetkey.management.errors import InvalidRequestError
-from fleetkey.management.pages import Page, PositionList, check_limit, parse_position, position_cursor
+from fleetkey.management.pages import (
+    Batch,
+    EncodedPage,
+    PositionList,
+    check_limit,
+    fill_page,
+    parse_position,
+    position_cursor,
+)
 from fleetkey.management.schemas import TokenAnswer
 
 if TYPE_CHECKING:
@@ -78,13 +86,24 @@ class TokenService:
         )
         return CreatedToken(token=TokenAnswer.of(token), text=Secret(f"fkt_{token_id}_{secret}"))
 
-    def page(self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100) -> Page[TokenAnswer]:
+    def page(
+        self, *, include_ended: bool = False, cursor: str | None = None, limit: int = 100
+    ) -> EncodedPage[TokenAnswer]:
         """Return a page of tokens, oldest first, continuing from the cursor of an earlier page."""
         check_limit(limit)
-        after = parse_position(PositionList.TOKENS, cursor)
-        found = self._store.list_tokens(after=after, limit=limit, include_ended=include_ended)
-        following = position_cursor(PositionList.TOKENS, found[-1][0]) if len(found) == limit else None
-        return Page(items=tuple(TokenAnswer.of(token) for _, token in found), next_cursor=following)
+
+        def read(after: int, count: int) -> Batch[tuple[int, Token], int]:
+            found = self._store.list_tokens(after=after, limit=count, include_ended=include_ended)
+            return Batch(items=found, reached=found[-1][0] if len(found) == count else None)
+
+        return fill_page(
+            read,
+            start=parse_position(PositionList.TOKENS, cursor),
+            limit=limit,
+            show=lambda found: TokenAnswer.of(found[1]),
+            position=lambda found: found[0],
+            cursor=lambda position: position_cursor(PositionList.TOKENS, position),
+        )
 
     def iterate(self, *, include_ended: bool = False) -> Iterator[TokenAnswer]:
         """Yield all tokens, oldest first, in bounded memory."""

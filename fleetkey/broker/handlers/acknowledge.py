@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError
-from fleetkey.broker.costs import INBOUND_BYTES, QUEUES
+from fleetkey.broker.costs import INBOUND_BYTES, MESSAGES
 
 if TYPE_CHECKING:
     from fleetkey.broker.delivery import Delivery
@@ -44,7 +44,7 @@ class AcknowledgeHandler:
     def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
         """Release a QoS 2 message's identifier, and answer once the store has committed that."""
         if session.inbound.pop(packet_id, None) is not None:
-            session.memory.release(QUEUES, INBOUND_BYTES)
+            session.memory.release(MESSAGES, INBOUND_BYTES)
             if session.is_kept:
                 self._store.drop_inbound(session, packet_id)
         acknowledgement = connection.codec.acknowledgement(Kind.PUBCOMP, packet_id)

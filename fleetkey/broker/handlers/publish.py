@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
-from fleetkey.broker.costs import INBOUND_BYTES, QUEUES
+from fleetkey.broker.costs import INBOUND_BYTES, MESSAGES
 from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage
 
@@ -205,7 +205,7 @@ class PublishHandler:
             self._bounds.reached("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
             raise MalformedPacketError(msg)
-        if not session.memory.charge(QUEUES, INBOUND_BYTES):
+        if not session.memory.charge(MESSAGES, INBOUND_BYTES):
             self._bounds.reached(session.memory.bound_reached(INBOUND_BYTES), client_id=session.client_id)
             msg = "a QoS 2 message while there is no room for its identifier"
             raise MalformedPacketError(msg)

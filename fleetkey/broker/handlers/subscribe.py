@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker.codec import MalformedPacketError, Reason
-from fleetkey.broker.costs import most_filter_bytes, stored_filter_bytes
+from fleetkey.broker.costs import most_filter_bytes
+from fleetkey.broker.store import costs as disk_costs
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import KeyKind
 
@@ -136,7 +137,7 @@ def _exceeded(session: Session, topic_filter: str) -> str:
     size = most_filter_bytes(topic_filter)
     if not session.memory.has_room(size):
         return session.memory.bound_reached(size)
-    stored = stored_filter_bytes(topic_filter) if session.is_kept else 0
+    stored = disk_costs.subscription_bytes(topic_filter) if session.is_kept else 0
     return session.disk.bound_reached(stored) if stored and not session.disk.has_room(stored) else ""
 
 

@@ -95,7 +95,7 @@ class CreatedKeyAnswer(KeyAnswer, frozen=True, kw_only=True):
 
 
 class KeyPage(msgspec.Struct):
-    """Keys, oldest first. A `next_cursor` of null means the list is complete."""
+    """Keys, oldest first. A page may be short and still have a `next_cursor`; null means the list is complete."""
 
     items: list[KeyAnswer]
     next_cursor: str | None

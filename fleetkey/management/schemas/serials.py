@@ -36,7 +36,7 @@ class SerialAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SerialPage(msgspec.Struct):
-    """Serials, in order. A `next_cursor` of null means the list is complete."""
+    """Serials, in order. A page may be short and still have a `next_cursor`; null means the list is complete."""
 
     items: list[SerialAnswer]
     next_cursor: str | None

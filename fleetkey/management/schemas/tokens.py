@@ -69,7 +69,7 @@ class CreatedTokenAnswer(TokenAnswer, frozen=True, kw_only=True):
 
 
 class TokenPage(msgspec.Struct):
-    """Tokens, oldest first. A `next_cursor` of null means the list is complete."""
+    """Tokens, oldest first. A page may be short and still have a `next_cursor`; null means the list is complete."""
 
     items: list[TokenAnswer]
     next_cursor: str | None

@@ -83,8 +83,9 @@ class Device:
 class DeviceScan:
     """Devices that a bounded search of the registry found, ordered by id.
 
-    `reached` is the last id that was examined; None means the search is complete.
+    `reached` is the last id that was examined; None means the search is complete. `scanned` is how many were examined.
     """
 
     devices: tuple[Device, ...]
     reached: str | None
+    scanned: int

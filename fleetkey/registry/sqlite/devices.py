@@ -100,7 +100,7 @@ class SqliteDevices(SqlitePlanWriter):
             cursor.close()
             devices = read_devices(connection, found)
         is_end = len(found) < limit and scanned < max_scanned and not is_stopped
-        return DeviceScan(devices=tuple(devices), reached=None if is_end else reached)
+        return DeviceScan(devices=tuple(devices), reached=None if is_end else reached, scanned=scanned)
 
     def device_tags(self, device_id: str) -> dict[str, str]:
         """Return a device's tags."""

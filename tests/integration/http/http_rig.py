@@ -10,11 +10,11 @@ from fleetkey.config import Settings
 from fleetkey.http import HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from fleetkey.http.protocol import BoundedHttpProtocol
 
-__all__ = ["App", "Client", "Rig", "running", "soon"]
+__all__ = ["App", "Client", "Rig", "running", "running_app", "soon"]
 
 
 class App:
@@ -105,8 +105,14 @@ class Rig:
 @asynccontextmanager
 async def running(**settings: Any) -> AsyncIterator[Rig]:
     """Serve on loopback with these settings of `[http]`."""
+    async with running_app(App(), settings) as rig:
+        yield rig
+
+
+@asynccontextmanager
+async def running_app(app: App, settings: Mapping[str, Any]) -> AsyncIterator[Rig]:
+    """Serve an application on loopback with these settings of `[http]`."""
     server = HttpServer(Settings.model_construct().http.model_copy(update={"bind": "127.0.0.1:0", **settings}))
-    app = App()
     await server.start(app)
     try:
         yield Rig(server, app)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from pathlib import Path
 
-MORE_THAN_SOCKETS_HOLD = 32 * 1024 * 1024
+MORE_THAN_SOCKETS_HOLD = 14 * 1024 * 1024
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 MALFORMED = b"nonsense\r\n\r\n"
 REFUSED = b"HTTP/1.1 400 "

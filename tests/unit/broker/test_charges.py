@@ -99,7 +99,7 @@ async def test_nothing_is_left(tmp_path: Path, seed: int) -> None:
     await parts.settle()
     parts.loop.settle()
     held = _held(parts)
-    assert bool(parts.accounts.memory.kinds["queues"]) is bool(held)
+    assert bool(parts.accounts.memory.kinds["messages"]) is bool(held)
     for session in list(parts.sessions):
         story.end(session)
     for topic in TOPICS:

@@ -10,10 +10,9 @@ import pytest
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.message import OutboundMessage
 from fleetkey.broker.retained import RetainedMessage
-from fleetkey.broker.session import Session
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.store.schema import MAX_LOG_BYTES
-from tests.unit.broker.rig import Parts, message, principal
+from tests.unit.broker.rig import Parts, message, principal, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +35,7 @@ class Growth:
         self.store._rows = dict.fromkeys(self.store._rows, ROWS_SO_FAR)
         self.store._sent = ROWS_SO_FAR
         self.chance = random.Random(7)
-        self.session = Session("one", None, OWNER, is_kept=True)
+        self.session = session_of("one", OWNER)
         self.session.row = ROWS_SO_FAR
         self._shared = message("t")
 
@@ -64,7 +63,7 @@ class Growth:
 
     def added(self, size: int) -> None:
         """Add a session whose client is away."""
-        session = Session(f"{self.chance.getrandbits(4 * size):x}", None, OWNER, is_kept=True)
+        session = session_of(f"{self.chance.getrandbits(4 * size):x}", OWNER)
         session.expires_at = 1.7e9 + self.chance.random()
         self.store.add_session(session)
 

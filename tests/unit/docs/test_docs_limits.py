@@ -12,7 +12,15 @@ import pytest
 from pydantic import BaseModel
 
 import fleetkey
+from fleetkey.admin_api import context
+from fleetkey.admin_api.bodies import MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_TOKEN
+from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
 from fleetkey.config import Settings
+from fleetkey.http.connections import MAX_HELD_BYTES
+from fleetkey.http.framing import MAX_HEADER_BYTES, MAX_PIECE_BYTES
+from fleetkey.http.protocol import MAX_QUEUED_BYTES, MAX_UNREAD_BODY_BYTES
+from fleetkey.http.unsent import MAX_UNSENT_BYTES, MAX_UNSENT_BYTES_PER_ADDRESS, WRITE_BUFFER_BYTES
+from fleetkey.registration import route as registration
 from tests.unit.docs.docs_pages import DOCS, rows, section
 
 if TYPE_CHECKING:
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
 
 PAGE = DOCS / "reference/limits.md"
 PACKAGE = Path(fleetkey.__file__).parent
+KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 BOUND = re.compile(r"(?:MAX|MIN)_[A-Z_]+")
 
 
@@ -76,3 +85,31 @@ def _settings(model: type[BaseModel], table: str = "") -> Iterator[str]:
             yield from _settings(field.annotation, place)
         else:
             yield place
+
+
+def test_memory_of_http_clients() -> None:
+    """What the reference says that HTTP clients can make the server hold is what the constants allow."""
+    parsed = MAX_HEADER_BYTES + MAX_QUEUED_BYTES + MAX_PIECE_BYTES + MAX_UNREAD_BODY_BYTES + registration.MAX_BODY_BYTES
+    http = Settings.model_construct().http
+    per_address, every = http.max_connections_per_address, http.max_connections
+    found = {cells[0].partition(":")[0]: cells[1:] for cells in rows(section(PAGE, "Memory of HTTP clients"))}
+    assert list(found.values()) == [
+        [f"{parsed // KIBIBYTE} KiB", _mebibytes(parsed * per_address), f"{parsed * every // MEBIBYTE} MiB"],
+        ["one read, 250 KiB", f"{250 * KIBIBYTE * per_address // MEBIBYTE} MiB", _mebibytes(MAX_HELD_BYTES)],
+        [
+            f"{WRITE_BUFFER_BYTES // KIBIBYTE} KiB",
+            _mebibytes(WRITE_BUFFER_BYTES * per_address),
+            f"{round(WRITE_BUFFER_BYTES * every / MEBIBYTE)} MiB",
+        ],
+        [*[_mebibytes(MAX_UNSENT_BYTES_PER_ADDRESS)] * 2, _mebibytes(MAX_UNSENT_BYTES)],
+        [
+            _mebibytes(context.MAX_BODY_BYTES),
+            f"{_mebibytes(MAX_BODIES_BYTES_PER_TOKEN)} for each token",
+            _mebibytes(MAX_BODIES_BYTES),
+        ],
+        [_mebibytes(SPOOLED_BYTES), *[_mebibytes(MAX_IMPORTS * SPOOLED_BYTES)] * 2],
+    ]
+
+
+def _mebibytes(count: int) -> str:
+    return f"{count / MEBIBYTE:.1f} MiB".replace(".0 ", " ")

@@ -30,7 +30,7 @@ OWN = {
     "_is_body_unread",
     "_is_idle",
     "_let_go",
-    "_cut_slow_reader",
+    "cut",
     "_may_read",
     "_parse",
     "_refuse",

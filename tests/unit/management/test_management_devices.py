@@ -21,7 +21,7 @@ from fleetkey.management import (
     Management,
     build_management,
     bulk,
-    devices,
+    device_finder,
 )
 from fleetkey.management.schemas import BulkAction, BulkAnswer, DeviceAnswer
 from fleetkey.registry import DevicePolicy, DeviceState, NotFoundError, SqliteStore
@@ -72,7 +72,7 @@ def test_page_scans_a_bounded_number(
     management: Management, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pattern that matches seldom makes short pages, not long waits; all is found in the end."""
-    monkeypatch.setattr(devices, "MAX_SCANNED", 4)
+    monkeypatch.setattr(device_finder, "MAX_SCANNED", 4)
     for number in range(11):
         issue(store, f"SN-{number}")
     assert len(_pages(management, DeviceFilter(serial_pattern="SN-7"), 5)) == 1

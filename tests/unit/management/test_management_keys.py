@@ -15,7 +15,6 @@ from fleetkey.management import (
     InvalidRequestError,
     KeyFilter,
     Management,
-    keys,
     losant_answer,
     parse_expiry,
     parse_losant_key,
@@ -260,24 +259,3 @@ def test_losant_answer(management: Management) -> None:
         "secret": created.secret.reveal(),
         "status": "active",
     }
-
-
-def test_page_of_keys_that_name_many(management: Management, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page ends when its keys name too much, and the next one goes on behind it."""
-    monkeypatch.setattr(keys, "MAX_PAGE_NAMED", 10)
-    monkeypatch.setattr(keys, "KEYS_AT_ONCE", 2)
-    made = []
-    for number in range(7):
-        scope = ApplicationScope(subscribe=tuple(f"t/{number}/{topic}" for topic in range(4)))
-        request = ApplicationKeyRequest(name=f"k{number}", scope=scope)
-        made.append(management.keys.create_application(request, actor="test").key.key)
-    pages: list[list[str]] = []
-    cursor: str | None = None
-    while True:
-        page = management.keys.page(KeyFilter(), cursor=cursor, limit=100)
-        pages.append([key.key for key in page.items])
-        cursor = page.next_cursor
-        if cursor is None:
-            break
-    assert [len(page) for page in pages] == [4, 3]
-    assert [key for page in pages for key in page] == made

@@ -93,7 +93,7 @@ def test_pages_by_presence(
     conditions: str,
 ) -> None:
     """Who is connected leads when few are, and is asked for otherwise, beside every other condition."""
-    monkeypatch.setattr("fleetkey.management.devices.MAX_SCANNED", max_scanned)
+    monkeypatch.setattr("fleetkey.management.device_finder.MAX_SCANNED", max_scanned)
     ids = list(mixed)
     store.record_presence({device_id: Presence(is_online=True, connected_at=1) for device_id in ids[:connected]})
     chosen, wanted = {
