@@ -7,19 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.costs import DELIVERY_BYTES, MESSAGES, message_bytes
-from fleetkey.broker.store import costs as disk_costs
-from fleetkey.budget import SharedCharge
+from fleetkey.broker import disk_costs
+from fleetkey.broker.costs import DELIVERY_BYTES, message_bytes
+from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
 
 if TYPE_CHECKING:
-    from fleetkey.broker.message import Message, OutboundMessage
+    from fleetkey.broker.message import OutboundMessage
     from fleetkey.broker.session import Session
 
 __all__ = [
     "charge_delivery",
     "charge_delivery_anyway",
-    "charge_in_memory",
-    "charge_on_disk",
     "release_delivery",
 ]
 
@@ -57,19 +55,3 @@ def release_delivery(session: Session, outgoing: OutboundMessage) -> None:
         message.in_memory.let_go(session.memory, DELIVERY_BYTES)
     if message.on_disk is not None and session.is_kept and outgoing.qos:
         message.on_disk.let_go(session.disk, disk_costs.DELIVERY_BYTES)
-
-
-def charge_in_memory(message: Message) -> SharedCharge:
-    """Return who is charged for a message in memory."""
-    charge = message.in_memory
-    if charge is None:
-        charge = message.in_memory = SharedCharge(MESSAGES, message_bytes(message))
-    return charge
-
-
-def charge_on_disk(message: Message) -> SharedCharge:
-    """Return who is charged for its row in the store."""
-    charge = message.on_disk
-    if charge is None:
-        charge = message.on_disk = SharedCharge(MESSAGES, disk_costs.message_bytes(message))
-    return charge

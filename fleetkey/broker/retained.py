@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fleetkey.broker import disk_costs
 from fleetkey.broker.costs import retained_bytes
-from fleetkey.broker.message_charges import charge_in_memory, charge_on_disk
-from fleetkey.broker.store import costs as disk_costs
+from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

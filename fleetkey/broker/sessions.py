@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from fleetkey.broker import disk_costs
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.costs import (
@@ -23,7 +24,6 @@ from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
-from fleetkey.broker.store import costs as disk_costs
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device_id
 

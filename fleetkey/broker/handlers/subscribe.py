@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_topic_filter
+from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import MalformedPacketError, Reason
 from fleetkey.broker.costs import most_filter_bytes
-from fleetkey.broker.store import costs as disk_costs
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import KeyKind
 

@@ -1,7 +1,6 @@
 """Storage for everything that survives a restart."""
 
-from fleetkey.broker.store.broker_store import BrokerStore
-from fleetkey.broker.store.costs import (
+from fleetkey.broker.disk_costs import (
     DELIVERY_BYTES,
     INBOUND_BYTES,
     message_bytes,
@@ -9,6 +8,7 @@ from fleetkey.broker.store.costs import (
     session_bytes,
     subscription_bytes,
 )
+from fleetkey.broker.store.broker_store import BrokerStore
 from fleetkey.broker.store.loading import StoredSession
 from fleetkey.broker.store.schema import check_broker_database
 

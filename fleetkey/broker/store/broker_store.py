@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.store.costs import (
+from fleetkey.broker.disk_costs import (
     DELIVERY_BYTES,
     INBOUND_BYTES,
     message_bytes,

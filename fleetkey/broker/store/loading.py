@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.message import Message, OutboundMessage
-from fleetkey.broker.retained import RetainedMessage
-from fleetkey.broker.store.costs import (
+from fleetkey.broker.disk_costs import (
     DELIVERY_BYTES,
     INBOUND_BYTES,
     message_bytes,
@@ -15,6 +13,8 @@ from fleetkey.broker.store.costs import (
     session_bytes,
     subscription_bytes,
 )
+from fleetkey.broker.message import Message, OutboundMessage
+from fleetkey.broker.retained import RetainedMessage
 
 if TYPE_CHECKING:
     import sqlite3
