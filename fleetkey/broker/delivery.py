@@ -74,12 +74,12 @@ class Delivery:
         outgoing = OutboundMessage(message, qos)
         if not self._has_room(session, outgoing, is_queued=not can_send):
             return
+        if can_send:
+            self._send(session, outgoing, is_new=True)
+            return
         if session.is_kept and not self._store.is_failing:
             self._store.add_delivery(session, outgoing)
-        if can_send:
-            self._send(session, outgoing)
-        else:
-            self.enqueue(session, outgoing)
+        self.enqueue(session, outgoing)
 
     def enqueue(self, session: Session, outgoing: OutboundMessage) -> None:
         """Put a message at the end of a session's queue."""
@@ -243,9 +243,7 @@ class Delivery:
             steps += LEVELS_PER_SEND * _sends(outgoing)
             if outgoing.qos and not self._has_room(session, outgoing, is_queued=False):
                 continue
-            if outgoing.qos and session.is_kept and not self._store.is_failing:
-                self._store.add_delivery(session, outgoing)
-            self._send(session, outgoing)
+            self._send(session, outgoing, is_new=True)
         return turns
 
     def acknowledged(self, session: Session, packet_id: int) -> bool:
@@ -304,7 +302,8 @@ class Delivery:
             return 1
         return self._transmit_if_allowed(session, connection, outgoing)
 
-    def _send(self, session: Session, outgoing: OutboundMessage) -> None:
+    def _send(self, session: Session, outgoing: OutboundMessage, *, is_new: bool = False) -> None:
+        """Send a message for the first time; `is_new`: it wasn't queued, and so isn't stored yet."""
         connection = session.connection
         if connection is None:
             return
@@ -316,11 +315,13 @@ class Delivery:
             return
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
-        if outgoing.row:
+        if is_new and session.is_kept and not self._store.is_failing:
+            self._store.add_delivery(session, outgoing)
+        elif outgoing.row:
             self._store.mark_sent(session, outgoing)
-            if outgoing.qos == EXACTLY_ONCE:
-                outgoing.must_wait = True
-                self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
+        if outgoing.row and outgoing.qos == EXACTLY_ONCE:
+            outgoing.must_wait = True
+            self._store.after_commit(lambda is_stored: self._committed(session, outgoing, is_stored=is_stored))
         if outgoing.must_wait or session.unsent:
             session.postpone(outgoing)
         else:

@@ -160,8 +160,11 @@ class BrokerStore(GroupCommit):
         self.take_back((SUBSCRIPTION, session.row, topic_filter))
 
     def add_delivery(self, session: Session, outgoing: OutboundMessage) -> None:
-        """Note a message to deliver to a session."""
+        """Note a message to deliver to a session: one that waits, or that is sent now and has a packet id."""
         self._refer(outgoing.message)
+        if outgoing.packet_id:
+            self._sent += 1
+            outgoing.sent = self._sent
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
         self.stored_bytes += DELIVERY_BYTES

@@ -96,10 +96,11 @@ class GroupCommit:
             key: stands for the row that it writes; it takes the place of an earlier note with the same key.
             effect: what it does to that row.
         """
-        self.position += 1
+        self.position = position = self.position + 1
         size += NOTE_BYTES + VALUE_BYTES * len(parameters)
-        self._pending.add(key or self.position, (sql, parameters, size, self.position, effect))
-        self._schedule()
+        self._pending.add(key or position, (sql, parameters, size, position, effect))
+        if self._timer is None and not self._is_committing:
+            self._schedule()
 
     def take_back(self, key: Hashable) -> None:
         """Take back a note that waits, as a later one makes it pointless."""

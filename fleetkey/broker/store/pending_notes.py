@@ -43,14 +43,15 @@ class PendingNotes:
 
     def add(self, key: Hashable, note: Note) -> None:
         """Add a note; `key` stands for the row that it writes."""
-        older = self._notes.pop(key, None)
-        if older is not None:
+        notes = self._notes
+        if key in notes:
+            older = notes.pop(key)
             self.size -= older[2]
             merged = _merged(older, note)
             if merged is None:
                 return
             note = merged
-        self._notes[key] = note
+        notes[key] = note
         self.size += note[2]
 
     def discard(self, key: Hashable) -> None:
@@ -89,6 +90,7 @@ class PendingNotes:
 
 def _merged(older: Note, newer: Note) -> Note | None:
     """Return a note with the effect of both, of the size of the newer one; None if they have no effect."""
+    sql, parameters, size, position, effect = newer
     if older[4] is Effect.ADDS:
-        return None if newer[4] is Effect.REMOVES else (*newer[:4], Effect.ADDS)
-    return newer if newer[4] is not Effect.ADDS else (*newer[:4], Effect.CHANGES)
+        return None if effect is Effect.REMOVES else (sql, parameters, size, position, Effect.ADDS)
+    return newer if effect is not Effect.ADDS else (sql, parameters, size, position, Effect.CHANGES)
