@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionLimits"]
 
 
+PENDING_CONNECTION_BYTES = 2_200
+"""Memory of an unauthenticated connection that hasn't sent anything."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """How many bytes all unauthenticated connections together may hold; one that would exceed it is closed."""
 
@@ -65,6 +67,11 @@ class ConnectionLimits:
     def is_full(self) -> bool:
         """Whether there are `max_connections`, so that no other one is accepted."""
         return len(self._connections) >= self._limits.max_connections
+
+    @property
+    def pending_bytes(self) -> int:
+        """The bytes that unauthenticated connections hold, themselves included."""
+        return self._held_bytes + PENDING_CONNECTION_BYTES * len(self._pending)
 
     def close_all(self) -> None:
         """Close every connection, and accept no others."""

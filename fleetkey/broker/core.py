@@ -70,7 +70,7 @@ class BrokerCore:
         self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained)
         self._bounds = bounds = BoundLog(self.counters)
         applications = ApplicationShares(limits, bounds)
-        routes = RouteCache(self.subscriptions, self.scheduler.work)
+        self._routes = routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
         self._lines = Lines(self.scheduler.work)
         self.router = Router(self.subscriptions, routes, self._lines, delivery, topic_authorizer, self.counters)
@@ -142,6 +142,7 @@ class BrokerCore:
         for kept in stored.retained:
             self.retained.restore(kept)
         self.sessions.restore(stored.sessions)
+        self.accounts.memory.add_source(self._unowned)
         self.accounts.memory.settle()
         self.accounts.disk.settle()
         self.scheduler.start(
@@ -153,6 +154,14 @@ class BrokerCore:
         )
         if self._presence is not None:
             await self._presence.start()
+
+    def _unowned(self) -> dict[str, int]:
+        """Return the memory that no owner is charged for; each kind has a bound of its own."""
+        return {
+            "pending": self.connections.pending_bytes,
+            "routes": self._routes.bytes,
+            "store": self._store.waiting_bytes,
+        }
 
     async def stop(self) -> None:
         """Close every connection, and publish wills to queues and as retained messages (3.1.2-8)."""

@@ -38,7 +38,7 @@ SESSION_BYTES = 2_000
 """A session, and its principal, apart from what is in it."""
 FILTER_BYTES = 200
 """A filter in its session, apart from its text and what it takes in the tree."""
-MAX_LEVEL_BYTES = 300
+LEVEL_BYTES = 300
 """A level of a filter in the tree, at most, apart from its text."""
 MESSAGE_BYTES = 200
 """A message, apart from its topic and payload."""
@@ -72,7 +72,7 @@ def filter_bytes(topic_filter: str) -> int:
 def most_filter_bytes(topic_filter: str) -> int:
     """Return the memory that a filter takes at most, in its session and in the tree."""
     levels = topic_filter.count("/") + 1
-    return filter_bytes(topic_filter) + MAX_LEVEL_BYTES * levels + 4 * len(topic_filter)
+    return filter_bytes(topic_filter) + LEVEL_BYTES * levels + 4 * len(topic_filter)
 
 
 def message_bytes(message: Message) -> int:

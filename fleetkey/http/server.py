@@ -120,6 +120,10 @@ class HttpServer:
         """Bytes of answers that clients haven't read yet, not counting `WRITE_BUFFER_BYTES` of each connection."""
         return self._connections.unsent.total
 
+    def memory(self) -> dict[str, int]:
+        """Return the bytes of input and output that are held for clients, for the budget."""
+        return {"http": self._connections.held_bytes + self._connections.unsent.total}
+
     @property
     def tls_context(self) -> ssl.SSLContext | None:
         """The listener's context once it is started, so that its certificate can be replaced; None without TLS."""

@@ -141,6 +141,7 @@ class Runtime:
             raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
         self._follower.start()
         accounts = Accounts(settings.limits, self._databases.broker)
+        accounts.memory.add_source(self._http.memory)
         try:
             engine = DeadlineEngine(
                 BundledEngine(

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fleetkey.admin_api.bodies import MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_TOKEN
 from fleetkey.admin_api.cache import MAX_REMEMBERED_BYTES
-from fleetkey.admin_api.context import MAX_BODY_BYTES as MAX_API_BODY_BYTES
 from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
-from fleetkey.broker.connection import MAX_REMEMBERED_TOPICS, MAX_UNDECIDED_BYTES
-from fleetkey.broker.connection_limits import MAX_PENDING_BYTES
+from fleetkey.broker.connection import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
+from fleetkey.broker.connection import MAX_UNDECIDED_BYTES
+from fleetkey.broker.connection_limits import MAX_PENDING_BYTES, PENDING_CONNECTION_BYTES
+from fleetkey.broker.costs import (
+    CONNECTION_BYTES,
+    DELIVERY_BYTES,
+    INBOUND_BYTES,
+    MESSAGE_BYTES,
+    SESSION_BYTES,
+    TLS_BYTES,
+    message_bytes,
+    most_filter_bytes,
+    retained_bytes,
+)
 from fleetkey.broker.lingering import MAX_LINGERING_BYTES
+from fleetkey.broker.message import Message
 from fleetkey.broker.route_cache import MAX_ROUTE_BYTES
-from fleetkey.broker.store.group_commit import MAX_KEPT, MAX_KEPT_BYTES, MAX_NOTED_BYTES, MAX_NOTES
+from fleetkey.broker.store.group_commit import MAX_WAITING_BYTES
 from fleetkey.broker.transport.frames import MAX_MESSAGE_BYTES
 from fleetkey.config import Settings
-from fleetkey.config.labels import MAX_LABEL_CHARACTERS, MAX_LABELS
 from fleetkey.http.connections import MAX_HELD_BYTES
 from fleetkey.http.framing import MAX_FRAMING_BYTES, MAX_HEADER_BYTES
 from fleetkey.http.protocol import MAX_QUEUED_BYTES, MAX_UNREAD_BODY_BYTES
-from fleetkey.management import MAX_PAGE
+from fleetkey.http.unsent import MAX_UNSENT_BYTES, MAX_UNSENT_BYTES_PER_ADDRESS
 from fleetkey.registration.registrar import MAX_DEVICE_REFUSALS
 from fleetkey.registration.route import MAX_BODY_BYTES
 
@@ -30,19 +42,19 @@ __all__ = ["PRODUCTS", "Product"]
 
 KIBIBYTE, MEBIBYTE = 2**10, 2**20
 OWNERS = 1_000
-"""Devices or application keys: nothing bounds how many there are, so this is an example."""
+"""Devices: nothing bounds how many there are, so this is an example."""
+KEYS, TOKENS = 10, 10
+"""Examples, too."""
 
-STRANGER_BYTES, CONNECTION_BYTES, TLS_BYTES, WEBSOCKET_BYTES = 2_500, 8_000, 19_000, 6_000
-SESSION_BYTES, FILTER_BYTES, NODE_BYTES = 3_500, 350, 350
-QUEUED_BYTES, RETAINED_BYTES, UNRELEASED_BYTES = 4_000, 5_000, 100
-"""What a message costs beside its topic and payload; most of it only if the payload is large."""
-ROUTE_BYTES, COPIES_IN_ROUTE, STATEMENT_BYTES = 400, 3, 500
+WEBSOCKET_BYTES = 6_000
+MEMORY = "`limits.memory`"
 SECRET_BYTES, TRACKED_BYTES, ATTEMPT_BYTES = 2_500, 950, 33
 BYTES_PER_CHARACTER = 4
 """The most that one takes in UTF-8."""
 
 settings = Settings.model_construct()
-access, http, mqtt, registration = settings.access, settings.http, settings.mqtt, settings.registration
+access, http, limits, mqtt = settings.access, settings.http, settings.limits, settings.mqtt
+registration = settings.registration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +66,8 @@ class Product:
         one_bytes: what one client can make the server keep of it.
         clients: how many there can be.
         whose: what they are.
-        total_bytes: the bound on all of it; None = there is none.
-        total: the name of that bound.
+        total_bytes: the bound on all of it; None = it depends on the machine, or there is none.
+        total: the name of that bound; empty = there is none.
     """
 
     kind: str
@@ -68,7 +80,7 @@ class Product:
     def cells(self) -> list[str]:
         """Return the row as the page has it."""
         product = self.one_bytes * self.clients
-        applies = "none"
+        applies = self.total or "none"
         if self.total_bytes is not None:
             applies = f"{self.total}, {_mebibytes(self.total_bytes)} MiB"
         return [
@@ -94,7 +106,9 @@ def _number(value: float) -> str:
 
 def _filters(count: int) -> int:
     """Return what filters cost that have as many bytes and levels as they may have, and share none."""
-    return count * (FILTER_BYTES + mqtt.max_topic_bytes + mqtt.max_topic_levels * NODE_BYTES)
+    return count * most_filter_bytes(
+        "/".join(["x" * (mqtt.max_topic_bytes // mqtt.max_topic_levels)] * mqtt.max_topic_levels)
+    )
 
 
 def _tracked(*limits: int) -> int:
@@ -102,15 +116,41 @@ def _tracked(*limits: int) -> int:
     return sum(TRACKED_BYTES + ATTEMPT_BYTES * limit for limit in limits)
 
 
-MESSAGE_BYTES = mqtt.max_packet_bytes + QUEUED_BYTES
+LONGEST = Message("x", b"x", bytes(mqtt.max_packet_bytes), 1)
 HTTP_INPUT_BYTES = MAX_HEADER_BYTES + MAX_FRAMING_BYTES + MAX_QUEUED_BYTES + MAX_UNREAD_BODY_BYTES + MAX_BODY_BYTES
-LABEL_BYTES = 2 * MAX_LABEL_CHARACTERS * BYTES_PER_CHARACTER
-PAGE_BYTES = MAX_PAGE * 2 * MAX_LABELS * LABEL_BYTES
 
 PRODUCTS = (
     Product(
+        kind="All that a device makes the server keep (`limits.memory_per_device`)",
+        one_bytes=limits.memory_per_device,
+        clients=OWNERS,
+        whose="devices",
+        total=MEMORY,
+    ),
+    Product(
+        kind="All that an application key makes it keep (`limits.memory_per_application`)",
+        one_bytes=limits.memory_per_application,
+        clients=KEYS,
+        whose="keys",
+        total=MEMORY,
+    ),
+    Product(
+        kind="Disk space of a device (`limits.disk_per_device`)",
+        one_bytes=limits.disk_per_device,
+        clients=OWNERS,
+        whose="devices",
+        total="`limits.disk`",
+    ),
+    Product(
+        kind="Disk space of an application key (`limits.disk_per_application`)",
+        one_bytes=limits.disk_per_application,
+        clients=KEYS,
+        whose="keys",
+        total="`limits.disk`",
+    ),
+    Product(
         kind="Connection before its login",
-        one_bytes=STRANGER_BYTES,
+        one_bytes=PENDING_CONNECTION_BYTES,
         clients=mqtt.max_pending_connections,
         whose="pending connections",
     ),
@@ -139,24 +179,28 @@ PRODUCTS = (
         one_bytes=CONNECTION_BYTES + TLS_BYTES + WEBSOCKET_BYTES,
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
     Product(
         kind="Incomplete packet (`mqtt.max_packet_bytes`)",
         one_bytes=mqtt.max_packet_bytes,
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
     Product(
         kind="Incomplete WebSocket message (`MAX_MESSAGE_BYTES`)",
         one_bytes=MAX_MESSAGE_BYTES,
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
     Product(
         kind="Output that isn't read (`mqtt.write_buffer_bytes`, and the packet that exceeds it)",
         one_bytes=mqtt.write_buffer_bytes + mqtt.max_packet_bytes,
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
     Product(
         kind="Output that isn't read when the connection is closed",
@@ -167,47 +211,54 @@ PRODUCTS = (
         total="`MAX_LINGERING_BYTES`",
     ),
     Product(
-        kind="Topics that a connection remembers (`MAX_REMEMBERED_TOPICS`)",
-        one_bytes=MAX_REMEMBERED_TOPICS * (ROUTE_BYTES + COPIES_IN_ROUTE * mqtt.max_topic_bytes),
+        kind="Topics that a connection remembers (`MAX_REMEMBERED_BYTES`)",
+        one_bytes=MAX_REMEMBERED_TOPIC_BYTES,
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
-    Product(kind="Session", one_bytes=SESSION_BYTES, clients=OWNERS, whose="sessions"),
+    Product(kind="Session", one_bytes=SESSION_BYTES, clients=OWNERS, whose="sessions", total=MEMORY),
     Product(
         kind="Filters of a device (`mqtt.max_subscriptions_per_device`)",
         one_bytes=_filters(mqtt.max_subscriptions_per_device),
         clients=OWNERS,
         whose="devices",
+        total=MEMORY,
     ),
     Product(
         kind="Filters of an application's session (`mqtt.max_subscriptions_per_application`)",
         one_bytes=_filters(mqtt.max_subscriptions_per_application),
         clients=OWNERS,
         whose="sessions",
+        total=MEMORY,
     ),
     Product(
         kind="Queued messages, also on disk (`mqtt.max_queued_bytes`, `mqtt.max_queued_messages`)",
-        one_bytes=mqtt.max_queued_bytes + mqtt.max_queued_messages * QUEUED_BYTES,
+        one_bytes=mqtt.max_queued_bytes + mqtt.max_queued_messages * (MESSAGE_BYTES + DELIVERY_BYTES),
         clients=OWNERS,
         whose="sessions",
+        total=MEMORY,
     ),
     Product(
         kind="Messages in flight, also on disk (`mqtt.max_inflight`)",
-        one_bytes=mqtt.max_inflight * MESSAGE_BYTES,
+        one_bytes=mqtt.max_inflight * (message_bytes(LONGEST) + DELIVERY_BYTES),
         clients=OWNERS,
         whose="sessions",
+        total=MEMORY,
     ),
     Product(
         kind="QoS 2 messages not released yet (`mqtt.max_unreleased`)",
-        one_bytes=mqtt.max_unreleased * UNRELEASED_BYTES,
+        one_bytes=mqtt.max_unreleased * INBOUND_BYTES,
         clients=OWNERS,
         whose="sessions",
+        total=MEMORY,
     ),
     Product(
         kind="Retained messages, also on disk (`mqtt.max_retained`)",
-        one_bytes=mqtt.max_retained * (RETAINED_BYTES + mqtt.max_packet_bytes + mqtt.max_topic_levels * NODE_BYTES),
+        one_bytes=mqtt.max_retained * (message_bytes(LONGEST) + retained_bytes("x", mqtt.max_topic_levels)),
         clients=OWNERS,
         whose="devices or keys",
+        total=MEMORY,
     ),
     Product(
         kind="Routes",
@@ -218,20 +269,12 @@ PRODUCTS = (
         total="`MAX_ROUTE_BYTES`",
     ),
     Product(
-        kind="Payloads that wait for the disk",
-        one_bytes=MAX_NOTED_BYTES + MAX_KEPT_BYTES,
+        kind="What waits for the disk",
+        one_bytes=MAX_WAITING_BYTES,
         clients=1,
         whose="all clients",
-        total_bytes=MAX_NOTED_BYTES + MAX_KEPT_BYTES,
-        total="`MAX_NOTED_BYTES` and `MAX_KEPT_BYTES`",
-    ),
-    Product(
-        kind="Topics and statements that wait for the disk",
-        one_bytes=(MAX_NOTES + MAX_KEPT) * (mqtt.max_topic_bytes + STATEMENT_BYTES),
-        clients=1,
-        whose="all clients",
-        total_bytes=(MAX_NOTES + MAX_KEPT) * (mqtt.max_topic_bytes + STATEMENT_BYTES),
-        total="`MAX_NOTES` and `MAX_KEPT`",
+        total_bytes=MAX_WAITING_BYTES,
+        total="`MAX_WAITING_BYTES`",
     ),
     Product(
         kind="HTTP input (headers, framing, queued requests, registration's body)",
@@ -240,10 +283,12 @@ PRODUCTS = (
         whose="HTTP connections",
     ),
     Product(
-        kind="Body of a request to the admin API (`MAX_BODY_BYTES`)",
-        one_bytes=MAX_API_BODY_BYTES,
-        clients=http.max_connections,
-        whose="HTTP connections",
+        kind="Bodies of requests to the admin API (`MAX_BODIES_BYTES_PER_TOKEN`)",
+        one_bytes=MAX_BODIES_BYTES_PER_TOKEN,
+        clients=TOKENS,
+        whose="tokens",
+        total_bytes=MAX_BODIES_BYTES,
+        total="`MAX_BODIES_BYTES`",
     ),
     Product(
         kind="HTTP input that isn't parsed yet",
@@ -254,10 +299,12 @@ PRODUCTS = (
         total="`MAX_HELD_BYTES`",
     ),
     Product(
-        kind="HTTP output that isn't read: a page of devices whose tags and attributes are as long as they may be",
-        one_bytes=PAGE_BYTES,
-        clients=http.max_connections,
-        whose="HTTP connections",
+        kind="HTTP output that isn't read (`MAX_UNSENT_BYTES_PER_ADDRESS`)",
+        one_bytes=MAX_UNSENT_BYTES_PER_ADDRESS,
+        clients=http.max_connections // http.max_connections_per_address,
+        whose="addresses",
+        total_bytes=MAX_UNSENT_BYTES,
+        total="`MAX_UNSENT_BYTES`",
     ),
     Product(
         kind="Imports (`SPOOLED_BYTES`)",
