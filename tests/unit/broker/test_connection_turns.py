@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil
 from sys import getsizeof
 
 import pytest
 
+from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, PACKETS_PER_TURN, RECEIVERS_PER_PACKET
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
-from fleetkey.broker.work import WORK_PER_TURN
+from fleetkey.broker.work import WORK_PER_TURN, filter_cost
 from tests.support import packets as wire
 from tests.unit.broker.connection_rig import Rig
 from tests.unit.broker.rig import Parts, principal
@@ -67,3 +69,26 @@ async def test_one_message_at_a_time(rig: Rig) -> None:
     rig.parts.loop.settle()
     assert not client.connection.is_suspended
     assert {tuple(sink.payloads()) for sink in sinks} == {tuple(b"%d" % number for number in range(20))}
+
+
+async def test_many_taken_over_at_once(rig: Rig) -> None:
+    """However many sessions end in one turn, what is removed of them is that turn's share together."""
+    clients, filters = 40, [f"devices/{number}/x" for number in range(250)]
+    for number in range(clients):
+        rig.connect(client_id=f"c{number}", clean=True)
+    rig.parts.loop.settle()
+    for number in range(clients):
+        session = rig.parts.sessions.get(f"c{number}")
+        assert session is not None
+        for topic_filter in filters:
+            rig.parts.sessions.add_subscription(session, topic_filter, SubscriptionOptions(0))
+    rig.parts.loop.settle()
+    seen = [rig.parts.trie.changes]
+    for number in range(clients):
+        rig.connect(client_id=f"c{number}", clean=True)
+    while rig.parts.loop.due:
+        seen.append(rig.parts.trie.changes)
+        rig.parts.loop.turn()
+    assert seen[-1] - seen[0] == clients * len(filters)
+    most = WORK_PER_TURN // filter_cost(filters[0]) + 1
+    assert max(after - before for before, after in pairwise(seen)) <= most
