@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from fleetkey.access import Principal, TopicScope
-    from fleetkey.broker.connection_lifecycle import ConnectionParts
+    from fleetkey.broker.connection_parts import ConnectionParts
     from fleetkey.broker.route_cache import Route
     from fleetkey.broker.session import Session
 

@@ -11,8 +11,8 @@ from fleetkey.broker.application_shares import ApplicationShares
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.connection import Connection
-from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
+from fleetkey.broker.connection_parts import ConnectionParts
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.device_rates import DeviceRates

@@ -12,6 +12,7 @@ from fleetkey.broker.codec import Kind
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.message import Message, OutboundMessage
 from fleetkey.broker.message_charges import charge_delivery, charge_delivery_anyway, release_delivery
+from fleetkey.broker.replay_queue import add_replay, remove_replay
 from fleetkey.broker.session import RetainedReplay
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ BYTES_PER_SEND = 4 * 1024
 """Bytes of a message that count as one more message: a long one takes longer to encrypt and to send."""
 UNITS_PER_SEND = 4
 """Units of work for sending a message (`broker.work`)."""
-ENTRIES_PER_UNIT = 32
-"""Queue entries skipped per unit of work."""
 LEVELS_PER_SEND = 4
 """Topic levels searched for retained messages at the cost of sending one message."""
 
@@ -117,38 +116,14 @@ class Delivery:
         """
         if not self._has_retained(topic_filter):
             return 0
-        cost, newest = 1, self._retained.newest
-        if topic_filter in session.replays:
-            # Twice in one packet: the same as in two packets (3.8.4-4).
-            cost += self.drain(session)
-        replay = session.replays.get(topic_filter)
-        if replay is None:
-            replay = session.replays[topic_filter] = RetainedReplay(topic_filter, options, newest)
-            session.append(replay)
-            return cost
-        replay.options, replay.matches = options, None
-        if replay.again is not None:
-            cost += self._take_from_queue(session, replay.again)
-        if newest > replay.newest:
-            # After what was published since, and before what will be.
-            replay.again = RetainedReplay(topic_filter, options, newest)
-            replay.again.oldest = replay.newest
-            session.append(replay.again)
-        return cost
+        # Twice in one packet: the same as in two packets (3.8.4-4).
+        cost = self.drain(session) if topic_filter in session.replays else 0
+        return cost + add_replay(session, topic_filter, options, self._retained.newest)
 
     def cancel_replay(self, session: Session, topic_filter: str) -> int:
         """Cancel the retained messages of a removed subscription; return the units of work done."""
-        replay, cost = session.replays.pop(topic_filter, None), 0
-        if replay is None:
-            return 0
-        while replay is not None:
-            cost += self._take_from_queue(session, replay)
-            replay = replay.again
-        return cost + self.drain(session)
-
-    def _take_from_queue(self, session: Session, replay: RetainedReplay) -> int:
-        session.queue.remove(replay)
-        return 1 + len(session.queue) // ENTRIES_PER_UNIT
+        cost = remove_replay(session, topic_filter)
+        return cost + self.drain(session) if cost else 0
 
     def resume(self, session: Session) -> None:
         """Resend unacknowledged messages in order, then drain the queue (4.4.0-1, 4.6.0-1)."""

@@ -19,9 +19,9 @@ from fleetkey.broker.costs import (
     filter_bytes,
     session_bytes,
 )
-from fleetkey.broker.delivery import ENTRIES_PER_UNIT
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
+from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
 from fleetkey.broker.work import filter_cost

@@ -8,8 +8,8 @@ from fleetkey.access import Granted
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.connection import Connection
-from fleetkey.broker.connection_lifecycle import ConnectionParts
 from fleetkey.broker.connection_limits import ConnectionLimits
+from fleetkey.broker.connection_parts import ConnectionParts
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.lingering import Lingering

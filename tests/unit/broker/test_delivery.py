@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from fleetkey.access import Action
 from fleetkey.broker.codec import Kind, Reason, SubscriptionOptions
-from fleetkey.broker.delivery import BYTES_PER_SEND, ENTRIES_PER_UNIT, LEVELS_PER_SEND, SENDS_PER_TURN
+from fleetkey.broker.delivery import BYTES_PER_SEND, LEVELS_PER_SEND, SENDS_PER_TURN
+from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.retained import RetainedMessage
 from tests.unit.broker.rig import Censor, Parts, Sink, message, packets_of, principal
 

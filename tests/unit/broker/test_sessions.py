@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
-from fleetkey.broker.delivery import ENTRIES_PER_UNIT
+from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.sessions import MAX_EXPIRED_PER_TICK
 from fleetkey.broker.store import group_commit
 from fleetkey.broker.work import WORK_AT_ONCE
