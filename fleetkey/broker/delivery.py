@@ -76,9 +76,23 @@ class Delivery:
         if can_send:
             self._send(session, outgoing, is_new=True)
             return
-        if session.is_kept and not self._store.is_failing:
-            self._store.add_delivery(session, outgoing)
+        if session.is_kept:
+            self._add_to_store(session, outgoing)
         self.enqueue(session, outgoing)
+
+    def _add_to_store(self, session: Session, outgoing: OutboundMessage) -> None:
+        if self._store.is_failing:
+            self._store.unstored += 1
+        else:
+            self._store.add_delivery(session, outgoing)
+
+    def hold(self, message: Message) -> None:
+        """Keep a message stored between its deliveries, which are made in several turns, until `let_go`."""
+        self._store.hold(message)
+
+    def let_go(self, message: Message) -> None:
+        """End what `hold` began."""
+        self._store.let_go(message)
 
     def enqueue(self, session: Session, outgoing: OutboundMessage) -> None:
         """Put a message at the end of a session's queue."""
@@ -290,8 +304,8 @@ class Delivery:
             return
         outgoing.packet_id = session.next_packet_id()
         session.inflight[outgoing.packet_id] = outgoing
-        if is_new and session.is_kept and not self._store.is_failing:
-            self._store.add_delivery(session, outgoing)
+        if is_new and session.is_kept:
+            self._add_to_store(session, outgoing)
         elif outgoing.row:
             self._store.mark_sent(session, outgoing)
         if outgoing.row and outgoing.qos == EXACTLY_ONCE:

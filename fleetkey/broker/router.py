@@ -157,12 +157,14 @@ class Router:
                 route = self._routes.get(message.topic_bytes, message.topic)
                 if route is not None:
                     route.release()
+            self._delivery.let_go(message)
             if done is not None:
                 done(is_sent)
             if sender is not None:
                 sender.end_work()
 
         job = self._send_all(message, packets, principal, begin)
+        self._delivery.hold(message)
         has_publisher = sender is not None
         if not self._lines.add(message.topic_bytes, job, ended, size=message.size, has_publisher=has_publisher):
             route = self._routes.get(message.topic_bytes, message.topic)

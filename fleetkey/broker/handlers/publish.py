@@ -109,7 +109,7 @@ class PublishHandler:
         if self._store.is_failing and self._adds_to_store(message, session, route, is_retained=is_retained):
             connection.close(Reason.NOT_STORED)
             return
-        before = self._store.position
+        before, unstored = self._store.position, self._store.unstored
         if is_exactly_once:
             self._remember(session, packet_id)
             self._unsent[session, packet_id] = []
@@ -121,8 +121,10 @@ class PublishHandler:
                 waiting += self._unsent.pop((session, packet_id))
                 if packet_id in session.inbound:
                     session.inbound[packet_id] = position
+            # The store may have failed while the message was sent in turns.
+            is_stored = is_sent and (not message.qos or unstored == self._store.unstored)
             for each in waiting:
-                if is_sent:
+                if is_stored:
                     self._acknowledge(each, message.qos, packet_id, position)
                 else:
                     each.close(Reason.NOT_STORED)

@@ -64,6 +64,8 @@ class BrokerStore(GroupCommit):
         # Later messages must have larger rows than those that a subscription is owed.
         owed = connection.execute("SELECT coalesce(max(owed), 0) FROM subscriptions").fetchone()[0]
         self._rows["messages"] = max(self._rows["messages"], owed)
+        self.unstored = 0
+        """How many deliveries were not stored because the store was failing."""
         self._sent = connection.execute("SELECT coalesce(max(sent), 0) FROM deliveries").fetchone()[0]
 
     def load(self) -> Stored:
@@ -221,9 +223,17 @@ class BrokerStore(GroupCommit):
             effect=effect,
         )
 
+    def hold(self, message: Message) -> None:
+        """Keep a message that may get more deliveries in the store, if it is there, until `let_go`."""
+        message.references += 1
+
+    def let_go(self, message: Message) -> None:
+        """Delete a message that nothing refers to any more."""
+        self._unrefer(message)
+
     def _refer(self, message: Message) -> None:
         """Count a stored reference to a message; the first one stores it."""
-        if not message.references:
+        if not message.row:
             self._rows["messages"] += 1
             message.row = self._rows["messages"]
             self.stored_bytes += message_bytes(message)
@@ -243,7 +253,7 @@ class BrokerStore(GroupCommit):
     def _unrefer(self, message: Message) -> None:
         """Count a stored reference less; with the last one, the message is deleted."""
         message.references -= 1
-        if not message.references:
+        if message.row and not message.references:
             self.stored_bytes -= message_bytes(message)
             self.note(
                 "DELETE FROM messages WHERE row = ?",

@@ -8,11 +8,13 @@ from sys import getsizeof
 
 import pytest
 
-from fleetkey.broker.codec import SubscriptionOptions
+from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, PACKETS_PER_TURN, RECEIVERS_PER_PACKET
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
+from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_PER_TURN, filter_cost
 from tests.support import packets as wire
+from tests.support.packets import Kind
 from tests.unit.broker.connection_rig import Rig
 from tests.unit.broker.rig import Parts, principal
 
@@ -69,6 +71,46 @@ async def test_one_message_at_a_time(rig: Rig) -> None:
     rig.parts.loop.settle()
     assert not client.connection.is_suspended
     assert {tuple(sink.payloads()) for sink in sinks} == {tuple(b"%d" % number for number in range(20))}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_store_that_fails_between_turns(rig: Rig, *, fails: bool) -> None:
+    """A message that couldn't be stored for everyone who is away isn't acknowledged, though it began to be sent."""
+    topic = "devices/1/x"
+    for number in range(WORK_PER_TURN):
+        sink, _ = rig.parts.join(f"receiver {number}", topic, qos=1)
+        sink.close(Reason.CONNECTION_LOST)
+    client = rig.connect()
+    rig.parts.loop.settle()
+    await rig.parts.settle()
+    client.send(wire.publish(topic, b"x", qos=1, number=1))
+    assert client.connection.is_suspended
+    rig.parts.store.is_failing = fails
+    rig.parts.loop.settle()
+    rig.parts.store.is_failing = False
+    await rig.parts.settle()
+    rig.parts.loop.settle()
+    assert (client.kinds()[-1] == Kind.PUBACK) is not fails
+    assert (client.connection.state is State.CLOSED) is fails
+    stored = {session.owner for session in rig.parts.store.load().sessions if session.deliveries}
+    assert (len(stored) == WORK_PER_TURN) is not fails
+
+
+async def test_stored_once_over_turns(rig: Rig) -> None:
+    """A message is stored once, also if those who were sent it first have acknowledged it before the last get it."""
+    topic = "devices/1/x"
+    sinks = [rig.parts.join(f"receiver {number}", topic, qos=1) for number in range(WORK_PER_TURN)]
+    client = rig.connect()
+    rig.parts.loop.settle()
+    rows = set()
+    client.send(wire.publish(topic, b"x", qos=1, number=1))
+    while rig.parts.loop.due:
+        for _, session in sinks:
+            for packet_id, outgoing in list(session.inflight.items()):
+                rows.add(outgoing.message.row)
+                rig.parts.delivery.acknowledged(session, packet_id)
+        rig.parts.loop.turn()
+    assert len(rows) == 1
 
 
 async def test_many_taken_over_at_once(rig: Rig) -> None:
