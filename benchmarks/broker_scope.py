@@ -101,7 +101,7 @@ def _anyone(principal: Principal) -> _Anyone:
 DECISIONS = {
     "_split": (
         """                if self._scope is not principal.scope:
-                    self._scope = principal.scope
+                    self._scope, self._remembered_bytes = principal.scope, 0
                     routes.clear()
 """,
         """if principal.is_revoked:

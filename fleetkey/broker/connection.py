@@ -20,6 +20,7 @@ from fleetkey.broker.codec.frame import ONE_BYTE_LENGTH, is_two_byte_length, rea
 from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 from fleetkey.broker.message import Message
+from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.transport.outbound import State
 from fleetkey.turns import TRICKLE_BYTES
 
@@ -28,15 +29,14 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.connection_parts import ConnectionParts
+    from fleetkey.broker.packet_turns import PACKETS_PER_TURN
     from fleetkey.broker.route_cache import Route
-    from fleetkey.broker.session import Session
+from fleetkey.broker.session import Session
 
 __all__ = ["Connection"]
 
 log = structlog.get_logger(__name__)
 
-PACKETS_PER_TURN = 16
-"""Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
 RECEIVERS_PER_PACKET = 4
 """Receivers of a message that count as one more packet."""
 BYTES_PER_PACKET = 16 * 1024
@@ -68,6 +68,7 @@ class Connection(ConnectionLifecycle):
         "_max_length",
         "_may_trickle",
         "_need",
+        "_packets",
         "_publisher",
         "_remembered_bytes",
         "_routes",
@@ -79,6 +80,7 @@ class Connection(ConnectionLifecycle):
         self._may_trickle = is_websocket
         """Whether it may send its CONNECT byte by byte: a WebSocket bounds the number of its frames."""
         self._publisher = parts.on_publish
+        self._packets = parts.scheduler.packets
         self._hears_in = parts.observer.hears_packets_in
         self._max_length = parts.limits.max_connect_bytes
         self._need = 2
@@ -116,6 +118,8 @@ class Connection(ConnectionLifecycle):
             self._rest += data
             if len(self._rest) < self._need:
                 self._check_room()
+                if size > BYTES_PER_PACKET:
+                    self._pay_for_reading(size // BYTES_PER_PACKET)
                 if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                     self._rest_from_reading()
                 return
@@ -123,6 +127,19 @@ class Connection(ConnectionLifecycle):
             self._rest.clear()
         self._handle_all(data)
         self._check_room()
+        if size > BYTES_PER_PACKET:
+            self._pay_for_reading(size // BYTES_PER_PACKET)
+
+    def _pay_for_reading(self, packets: int) -> None:
+        """Count a large read, and read no more until the connection's turn if this turn of the loop is used up."""
+        if not self._packets.used(packets) and self.state is State.OPEN and not self._is_resting:
+            self._is_resting = True
+            self._update_reading()
+            self._packets.wait(self._read_on)
+
+    def _read_on(self) -> None:
+        self._packets.used(PACKETS_PER_TURN)
+        self._rested()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
         try:
@@ -140,10 +157,9 @@ class Connection(ConnectionLifecycle):
         self.close(error.reason)
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
-        """Split bytes into packets (2.2) and handle up to `PACKETS_PER_TURN` of them now."""
-        size, turns, routes, rate = len(data), PACKETS_PER_TURN, self._routes, self._rate
-        if self.held_back_by:
-            turns = 0
+        """Split bytes into packets (2.2) and handle as many of them now as this turn allows."""
+        size, routes, rate = len(data), self._routes, self._rate
+        turns = share = 0 if self.held_back_by else self._packets.share()
         last_route: Route | None = None
         self._last_route = None
         while size - position > 1:
@@ -160,6 +176,7 @@ class Connection(ConnectionLifecycle):
                 self._need = end - position
                 break
             if turns <= 0 or self.is_suspended or self.is_paused:
+                self._packets.used(share - turns)
                 self._wait_for_turn(data, position)
                 return
             turns -= 1
@@ -214,7 +231,9 @@ class Connection(ConnectionLifecycle):
             position = end
         else:
             self._need = 2
-        if turns < PACKETS_PER_TURN:
+        if share - turns > 1:
+            self._packets.used(share - turns)
+        if turns < share:
             # 3.1.2-24: only complete packets keep a connection alive.
             self.last_heard = self._scheduler.now
         if position < size:
@@ -245,7 +264,7 @@ class Connection(ConnectionLifecycle):
         self.last_heard = self._scheduler.now
         self._update_reading()
         if not (self.is_suspended or self.is_paused or self.held_back_by):
-            self.call_next_turn(self._continue)
+            self._packets.wait(self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:
         """Reject a packet by its announced length, before buffering any of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from fleetkey.broker.sessions import Sessions
 
 __all__ = ["OwnerRoom"]
+
+
+RESUMED_PER_TICK = 64
+"""Connections that wait for room and may handle a turn's worth of packets, every half second; the others wait on."""
 
 
 class Waiting(Protocol):
@@ -42,8 +47,8 @@ class OwnerRoom:
     def look(self, now: float) -> None:
         """Determine whom to hold back from now on, and let those that waited have a turn."""
         self._accounts.look(now)
-        waiting, self._waiting = self._waiting, {}
-        for connection in waiting:
+        for connection in list(islice(self._waiting, RESUMED_PER_TICK)):
+            del self._waiting[connection]
             connection.resume_for_a_turn()
         for owner in self._accounts.held_back:
             for session in self._sessions.of_owner(owner):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from fleetkey.broker.packet_turns import PacketTurns
 from fleetkey.broker.work import WorkQueue
 from fleetkey.turns import RestQueue, TurnQueue
 
@@ -39,6 +40,7 @@ class Scheduler:
         self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
+        self.packets = PacketTurns(loop)
         self.feeds = TurnQueue(FEEDS_PER_TURN, loop)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()

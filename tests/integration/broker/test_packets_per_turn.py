@@ -11,7 +11,7 @@ import pytest
 from websockets.frames import Frame
 from websockets.server import ServerProtocol
 
-from fleetkey.broker.connection import PACKETS_PER_TURN
+from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.scheduler import CONNECTS_PER_TURN, FEEDS_PER_TURN, UPGRADES_PER_TURN
 from fleetkey.broker.transport.websocket import FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
