@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 CALM = 0.75
 """Part of a budget up to which nobody is held back; beyond it, the largest owners are."""
+INPUT = 0.6
+"""Part of a budget beyond which incomplete packets wait, but for owners with little: completing them takes more."""
 NEWCOMERS = 0.85
 """Part of a budget beyond which nothing is kept for owners for whom nothing is kept yet."""
 GROWING = 0.9
@@ -102,6 +104,15 @@ class Account:
         if not self.used or before > budget.large >= self.used:
             budget.shrunk(self)
 
+    def charge_input(self, kind: str, size: int) -> bool:
+        """Charge bytes that arrived and can't be handled yet; False if they leave too little for everything else.
+
+        They are charged in any case. An owner with little never waits: its input is handled all the same.
+        """
+        self._add(kind, size, 0)
+        budget = self._budget
+        return self.used <= budget.little or (self.used <= self.share and budget.charged <= budget.input_room)
+
     @property
     def is_held_back(self) -> bool:
         """Whether it is among the largest while the resource is scarce, so that nothing more is read for it."""
@@ -145,7 +156,8 @@ class Budget:
         """What an owner may have before it is held back."""
         self._accounts: dict[str, Account] = {}
         self._large: dict[str, Account] = {}
-        self._little = LITTLE_BYTES
+        self.little = LITTLE_BYTES
+        """How much counts as little now."""
         self._sources: list[Source] = []
         self._others: dict[str, int] = {}
         """Bytes in use that aren't charged to an owner, by kind."""
@@ -154,7 +166,7 @@ class Budget:
         self._most_explained = 0
         """The most that charges and sources together have ever been."""
         self._is_reached = False
-        self.calm = self._newcomers = self._growing = self._room = 0
+        self.calm = self.input_room = self._newcomers = self._growing = self._room = 0
         self._divide()
 
     def __len__(self) -> int:
@@ -186,7 +198,7 @@ class Budget:
         others["own"] = self._own + max(0, unexplained)
         self._others = others
         self._divide()
-        self._little = max(MIN_LITTLE_BYTES, min(LITTLE_BYTES, (self._room - self._growing) // (len(self) + 1)))
+        self.little = max(MIN_LITTLE_BYTES, min(LITTLE_BYTES, (self._room - self._growing) // (len(self) + 1)))
         if self.charged <= self.calm:
             self.level = float("inf")
             if self._is_reached:
@@ -213,7 +225,7 @@ class Budget:
             return False
         if not account.used:
             return total <= self._newcomers
-        if used <= self._little:
+        if used <= self.little:
             return total <= self._room
         return used <= self.level and total <= self._growing
 
@@ -253,7 +265,7 @@ class Budget:
 
     def _divide(self) -> None:
         self._room = max(0, self.limit - sum(self._others.values()))
-        self.calm = int(self._room * CALM)
+        self.calm, self.input_room = int(self._room * CALM), int(self._room * INPUT)
         self._newcomers, self._growing = int(self._room * NEWCOMERS), int(self._room * GROWING)
 
     def _largest(self) -> Iterable[Account]:

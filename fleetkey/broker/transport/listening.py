@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.scheduler import LINGER_SECONDS
@@ -10,7 +12,7 @@ from fleetkey.tls import TlsListener, bind_sockets
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fleetkey.operations import Descriptors
     from fleetkey.tls import Handshakes
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["listen"]
 
 BACKLOG = 4096
+RECEIVE_BUFFER_BYTES = 32 * 1024
+"""Size of a connection's receive buffer in the system, which doubles it. A read returns no more than fits, so this also
+bounds what each client can make the broker hold before anything is known of it."""
 
 
 async def listen(
@@ -33,13 +38,25 @@ async def listen(
     """Accept connections, with TLS if there is a context. Raises `OSError`: the address can't be bound."""
     if context is None:
         loop = asyncio.get_running_loop()
-        return await loop.create_server(factory, host, port, backlog=BACKLOG, reuse_address=True)
+        server = await loop.create_server(factory, host, port, backlog=BACKLOG, reuse_address=True)
+        _bound_reads(server.sockets)
+        return server
+    sockets = await bind_sockets(host, port, backlog=BACKLOG)
+    _bound_reads(sockets)
     return TlsListener(
         factory,
-        await bind_sockets(host, port, backlog=BACKLOG),
+        sockets,
         context,
         handshakes,
         descriptors,
         handshake_seconds=handshake_seconds,
         shutdown_seconds=LINGER_SECONDS,
     )
+
+
+def _bound_reads(sockets: Iterable[Any]) -> None:
+    """Set the receive buffer of the connections that listening sockets accept: they inherit it."""
+    for listening in sockets:
+        # The event loop's sockets have no such method; a duplicate has the same options.
+        with socket.socket(fileno=os.dup(listening.fileno())) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)

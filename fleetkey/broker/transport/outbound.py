@@ -187,9 +187,7 @@ class OutboundStream:
         size = self._idle_bytes + -(-size // CHARGED_STEP) * CHARGED_STEP
         more, fits = size - self._charged, True
         if more > 0:
-            fits = memory.charge(CONNECTIONS, more)
-            if not fits:
-                memory.charge_anyway(CONNECTIONS, more)
+            fits = memory.charge_input(CONNECTIONS, more)
         elif more < 0:
             memory.release(CONNECTIONS, -more)
         self._charged = size
