@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "RestQueue", "TurnQueue"]
+__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "FairTurnQueue", "RestQueue", "TurnQueue"]
 
 REST_SECONDS = 0.02
 """Minimum pause in reading from a client that has sent only part of its first message."""
@@ -68,6 +68,60 @@ class TurnQueue:
             # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.
             if self._made:
                 self._call_soon()
+
+
+class FairTurnQueue:
+    """Makes calls at most `most` per turn of the event loop, one of each source after the other.
+
+    A source with many calls waits for them by itself. Calls of one source are made in order.
+
+    Args:
+        most: the maximum number of calls per turn.
+        loop: the event loop.
+    """
+
+    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._most = most
+        self._loop = loop
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        """By source, in the order of their turns."""
+        self._made = 0
+        """Calls made in this turn."""
+        self._is_due = False
+        """Whether the next turn of the event loop calls `_next`."""
+
+    def do(self, source: str, call: Callable[[], None]) -> bool:
+        """Make a call now, or when its source's turn comes; return whether it was made now."""
+        self._wake()
+        if self._made < self._most and not self._waiting:
+            self._made += 1
+            call()
+            return True
+        self._waiting.setdefault(source, deque()).append(call)
+        return False
+
+    def _wake(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """Start a turn, and schedule another as long as calls wait."""
+        self._made, self._is_due = 0, False
+        try:
+            while self._waiting and self._made < self._most:
+                self._made += 1
+                source = next(iter(self._waiting))
+                calls = self._waiting.pop(source)
+                call = calls.popleft()
+                if calls:
+                    # Behind all others.
+                    self._waiting[source] = calls
+                call()
+        finally:
+            # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.
+            if self._waiting:
+                self._wake()
 
 
 class RestQueue:

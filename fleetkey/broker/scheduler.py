@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.packet_turns import PacketTurns
 from fleetkey.broker.work import WorkQueue
-from fleetkey.turns import RestQueue, TurnQueue
+from fleetkey.turns import FairTurnQueue, RestQueue, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,7 @@ LINGER_SECONDS = 2.0
 TICK_SECONDS = 0.5
 """Interval between checks of timeouts."""
 CONNECTS_PER_TURN = 16
-"""CONNECTs handled per turn of the event loop; the others wait."""
+"""CONNECTs handled per turn of the event loop; the others wait, one of each key before the next of any."""
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""
 FEEDS_PER_TURN = 8
@@ -37,7 +37,7 @@ class Scheduler:
         self.now = loop.time()
         """The loop's time, at most `TICK_SECONDS` old."""
         self.work = WorkQueue(loop)
-        self.connects = TurnQueue(CONNECTS_PER_TURN, loop)
+        self.connects = FairTurnQueue(CONNECTS_PER_TURN, loop)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
         self.packets = PacketTurns(loop)

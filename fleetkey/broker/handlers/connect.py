@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.sessions import OpenedSession, Sessions
     from fleetkey.broker.store import BrokerStore
     from fleetkey.broker.work import WorkQueue
-    from fleetkey.turns import TurnQueue
+    from fleetkey.turns import FairTurnQueue
 
 __all__ = ["ConnectHandler"]
 
@@ -79,7 +79,7 @@ class ConnectHandler:
         publisher: PublishHandler,
         store: BrokerStore,
         work: WorkQueue,
-        turns: TurnQueue,
+        turns: FairTurnQueue,
         observer: BrokerObserver,
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
@@ -99,7 +99,7 @@ class ConnectHandler:
 
     def handle(self, connection: Client, connect: Connect) -> None:
         """Handle a CONNECT when its turn comes, and nothing else from the client until then."""
-        if not self._turns.do(partial(self._take, connection, connect)):
+        if not self._turns.do(connect.username or "", partial(self._take, connection, connect)):
             connection.wait()
 
     def _take(self, connection: Client, connect: Connect) -> None:

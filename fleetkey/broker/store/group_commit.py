@@ -33,6 +33,8 @@ NOTE_BYTES = 350
 """Memory of a note without its parameters."""
 VALUE_BYTES = 16
 """Memory of one parameter, besides its payload or text."""
+MAX_PENDING_NOTES = 500
+"""Notes that may wait for the next commit; beyond that, clients that note more wait for it. So no commit takes long."""
 MAX_WAITERS = 20_000
 """Acknowledgements that may wait for a commit, with the same effect."""
 MAX_TOLD_PER_TURN = 256
@@ -68,7 +70,11 @@ class GroupCommit:
     @property
     def is_behind(self) -> bool:
         """Whether too much is waiting for a commit."""
-        return self.waiting_bytes > MAX_WAITING_BYTES // 2 or len(self._waiters) + len(self._told) > MAX_WAITERS
+        return (
+            len(self._pending) > MAX_PENDING_NOTES
+            or self.waiting_bytes > MAX_WAITING_BYTES // 2
+            or len(self._waiters) + len(self._told) > MAX_WAITERS
+        )
 
     @property
     def waiting_bytes(self) -> int:

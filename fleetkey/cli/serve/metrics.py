@@ -156,7 +156,7 @@ class _Budgets(Collector):
         for budget in self._budgets:
             name, state = f"fleetkey_{budget.resource}", budget.state()
             yield _gauge(f"{name}_limit_bytes", f"The budget for {budget.resource}, in bytes.", state.limit)
-            used = GaugeMetricFamily(f"{name}_used_bytes", "How much of it is in use, by kind.", labels=["kind"])
+            used = GaugeMetricFamily(f"{name}_charged_bytes", "How much of it is in use, by kind.", labels=["kind"])
             for kind, size in sorted(state.kinds.items()):
                 used.add_metric([kind], size)
             yield used
