@@ -73,7 +73,8 @@ class TurnQueue:
 class FairTurnQueue:
     """Makes calls at most `most` per turn of the event loop, one of each source after the other.
 
-    A source with many calls waits for them by itself. Calls of one source are made in order.
+    A source with many calls waits for them by itself. Calls of one source are made in order. What waits can be given up
+    for others by `make_room`: the oldest call of the source with the most.
 
     Args:
         most: the maximum number of calls per turn.
@@ -83,22 +84,42 @@ class FairTurnQueue:
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         self._most = most
         self._loop = loop
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}
-        """By source, in the order of their turns."""
+        self._waiting: dict[str, deque[tuple[Callable[[], None], Callable[[], None]]]] = {}
+        """Calls, and how to give them up, by source in the order of their turns."""
+        self._largest = ""
+        """The source with the most when that was last looked up."""
         self._made = 0
         """Calls made in this turn."""
         self._is_due = False
         """Whether the next turn of the event loop calls `_next`."""
 
-    def do(self, source: str, call: Callable[[], None]) -> bool:
-        """Make a call now, or when its source's turn comes; return whether it was made now."""
+    def do(self, source: str, call: Callable[[], None], give_up: Callable[[], None]) -> bool:
+        """Make a call now, or when its source's turn comes; return whether it was made now.
+
+        Args:
+            source: who causes it.
+            call: the call.
+            give_up: what is called instead if `make_room` gives it up.
+        """
         self._wake()
         if self._made < self._most and not self._waiting:
             self._made += 1
             call()
             return True
-        self._waiting.setdefault(source, deque()).append(call)
+        self._waiting.setdefault(source, deque()).append((call, give_up))
         return False
+
+    def make_room(self) -> bool:
+        """Give up the oldest call of the source with the most; False if no source has more than one."""
+        calls = self._waiting.get(self._largest)
+        if calls is None or len(calls) <= 1:
+            self._largest = max(self._waiting, key=lambda source: len(self._waiting[source]), default="")
+            calls = self._waiting.get(self._largest)
+            if calls is None or len(calls) <= 1:
+                return False
+        _, give_up = calls.popleft()
+        give_up()
+        return True
 
     def _wake(self) -> None:
         if not self._is_due:
@@ -113,7 +134,7 @@ class FairTurnQueue:
                 self._made += 1
                 source = next(iter(self._waiting))
                 calls = self._waiting.pop(source)
-                call = calls.popleft()
+                call, _ = calls.popleft()
                 if calls:
                     # Behind all others.
                     self._waiting[source] = calls

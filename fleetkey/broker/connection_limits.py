@@ -9,6 +9,8 @@ from fleetkey.broker.codec import Reason
 from fleetkey.broker.scheduler import TICK_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import WriteScheduler
@@ -45,8 +47,17 @@ class Counted(Protocol):
 class ConnectionLimits:
     """All connections. Unauthenticated ones have separate bounds, so that they can't displace others."""
 
-    def __init__(self, limits: Limits, bounds: BoundLog, scheduler: WriteScheduler, descriptors: Descriptors) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        bounds: BoundLog,
+        scheduler: WriteScheduler,
+        descriptors: Descriptors,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._limits = limits
+        self._make_room = make_room
+        """Closes an unauthenticated connection in favour of another one; False if none should be."""
         self._descriptors = descriptors
         self._bounds = bounds
         self._scheduler = scheduler
@@ -99,6 +110,8 @@ class ConnectionLimits:
         ):
             if most and count >= most:
                 self._bounds.reached_by_stranger(bound, connection.address)
+                if bound == "max_pending_connections" and self._make_room():
+                    continue
                 return False
         self._connections.add(connection)
         self._pending[connection] = self._scheduler.time() + limits.connect_timeout_seconds

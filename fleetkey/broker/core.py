@@ -98,7 +98,9 @@ class BrokerCore:
             self.counters,
             presence,
         )
-        self.connections = ConnectionLimits(limits, bounds, self.scheduler, descriptors or Descriptors())
+        self.connections = ConnectionLimits(
+            limits, bounds, self.scheduler, descriptors or Descriptors(), self.scheduler.connects.make_room
+        )
         self._lingering = Lingering(bounds)
         self._room = OwnerRoom(accounts, self.sessions)
         self._rates = DeviceRates(limits, self.counters, self.scheduler.loop)

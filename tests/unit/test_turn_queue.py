@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from fleetkey import turns
-from fleetkey.turns import RESTED_PER_TURN, RestQueue, TurnQueue
+from fleetkey.turns import RESTED_PER_TURN, FairTurnQueue, RestQueue, TurnQueue
 
 
 async def test_order_and_number() -> None:
@@ -93,3 +93,42 @@ async def test_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     rested = asyncio.Event()
     queue.add(rested.set)
     await asyncio.wait_for(rested.wait(), 10)
+
+
+async def test_fair_order_and_number() -> None:
+    """Each source has its turn, however many calls others have; so many calls are made in a turn."""
+    queue, made = FairTurnQueue(3, asyncio.get_running_loop()), list[str]()
+    for source in ["a"] * 9 + ["b", "c", "b"]:
+        queue.do(source, partial(made.append, source), pytest.fail)
+    turns_taken = [len(made)]
+    while len(made) < 12:
+        await asyncio.sleep(0)
+        turns_taken.append(len(made))
+    assert turns_taken == [3, 6, 9, 12]
+    assert "".join(made) == "aaa" + "abc" + "aba" + "aaa"
+
+
+async def test_fair_room() -> None:
+    """Room is made by giving up the oldest call of the source with the most, never the only one of a source."""
+    queue, made, given_up = FairTurnQueue(1, asyncio.get_running_loop()), list[str](), list[str]()
+    for number, source in enumerate("xaaabbc"):
+        queue.do(source, partial(made.append, source), partial(given_up.append, f"{source}{number}"))
+    assert [queue.make_room() for _ in range(4)] == [True, True, True, False]
+    assert given_up == ["a1", "a2", "b4"]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert made == ["x", "a", "b", "c"]
+    assert not queue.make_room()
+
+
+async def test_fair_failure() -> None:
+    """A call that fails is reported, and keeps none of the others from being made."""
+    queue, made, failed = FairTurnQueue(1, asyncio.get_running_loop()), list[int](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    queue.do("a", lambda: made.append(1), pytest.fail)
+    queue.do("b", lambda: pytest.fail("on purpose"), pytest.fail)
+    queue.do("c", lambda: made.append(2), pytest.fail)
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert made == [1, 2]
+    assert len(failed) == 1

@@ -99,7 +99,8 @@ class ConnectHandler:
 
     def handle(self, connection: Client, connect: Connect) -> None:
         """Handle a CONNECT when its turn comes, and nothing else from the client until then."""
-        if not self._turns.do(connect.username or "", partial(self._take, connection, connect)):
+        give_up = partial(connection.abort, Reason.SERVER_BUSY)
+        if not self._turns.do(connect.username or "", partial(self._take, connection, connect), give_up):
             connection.wait()
 
     def _take(self, connection: Client, connect: Connect) -> None:
