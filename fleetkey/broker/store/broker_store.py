@@ -40,6 +40,16 @@ PUT_DELIVERY = """INSERT INTO deliveries (row, session, message, qos, is_retaine
   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (row) DO UPDATE SET message = excluded.message, packet_id = excluded.packet_id,
     is_released = excluded.is_released, sent = excluded.sent"""
+DROP_DELIVERY = "DELETE FROM deliveries WHERE row = ?"
+BULK = {
+    PUT_DELIVERY: PUT_DELIVERY.replace(
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7"
+        " FROM json_each(?) WHERE true",
+    ),
+    DROP_DELIVERY: "DELETE FROM deliveries WHERE row IN (SELECT value ->> 0 FROM json_each(?))",
+}
+"""What is noted for each receiver of a message, for many of them at once."""
 
 
 class BrokerStore(GroupCommit):
@@ -52,7 +62,7 @@ class BrokerStore(GroupCommit):
             sqlite3.Error: it can't be opened; OSError: it can't be created.
         """
         self._connection = connection = open_broker_database(path)
-        super().__init__(connection)
+        super().__init__(connection, BULK)
         self._clock = clock or SteadyClock()
         self.stored_bytes = 0
         """Bytes of all rows in the file, once everything noted is committed; pages that are free again don't count."""
@@ -190,7 +200,7 @@ class BrokerStore(GroupCommit):
     def drop_delivery(self, outgoing: OutboundMessage) -> None:
         """Note that a message was delivered, or may no longer be."""
         self.note(
-            "DELETE FROM deliveries WHERE row = ?",
+            DROP_DELIVERY,
             outgoing.row,
             key=(DELIVERY, outgoing.row),
             effect=Effect.REMOVES,

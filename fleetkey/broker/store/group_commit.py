@@ -6,8 +6,11 @@ After each commit, its waiters are called, which is when acknowledgements are se
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,7 +19,7 @@ from fleetkey.broker.store.pending_notes import Effect, PendingNotes
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Mapping
 
     from fleetkey.broker.store.pending_notes import Note
 
@@ -35,6 +38,8 @@ VALUE_BYTES = 16
 """Memory of one parameter, besides its payload or text."""
 MAX_PENDING_NOTES = 500
 """Notes that may wait for the next commit; beyond that, clients that note more wait for it. So no commit takes long."""
+MIN_BULK_ROWS = 8
+"""Rows from which on a statement is executed for all of them at once, if that is possible."""
 MAX_WAITERS = 20_000
 """Acknowledgements that may wait for a commit, with the same effect."""
 MAX_TOLD_PER_TURN = 256
@@ -46,8 +51,15 @@ RETRY_SECONDS = 0.1
 class GroupCommit:
     """Takes statements on the event loop; from the first one on, only its thread uses the connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, bulk: Mapping[str, str]) -> None:
+        """Use a connection.
+
+        Args:
+            connection: the connection.
+            bulk: statements that can be executed for many rows at once, each with the one that takes them as JSON.
+        """
         self._connection = connection
+        self._bulk = bulk
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="fleetkey-broker-store")
         self._pending = PendingNotes()
         self._committing = PendingNotes()
@@ -149,13 +161,22 @@ class GroupCommit:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for sql, parameters, *_ in notes:
-                connection.execute(sql, parameters)
+            for sql, alike in groupby(notes, key=itemgetter(0)):
+                self._execute(sql, [parameters for _, parameters, *_ in alike])
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+    def _execute(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        """Execute a statement for each row of parameters, or for all at once: then the event loop isn't interrupted."""
+        bulk = self._bulk.get(sql)
+        if bulk is not None and len(rows) >= MIN_BULK_ROWS:
+            self._connection.execute(bulk, (json.dumps(rows),))
+        else:
+            for parameters in rows:
+                self._connection.execute(sql, parameters)
 
     def _end_commit(
         self,

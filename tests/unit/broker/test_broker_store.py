@@ -5,16 +5,17 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.store import schema
+from fleetkey.broker.store.group_commit import MIN_BULK_ROWS
 from fleetkey.broker.store.schema import open_broker_database
 from tests.unit.broker.rig import Parts, message, principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
 FULL = 2
 """As SQLite numbers `synchronous=FULL`."""
@@ -117,3 +118,42 @@ async def test_order_of_before(
         assert [(each.payload, each.number) for each in sink.take()] == [(b"1", 9), (b"2", 8), (b"3", 10)]
         sink.close(Reason.CONNECTION_LOST)
         await parts.close()
+
+
+@pytest.mark.parametrize("count", [MIN_BULK_ROWS - 1, MIN_BULK_ROWS, 100])
+async def test_many_at_once(tmp_path: Path, count: int) -> None:
+    """What is stored is the same whether statements are executed one by one or for many rows at once."""
+    found = []
+    for is_bulk in (False, True):
+        folder = tmp_path / str(is_bulk)
+        folder.mkdir()
+        parts = Parts(folder)
+        if not is_bulk:
+            parts.store._bulk = {}
+        sinks = [parts.join(f"app-{number}", "x", qos=number % 3) for number in range(count)]
+        for sink, _ in sinks[::2]:
+            sink.close(Reason.CONNECTION_LOST)
+        parts.publish("x", b"first", 2)
+        parts.loop.settle()
+        await parts.settle()
+        for _, session in sinks:
+            for packet_id, outgoing in list(session.inflight.items()):
+                if outgoing.qos == 1:
+                    parts.delivery.acknowledged(session, packet_id)
+                else:
+                    parts.delivery.received(session, packet_id)
+        parts.publish("x", b"second", 1)
+        parts.loop.settle()
+        await parts.settle()
+        execute = parts.store._connection.execute
+        found.append(
+            [
+                execute("SELECT row, client_id, owner FROM sessions").fetchall(),
+                execute("SELECT * FROM subscriptions").fetchall(),
+                execute("SELECT * FROM deliveries").fetchall(),
+                execute("SELECT row, topic, payload, owner FROM messages").fetchall(),
+            ]
+        )
+        await parts.close()
+    assert len(found[0][2]) >= count // 2
+    assert found[0] == found[1]

@@ -26,7 +26,7 @@ async def commits(tmp_path: Path) -> AsyncIterator[GroupCommit]:
     """Open a file with one table."""
     connection = sqlite3.connect(tmp_path / "notes.db", isolation_level=None, check_same_thread=False)
     connection.execute("CREATE TABLE notes (text TEXT NOT NULL)")
-    group = GroupCommit(connection)
+    group = GroupCommit(connection, {})
     yield group
     await group.close()
 
@@ -186,7 +186,7 @@ async def test_close(tmp_path: Path) -> None:
     """What is noted is committed first."""
     connection = sqlite3.connect(tmp_path / "notes.db", isolation_level=None, check_same_thread=False)
     connection.execute("CREATE TABLE notes (text TEXT NOT NULL)")
-    group = GroupCommit(connection)
+    group = GroupCommit(connection, {})
     group.note("INSERT INTO notes VALUES ('last')")
     await group.close()
     assert _rows(tmp_path) == ["last"]
