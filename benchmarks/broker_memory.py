@@ -2,7 +2,8 @@
 
 Each kind meets a `fleetkey serve` of its own. The cost is the growth of the process's resident memory over many of the
 kind, divided by their number, once as many are there already, so that what is needed once belongs to none of them. What
-the server charges is the growth of `fleetkey_memory_charged_bytes`, over all its kinds.
+the server charges is the growth of `fleetkey_memory_charged_bytes`, over all its kinds
+but `own`.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ METRICS_SECONDS = 5
 SAMPLE_SECONDS = 0.02
 BOUND = re.compile(r'^fleetkey_\w*bounds?_reached_total\{\w+="([^"]*)"\} (\S+)$', re.MULTILINE)
 WRITTEN = re.compile(r"^write_bytes: (\d+)$", re.MULTILINE)
-CHARGE = re.compile(r"^fleetkey_memory_charged_bytes\{[^}]*\} (\S+)$", re.MULTILINE)
+CHARGE = re.compile(r'^fleetkey_memory_charged_bytes\{kind="(?!own")\w+"\} (\S+)$', re.MULTILINE)
+"""All that is charged, but not what the server has for itself: that is what is measured and charged to nobody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

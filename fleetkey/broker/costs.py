@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetkey.registry import is_device_id
+
 if TYPE_CHECKING:
     from asyncio import BaseTransport
 
@@ -30,23 +32,27 @@ __all__ = [
 
 CONNECTIONS, SESSIONS, FILTERS, MESSAGES = "connections", "sessions", "filters", "messages"
 """The kinds of things that owners are charged for: in memory, and all but connections on disk as well."""
-CONNECTION_BYTES = 5_000
+CONNECTION_BYTES = 2_400
 """An idle connection: transport, socket and parser."""
-TLS_BYTES = 20_000
+TLS_BYTES = 19_500
 """What TLS adds to it."""
-SESSION_BYTES = 2_000
-"""A session, and its principal, apart from what is in it."""
+WEBSOCKET_BYTES = 5_600
+"""What WebSocket adds to it."""
+SESSION_BYTES = 1_150
+"""A session, apart from what is in it."""
+DEVICE_BYTES = 2_400
+"""What else is known of a device that has a session: its principal, and its secret in the cache."""
 FILTER_BYTES = 200
 """A filter in its session, apart from its text and what it takes in the tree."""
 LEVEL_BYTES = 300
 """A level of a filter in the tree, at most, apart from its text."""
-MESSAGE_BYTES = 200
+MESSAGE_BYTES = 430
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
 """A message's place in the queue of one session, or among those in flight."""
-RETAINED_BYTES = 500
+RETAINED_BYTES = 450
 """What retaining a message adds to it, apart from the nodes of its topic."""
-RETAINED_NODE_BYTES = 350
+RETAINED_NODE_BYTES = 330
 """A node of the tree of retained messages, for one level of a topic."""
 INBOUND_BYTES = 110
 """The identifier of a QoS 2 message that isn't released yet."""
@@ -56,12 +62,17 @@ ROUNDED_UP = 14
 
 def connection_bytes(transport: BaseTransport) -> int:
     """Return the memory that an idle connection takes."""
-    return CONNECTION_BYTES + (TLS_BYTES if transport.get_extra_info("sslcontext") is not None else 0)
+    size = CONNECTION_BYTES
+    if transport.get_extra_info("sslcontext") is not None:
+        size += TLS_BYTES
+    if transport.get_extra_info("websocket"):
+        size += WEBSOCKET_BYTES
+    return size
 
 
-def session_bytes(client_id: str) -> int:
+def session_bytes(client_id: str, owner: str) -> int:
     """Return the memory that a session takes, besides what is in it."""
-    return SESSION_BYTES + len(client_id)
+    return SESSION_BYTES + len(client_id) + (DEVICE_BYTES if is_device_id(owner) else 0)
 
 
 def filter_bytes(topic_filter: str) -> int:

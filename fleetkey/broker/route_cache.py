@@ -29,7 +29,7 @@ ROUTE_BYTES = 276
 """Memory per topic, in addition to its text, which is there three times: also as key and as beginning of a packet."""
 BRANCH_BYTES = 390
 """Memory per group of topics with the same leading levels, in addition to these levels."""
-RECEIVER_BYTES = 72
+RECEIVER_BYTES = 76
 """Memory per receiver of a topic: a tuple and its slot in a list."""
 RECEIVERS_PER_UNIT = 8
 """Receivers released per unit of work."""

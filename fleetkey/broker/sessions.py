@@ -178,7 +178,7 @@ class Sessions:
         memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
         size, stored = CONNECTION_BYTES, 0
         if client_id not in self._by_client_id:
-            size += session_bytes(client_id)
+            size += session_bytes(client_id, owner)
             stored = disk_costs.session_bytes(client_id, owner) if is_kept else 0
         if not memory.has_room(size):
             return memory.bound_reached(size)
@@ -210,7 +210,7 @@ class Sessions:
         session.is_over = True
         self._applications.session_ended(session.owner, len(session.subscriptions))
         self._away.discard(session)
-        session.memory.release(SESSIONS, session_bytes(session.client_id))
+        session.memory.release(SESSIONS, session_bytes(session.client_id, session.owner))
         session.memory.release(MESSAGES, INBOUND_BYTES * len(session.inbound))
         if session.is_kept:
             session.disk.release(SESSIONS, disk_costs.session_bytes(session.client_id, session.owner))
@@ -273,7 +273,7 @@ class Sessions:
 
     def _new(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
         memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
-        memory.charge_anyway(SESSIONS, session_bytes(client_id))
+        memory.charge_anyway(SESSIONS, session_bytes(client_id, owner))
         if is_kept:
             disk.charge_anyway(SESSIONS, disk_costs.session_bytes(client_id, owner))
         return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)

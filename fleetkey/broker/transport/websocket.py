@@ -146,8 +146,8 @@ class WebSocket(asyncio.Protocol):
     # Called by the connection
 
     def get_extra_info(self, name: str) -> Any:
-        """Return what the socket reports."""
-        return self._socket.get_extra_info(name)
+        """Return what the socket reports; `websocket` is true."""
+        return name == "websocket" or self._socket.get_extra_info(name)
 
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         """Set the socket's limits."""

@@ -17,10 +17,12 @@ from fleetkey.broker.connection_limits import MAX_PENDING_BYTES, PENDING_CONNECT
 from fleetkey.broker.costs import (
     CONNECTION_BYTES,
     DELIVERY_BYTES,
+    DEVICE_BYTES,
     INBOUND_BYTES,
     MESSAGE_BYTES,
     SESSION_BYTES,
     TLS_BYTES,
+    WEBSOCKET_BYTES,
     message_bytes,
     most_filter_bytes,
     retained_bytes,
@@ -46,7 +48,6 @@ OWNERS = 1_000
 KEYS, TOKENS = 10, 10
 """Examples, too."""
 
-WEBSOCKET_BYTES = 6_000
 MEMORY = "`limits.memory`"
 SECRET_BYTES, TRACKED_BYTES, ATTEMPT_BYTES = 2_500, 950, 33
 BYTES_PER_CHARACTER = 4
@@ -217,7 +218,7 @@ PRODUCTS = (
         whose="connections",
         total=MEMORY,
     ),
-    Product(kind="Session", one_bytes=SESSION_BYTES, clients=OWNERS, whose="sessions", total=MEMORY),
+    Product(kind="Session", one_bytes=SESSION_BYTES + DEVICE_BYTES, clients=OWNERS, whose="sessions", total=MEMORY),
     Product(
         kind="Filters of a device (`mqtt.max_subscriptions_per_device`)",
         one_bytes=_filters(mqtt.max_subscriptions_per_device),
