@@ -1,0 +1,73 @@
+"""Owners that are held back: whose connections wait, and that each has its turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fleetkey.broker.owner_room import RESUMED_PER_TICK, OwnerRoom
+from fleetkey.config import LimitSettings
+from tests.support import packets as wire
+from tests.unit.broker.connection_rig import Rig
+from tests.unit.broker.rig import Parts, principal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 2**20
+
+
+class Waiting:
+    """A connection."""
+
+    def __init__(self, room: OwnerRoom) -> None:
+        self.room = room
+        self.turns = 0
+
+    def resume_for_a_turn(self) -> None:
+        """Have a turn, and wait again."""
+        self.turns += 1
+        self.room.wait(self)
+
+
+async def test_each_has_its_turn(parts: Parts) -> None:
+    """Of those that wait, so many have a turn per tick, in order."""
+    room = OwnerRoom(parts.accounts, parts.sessions)
+    connections = [Waiting(room) for _ in range(2 * RESUMED_PER_TICK)]
+    for connection in connections:
+        room.wait(connection)
+    for tick in range(1, 5):
+        room.look(0.0)
+        assert sum(connection.turns for connection in connections) == tick * RESUMED_PER_TICK
+    assert {connection.turns for connection in connections} == {2}
+    room.discard(connections[0])
+    assert len(room) == len(connections) - 1
+
+
+async def test_largest_owner(tmp_path: Path) -> None:
+    """While memory is scarce, the largest owner's packets wait, and all are handled in the end; others' don't."""
+    parts = Parts(tmp_path, budgets=LimitSettings(memory=128 * MIB))
+    large, small = Rig(parts, principal("large")), Rig(parts, principal("small"))
+    client, other = large.connect(client_id="large"), small.connect(client_id="small")
+    parts.loop.settle()
+    room = client.connection._parts.room
+    parts.accounts.memory_of("large").charge_anyway("messages", 100 * MIB)
+    room.look(0.0)
+    sink, _ = parts.join("receiver", "x")
+    client.send(wire.publish("x", b"1") * 100)
+    other.send(wire.publish("x", b"2") * 3)
+    parts.loop.settle()
+    assert sink.payloads() == [b"2"] * 3
+    assert not client.connection._is_reading
+    heard, ticks = 0, 0
+    while heard < 100:
+        room.look(0.0)
+        parts.loop.settle()
+        heard += len(sink.payloads())
+        ticks += 1
+    assert ticks >= 5
+    parts.accounts.memory_of("large").release("messages", 100 * MIB)
+    room.look(0.0)
+    room.look(0.0)
+    parts.loop.settle()
+    assert client.connection._is_reading
+    await parts.close()

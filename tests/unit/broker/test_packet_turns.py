@@ -1,0 +1,57 @@
+"""A turn of the event loop divided among all connections that sent several packets."""
+
+from __future__ import annotations
+
+from fleetkey.broker.packet_turns import PACKETS_PER_LOOP_TURN, PACKETS_PER_TURN, PacketTurns
+from tests.unit.broker.rig import Loop
+
+FLOODERS = 100
+
+
+class Flooder:
+    """A connection that always has more packets."""
+
+    def __init__(self, turns: PacketTurns) -> None:
+        self.turns = turns
+        self.handled = 0
+
+    def handle(self) -> None:
+        """Handle as many as it may, and wait for the next turn."""
+        share = self.turns.share()
+        self.handled += share
+        self.turns.used(share)
+        self.turns.wait(self.handle)
+
+
+def test_many_flooders() -> None:
+    """However many there are, a turn of the loop has so many packets of all together, and each has its turn."""
+    loop = Loop()
+    turns = PacketTurns(loop.as_loop())
+    flooders = [Flooder(turns) for _ in range(FLOODERS)]
+    for flooder in flooders:
+        flooder.handle()
+    # What each sent is handled at once up to its share; when the turn's are used up, one of each.
+    assert sum(flooder.handled for flooder in flooders) <= PACKETS_PER_LOOP_TURN + FLOODERS
+    before = sum(flooder.handled for flooder in flooders)
+    turned = 0
+    while min(flooder.handled for flooder in flooders) < 100:
+        loop.turn()
+        turned += 1
+        after = sum(flooder.handled for flooder in flooders)
+        assert after - before <= PACKETS_PER_LOOP_TURN + PACKETS_PER_TURN
+        before = after
+    most = max(flooder.handled for flooder in flooders)
+    assert most <= 100 + 3 * PACKETS_PER_TURN
+    assert turned <= 2 + most * FLOODERS // PACKETS_PER_LOOP_TURN
+
+
+def test_first_packet_at_once() -> None:
+    """A connection's first packet is handled in the turn in which it arrives, whatever others do in it."""
+    loop = Loop()
+    turns = PacketTurns(loop.as_loop())
+    assert turns.share() == PACKETS_PER_TURN
+    assert not turns.used(10 * PACKETS_PER_LOOP_TURN)
+    assert turns.share() == 1
+    loop.turn()
+    assert turns.share() == PACKETS_PER_TURN
+    assert not loop.due
