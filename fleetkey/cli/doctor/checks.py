@@ -9,6 +9,7 @@ from fleetkey.cli.doctor.host import disk_space, open_files
 from fleetkey.cli.doctor.outbound import http_verifier, webhooks
 from fleetkey.cli.doctor.ports import ports
 from fleetkey.cli.doctor.settings import exposure, shared_secrets, topics
+from fleetkey.cli.doctor.sharing import topic_sharing
 from fleetkey.cli.doctor.store import store
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = ["run_checks"]
 def run_checks(settings: Settings) -> Iterator[Finding]:
     """Check everything that the settings name."""
     yield from topics(settings)
+    yield from topic_sharing(settings)
     yield from shared_secrets(settings)
     yield from store(settings)
     yield disk_space(settings.data_dir)

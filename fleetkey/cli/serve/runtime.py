@@ -25,6 +25,7 @@ from fleetkey.cli.serve.clock_keeper import ClockKeeper
 from fleetkey.cli.serve.metrics import Metrics
 from fleetkey.cli.serve.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.serve.orphan_cleanup import OrphanCleanup
+from fleetkey.cli.serve.shared_topics import log_shared_topics
 from fleetkey.cli.serve.supervision import kept_running
 from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.http import HttpServer, build_app
@@ -210,6 +211,7 @@ class Runtime:
             raise CommandError(msg) from None
         self._attach_certificates()
         log_lowered(self._files)
+        await asyncio.to_thread(log_shared_topics, settings)
         self._housekeepers = [
             asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
             asyncio.create_task(kept_running("sweep", cleanup.run), name="fleetkey-orphan-cleanup"),
