@@ -106,9 +106,12 @@ def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
         `set_tags` is only for `tag`, `grace_seconds` only for `rotate`.
 
         Of the devices that match, `approve` and `reject` change the pending ones, `enable` the disabled ones,
-        `disable` the active and pending ones, and the other actions all of them. Named devices are all checked before
-        any is changed, and one in the wrong state is a 409: a disabled one for `approve`, an active or disabled one
-        for `reject`, one that was never approved for `enable`.
+        `disable` the active and pending ones, and the other actions all of them. Named devices must all exist, or
+        nothing is changed. Those in a state in which the action isn't possible are counted as `refused`, and the
+        others are changed: a disabled one for `approve`, an active or disabled one for `reject`, one that was never
+        approved for `enable`.
+
+        With `dry_run`, nothing is changed: the response says how many devices would be, and names the first ones.
 
         One request changes up to a few thousand devices. If the response has a `next_cursor`, there are more: repeat
         the request with it as `cursor` until it is null. Devices changed before an error stay changed.
@@ -120,7 +123,12 @@ def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
             attributes=body.attributes,
             serial_pattern=body.serial_pattern,
         )
-        change = BulkChange(action=body.action, set_tags=body.set_tags, grace_seconds=body.grace_seconds)
+        change = BulkChange(
+            action=body.action,
+            set_tags=body.set_tags,
+            grace_seconds=body.grace_seconds,
+            is_dry_run=body.dry_run,
+        )
         result = await authorizer.run(
             request,
             lambda fleet, caller: fleet.devices.change_many(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_fields",
+    "ask",
+    "is_interactive",
     "note",
     "print_broken",
     "print_failure",
@@ -48,6 +50,17 @@ def say_lines(text: str, *, flush: bool = False) -> None:
 def note(text: str, *, as_json: bool = False) -> None:
     """Print a note on standard error, as one line or as `{"note": …}`."""
     _put(json.dumps({"note": text}) if as_json else printable(f"fleetkey: {text}"), stream=sys.stderr)
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits at a terminal and can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask on standard error, apart from the output; only `y` or `yes` is one."""
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def print_failure(message: str, *, as_json: bool) -> None:

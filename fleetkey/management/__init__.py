@@ -1,7 +1,7 @@
 """What operators can do with a fleet: one service layer, used by both the command line and the HTTP API."""
 
 from fleetkey.management.audit import AuditAction, AuditOutcome, AuditService
-from fleetkey.management.bulk import BulkChange
+from fleetkey.management.bulk import MAX_EXAMPLES, BulkChange
 from fleetkey.management.decisions import APPROVE, DECISIONS, DISABLE, ENABLE, REJECT, Decision
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
@@ -21,6 +21,7 @@ __all__ = [
     "DECISIONS",
     "DISABLE",
     "ENABLE",
+    "MAX_EXAMPLES",
     "MAX_PAGE",
     "REJECT",
     "ApplicationKeyRequest",

@@ -141,9 +141,10 @@ class DeviceService:
     ) -> BulkAnswer:
         """Change devices: those named, or those that match.
 
-        Named devices are all checked before any is changed. Of those that match, approving and rejecting change the
-        pending ones, enabling the disabled ones, disabling the active and pending ones, and the other actions all.
-        Devices changed before an error stay changed; repeating the call changes the rest.
+        Named devices must all exist before any is changed; those in the wrong state are counted as refused, and the
+        others are changed. Of those that match, approving and rejecting change the pending ones, enabling the disabled
+        ones, disabling the active and pending ones, and the other actions all. Devices changed before an error stay
+        changed; repeating the call changes the rest.
 
         Args:
             change: what to do.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetkey.cli.bulk_changes import BulkOptions, change_many
 from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.device_options import (
     AttributeOption,
@@ -14,7 +15,6 @@ from fleetkey.cli.device_options import (
     SerialPatternOption,
     TagOption,
     names_one,
-    print_bulk,
 )
 from fleetkey.cli.errors import UsageError
 from fleetkey.cli.option_groups import with_option_groups
@@ -23,7 +23,7 @@ from fleetkey.cli.options import (
     actor,
     parse_labels,
 )
-from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
+from fleetkey.cli.output import as_fields, is_interactive, print_json, print_list, print_one, say
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceState
@@ -122,18 +122,19 @@ def _deciding(decision: Decision) -> Callable[..., None]:
     @with_option_groups
     def decide(
         devices: DeviceOptions,
+        bulk: BulkOptions,
         *,
         options: FleetOptions,
     ) -> None:
         selection = devices.selected()
         with options.fleet() as fleet:
-            if names_one(selection):
+            if names_one(selection) and not bulk.dry_run:
                 print_one(
                     fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=options.as_json
                 )
                 return
-            result = fleet.devices.change_many(decision.action, selection, actor=actor())
-        print_bulk(decision.done, result, as_json=options.as_json)
+            change = BulkChange(action=decision.action)
+            change_many(fleet, change, selection, bulk, done=decision.done, as_json=options.as_json)
 
     return decide
 
@@ -146,28 +147,29 @@ for _decision in DECISIONS.values():
 @with_option_groups
 def delete(
     devices: DeviceOptions,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Confirm deleting more than one device, or all that match.")
-    ] = False,
+    bulk: BulkOptions,
     *,
     options: FleetOptions,
 ) -> None:
     """Delete devices and retire their keys: those named, or all that match.
 
+    More than one is deleted only with --yes, or after a question on a terminal.
+
     While a serial is on the allow-list, it can register again as a new device.
 
     Examples:
     - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices delete --tag site=closed --dry-run`
     - `fleetkey devices delete --tag site=closed --yes`
     """
     selection = devices.selected()
-    if not yes and not names_one(selection):
-        msg = "this may delete many devices for good: check them with `fleetkey devices list`, then add --yes"
+    if not (names_one(selection) or bulk.yes or bulk.dry_run or is_interactive()):
+        msg = "this may delete many devices for good: check them with --dry-run, then add --yes"
         raise UsageError(msg)
     with options.fleet() as fleet:
-        if not names_one(selection):
-            result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
-            print_bulk("deleted", result, as_json=options.as_json)
+        if not names_one(selection) or bulk.dry_run:
+            change = BulkChange(action=BulkAction.DELETE)
+            change_many(fleet, change, selection, bulk, done="deleted", max_unasked=0, as_json=options.as_json)
             return
         device_id = selection.device_ids[0]
         fleet.devices.delete(device_id, actor=actor())
@@ -185,6 +187,7 @@ def tag(
         typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` removes one."),
     ],
     match: MatchOptions,
+    bulk: BulkOptions,
     *,
     options: FleetOptions,
 ) -> None:
@@ -201,12 +204,11 @@ def tag(
         raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with options.fleet() as fleet:
-        if names_one(selection):
+        if names_one(selection) and not bulk.dry_run:
             print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=options.as_json)
             return
         change = BulkChange(action=BulkAction.TAG, set_tags=changes)
-        result = fleet.devices.change_many(change, selection, actor=actor())
-    print_bulk("tagged", result, as_json=options.as_json)
+        change_many(fleet, change, selection, bulk, done="tagged", as_json=options.as_json)
 
 
 @app.command("describe")

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fleetkey.cli.remote.client import segment
-from fleetkey.management import MAX_PAGE, BulkChange
-from fleetkey.management.schemas import BulkAction, BulkAnswer, BulkBody, DeviceAnswer, DeviceBody, DevicePage, TagsBody
+from fleetkey.management import MAX_EXAMPLES, MAX_PAGE, BulkChange
+from fleetkey.management.schemas import (
+    BulkAction,
+    BulkAnswer,
+    BulkBody,
+    BulkDevice,
+    DeviceAnswer,
+    DeviceBody,
+    DevicePage,
+    TagsBody,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,17 +66,23 @@ class RemoteDevices:
             action=change.action,
             set_tags=dict(change.set_tags),
             grace_seconds=change.grace_seconds,
+            dry_run=change.is_dry_run,
             device_ids=list(selection.device_ids),
             tags=dict(selection.tags),
             attributes=dict(selection.attributes),
             serial_pattern=selection.serial_pattern,
         )
         changed = unchanged = 0
+        devices: list[BulkDevice] = []
         while True:
             answer = self._client.ask("POST", "devices/bulk", BulkAnswer, body=body)
             changed, unchanged = changed + answer.changed, unchanged + answer.unchanged
+            # Only a selection that takes one request has devices of several outcomes.
+            devices = [*devices, *answer.devices][:MAX_EXAMPLES] if devices else answer.devices
             if answer.next_cursor is None:
-                return BulkAnswer(changed=changed, unchanged=unchanged, next_cursor=None)
+                return BulkAnswer(
+                    changed=changed, unchanged=unchanged, refused=answer.refused, devices=devices, next_cursor=None
+                )
             body.cursor = answer.next_cursor
 
     def delete(self, device_id: str, *, actor: str) -> None:
