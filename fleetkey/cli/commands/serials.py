@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fleetkey.cli.errors import CommandError, RefusedError
+from fleetkey.cli.errors import CommandError, InterruptedCommandError, RefusedError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
     FleetOptions,
@@ -18,11 +18,13 @@ from fleetkey.cli.options import (
 )
 from fleetkey.cli.output import as_fields, note, print_json, print_list, say
 from fleetkey.cli.progress import reading
-from fleetkey.management import SerialFileError, SerialFormat, prove_serial
+from fleetkey.management import AuditAction, Management, SerialFileError, SerialFormat, prove_serial
+from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetkey.cli.options import Fleet
     from fleetkey.management.schemas import AddedAnswer
 
 __all__ = ["app"]
@@ -36,6 +38,7 @@ Examples:
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
 NOTHING_IMPORTED = "nothing was imported"
+LOOK = "see `fleetkey serials list`"
 SerialArgument = Annotated[str, typer.Argument(metavar="SERIAL", help="The serial.")]
 COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
 
@@ -80,7 +83,7 @@ def import_file(
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
     with options.fleet(makes_registry=True) as fleet, _opened(file) as stream:
         try:
-            with reading(file, stream) as on_progress:
+            with reading(file, stream) as on_progress, _says_what_is_left(fleet):
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
         except (SerialFileError, RefusedError) as error:
             said = str(error)
@@ -166,6 +169,28 @@ def _print_added(result: AddedAnswer, *, as_json: bool) -> None:
     else:
         others = f", {result.replaced} updated" if result.replaced else ""
         say(f"added {result.added}, {result.known} already listed{others}")
+
+
+@contextlib.contextmanager
+def _says_what_is_left(fleet: Fleet) -> Iterator[None]:
+    """Say at Ctrl-C whether anything was imported; a remote fleet says it by itself."""
+    before = _newest_import(fleet)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _newest_import(fleet) == before:
+            msg = f"interrupted; {NOTHING_IMPORTED}"
+        else:
+            msg = f"interrupted; the serials were imported at that moment: {LOOK}"
+        raise InterruptedCommandError(msg) from None
+
+
+def _newest_import(fleet: Fleet) -> int:
+    """Return the position of the newest import in the audit; it is written in the same transaction."""
+    if not isinstance(fleet, Management):
+        return 0
+    newest = fleet.audit.newest(AuditFilter(action=AuditAction.SERIALS_ADDED), limit=1).items
+    return newest[0].seq if newest else 0
 
 
 @contextlib.contextmanager

@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
+from fleetkey.config import load_settings
 from fleetkey.registry import SqliteStore
 from tests.support.command_line import clean_environment
+from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +131,35 @@ def test_import_killed(tmp_path: Path, moment: float) -> None:
         assert store.add_serials((f"SN-{number}" for number in range(total)), actor="test").added in {0, total}
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_import_interrupted(fleetkey: CommandLine, where: str) -> None:
+    """Ctrl-C in the middle says that nothing was imported, which is true, and ends with exit status 130."""
+    file = fleetkey.folder / "free.toml"
+    file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n")
+    token = fleetkey.json("tokens", "create", "--name", "ci", "--role", "operator")["token"]
+    the_ledger().note_secret(token[-64:])
+    with EmbeddedServer(load_settings(file, {"data_dir": fleetkey.data_dir})) as server:
+        options = ["--data-dir", str(fleetkey.data_dir)] if where == "here" else ["--url", server.http_url]
+        with subprocess.Popen(
+            [sys.executable, "-m", "fleetkey", "serials", "import", "-", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment({"FLEETKEY_TOKEN": token}),
+        ) as process:
+            assert process.stdin is not None
+            # It has begun to read once this is through the pipe.
+            process.stdin.write("SN-123456\n" * 100_000)
+            process.stdin.flush()
+            process.send_signal(signal.SIGINT)
+            # Closed by communicate, after the signal.
+            out, error = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert error.strip() == "fleetkey: interrupted; nothing was imported"
+    assert fleetkey.json("serials", "list") == []
 
 
 def test_prove(fleetkey: CommandLine) -> None:
