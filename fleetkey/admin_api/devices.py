@@ -8,7 +8,7 @@ from litestar import delete, get, patch, post
 from litestar.params import FromPath, QueryParameter
 
 from fleetkey.admin_api.context import ApiContext, Asked, labels_from
-from fleetkey.admin_api.description import Attributes, Cursor, Limit, Tags, answers
+from fleetkey.admin_api.description import Attributes, Cursor, Limit, SerialPattern, Tags, answers
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.openapi_bodies import described
 from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelection, InvalidRequestError
@@ -36,9 +36,6 @@ BULK_PAGES = 25
 """How many pages of devices one bulk request handles; if there are more, the response has a cursor to continue from."""
 
 Serial = Annotated[str | None, QueryParameter(description="Only the device with this serial.")]
-SerialPattern = Annotated[
-    str | None, QueryParameter(description="A pattern for the whole serial; see docs/reference/patterns.md.")
-]
 Online = Annotated[
     bool | None, QueryParameter(description="Only devices that are connected (`true`) or not connected (`false`).")
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.config import PatternError, SerialPattern
 from fleetkey.config.labels import LabelError, check_name
 from fleetkey.management.bulk import BulkChange, BulkChanges
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
-from fleetkey.management.pages import Page, check_limit, parse_device_cursor
+from fleetkey.management.pages import MAX_SCAN_SECONDS, MAX_SCANNED, Page, check_limit, parse_device_cursor
+from fleetkey.management.patterns import parse_serial_pattern
 from fleetkey.management.schemas import BulkAction, DeviceAnswer
 from fleetkey.registry import DeviceState
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Protocol
 
+    from fleetkey.config import SerialPattern
     from fleetkey.management.decisions import Decision
     from fleetkey.management.filters import DeviceFilter, DeviceSelection
     from fleetkey.management.schemas import BulkAnswer
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceService"]
 
-MAX_SCANNED = 2000
-"""How many devices are examined for one page, which may therefore be short."""
-MAX_SCAN_SECONDS = 0.25
-"""How long serials are matched against a pattern for one page, which may therefore be short."""
 PAGE = 500
 
 
@@ -61,7 +58,7 @@ class DeviceService:
     def _find(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
         check_limit(limit)
         after = parse_device_cursor(cursor)
-        pattern = _pattern(wanted.serial_pattern)
+        pattern = parse_serial_pattern(wanted.serial_pattern)
         if wanted.serial is not None:
             return self._page_of_serial(wanted, pattern, after)
         conditions = (wanted.state is not None) + len(wanted.tags) + len(wanted.attributes) + bool(wanted.online)
@@ -186,12 +183,3 @@ class DeviceService:
             raise InvalidRequestError("name", str(error)) from None
         check_label_changes(attributes or {}, "attribute", field="attributes")
         return DeviceAnswer.of(self._store.describe_device(device_id, name=name, attributes=attributes, actor=actor))
-
-
-def _pattern(text: str | None) -> SerialPattern | None:
-    if text is None:
-        return None
-    try:
-        return SerialPattern(text)
-    except PatternError as error:
-        raise InvalidRequestError("serial_pattern", f"the serial pattern can't be used: {error}") from None

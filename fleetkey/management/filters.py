@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from fleetkey.registry import DeviceState, KeyKind
 
-__all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter"]
+__all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter", "SerialFilter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +51,16 @@ class KeyFilter:
     device_id: str | None = None
     kind: KeyKind | None = None
     include_retired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialFilter:
+    """A filter for serials on the allow-list; everything given must match.
+
+    Args:
+        serial_pattern: a pattern for the whole serial.
+        used: only serials that a device has registered with (True), or that none has (False).
+    """
+
+    serial_pattern: str | None = None
+    used: bool | None = None

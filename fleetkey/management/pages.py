@@ -12,6 +12,8 @@ from fleetkey.registry import InvalidSerialError, parse_serial
 
 __all__ = [
     "MAX_PAGE",
+    "MAX_SCANNED",
+    "MAX_SCAN_SECONDS",
     "Page",
     "PositionList",
     "check_limit",
@@ -24,6 +26,10 @@ __all__ = [
 
 MAX_PAGE = 1000
 """Maximum number of items in one page."""
+MAX_SCANNED = 2000
+"""How many devices or serials are examined for one page, which may therefore be short."""
+MAX_SCAN_SECONDS = 0.25
+"""How long serials are matched against a pattern for one page, which may therefore be short."""
 MAX_CURSOR_DIGITS = 18
 DEVICE_CURSOR = re.compile(r"[0-9a-f]{24}\Z")
 SERIAL_CURSOR = "serial:"

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError, SerialFileError
-from fleetkey.management.pages import Page, check_limit, parse_serial_cursor, serial_cursor
+from fleetkey.management.filters import SerialFilter
+from fleetkey.management.pages import (
+    MAX_SCAN_SECONDS,
+    MAX_SCANNED,
+    Page,
+    check_limit,
+    parse_serial_cursor,
+    serial_cursor,
+)
+from fleetkey.management.patterns import parse_serial_pattern
 from fleetkey.management.schemas import AddedAnswer, SerialAnswer
 from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
 from fleetkey.registry import InvalidSerialError, parse_serial
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SerialService", "prove_serial"]
 
 PAGE = 500
+EVERY_SERIAL = SerialFilter()
 MAX_SHOWN_CHARACTERS = 40
 """How much of a serial is shown in an error."""
 
@@ -102,18 +112,34 @@ class SerialService:
             msg = f"there is no profile {profile[:64]!r} in the settings"
             raise LabelError(msg)
 
-    def page(self, *, cursor: str | None = None, limit: int = 100) -> Page[SerialAnswer]:
+    def page(
+        self, wanted: SerialFilter = EVERY_SERIAL, *, cursor: str | None = None, limit: int = 100
+    ) -> Page[SerialAnswer]:
         """Return a page of listed serials, in order, continuing from the cursor of an earlier page."""
         check_limit(limit)
+        if wanted != EVERY_SERIAL:
+            pattern = parse_serial_pattern(wanted.serial_pattern)
+            scan = self._store.scan_serials(
+                after=parse_serial_cursor(cursor),
+                limit=limit,
+                max_scanned=MAX_SCANNED,
+                used=wanted.used,
+                matches=None if pattern is None else pattern.matches,
+                max_seconds=MAX_SCAN_SECONDS,
+            )
+            return Page(
+                items=tuple(map(SerialAnswer.of, scan.serials)),
+                next_cursor=None if scan.reached is None else serial_cursor(scan.reached),
+            )
         found = self._store.list_serials(after=parse_serial_cursor(cursor), limit=limit)
         following = serial_cursor(found[-1].serial) if len(found) == limit else None
         return Page(items=tuple(map(SerialAnswer.of, found)), next_cursor=following)
 
-    def iterate(self) -> Iterator[SerialAnswer]:
-        """Yield all listed serials, in order, in bounded memory."""
+    def iterate(self, wanted: SerialFilter = EVERY_SERIAL) -> Iterator[SerialAnswer]:
+        """Yield all listed serials that match, in order, in bounded memory."""
         cursor: str | None = None
         while True:
-            page = self.page(cursor=cursor, limit=PAGE)
+            page = self.page(wanted, cursor=cursor, limit=PAGE)
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:

@@ -92,7 +92,8 @@ def list_devices(
     with options.fleet() as fleet:
         if isinstance(fleet, Management) and not offline:
             note_stale_presence(fleet, options.settings())
-        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=options.as_json)
+        nothing = "No devices match." if wanted != DeviceFilter() else "No devices."
+        print_list(fleet.devices.iterate(wanted), COLUMNS, nothing=nothing, as_json=options.as_json)
 
 
 @app.command("show")

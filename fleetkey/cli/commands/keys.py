@@ -84,7 +84,8 @@ def list_keys(
     kind = KeyKind.APPLICATION if applications else None
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
     with options.fleet() as fleet:
-        print_list(fleet.keys.iterate(wanted), COLUMNS, as_json=options.as_json)
+        nothing = "No keys match." if device or applications else "No keys."
+        print_list(fleet.keys.iterate(wanted), COLUMNS, nothing=nothing, as_json=options.as_json)
 
 
 @app.command("create")

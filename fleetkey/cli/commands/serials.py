@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fleetkey.cli.errors import CommandError, InterruptedCommandError, RefusedError
+from fleetkey.cli.errors import CommandError, InterruptedCommandError, RefusedError, UsageError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
     FleetOptions,
     LocalOptions,
     actor,
 )
-from fleetkey.cli.output import as_fields, note, print_json, print_list, say
+from fleetkey.cli.output import as_fields, note, print_json, print_list, say, say_aside
 from fleetkey.cli.progress import reading
-from fleetkey.management import AuditAction, Management, SerialFileError, SerialFormat, prove_serial
+from fleetkey.management import AuditAction, Management, SerialFileError, SerialFilter, SerialFormat, prove_serial
 from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
@@ -102,22 +102,40 @@ def list_serials(
     details: Annotated[
         bool, typer.Option("--details", help="Include what each device will get; JSON: an array of objects.")
     ] = False,
+    serial_pattern: Annotated[
+        str | None,
+        typer.Option("--serial-pattern", metavar="PATTERN", help="Only serials that match this pattern as a whole."),
+    ] = None,
+    used: Annotated[bool, typer.Option("--used", help="Only serials that a device has registered with.")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="Only serials that no device has registered with.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
     """List the serials, in order. JSON: an array of strings.
 
-    Example: fleetkey serials list --json
+    Examples:
+    - `fleetkey serials list --json`
+    - `fleetkey serials list --unused --serial-pattern 'SN-2026-.*'`
     """
+    if used and unused:
+        msg = "--used and --unused exclude each other"
+        raise UsageError(msg)
+    wanted = SerialFilter(serial_pattern=serial_pattern, used=used if used or unused else None)
+    nothing = "No serials match." if wanted != SerialFilter() else "No serials."
     with options.fleet() as fleet:
+        found = fleet.serials.iterate(wanted)
         if details:
-            print_list(fleet.serials.iterate(), COLUMNS, as_json=options.as_json)
-            return
-        if not options.as_json:
-            for listed in fleet.serials.iterate():
+            print_list(found, COLUMNS, nothing=nothing, as_json=options.as_json)
+        elif options.as_json:
+            print_list((listed.serial for listed in found), (), nothing=nothing, as_json=True)
+        else:
+            is_empty = True
+            for listed in found:
                 say(listed.serial)
-            return
-        print_list((listed.serial for listed in fleet.serials.iterate()), (), as_json=True)
+                is_empty = False
+            if is_empty:
+                # Not among the serials, for scripts that read a line each.
+                say_aside(nothing)
 
 
 @app.command("prove")

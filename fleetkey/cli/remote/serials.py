@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fleetkey.cli.remote.client import RemoteClient
+    from fleetkey.management import SerialFilter
     from fleetkey.management.schemas import SerialAnswer
 
 __all__ = ["RemoteSerials"]
@@ -65,9 +66,13 @@ class RemoteSerials:
             msg = f"interrupted; {may if is_sent else 'nothing was imported'}"
             raise InterruptedCommandError(msg) from None
 
-    def iterate(self) -> Iterator[SerialAnswer]:
-        """Yield all serials on the list, in order, a page at a time."""
-        query: dict[str, Any] = {"limit": MAX_PAGE}
+    def iterate(self, wanted: SerialFilter) -> Iterator[SerialAnswer]:
+        """Yield all serials on the list that match, in order, a page at a time."""
+        query: dict[str, Any] = {
+            "serial_pattern": wanted.serial_pattern,
+            "used": None if wanted.used is None else str(wanted.used).lower(),
+            "limit": MAX_PAGE,
+        }
         while True:
             page = self._client.ask("GET", "serials", SerialPage, query=query)
             yield from page.items

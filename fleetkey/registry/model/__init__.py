@@ -22,7 +22,7 @@ from fleetkey.registry.model.keys import (
     Login,
     RetiredReason,
 )
-from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded
+from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded, SerialScan
 from fleetkey.registry.model.tokens import Role, Token, TokenVerifier
 from fleetkey.registry.model.webhooks import WebhookState
 
@@ -57,6 +57,7 @@ __all__ = [
     "RetiredReason",
     "Role",
     "SerialConflict",
+    "SerialScan",
     "SerialsAdded",
     "Token",
     "TokenVerifier",

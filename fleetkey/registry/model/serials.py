@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["ListedSerial", "SerialConflict", "SerialsAdded"]
+__all__ = ["ListedSerial", "SerialConflict", "SerialScan", "SerialsAdded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,17 @@ class ListedSerial:
     profile: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialScan:
+    """Serials that a bounded search of the allow-list found, in order.
+
+    `reached` is the last serial that was examined; None means the search is complete.
+    """
+
+    serials: tuple[ListedSerial, ...]
+    reached: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ def _state(fleetkey: CommandLine, device_id: str) -> str:
 def test_list(fleetkey: CommandLine) -> None:
     """All of them, or those in a state or with tags; JSON is an array, also of none."""
     assert fleetkey.json("devices", "list") == []
-    assert fleetkey.text("devices", "list") == "(none)\n"
+    assert fleetkey.text("devices", "list") == "No devices.\n"
     first, second = fleetkey.device("SN-1")[0], fleetkey.device("SN-2", is_pending=True)[0]
     fleetkey.json("devices", "tag", first, "site=north", "line=3")
     assert [device["device_id"] for device in fleetkey.json("devices", "list")] == sorted((first, second))
