@@ -2,7 +2,7 @@
 
 from fleetkey.config.address import Address, AddressError, parse_address
 from fleetkey.config.endpoint import MqttEndpoint
-from fleetkey.config.loader import DEFAULT_FILE, SettingsError, load_settings
+from fleetkey.config.loader import DEFAULT_FILE, STARTER_VARIABLE, SettingsError, load_settings
 from fleetkey.config.profile_settings import ProfileSettings
 from fleetkey.config.serial_pattern import PatternError, SerialPattern
 from fleetkey.config.settings import (
@@ -21,6 +21,7 @@ from fleetkey.config.webhook_settings import WebhookEvent, WebhookSettings
 
 __all__ = [
     "DEFAULT_FILE",
+    "STARTER_VARIABLE",
     "AccessSettings",
     "Address",
     "AddressError",

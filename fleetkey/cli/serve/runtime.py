@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,6 +21,7 @@ from fleetkey.broker import (
 )
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.serve.clock_keeper import ClockKeeper
+from fleetkey.cli.serve.listen_errors import cannot_listen, cannot_listen_for_mqtt
 from fleetkey.cli.serve.metrics import Metrics
 from fleetkey.cli.serve.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.serve.orphan_cleanup import OrphanCleanup
@@ -52,7 +52,7 @@ from fleetkey.webhooks import Webhooks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.config import MqttSettings, Settings
+    from fleetkey.config import Settings
     from fleetkey.registry import Change
 
 __all__ = ["Runtime"]
@@ -139,7 +139,7 @@ class Runtime:
         try:
             self._http = HttpServer(settings.http, self._descriptors)
         except OSError as error:
-            raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
+            raise CommandError(cannot_listen("registration", settings.http.bind, error, "--http")) from None
         self._follower.start()
         accounts = Accounts(settings.limits, self._databases.broker)
         try:
@@ -164,7 +164,7 @@ class Runtime:
             self._authenticator.on_reset(cleanup.request)
             await cleanup.clean()
         except ListenerError as error:
-            raise CommandError(_cannot_listen_for_mqtt(settings.mqtt, error)) from None
+            raise CommandError(cannot_listen_for_mqtt(settings.mqtt, error)) from None
         except EngineError as error:
             raise CommandError(str(error)) from None
         except OSError as error:
@@ -329,22 +329,3 @@ class Runtime:
 def _at_port(bind: str, port: int) -> str:
     address = parse_address(bind)
     return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
-
-
-def _cannot_listen_for_mqtt(mqtt: MqttSettings, failed: ListenerError) -> str:
-    what, bind, way = {
-        ListenerName.TCP: ("MQTT", mqtt.bind, "--mqtt HOST:PORT"),
-        ListenerName.TLS: ("MQTT over TLS", mqtt.tls_bind, "the setting mqtt.tls_bind"),
-        ListenerName.WEBSOCKET: ("MQTT over WebSocket", mqtt.ws_bind, "the setting mqtt.ws_bind"),
-    }[failed.listener]
-    return _cannot_listen(what, bind, failed.error, way)
-
-
-def _cannot_listen(what: str, bind: str, error: OSError, way: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        reason, advice = "the address is in use", "stop whatever uses it or choose another with"
-    elif error.errno == errno.EACCES:
-        reason, advice = "no permission to use that port", "choose one above 1023 with"
-    else:
-        reason, advice = error.strerror or str(error), "choose another address with"
-    return f"can't serve {what} on {bind}: {reason}; {advice} {way}"
