@@ -15,6 +15,7 @@ from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelec
 from fleetkey.management.schemas import (
     BulkAnswer,
     BulkBody,
+    CountAnswer,
     DeviceAnswer,
     DeviceBody,
     DevicePage,
@@ -22,7 +23,7 @@ from fleetkey.management.schemas import (
     RotationBody,
     TagsBody,
 )
-from fleetkey.registry import DeviceState, Role
+from fleetkey.registry import DeviceOrder, DeviceState, Role
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -38,6 +39,13 @@ BULK_PAGES = 25
 Serial = Annotated[str | None, QueryParameter(description="Only the device with this serial.")]
 Online = Annotated[
     bool | None, QueryParameter(description="Only devices that are connected (`true`) or not connected (`false`).")
+]
+Sort = Annotated[
+    DeviceOrder | None,
+    QueryParameter(
+        description="By `serial`, newest first (`created`) or last seen first (`seen`): only the first page, without a"
+        " cursor. Default: by id."
+    ),
 ]
 InState = Annotated[DeviceState | None, QueryParameter(name="state", description="Only devices in this state.")]
 """Not called `state` in the handler, because Litestar reserves that name."""
@@ -62,6 +70,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         serial: Serial = None,
         serial_pattern: SerialPattern = None,
         online: Online = None,
+        sort: Sort = None,
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> Answer:
@@ -73,9 +82,32 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
             serial=serial,
             serial_pattern=serial_pattern,
             online=online,
+            sort=sort,
         )
         page = await authorizer.run(request, lambda fleet, _: fleet.devices.page(wanted, cursor=cursor, limit=limit))
         return authorizer.keep(request, as_json(page))
+
+    @get("/devices/count", opt=VIEWER, responses=answers(200, CountAnswer, "How many devices match"))
+    async def count_devices(
+        request: Asked,
+        in_state: InState = None,
+        tag: Tags = None,
+        attribute: Attributes = None,
+        serial: Serial = None,
+        serial_pattern: SerialPattern = None,
+        online: Online = None,
+        cursor: Cursor = None,
+    ) -> Answer:
+        """Count the devices that match all given filters, or some of them: there may be a `next_cursor`."""
+        wanted = DeviceFilter(
+            state=in_state,
+            tags=labels_from(tag, "tag"),
+            attributes=labels_from(attribute, "attribute"),
+            serial=serial,
+            serial_pattern=serial_pattern,
+            online=online,
+        )
+        return as_json(await authorizer.run(request, lambda fleet, _: fleet.devices.count(wanted, cursor=cursor)))
 
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
@@ -83,7 +115,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         device = await authorizer.run(request, lambda fleet, _: fleet.devices.get(device_id))
         return authorizer.keep(request, as_json(device))
 
-    return [list_devices, show_device]
+    return [list_devices, count_devices, show_device]
 
 
 def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:

@@ -8,9 +8,9 @@ from fleetkey.config.labels import LabelError, check_name
 from fleetkey.management.bulk import BulkChange, BulkChanges
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
-from fleetkey.management.pages import MAX_SCAN_SECONDS, MAX_SCANNED, Page, check_limit, parse_device_cursor
+from fleetkey.management.pages import MAX_PAGE, MAX_SCAN_SECONDS, MAX_SCANNED, Page, check_limit, parse_device_cursor
 from fleetkey.management.patterns import parse_serial_pattern
-from fleetkey.management.schemas import BulkAction, DeviceAnswer
+from fleetkey.management.schemas import BulkAction, CountAnswer, DeviceAnswer
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleetkey.management.filters import DeviceFilter, DeviceSelection
     from fleetkey.management.schemas import BulkAnswer
     from fleetkey.management.tag_rules import TagRules
-    from fleetkey.registry import Device
+    from fleetkey.registry import Device, DeviceOrder
     from fleetkey.registry.store import DeviceBatches, DeviceChanges, DeviceLookup, DeviceSearch, KeyBatches
 
     class DeviceStore(DeviceLookup, DeviceSearch, DeviceChanges, DeviceBatches, KeyBatches, Protocol):
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceService"]
 
+MAX_COUNTED = 100_000
+"""How many devices are examined for one answer of a count, which may therefore have to be continued."""
+MAX_SORT_SECONDS = 3.0
+"""How long sorting devices may take."""
 PAGE = 500
 
 
@@ -51,9 +55,56 @@ class DeviceService:
         return DeviceAnswer.of(self._store.get_device(device_id))
 
     def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> Page[DeviceAnswer]:
-        """Return a page of devices, ordered by id, continuing from the cursor of an earlier page."""
+        """Return a page of devices, ordered by id, continuing from the cursor of an earlier page.
+
+        Sorted in another way, there is only one page: its size is `limit`.
+        """
+        if wanted.sort is not None:
+            return self._sorted(wanted, wanted.sort, cursor=cursor, limit=limit)
         found = self._find(wanted, cursor=cursor, limit=limit)
         return Page(items=tuple(map(DeviceAnswer.of, found.items)), next_cursor=found.next_cursor)
+
+    def count(self, wanted: DeviceFilter, *, cursor: str | None = None) -> CountAnswer:
+        """Count the devices that match, or some of them: there may be a cursor to count on from."""
+        pattern = parse_serial_pattern(wanted.serial_pattern)
+        after = parse_device_cursor(cursor)
+        if wanted.serial is not None:
+            return CountAnswer(count=len(self._page_of_serial(wanted, pattern, after).items), next_cursor=None)
+        found = self._store.count_found(
+            after=after,
+            max_scanned=MAX_COUNTED,
+            state=wanted.state,
+            tags=wanted.tags,
+            attributes=wanted.attributes,
+            online=wanted.online,
+            matches=None if pattern is None else pattern.matches,
+            max_seconds=MAX_SCAN_SECONDS,
+        )
+        return CountAnswer(count=found.count, next_cursor=found.reached)
+
+    def _sorted(self, wanted: DeviceFilter, by: DeviceOrder, *, cursor: str | None, limit: int) -> Page[DeviceAnswer]:
+        check_limit(limit)
+        if cursor is not None:
+            raise InvalidRequestError("cursor", "a sorted list has one page; leave out the cursor")
+        pattern = parse_serial_pattern(wanted.serial_pattern)
+        if wanted.serial is not None:
+            return Page(
+                items=tuple(map(DeviceAnswer.of, self._page_of_serial(wanted, pattern, "").items)), next_cursor=None
+            )
+        found = self._store.sort_devices(
+            by,
+            limit=limit,
+            state=wanted.state,
+            tags=wanted.tags,
+            attributes=wanted.attributes,
+            online=wanted.online,
+            matches=None if pattern is None else pattern.matches,
+            max_seconds=MAX_SORT_SECONDS,
+        )
+        if found is None:
+            reason = f"sorting these devices takes longer than {MAX_SORT_SECONDS:.0f} s; leave out sort, or name a tag"
+            raise InvalidRequestError("sort", reason)
+        return Page(items=tuple(map(DeviceAnswer.of, found)), next_cursor=None)
 
     def _find(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Page[Device]:
         check_limit(limit)
@@ -99,12 +150,17 @@ class DeviceService:
         )
         return Page(items=(device,) if device is not None and is_wanted else (), next_cursor=None)
 
-    def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
-        """Yield all devices that match, ordered by id, in bounded memory."""
+    def iterate(self, wanted: DeviceFilter, *, limit: int | None = None) -> Iterator[DeviceAnswer]:
+        """Yield all devices that match, or up to `limit`, in bounded memory.
+
+        Sorted, at most `MAX_PAGE` are yielded.
+        """
+        left, most = limit, MAX_PAGE if wanted.sort else PAGE
         cursor: str | None = None
-        while True:
-            page = self.page(wanted, cursor=cursor, limit=PAGE)
+        while left is None or left > 0:
+            page = self.page(wanted, cursor=cursor, limit=most if left is None else min(left, most))
             yield from page.items
+            left = None if left is None else left - len(page.items)
             cursor = page.next_cursor
             if cursor is None:
                 return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.registry import DeviceState, KeyKind
+    from fleetkey.registry import DeviceOrder, DeviceState, KeyKind
 
 __all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter", "SerialFilter"]
 
@@ -24,6 +24,7 @@ class DeviceFilter:
         serial: only the device with this serial.
         serial_pattern: a pattern for the whole serial (`docs/reference/patterns.md`).
         online: only devices that are connected (True), or aren't (False).
+        sort: in this order, and only the first page; None = by id.
     """
 
     state: DeviceState | None = None
@@ -32,6 +33,7 @@ class DeviceFilter:
     serial: str | None = None
     serial_pattern: str | None = None
     online: bool | None = None
+    sort: DeviceOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,13 +24,14 @@ from fleetkey.cli.options import (
     parse_labels,
 )
 from fleetkey.cli.output import as_fields, is_interactive, print_json, print_list, print_one, say
-from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
+from fleetkey.management import DECISIONS, MAX_PAGE, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
-from fleetkey.registry import DeviceState
+from fleetkey.registry import DeviceOrder, DeviceState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fleetkey.cli.options import Fleet
     from fleetkey.management import Decision
 
 __all__ = ["app"]
@@ -43,6 +44,8 @@ Examples:
 """
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
+MAX_LIMIT = 1_000_000
+"""The highest `--limit` of a list."""
 COLUMNS = (
     ("device_id", 24),
     ("state", 8),
@@ -68,18 +71,34 @@ def list_devices(
     serial_pattern: SerialPatternOption = None,
     online: Annotated[bool, typer.Option("--online", help="Only devices that are connected.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Only devices that aren't connected.")] = False,
+    sort: Annotated[
+        DeviceOrder | None,
+        typer.Option("--sort", help=f"By serial, newest first, or last seen first; at most {MAX_PAGE:,} devices."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, max=MAX_LIMIT, help="Only the first N devices.")
+    ] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print only how many devices match.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """List the devices, ordered by id.
+    """List the devices, ordered by id unless sorted.
 
     Examples:
+    - `fleetkey devices list --sort seen --limit 20`
+    - `fleetkey devices list --state pending --count`
     - `fleetkey devices list --state pending --json`
     - `fleetkey devices list --tag site=north --attribute batch=7`
     - `fleetkey devices list --online`
     """
     if online and offline:
         msg = "--online and --offline exclude each other"
+        raise UsageError(msg)
+    if count and (sort or limit):
+        msg = "--count counts all devices that match; leave out --sort and --limit"
+        raise UsageError(msg)
+    if sort and (limit or 0) > MAX_PAGE:
+        msg = f"--sort lists at most {MAX_PAGE} devices; lower --limit"
         raise UsageError(msg)
     wanted = DeviceFilter(
         state=state,
@@ -88,12 +107,26 @@ def list_devices(
         serial=serial,
         serial_pattern=serial_pattern,
         online=online if online or offline else None,
+        sort=sort,
     )
     with options.fleet() as fleet:
         if isinstance(fleet, Management) and not offline:
             note_stale_presence(fleet, options.settings())
-        nothing = "No devices match." if wanted != DeviceFilter() else "No devices."
-        print_list(fleet.devices.iterate(wanted), COLUMNS, nothing=nothing, as_json=options.as_json)
+        if count:
+            number = _count(fleet, wanted)
+            print_json({"count": number}) if options.as_json else say(str(number))
+            return
+        nothing = "No devices match." if wanted != DeviceFilter(sort=sort) else "No devices."
+        print_list(fleet.devices.iterate(wanted, limit=limit), COLUMNS, nothing=nothing, as_json=options.as_json)
+
+
+def _count(fleet: Fleet, wanted: DeviceFilter) -> int:
+    answer = fleet.devices.count(wanted)
+    number = answer.count
+    while answer.next_cursor is not None:
+        answer = fleet.devices.count(wanted, cursor=answer.next_cursor)
+        number += answer.count
+    return number
 
 
 @app.command("show")

@@ -29,7 +29,7 @@ def doctor(options: LocalOptions) -> None:
     try:
         settings = options.settings()
     except SettingsError as error:
-        advice = "Correct it in the file, the variable or the option that the message names."
+        advice = "Correct it in the settings file, the variable or the option that sets it."
         findings = [Finding("settings", Verdict.FAILED, str(error), advice)]
     else:
         findings = [Finding("settings", Verdict.OK, "valid"), *run_checks(settings)]

@@ -22,6 +22,7 @@ __all__ = [
     "BulkBody",
     "BulkDevice",
     "BulkOutcome",
+    "CountAnswer",
     "DeviceAnswer",
     "DeviceBody",
     "DevicePage",
@@ -110,6 +111,13 @@ class DevicePage(msgspec.Struct):
     """Devices, ordered by id. A page may be short or empty and have a `next_cursor`; null: the list is complete."""
 
     items: list[DeviceAnswer]
+    next_cursor: str | None
+
+
+class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many devices match. If there is a `next_cursor`, repeat the request with it and add the counts up."""
+
+    count: int
     next_cursor: str | None
 
 

@@ -5,6 +5,8 @@ from fleetkey.registry.model.changes import Change, ChangeKind
 from fleetkey.registry.model.devices import (
     NO_POLICY,
     Device,
+    DeviceCount,
+    DeviceOrder,
     DevicePolicy,
     DeviceScan,
     DeviceState,
@@ -40,6 +42,8 @@ __all__ = [
     "ChangeKind",
     "DeniedReason",
     "Device",
+    "DeviceCount",
+    "DeviceOrder",
     "DevicePolicy",
     "DeviceScan",
     "DeviceState",

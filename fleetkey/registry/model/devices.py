@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["NO_POLICY", "Device", "DevicePolicy", "DeviceScan", "DeviceState", "Presence", "Reregistration"]
+__all__ = [
+    "NO_POLICY",
+    "Device",
+    "DeviceCount",
+    "DeviceOrder",
+    "DevicePolicy",
+    "DeviceScan",
+    "DeviceState",
+    "Presence",
+    "Reregistration",
+]
 
 
 class DeviceState(StrEnum):
@@ -86,3 +96,19 @@ class DeviceScan:
 
     devices: tuple[Device, ...]
     reached: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceCount:
+    """How many devices a bounded search counted; `reached` is the last id that was examined, None at the end."""
+
+    count: int
+    reached: str | None
+
+
+class DeviceOrder(StrEnum):
+    """What devices are sorted by: serial, or newest first, or last seen first."""
+
+    SERIAL = "serial"
+    CREATED = "created"
+    SEEN = "seen"

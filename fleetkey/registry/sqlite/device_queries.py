@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleetkey.registry.model import DeviceOrder
 from fleetkey.registry.sqlite.rows import DEVICE_VALUES, device_from
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from fleetkey.registry.model import Device, DeviceState
 
-__all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query"]
+__all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query", "sort_query"]
 
 MAX_READ = 500
 """How many devices are read in one query; more are read in several."""
@@ -25,6 +26,11 @@ READ_MANY = f"""
 SELECT json_group_array({DEVICE_VALUES}) FROM json_each(?) wanted
 CROSS JOIN devices d ON d.device_id = wanted.value LEFT JOIN presence p ON p.device_id = d.device_id
 """  # noqa: S608 - ours
+ORDERS = {
+    DeviceOrder.SERIAL: "d.serial",
+    DeviceOrder.CREATED: "d.created_at DESC",
+    DeviceOrder.SEEN: "s.last_seen_at DESC NULLS LAST",
+}
 MAX_COUNTED = 1000
 """How many devices are counted at most to find the rarest of several conditions."""
 
@@ -129,6 +135,23 @@ def scan_query(
     )
     # The conditions come before the inner query, so their values come first.
     return query, [*values, *parameters]
+
+
+def sort_query(
+    labels: Sequence[Label], state: DeviceState | None, by: DeviceOrder, *, online: bool | None = None
+) -> tuple[str, list[str]]:
+    """Return the query for the sorted ids and serials of all that match, and its parameters except the limit."""
+    where, parameters = _has(labels)
+    if state is not None:
+        where.append("d.state = ?")
+        parameters.append(state)
+    if online is not None:
+        where.append(_connected(online=online))
+    query = (
+        "SELECT d.device_id, d.serial FROM devices d LEFT JOIN presence s ON s.device_id = d.device_id"  # noqa: S608 - ours
+        f" WHERE {' AND '.join(where) or '1'} ORDER BY {ORDERS[by]}, d.device_id LIMIT ?"
+    )
+    return query, parameters
 
 
 def _has(labels: Sequence[Label]) -> tuple[list[str], list[str]]:

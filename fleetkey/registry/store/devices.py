@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from fleetkey.registry.model import (
         Device,
+        DeviceCount,
+        DeviceOrder,
         DeviceScan,
         DeviceState,
         IssueDenied,
@@ -73,6 +75,39 @@ class DeviceSearch(Protocol):
 
         The rarest of state, tags, attributes and being online drives the search; the others are checked for each device
         found, and `matches` is called with its serial. It also stops after `max_seconds`, but examines at least one.
+        """
+        ...
+
+    def count_found(
+        self,
+        *,
+        after: str = "",
+        max_scanned: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
+    ) -> DeviceCount:
+        """Count the devices that `scan_devices` would find, without reading them."""
+        ...
+
+    def sort_devices(
+        self,
+        by: DeviceOrder,
+        *,
+        limit: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float,
+    ) -> list[Device] | None:
+        """Return the first `limit` devices that match, sorted; None if that takes more than `max_seconds`.
+
+        Of devices with the same value, the one with the lower id comes first; devices that were never seen come last.
         """
         ...
 
