@@ -6,6 +6,7 @@ import base64
 import hmac
 import io
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -160,6 +161,36 @@ def test_import_interrupted(fleetkey: CommandLine, where: str) -> None:
     assert (process.returncode, out) == (130, "")
     assert error.strip() == "fleetkey: interrupted; nothing was imported"
     assert fleetkey.json("serials", "list") == []
+
+
+def test_import_interrupted_after_the_last_serial() -> None:
+    """When another server has received everything and hasn't answered, it isn't said that nothing was imported."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(30)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "fleetkey", "serials", "import", "-", "--url", url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment({"FLEETKEY_TOKEN": "f" * 64}),
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write("SN-1\n")
+            process.stdin.close()
+            connection, _ = listening.accept()
+            received = b""
+            with connection:
+                connection.settimeout(30)
+                while not received.endswith(b"0\r\n\r\n"):
+                    received += connection.recv(65_536)
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+            assert process.stderr is not None
+            said = process.stderr.read().strip()
+    assert process.returncode == 130
+    assert said.startswith("fleetkey: interrupted; all serials were sent, and the server may still import them")
 
 
 def test_prove(fleetkey: CommandLine) -> None:
