@@ -23,16 +23,17 @@ from fleetkey.cli.options import (
     actor,
     parse_labels,
 )
-from fleetkey.cli.output import as_fields, is_interactive, print_json, print_list, print_one, say
+from fleetkey.cli.output import as_fields, is_interactive, note, print_json, print_list, print_one, say
 from fleetkey.management import DECISIONS, MAX_PAGE, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
 from fleetkey.registry import DeviceOrder, DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fleetkey.cli.options import Fleet
     from fleetkey.management import Decision
+    from fleetkey.management.schemas import DeviceAnswer
 
 __all__ = ["app"]
 
@@ -117,7 +118,12 @@ def list_devices(
             print_json({"count": number}) if options.as_json else say(str(number))
             return
         nothing = "No devices match." if wanted != DeviceFilter(sort=sort) else "No devices."
-        print_list(fleet.devices.iterate(wanted, limit=limit), COLUMNS, nothing=nothing, as_json=options.as_json)
+        found: Iterable[DeviceAnswer] = fleet.devices.iterate(wanted, limit=limit)
+        if sort and limit is None:
+            found = list(found)
+            if len(found) == MAX_PAGE:
+                note(f"only the first {MAX_PAGE:,} devices are listed", as_json=options.as_json)
+        print_list(found, COLUMNS, nothing=nothing, as_json=options.as_json)
 
 
 def _count(fleet: Fleet, wanted: DeviceFilter) -> int:

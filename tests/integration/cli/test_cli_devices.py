@@ -143,6 +143,18 @@ def test_list_sorted_limited_and_counted(fleetkey: CommandLine) -> None:
     assert fleetkey.text("devices", "list", "--sort", "serial", "--limit", "1").count("SN-") == 1
 
 
+def test_sorted_list_that_is_cut(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit of one's own, a sorted list says where it ends."""
+    for module in ("cli.commands.devices", "management.devices"):
+        monkeypatch.setattr(f"fleetkey.{module}.MAX_PAGE", 2)
+    for serial in ("SN-1", "SN-2", "SN-3"):
+        fleetkey.device(serial)
+    cut = fleetkey("devices", "list", "--sort", "serial", "--data-dir", fleetkey.data_dir)
+    assert cut.out.count("SN-") == 2
+    assert cut.err == "fleetkey: only the first 2 devices are listed\n"
+    assert not fleetkey("devices", "list", "--sort", "serial", "--limit", "1", "--data-dir", fleetkey.data_dir).err
+
+
 def test_sorting_that_takes_too_long(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends, and says what to do."""
     monkeypatch.setattr("fleetkey.management.devices.MAX_SORT_SECONDS", -1.0)
