@@ -14,7 +14,7 @@ help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## Set up, then serve registration and broker, and print what to paste next
-	@exec $(BIN)/fleetkey serve --sample $(ARGS)
+	@FLEETKEY_STARTED_BY=make exec $(BIN)/fleetkey serve --sample $(ARGS)
 
 demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
 	@exec $(BIN)/fleetkey demo $(ARGS)

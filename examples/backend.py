@@ -6,9 +6,9 @@ python examples/backend.py credentials/backend.json
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ def on_message(client: Client, _data: Any, message: MQTTMessage) -> None:
 
 def main() -> None:
     """Run until Ctrl-C; paho reconnects by itself."""
-    credentials = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("credentials", type=Path, help="the file that `fleetkey keys create --save` wrote")
+    credentials = json.loads(parser.parse_args().credentials.read_text(encoding="utf-8"))
     mqtt = credentials["mqtt"]
     # A client id belongs to the key that uses it; it must not look like a device id (24 hex digits).
     client = Client(CallbackAPIVersion.VERSION2, client_id="example-backend")

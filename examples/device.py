@@ -6,6 +6,7 @@ python examples/device.py SN-0001 http://127.0.0.1:8080 credentials/device.json
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
@@ -26,9 +27,13 @@ def on_error(error: DeviceError) -> None:
 
 def main() -> None:
     """Run until Ctrl-C."""
-    serial, url, credentials_file = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("serial", help="what the device registers with")
+    parser.add_argument("url", help="where registration is, such as http://127.0.0.1:8080")
+    parser.add_argument("credentials", help="the file that remembers its credentials")
+    given = parser.parse_args()
     started = time.monotonic()
-    with Device(serial, url, credentials_file, on_message=on_message, on_error=on_error) as device:
+    with Device(given.serial, given.url, given.credentials, on_message=on_message, on_error=on_error) as device:
         while True:
             if device.wait_connected(60):
                 state = {"data": {"uptime_seconds": int(time.monotonic() - started)}}

@@ -2,6 +2,7 @@
 
 from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
 from fleetkey.access.decisions.templates import TopicTemplates
 from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
 from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretError, TemplateError, UnsafeValueError
@@ -36,6 +37,8 @@ __all__ = [
     "Refused",
     "Secret",
     "SharedSecretError",
+    "Sharing",
+    "SharingKind",
     "TemplateError",
     "TopicScope",
     "TopicTemplates",
@@ -44,7 +47,9 @@ __all__ = [
     "address_bucket",
     "build_authenticator",
     "build_worker_pool",
+    "can_meet",
     "decide",
+    "find_sharing",
     "hash_secret",
     "is_topic_filter",
     "is_topic_name",

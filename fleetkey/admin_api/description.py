@@ -51,6 +51,10 @@ AuditCursor = Annotated[
 Limit = Annotated[
     int, QueryParameter(ge=1, le=MAX_PAGE, description="Maximum number of items in the page, which may have fewer.")
 ]
+SerialPattern = Annotated[
+    str | None,
+    QueryParameter(description="A pattern for the whole serial, such as `SN-2026-[0-9]+`."),
+]
 Tags = Annotated[
     list[Annotated[str, QueryParameter(pattern=LABEL)]] | None,
     QueryParameter(description="`NAME=VALUE`: only devices with this tag. If repeated, all must match."),

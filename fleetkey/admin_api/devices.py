@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response.base import ASGIResponse
 
 from fleetkey.admin_api.context import ApiContext, Asked, labels_from
-from fleetkey.admin_api.description import Attributes, Cursor, Limit, Tags, answers
+from fleetkey.admin_api.description import Attributes, Cursor, Limit, SerialPattern, Tags, answers
 from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.openapi_bodies import described
@@ -17,6 +17,7 @@ from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, DeviceSelec
 from fleetkey.management.schemas import (
     BulkAnswer,
     BulkBody,
+    CountAnswer,
     DeviceAnswer,
     DeviceBody,
     DevicePage,
@@ -24,7 +25,7 @@ from fleetkey.management.schemas import (
     RotationBody,
     TagsBody,
 )
-from fleetkey.registry import DeviceState, Role
+from fleetkey.registry import DeviceOrder, DeviceState, Role
 
 if TYPE_CHECKING:
     from litestar.types import ControllerRouterHandler
@@ -38,11 +39,12 @@ BULK_PAGES = 25
 """How many pages of devices one bulk request handles; if there are more, the response has a cursor to continue from."""
 
 Serial = Annotated[str | None, QueryParameter(description="Only the device with this serial.")]
-SerialPattern = Annotated[
-    str | None, QueryParameter(description="A pattern for the whole serial; see docs/reference/patterns.md.")
-]
 Online = Annotated[
     bool | None, QueryParameter(description="Only devices that are connected (`true`) or not connected (`false`).")
+]
+Sort = Annotated[
+    DeviceOrder | None,
+    QueryParameter(description="By `serial`, newest first (`created`) or last seen first (`seen`). Default: by id."),
 ]
 InState = Annotated[DeviceState | None, QueryParameter(name="state", description="Only devices in this state.")]
 """Not called `state` in the handler, because Litestar reserves that name."""
@@ -67,6 +69,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         serial: Serial = None,
         serial_pattern: SerialPattern = None,
         online: Online = None,
+        sort: Sort = None,
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> ASGIResponse:
@@ -78,6 +81,7 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
             serial=serial,
             serial_pattern=serial_pattern,
             online=online,
+            sort=sort,
         )
         answer = await answer_list(
             authorizer,
@@ -89,13 +93,35 @@ def _looking(context: ApiContext) -> list[ControllerRouterHandler]:
         # A page in several parts is never in memory as a whole, so it can't be cached.
         return authorizer.keep(request, answer) if isinstance(answer, Answer) else answer
 
+    @get("/devices/count", opt=VIEWER, responses=answers(200, CountAnswer, "How many devices match"))
+    async def count_devices(
+        request: Asked,
+        in_state: InState = None,
+        tag: Tags = None,
+        attribute: Attributes = None,
+        serial: Serial = None,
+        serial_pattern: SerialPattern = None,
+        online: Online = None,
+        cursor: Cursor = None,
+    ) -> Answer:
+        """Count the devices that match all given filters, or some of them: there may be a `next_cursor`."""
+        wanted = DeviceFilter(
+            state=in_state,
+            tags=labels_from(tag, "tag"),
+            attributes=labels_from(attribute, "attribute"),
+            serial=serial,
+            serial_pattern=serial_pattern,
+            online=online,
+        )
+        return as_json(await authorizer.run(request, lambda fleet, _: fleet.devices.count(wanted, cursor=cursor)))
+
     @get("/devices/{device_id:str}", opt=VIEWER, responses=answers(200, DeviceAnswer, "The device", 404))
     async def show_device(request: Asked, device_id: FromPath[str]) -> Answer:
         """Show one device; its keys are at `/api/v1/keys?device_id=…`."""
         device = await authorizer.run(request, lambda fleet, _: fleet.devices.get(device_id))
         return authorizer.keep(request, as_json(device))
 
-    return [list_devices, show_device]
+    return [list_devices, count_devices, show_device]
 
 
 def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
@@ -115,9 +141,12 @@ def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
         `set_tags` is only for `tag`, `grace_seconds` only for `rotate`.
 
         Of the devices that match, `approve` and `reject` change the pending ones, `enable` the disabled ones,
-        `disable` the active and pending ones, and the other actions all of them. Named devices are all checked before
-        any is changed, and one in the wrong state is a 409: a disabled one for `approve`, an active or disabled one
-        for `reject`, one that was never approved for `enable`.
+        `disable` the active and pending ones, and the other actions all of them. Named devices must all exist, or
+        nothing is changed. Those in a state in which the action isn't possible are counted as `refused`, and the
+        others are changed: a disabled one for `approve`, an active or disabled one for `reject`, one that was never
+        approved for `enable`.
+
+        With `dry_run`, nothing is changed: the response says how many devices would be, and names the first ones.
 
         One request changes up to a few thousand devices. If the response has a `next_cursor`, there are more: repeat
         the request with it as `cursor` until it is null. Devices changed before an error stay changed.
@@ -129,7 +158,12 @@ def _deciding(context: ApiContext) -> list[ControllerRouterHandler]:
             attributes=body.attributes,
             serial_pattern=body.serial_pattern,
         )
-        change = BulkChange(action=body.action, set_tags=body.set_tags, grace_seconds=body.grace_seconds)
+        change = BulkChange(
+            action=body.action,
+            set_tags=body.set_tags,
+            grace_seconds=body.grace_seconds,
+            is_dry_run=body.dry_run,
+        )
         result = await authorizer.run(
             request,
             lambda fleet, caller: fleet.devices.change_many(

@@ -13,12 +13,12 @@ from litestar.response.base import ASGIResponse
 
 from fleetkey.access import OverloadedError
 from fleetkey.admin_api.context import ApiContext, Asked
-from fleetkey.admin_api.description import Cursor, Limit, answers
+from fleetkey.admin_api.description import Cursor, Limit, SerialPattern, answers
 from fleetkey.admin_api.lists import answer_list
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.http.body import body_chunks
 from fleetkey.http.openapi_bodies import described, described_text
-from fleetkey.management import SerialFormat
+from fleetkey.management import SerialFilter, SerialFormat
 from fleetkey.management.schemas import AddedAnswer, SerialEntry, SerialPage, SerialsBody
 from fleetkey.registry import ListedSerial, Role
 
@@ -39,6 +39,10 @@ MAX_IMPORTS = 2
 IMPORT_SECONDS = 600.0
 """How long an import may take to arrive, before it gets 408."""
 SPOOLED_BYTES = 1024 * 1024
+Used = Annotated[
+    bool | None,
+    QueryParameter(description="Only serials that a device has registered with (`true`), or that none has (`false`)."),
+]
 FORMATS = {"text/plain": SerialFormat.TEXT, "text/csv": SerialFormat.CSV}
 
 
@@ -52,12 +56,19 @@ def serial_handlers(context: ApiContext) -> list[ControllerRouterHandler]:
         opt={"role": Role.VIEWER},
         responses=answers(200, SerialPage, "Serials on the allow-list, in order"),
     )
-    async def list_serials(request: Asked, cursor: Cursor = None, limit: Limit = 100) -> ASGIResponse:
-        """List the serials that may register, with what each device will get."""
+    async def list_serials(
+        request: Asked,
+        serial_pattern: SerialPattern = None,
+        used: Used = None,
+        cursor: Cursor = None,
+        limit: Limit = 100,
+    ) -> ASGIResponse:
+        """List the serials that may register and match all given filters, with what each device will get."""
+        wanted = SerialFilter(serial_pattern=serial_pattern, used=used)
         return await answer_list(
             authorizer,
             request,
-            lambda fleet, cursor, limit: fleet.serials.page(cursor=cursor, limit=limit),
+            lambda fleet, cursor, limit: fleet.serials.page(wanted, cursor=cursor, limit=limit),
             cursor=cursor,
             limit=limit,
         )

@@ -19,6 +19,7 @@ from amqtt.contexts import Action as AmqttAction
 from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 
 from fleetkey.access import (
+    AccessError,
     Action,
     Authenticator,
     ConnectAttempt,
@@ -30,8 +31,8 @@ from fleetkey.access import (
     build_worker_pool,
 )
 from fleetkey.auth_plugin.session_principal import principal_of, set_outcome
-from fleetkey.config import load_settings
-from fleetkey.registry import ChangeFollower, SteadyClock, Store, open_store
+from fleetkey.config import DEFAULT_FILE, SettingsError, load_settings
+from fleetkey.registry import ChangeFollower, SteadyClock, Store, StoreError, open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,19 +75,34 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
         """Use the authenticator in the configuration, or open the registry.
 
         Raises:
-            SettingsError, StoreError: amqtt refuses to start with them.
+            SettingsError, StoreError, AccessError: amqtt refuses to start, but says only that the plugin failed; the
+                log says why.
         """
         super().__init__(context)
         self._standalone: _StandaloneAccess | None = None
         if isinstance(self.config.authenticator, Authenticator):
             self._authenticator = self.config.authenticator
             return
-        self._standalone = _StandaloneAccess(
-            self.config.config_file, self.config.data_dir, context.loop or asyncio.get_running_loop()
-        )
+        file = Path(self.config.config_file or DEFAULT_FILE).absolute()
+        try:
+            self._standalone = _StandaloneAccess(
+                self.config.config_file, self.config.data_dir, context.loop or asyncio.get_running_loop()
+            )
+        except (SettingsError, StoreError, AccessError) as error:
+            log.error(  # noqa: TRY400 - the message says it all
+                "plugin_not_started",
+                reason=str(error),
+                settings_file=str(file),
+                found=file.exists(),
+                advice="correct what the reason says; relative paths in the plugin's configuration and in the settings "
+                "count from the folder in which amqtt was started",
+            )
+            raise
         self._authenticator = self._standalone.authenticator
         log.warning(
             "plain_amqtt_broker",
+            settings_file=str(file) if file.exists() else f"none: there is no {file}, so the defaults apply",
+            registry=str(self._standalone.registry.absolute()),
             kept="authentication, client id and will at CONNECT, topics of publish, subscribe and live delivery",
             needs_the_bundled_broker="refusals that touch no session, sessions owned by their principal, retained and "
             "queued messages decided for their receiver, connections closed on revocation",
@@ -125,6 +141,7 @@ class _StandaloneAccess:
 
     def __init__(self, config_file: str | None, data_dir: str | None, loop: asyncio.AbstractEventLoop) -> None:
         settings = load_settings(Path(config_file) if config_file else None, {"data_dir": data_dir})
+        self.registry = store_path(settings)
         self._store: Store = open_store(settings, clock=SteadyClock())
         self._pool: WorkerPool = build_worker_pool(settings)
         self.authenticator = build_authenticator(settings, self._store, self._pool)

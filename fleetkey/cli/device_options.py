@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.options import parse_labels
-from fleetkey.cli.output import print_json, say
 from fleetkey.management import DeviceSelection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from fleetkey.management.schemas import BulkAnswer
 
 __all__ = [
     "AttributeOption",
@@ -23,7 +20,6 @@ __all__ = [
     "SerialPatternOption",
     "TagOption",
     "names_one",
-    "print_bulk",
 ]
 
 DeviceIdsArgument = Annotated[
@@ -75,11 +71,3 @@ def names_one(selection: DeviceSelection) -> bool:
     """Whether the selection is just one named device; the service refuses contradictory selections."""
     has_more = selection.tags or selection.attributes or selection.serial_pattern
     return len(selection.device_ids) == 1 and not has_more
-
-
-def print_bulk(verb: str, result: BulkAnswer, *, as_json: bool) -> None:
-    """Print the result of a bulk change."""
-    if as_json:
-        print_json({verb: result.changed, "unchanged": result.unchanged})
-    else:
-        say(f"{verb} {result.changed}, {result.unchanged} unchanged")

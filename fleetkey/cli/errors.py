@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CommandError", "RefusedError", "UsageError"]
+__all__ = ["CommandError", "InterruptedCommandError", "RefusedError", "UsageError"]
 
 
 class CommandError(Exception):
@@ -11,6 +11,10 @@ class CommandError(Exception):
 
 class UsageError(CommandError):
     """The command was used wrongly, whatever the state of the fleet; exit status 2."""
+
+
+class InterruptedCommandError(CommandError):
+    """Ctrl-C ended the command; the message says what it has done until then; exit status 130."""
 
 
 class RefusedError(CommandError):

@@ -25,7 +25,7 @@ from fleetkey.cli.commands import (
     tokens,
     webhooks,
 )
-from fleetkey.cli.errors import CommandError, RefusedError, UsageError
+from fleetkey.cli.errors import CommandError, InterruptedCommandError, RefusedError, UsageError
 from fleetkey.cli.output import print_broken, print_failure, say
 from fleetkey.config import SettingsError
 from fleetkey.management import InvalidRequestError, ManagementError
@@ -88,7 +88,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line. Exit status: 0, 1 if the command failed, 2 for wrong usage or invalid settings."""
+    """Run the command line. Exit status: 0, 1 if it failed, 2 for wrong usage or invalid settings, 130 for Ctrl-C."""
     guard_tracebacks()
     if logging.lastResort is not None:
         # For what libraries log in commands that configure no log.
@@ -112,6 +112,8 @@ def main() -> None:
     except RefusedError as error:
         # The remote counterpart of `InvalidRequestError`.
         _fail(str(error), USAGE if error.status == HTTPStatus.BAD_REQUEST else FAILED)
+    except InterruptedCommandError as error:
+        _fail(str(error), INTERRUPTED)
     except (StoreError, ManagementError, CommandError) as error:
         _fail(str(error), FAILED)
     except BrokenPipeError:

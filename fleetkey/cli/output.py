@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
+from fleetkey.cli.columns import GAP, fitted, shortened
 from fleetkey.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_fields",
+    "ask",
+    "is_interactive",
     "note",
     "print_broken",
     "print_failure",
@@ -28,6 +32,7 @@ __all__ = [
     "print_one",
     "print_step",
     "say",
+    "say_aside",
     "say_lines",
 ]
 
@@ -40,6 +45,11 @@ def say(text: str, *, flush: bool = False) -> None:
     _put(printable(text), flush=flush)
 
 
+def say_aside(text: str) -> None:
+    """Print one line for people on standard error, apart from the output."""
+    _put(printable(text), stream=sys.stderr)
+
+
 def say_lines(text: str, *, flush: bool = False) -> None:
     """Print lines of our own text; no part of it that others chose may contain a line break."""
     _put(printable_lines(text), flush=flush)
@@ -48,6 +58,17 @@ def say_lines(text: str, *, flush: bool = False) -> None:
 def note(text: str, *, as_json: bool = False) -> None:
     """Print a note on standard error, as one line or as `{"note": …}`."""
     _put(json.dumps({"note": text}) if as_json else printable(f"fleetkey: {text}"), stream=sys.stderr)
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits at a terminal and can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> bool:
+    """Ask on standard error, apart from the output; only `y` or `yes` is one."""
+    print(f"{printable(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def print_failure(message: str, *, as_json: bool) -> None:
@@ -93,14 +114,16 @@ def print_one(shown: object, *, as_json: bool) -> None:
         _put(f"{name:<{width}}  {_text(value)}")
 
 
-def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, as_json: bool) -> None:
+def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, nothing: str, as_json: bool) -> None:
     """Print rows as they arrive, so that a fleet of any size takes little memory.
 
     The first `MAX_MEASURED_ROWS` rows set the column widths; a longer value in a later row shifts the rest of its line.
+    On a terminal, columns are narrowed to its width and longer values shortened; elsewhere all values are whole.
 
     Args:
         rows: values of a schema. With JSON every field is printed, and a row may be any value.
         columns: field names and minimum widths, for people.
+        nothing: the sentence for people if there are no rows.
         as_json: print one JSON array.
     """
     if as_json:
@@ -113,13 +136,18 @@ def print_list(rows: Iterable[Any], columns: Sequence[tuple[str, int]], *, as_js
     lines = ([_text(row[name]) for name, _ in columns] for row in map(as_fields, rows))
     first = list(itertools.islice(lines, MAX_MEASURED_ROWS))
     if not first:
-        _put("(none)")
+        say(nothing)
         return
     names = [name for name, _ in columns]
-    widths = [max(len(name), least) for name, least in columns]
+    on_terminal = sys.stdout.isatty()
+    # A terminal has no room for columns that are wider than what is in them.
+    widths = [max(len(name), 0 if on_terminal else least) for name, least in columns]
     widths = [max(width, *(len(cells[at]) for cells in first)) for at, width in enumerate(widths)]
+    if on_terminal:
+        widths = fitted(widths, shutil.get_terminal_size().columns)
     for cells in itertools.chain([names], first, lines):
-        _put("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())
+        shown = [shortened(*pair) for pair in zip(cells, widths, strict=True)] if on_terminal else cells
+        _put(GAP.join(f"{cell:<{width}}" for cell, width in zip(shown, widths, strict=True)).rstrip())
 
 
 def _text(value: object, separator: str = ", ") -> str:

@@ -2,7 +2,7 @@
 
 from fleetkey.config.address import Address, AddressError, parse_address
 from fleetkey.config.endpoint import MqttEndpoint
-from fleetkey.config.loader import SettingsError, load_settings
+from fleetkey.config.loader import DEFAULT_FILE, STARTER_VARIABLE, SettingsError, load_settings
 from fleetkey.config.profile_settings import ProfileSettings
 from fleetkey.config.serial_pattern import PatternError, SerialPattern
 from fleetkey.config.settings import (
@@ -20,6 +20,8 @@ from fleetkey.config.verifier_settings import HmacSettings, HttpVerifierSettings
 from fleetkey.config.webhook_settings import WebhookEvent, WebhookSettings
 
 __all__ = [
+    "DEFAULT_FILE",
+    "STARTER_VARIABLE",
     "AccessSettings",
     "Address",
     "AddressError",

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-__all__ = ["DEFAULT_FILE", "SettingsError", "load_settings"]
+__all__ = ["DEFAULT_FILE", "STARTER_VARIABLE", "SettingsError", "load_settings"]
 
 DEFAULT_FILE = Path("fleetkey.toml")
 PREFIX = "FLEETKEY_"
 CONFIG_VARIABLE = "FLEETKEY_CONFIG"
-NO_SETTINGS = frozenset({CONFIG_VARIABLE, "FLEETKEY_TOKEN"})
-"""Variables that are not settings: the settings file, and the token for `--url`."""
+STARTER_VARIABLE = "FLEETKEY_STARTED_BY"
+NO_SETTINGS = frozenset({CONFIG_VARIABLE, "FLEETKEY_TOKEN", STARTER_VARIABLE})
+"""Variables that are not settings: the settings file, the token for `--url`, and what started the server (`make`)."""
 MAX_FILE_BYTES = 1024 * 1024
 
 

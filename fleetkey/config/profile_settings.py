@@ -75,6 +75,8 @@ class ProfileSettings(Table):
     """Topic patterns instead of `[topics] publish`."""
     subscribe: Strings = ()
     """Topic patterns instead of `[topics] subscribe`."""
+    shared: bool | None = None
+    """Whether these devices are meant to share topics, with each other or with others."""
     reregistration: Literal["rotate", "add", "deny"] | None = None
     """What devices get when they register again."""
     grace_seconds: Annotated[int | None, Field(ge=0, le=365 * 86_400)] = None

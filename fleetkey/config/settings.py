@@ -239,6 +239,8 @@ class TopicSettings(Table):
     """Patterns instead of the preset's, with placeholders `{device_id}`, `{serial}` and `{tag:NAME}`."""
     subscribe: Strings = ()
     """Patterns instead of the preset's."""
+    shared: bool = False
+    """Whether devices are meant to share topics; otherwise patterns that let them do so are warned about."""
 
 
 class AccessSettings(Table):

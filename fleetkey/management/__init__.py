@@ -1,11 +1,11 @@
 """What operators can do with a fleet: one service layer, used by both the command line and the HTTP API."""
 
 from fleetkey.management.audit import AuditAction, AuditOutcome, AuditService
-from fleetkey.management.bulk import BulkChange
+from fleetkey.management.bulk import MAX_EXAMPLES, BulkChange
 from fleetkey.management.decisions import APPROVE, DECISIONS, DISABLE, ENABLE, REJECT, Decision
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
-from fleetkey.management.filters import DeviceFilter, DeviceSelection, KeyFilter
+from fleetkey.management.filters import DeviceFilter, DeviceSelection, KeyFilter, SerialFilter
 from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyService, check_application_key
 from fleetkey.management.losant_keys import LosantKey, LosantKeyAnswer, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
@@ -21,6 +21,7 @@ __all__ = [
     "DECISIONS",
     "DISABLE",
     "ENABLE",
+    "MAX_EXAMPLES",
     "MAX_PAGE",
     "REJECT",
     "ApplicationKeyRequest",
@@ -46,6 +47,7 @@ __all__ = [
     "Page",
     "PositionList",
     "SerialFileError",
+    "SerialFilter",
     "SerialFormat",
     "SerialService",
     "TokenRefused",

@@ -30,7 +30,7 @@ class Decision:
     state: DeviceState
     """The new state of the devices."""
     refused: frozenset[DeviceState] = frozenset()
-    """The states in which a named device is a conflict."""
+    """The states in which a named device is refused: alone it is a conflict, among others they are changed."""
     instead: str = ""
     """The message for a named device in such a state, with placeholders `{device_id}` and `{state}`."""
     matching: DeviceState | None = None

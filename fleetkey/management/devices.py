@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from fleetkey.config.labels import LabelError, check_name
 from fleetkey.management.bulk import BulkChange, BulkChanges
 from fleetkey.management.device_finder import DeviceFinder
+from fleetkey.management.device_sorter import DeviceSorter, parse_place, place_cursor
 from fleetkey.management.errors import ConflictError, InvalidRequestError
 from fleetkey.management.labels import check_label_changes
 from fleetkey.management.pages import Batch, EncodedPage, check_limit, fill_page, parse_device_cursor
-from fleetkey.management.schemas import BulkAction, DeviceAnswer
+from fleetkey.management.patterns import parse_serial_pattern
+from fleetkey.management.scans import MAX_SCAN_SECONDS
+from fleetkey.management.schemas import BulkAction, CountAnswer, DeviceAnswer
 from fleetkey.registry import DeviceState
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceService"]
 
+MAX_COUNTED = 100_000
+"""How many devices are examined for one answer of a count, which may therefore have to be continued."""
 PAGE = 500
 
 
@@ -50,25 +55,56 @@ class DeviceService:
         return DeviceAnswer.of(self._store.get_device(device_id))
 
     def page(self, wanted: DeviceFilter, *, cursor: str | None = None, limit: int = 100) -> EncodedPage[DeviceAnswer]:
-        """Return a page of devices, ordered by id, continuing from the cursor of an earlier page."""
+        """Return a page of devices, ordered by id unless sorted, continuing from the cursor of an earlier page."""
+        check_limit(limit)
+        by = wanted.sort
+        # One device needs no sorting.
+        if by is None or wanted.serial is not None:
+            return fill_page(
+                DeviceFinder(self._store, wanted).read,
+                start=parse_device_cursor(cursor),
+                limit=limit,
+                show=DeviceAnswer.of,
+                position=lambda device: device.device_id,
+                cursor=str,
+            )
         return fill_page(
-            DeviceFinder(self._store, wanted).read,
-            start=parse_device_cursor(cursor),
-            limit=check_limit(limit),
-            show=DeviceAnswer.of,
-            position=lambda device: device.device_id,
-            cursor=str,
+            DeviceSorter(self._store, wanted, by, limit=limit).read,
+            start=parse_place(by, cursor),
+            limit=limit,
+            show=lambda found: DeviceAnswer.of(found[1]),
+            position=lambda found: found[0],
+            cursor=lambda place: place_cursor(by, place),
         )
+
+    def count(self, wanted: DeviceFilter, *, cursor: str | None = None) -> CountAnswer:
+        """Count the devices that match, or some of them: there may be a cursor to count on from."""
+        if wanted.serial is not None:
+            return CountAnswer(count=len(self._search(wanted, cursor=cursor, limit=1).items), next_cursor=None)
+        pattern = parse_serial_pattern(wanted.serial_pattern)
+        found = self._store.count_found(
+            after=parse_device_cursor(cursor),
+            max_scanned=MAX_COUNTED,
+            state=wanted.state,
+            tags=wanted.tags,
+            attributes=wanted.attributes,
+            online=wanted.online,
+            matches=None if pattern is None else pattern.matches,
+            max_seconds=MAX_SCAN_SECONDS,
+        )
+        return CountAnswer(count=found.count, next_cursor=found.reached)
 
     def _search(self, wanted: DeviceFilter, *, cursor: str | None, limit: int) -> Batch[Device, str]:
         return DeviceFinder(self._store, wanted).read(parse_device_cursor(cursor), limit)
 
-    def iterate(self, wanted: DeviceFilter) -> Iterator[DeviceAnswer]:
-        """Yield all devices that match, ordered by id, in bounded memory."""
+    def iterate(self, wanted: DeviceFilter, *, limit: int | None = None) -> Iterator[DeviceAnswer]:
+        """Yield all devices that match, or up to `limit`, in bounded memory."""
+        left = limit
         cursor: str | None = None
-        while True:
-            page = self.page(wanted, cursor=cursor, limit=PAGE)
+        while left is None or left > 0:
+            page = self.page(wanted, cursor=cursor, limit=PAGE if left is None else min(left, PAGE))
             yield from page.items
+            left = None if left is None else left - len(page.items)
             cursor = page.next_cursor
             if cursor is None:
                 return
@@ -102,9 +138,10 @@ class DeviceService:
     ) -> BulkAnswer:
         """Change devices: those named, or those that match.
 
-        Named devices are all checked before any is changed. Of those that match, approving and rejecting change the
-        pending ones, enabling the disabled ones, disabling the active and pending ones, and the other actions all.
-        Devices changed before an error stay changed; repeating the call changes the rest.
+        Named devices must all exist before any is changed; those in the wrong state are counted as refused, and the
+        others are changed. Of those that match, approving and rejecting change the pending ones, enabling the disabled
+        ones, disabling the active and pending ones, and the other actions all. Devices changed before an error stay
+        changed; repeating the call changes the rest.
 
         Args:
             change: what to do.

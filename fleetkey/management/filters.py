@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.registry import DeviceState, KeyKind
+    from fleetkey.registry import DeviceOrder, DeviceState, KeyKind
 
-__all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter"]
+__all__ = ["DeviceFilter", "DeviceSelection", "KeyFilter", "SerialFilter"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class DeviceFilter:
         serial: only the device with this serial.
         serial_pattern: a pattern for the whole serial (`docs/reference/patterns.md`).
         online: only devices that are connected (True), or aren't (False).
+        sort: the order; None = by id.
     """
 
     state: DeviceState | None = None
@@ -32,6 +33,7 @@ class DeviceFilter:
     serial: str | None = None
     serial_pattern: str | None = None
     online: bool | None = None
+    sort: DeviceOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +53,16 @@ class KeyFilter:
     device_id: str | None = None
     kind: KeyKind | None = None
     include_retired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SerialFilter:
+    """A filter for serials on the allow-list; everything given must match.
+
+    Args:
+        serial_pattern: a pattern for the whole serial.
+        used: only serials that a device has registered with (True), or that none has (False).
+    """
+
+    serial_pattern: str | None = None
+    used: bool | None = None

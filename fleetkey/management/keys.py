@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from fleetkey.access import Secret
+    from fleetkey.config import MqttSettings
     from fleetkey.management.filters import KeyFilter
     from fleetkey.registry import AccessKey, ApplicationScope, Device
     from fleetkey.registry.store import DeviceLookup, KeyChanges, KeyLookup
@@ -48,6 +49,10 @@ MAX_SCOPE_TOPICS = 1000
 """Maximum number of additional topics of an application key, for each of publish and subscribe."""
 MAX_SCOPE_IDS = 10_000
 """Maximum number of device ids of an application key; larger groups are selected by a tag."""
+SHOWN_CHARACTERS = 64
+"""How much of a topic is shown in an error."""
+SHARED = "$share"
+"""The first level of shared subscriptions in MQTT 5. Here such a filter would be granted, and never match anything."""
 PAGE = 500
 
 
@@ -84,8 +89,9 @@ class KeyService:
     Every method may raise `NotFoundError`, `InvalidRequestError` and `StoreError`.
     """
 
-    def __init__(self, store: KeyStore, *, bcrypt_rounds: int, grace_seconds: int) -> None:
+    def __init__(self, store: KeyStore, *, bcrypt_rounds: int, grace_seconds: int, limits: MqttSettings) -> None:
         self._store = store
+        self._limits = limits
         self._bcrypt_rounds = bcrypt_rounds
         self._grace_seconds = grace_seconds
 
@@ -138,6 +144,7 @@ class KeyService:
                 callers that must save the secret first.
         """
         check_application_key(request)
+        self._check_limits(request.scope)
         sources = _sources(request.sources)
         key, secret = new_access_key(), new_secret()
         secret_hash = hash_secret(secret, self._bcrypt_rounds)
@@ -154,6 +161,20 @@ class KeyService:
             expires_at=request.expires_at,
         )
         return CreatedKey(key=KeyAnswer.of(made), secret=secret)
+
+    def _check_limits(self, scope: ApplicationScope) -> None:
+        """Refuse topics that the broker would refuse whatever the scope, so that nobody finds out only then."""
+        most_bytes, most_levels = self._limits.max_topic_bytes, self._limits.max_topic_levels
+        for field, topics in (("publish", scope.publish), ("subscribe", scope.subscribe)):
+            for topic in topics:
+                size, levels = len(topic.encode()), topic.count("/") + 1
+                if size > most_bytes:
+                    reason = f"{size} bytes; the broker allows {most_bytes} ([mqtt] max_topic_bytes)"
+                elif levels > most_levels:
+                    reason = f"{levels} levels; the broker allows {most_levels} ([mqtt] max_topic_levels)"
+                else:
+                    continue
+                raise InvalidRequestError(f"scope.{field}", f"the topic {topic[:SHOWN_CHARACTERS]!r} has {reason}")
 
     def revoke(self, key: str, *, actor: str) -> KeyAnswer:
         """Revoke a key for good and disconnect the clients that use it, within a second."""
@@ -232,6 +253,9 @@ def _check_topics(scope: ApplicationScope) -> None:
             raise InvalidRequestError(f"scope.{field}", str(error)) from None
     if any(topic.startswith("$") for topic in scope.publish):
         raise InvalidRequestError("scope.publish", "publishing to topics that begin with $ is never allowed")
+    if any(topic.split("/", 1)[0] == SHARED for topic in scope.subscribe):
+        reason = "there are no shared subscriptions ($share/…) in MQTT 3.1.1; name the topics without $share and group"
+        raise InvalidRequestError("scope.subscribe", reason)
 
 
 def _sources(texts: tuple[str, ...]) -> tuple[str, ...]:

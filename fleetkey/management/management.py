@@ -49,7 +49,10 @@ def build_management(settings: Settings, store: Store) -> Management:
     return Management(
         devices=DeviceService(store, tag_rules=TagRules(settings), grace_seconds=settings.registration.grace_seconds),
         keys=KeyService(
-            store, bcrypt_rounds=settings.access.bcrypt_rounds, grace_seconds=settings.registration.grace_seconds
+            store,
+            bcrypt_rounds=settings.access.bcrypt_rounds,
+            grace_seconds=settings.registration.grace_seconds,
+            limits=settings.mqtt,
         ),
         serials=SerialService(store, profiles=settings.profiles),
         audit=AuditService(store),

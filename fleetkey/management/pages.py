@@ -23,6 +23,7 @@ __all__ = [
     "PositionList",
     "check_limit",
     "fill_page",
+    "invalid_cursor",
     "parse_device_cursor",
     "parse_position",
     "parse_serial_cursor",
@@ -161,14 +162,14 @@ def parse_position(of: PositionList, cursor: str | None) -> int:
         return 0
     name, _, digits = cursor.partition(":")
     if name != of or not (digits.isascii() and digits.isdigit()) or len(digits) > MAX_CURSOR_DIGITS:
-        raise _no_cursor()
+        raise invalid_cursor()
     return int(digits)
 
 
 def parse_device_cursor(cursor: str | None) -> str:
     """Return the device id after which a page begins; empty if there is no cursor. Raises `InvalidRequestError`."""
     if cursor is not None and not DEVICE_CURSOR.match(cursor):
-        raise _no_cursor()
+        raise invalid_cursor()
     return cursor or ""
 
 
@@ -186,8 +187,9 @@ def parse_serial_cursor(cursor: str | None) -> str:
             return parse_serial(cursor.removeprefix(SERIAL_CURSOR))
     except InvalidSerialError:
         pass
-    raise _no_cursor()
+    raise invalid_cursor()
 
 
-def _no_cursor() -> InvalidRequestError:
+def invalid_cursor() -> InvalidRequestError:
+    """Return the error for a cursor that is not of this list."""
     return InvalidRequestError("cursor", "this is not a cursor of an earlier page of this list")

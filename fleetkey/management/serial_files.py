@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import re
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,12 +26,27 @@ SEPARATORS = (",", ";", "\t")
 """Separators found in so-called CSV files; only the first is accepted."""
 HEADER = "serial"
 """The required column of a CSV file. A text file whose first line is this is a CSV file with only this column."""
+ADD_IT = "; to add a serial that begins like this, use `serials add`"
 LOOKS_LIKE_CSV = (
     "this looks like CSV: name the file .csv or use --format csv (HTTP: text/csv);"
     " to add a serial that contains a comma, semicolon or tab, use `serials add`, or quote it in a CSV file"
 )
 TAG, ATTRIBUTE = "tag:", "attribute:"
 PLAIN_COLUMNS = frozenset({"serial", "name", "profile"})
+
+
+BINARY = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet; save it as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save it as CSV",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"%PDF-": "a PDF document",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+}
+"""What a file with these first bytes is."""
+MARKUP = re.compile(r"\s*<(?:!doctype|!--|\?xml|/?[a-z][a-z0-9:-]*[\s/>])", re.IGNORECASE)
+JSON = re.compile(r'\s*(?:[\[{]\s*$|\[\s*[\["{]|\{\s*")')
 
 
 class SerialFormat(StrEnum):
@@ -82,17 +99,35 @@ class _Lines:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._has_begun = False
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
         while line := self._stream.readline(MAX_LINE_BYTES + 1):
             self.number += 1
+            if not self._has_begun and line.removeprefix(BOM_UTF8).strip():
+                self._has_begun = True
+                _refuse_others(line)
             if len(line) > MAX_LINE_BYTES:
                 raise _LineError(f"longer than {MAX_LINE_BYTES} bytes", is_fatal=True)
             try:
                 yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
             except UnicodeDecodeError:
                 raise _LineError("not UTF-8", is_fatal=True) from None
+
+
+def _refuse_others(line: bytes) -> None:
+    """Refuse a file that is no list of serials by its first line, such as an error page in place of a download."""
+    what = next((what for start, what in BINARY.items() if line.startswith(start)), None)
+    text = line.decode("utf-8-sig", errors="replace")
+    if what is None and b"\0" in line:
+        what = "a binary file"
+    elif what is None and MARKUP.match(text):
+        what = f"HTML or XML, such as an error page instead of a download{ADD_IT}"
+    elif what is None and JSON.match(text):
+        what = f"JSON{ADD_IT}"
+    if what is not None:
+        raise _LineError(f"this is not a list of serials, but looks like {what}", is_fatal=True)
 
 
 def _text(lines: _Lines) -> Iterator[str | _LineError]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fleetkey.access import GroupSecrets
 from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.management.errors import InvalidRequestError, SerialFileError
+from fleetkey.management.filters import SerialFilter
 from fleetkey.management.pages import Batch, EncodedPage, check_limit, fill_page, parse_serial_cursor, serial_cursor
+from fleetkey.management.patterns import parse_serial_pattern
+from fleetkey.management.scans import Scans
 from fleetkey.management.schemas import AddedAnswer, SerialAnswer
 from fleetkey.management.serial_files import MAX_SHOWN_ERRORS, SerialFormat, read_serials
 from fleetkey.registry import InvalidSerialError, parse_serial
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["SerialService", "prove_serial"]
 
 PAGE = 500
+EVERY_SERIAL = SerialFilter()
 MAX_SHOWN_CHARACTERS = 40
 """How much of a serial is shown in an error."""
 
@@ -102,15 +107,12 @@ class SerialService:
             msg = f"there is no profile {profile[:64]!r} in the settings"
             raise LabelError(msg)
 
-    def page(self, *, cursor: str | None = None, limit: int = 100) -> EncodedPage[SerialAnswer]:
+    def page(
+        self, wanted: SerialFilter = EVERY_SERIAL, *, cursor: str | None = None, limit: int = 100
+    ) -> EncodedPage[SerialAnswer]:
         """Return a page of listed serials, in order, continuing from the cursor of an earlier page."""
-
-        def read(after: str, count: int) -> Batch[ListedSerial, str]:
-            found = self._store.list_serials(after=after, limit=count)
-            return Batch(items=found, reached=found[-1].serial if len(found) == count else None)
-
         return fill_page(
-            read,
+            self._every if wanted == EVERY_SERIAL else self._matching(wanted),
             start=parse_serial_cursor(cursor),
             limit=check_limit(limit),
             show=SerialAnswer.of,
@@ -118,11 +120,22 @@ class SerialService:
             cursor=serial_cursor,
         )
 
-    def iterate(self) -> Iterator[SerialAnswer]:
-        """Yield all listed serials, in order, in bounded memory."""
+    def _every(self, after: str, count: int) -> Batch[ListedSerial, str]:
+        found = self._store.list_serials(after=after, limit=count)
+        return Batch(items=found, reached=found[-1].serial if len(found) == count else None)
+
+    def _matching(self, wanted: SerialFilter) -> Callable[[str, int], Batch[ListedSerial, str]]:
+        pattern = parse_serial_pattern(wanted.serial_pattern)
+        query = partial(
+            self._store.scan_serials, used=wanted.used, matches=None if pattern is None else pattern.matches
+        )
+        return partial(Scans().read, query)
+
+    def iterate(self, wanted: SerialFilter = EVERY_SERIAL) -> Iterator[SerialAnswer]:
+        """Yield all listed serials that match, in order, in bounded memory."""
         cursor: str | None = None
         while True:
-            page = self.page(cursor=cursor, limit=PAGE)
+            page = self.page(wanted, cursor=cursor, limit=PAGE)
             yield from page.items
             cursor = page.next_cursor
             if cursor is None:

@@ -14,6 +14,7 @@ from fleetkey.operations.errors import BackupError, ServedElsewhereError, TooFew
 from fleetkey.operations.open_files import FilePlan, open_file_limit, plan_files, raise_open_file_limit
 from fleetkey.operations.self_signed import make_self_signed, write_pair
 from fleetkey.operations.serve_lock import ServeLock, serving_pid
+from fleetkey.operations.sqlite_files import check_in_place
 
 __all__ = [
     "TLS_CIPHERS",
@@ -29,6 +30,7 @@ __all__ = [
     "ServedElsewhereError",
     "TooFewFilesError",
     "certificate_end",
+    "check_in_place",
     "load_pair",
     "make_backup",
     "make_self_signed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-__all__ = ["Snapshot", "check_file", "check_same_shape", "seized", "write_over"]
+__all__ = ["Snapshot", "check_file", "check_in_place", "check_same_shape", "seized", "write_over"]
 
 PAGES_PER_STEP = 1_000
 """How many pages are copied between two progress reports; a page is 4 KiB."""
 BUSY_SECONDS = 10.0
 """How long to wait for a lock that another process holds briefly."""
+STEPS_PER_LOOK = 10_000
+"""How many instructions of SQLite's virtual machine run between two looks at the clock."""
 
 
 class Snapshot:
@@ -62,6 +65,30 @@ def check_file(path: Path) -> None:
     if found != "ok":
         msg = f"{path.name} is damaged: {found}"
         raise BackupError(msg)
+
+
+def check_in_place(path: Path, *, max_seconds: float) -> bool:
+    """Check a file that may be in use, without writing to it; return whether all of it was checked in that time.
+
+    Raises:
+        BackupError: it is not a database or is damaged.
+    """
+    end = time.monotonic() + max_seconds
+    with (
+        _translated(path),
+        closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection,
+    ):
+        connection.set_progress_handler(lambda: int(time.monotonic() > end), STEPS_PER_LOOK)
+        try:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                return False
+            raise
+    if found != "ok":
+        msg = f"{path} is damaged: {found}"
+        raise BackupError(msg)
+    return True
 
 
 def check_same_shape(path: Path, model: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import queue
 from typing import TYPE_CHECKING
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from tests.support.command_line import REPOSITORY
+from tests.support.measure import log_lines
 from tests.support.mqtt_client import Message
 from tests.support.packets import Will
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
+
+TROUBLESHOOTING = REPOSITORY / "docs/how-to/troubleshooting.md"
+SHOWN_CODE = 132
+"""How clients that know MQTT 5 show the CONNACK 1 of an older version."""
 
 
 @pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
@@ -42,3 +51,21 @@ def test_whole_story(mqtt: Clients, *, websocket: bool) -> None:
         assert client.messages[-1] == Message(device.topic("config"), b"kept", 1, retain=True)
         client.drop()
         assert backend.hears(device.topic("gone"), b"gone")
+
+
+@pytest.mark.parametrize("protocol", [MQTTProtocolVersion.MQTTv31, MQTTProtocolVersion.MQTTv5])
+def test_other_versions(mqtt: Clients, protocol: MQTTProtocolVersion) -> None:
+    """A client of MQTT 3.1 or 5 shows that its version isn't supported, as the page about trouble says (3.1.2-2)."""
+    codes: queue.Queue[int] = queue.Queue()
+    device = mqtt.fleet.device()
+    client = Client(CallbackAPIVersion.VERSION2, client_id=device.client_id, protocol=protocol)
+    client.username_pw_set(device.key, device.secret)
+    client.on_connect = lambda _client, _data, _flags, code, _properties: codes.put(code.value)
+    client.connect("127.0.0.1", mqtt.fleet.server.mqtt_port)
+    client.loop_start()
+    try:
+        assert codes.get(timeout=10) == SHOWN_CODE
+    finally:
+        client.loop_stop()
+    assert not log_lines(mqtt.fleet, "login_refused", client_id=device.client_id)
+    assert f"commonly show the code as {SHOWN_CODE}" in TROUBLESHOOTING.read_text()

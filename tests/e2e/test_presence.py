@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.command_line import cli
 from tests.support.fleet import running
+from tests.support.measure import log_lines
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -42,6 +43,20 @@ def _listed(data_dir: Path, *options: str) -> list[str]:
     ended = cli("devices", "list", "--json", *options, data_dir=data_dir)
     assert ended.status == 0, ended.err
     return [device["device_id"] for device in json.loads(ended.out)]
+
+
+def test_lines_of_the_log(fleet: Fleet) -> None:
+    """The log says that a client connected, as it says that it went, and once what it may not do."""
+    device = fleet.device()
+    with Wire.to(fleet, source="127.0.0.9") as wire:
+        wire.enter(device)
+        for _ in range(2):
+            assert wire.subscribe("#") == [0x80]
+    assert eventually(lambda: log_lines(fleet, "disconnected", client_id=device.client_id))
+    (line,) = log_lines(fleet, "connected", client_id=device.client_id)
+    assert (line["level"], line["address"], line["is_resumed"]) == ("info", "127.0.0.9", False)
+    (line,) = log_lines(fleet, "topic_refused", client_id=device.client_id)
+    assert (line["level"], line["action"], line["topic"]) == ("info", "subscribe", "#")
 
 
 def test_comes_and_goes(fleet: Fleet) -> None:

@@ -220,7 +220,7 @@ class ConnectHandler:
             return
         connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
         connection.open(connect.will)
-        log.debug("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
+        log.info("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
         self._observer.connected(session)
         self._counters.connections += 1
         if self._presence is not None and principal.device_id is not None:

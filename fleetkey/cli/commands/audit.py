@@ -161,7 +161,8 @@ def audit(
         last = fleet.audit.newest(limit=1).items if follow else ()
         newest = _newest(fleet, wanted, limit)
         if not follow:
-            print_list(newest, COLUMNS, as_json=options.as_json)
+            nothing = "No entries match." if wanted != AuditFilter() else "No entries."
+            print_list(newest, COLUMNS, nothing=nothing, as_json=options.as_json)
             return
         position = max((record.seq for record in (*last, *newest[-1:])), default=0)
         for record in newest:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetkey.cli.bulk_changes import BulkOptions, change_many
 from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.device_options import (
     AttributeOption,
@@ -14,7 +15,6 @@ from fleetkey.cli.device_options import (
     SerialPatternOption,
     TagOption,
     names_one,
-    print_bulk,
 )
 from fleetkey.cli.errors import UsageError
 from fleetkey.cli.option_groups import with_option_groups
@@ -23,15 +23,17 @@ from fleetkey.cli.options import (
     actor,
     parse_labels,
 )
-from fleetkey.cli.output import as_fields, print_json, print_list, print_one, say
-from fleetkey.management import DECISIONS, BulkChange, DeviceFilter, KeyFilter, Management
+from fleetkey.cli.output import as_fields, is_interactive, note, print_json, print_list, print_one, say
+from fleetkey.management import DECISIONS, MAX_PAGE, BulkChange, DeviceFilter, KeyFilter, Management
 from fleetkey.management.schemas import BulkAction
-from fleetkey.registry import DeviceState
+from fleetkey.registry import DeviceOrder, DeviceState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
+    from fleetkey.cli.options import Fleet
     from fleetkey.management import Decision
+    from fleetkey.management.schemas import DeviceAnswer
 
 __all__ = ["app"]
 
@@ -43,6 +45,8 @@ Examples:
 """
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
+MAX_LIMIT = 1_000_000
+"""The highest `--limit` of a list."""
 COLUMNS = (
     ("device_id", 24),
     ("state", 8),
@@ -68,18 +72,34 @@ def list_devices(
     serial_pattern: SerialPatternOption = None,
     online: Annotated[bool, typer.Option("--online", help="Only devices that are connected.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Only devices that aren't connected.")] = False,
+    sort: Annotated[
+        DeviceOrder | None,
+        typer.Option("--sort", help=f"By serial, newest first, or last seen first; at most {MAX_PAGE:,} devices."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, max=MAX_LIMIT, help="Only the first N devices.")
+    ] = None,
+    count: Annotated[bool, typer.Option("--count", help="Print only how many devices match.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
-    """List the devices, ordered by id.
+    """List the devices, ordered by id unless sorted.
 
     Examples:
+    - `fleetkey devices list --sort seen --limit 20`
+    - `fleetkey devices list --state pending --count`
     - `fleetkey devices list --state pending --json`
     - `fleetkey devices list --tag site=north --attribute batch=7`
     - `fleetkey devices list --online`
     """
     if online and offline:
         msg = "--online and --offline exclude each other"
+        raise UsageError(msg)
+    if count and (sort or limit):
+        msg = "--count counts all devices that match; leave out --sort and --limit"
+        raise UsageError(msg)
+    if sort and (limit or 0) > MAX_PAGE:
+        msg = f"--sort lists at most {MAX_PAGE} devices; lower --limit"
         raise UsageError(msg)
     wanted = DeviceFilter(
         state=state,
@@ -88,11 +108,33 @@ def list_devices(
         serial=serial,
         serial_pattern=serial_pattern,
         online=online if online or offline else None,
+        sort=sort,
     )
     with options.fleet() as fleet:
         if isinstance(fleet, Management) and not offline:
             note_stale_presence(fleet, options.settings())
-        print_list(fleet.devices.iterate(wanted), COLUMNS, as_json=options.as_json)
+        if count:
+            number = _count(fleet, wanted)
+            print_json({"count": number}) if options.as_json else say(str(number))
+            return
+        nothing = "No devices match." if wanted != DeviceFilter(sort=sort) else "No devices."
+        found: Iterable[DeviceAnswer] = fleet.devices.iterate(
+            wanted, limit=MAX_PAGE if sort and limit is None else limit
+        )
+        if sort and limit is None:
+            found = list(found)
+            if len(found) == MAX_PAGE:
+                note(f"only the first {MAX_PAGE:,} devices are listed", as_json=options.as_json)
+        print_list(found, COLUMNS, nothing=nothing, as_json=options.as_json)
+
+
+def _count(fleet: Fleet, wanted: DeviceFilter) -> int:
+    answer = fleet.devices.count(wanted)
+    number = answer.count
+    while answer.next_cursor is not None:
+        answer = fleet.devices.count(wanted, cursor=answer.next_cursor)
+        number += answer.count
+    return number
 
 
 @app.command("show")
@@ -122,18 +164,19 @@ def _deciding(decision: Decision) -> Callable[..., None]:
     @with_option_groups
     def decide(
         devices: DeviceOptions,
+        bulk: BulkOptions,
         *,
         options: FleetOptions,
     ) -> None:
         selection = devices.selected()
         with options.fleet() as fleet:
-            if names_one(selection):
+            if names_one(selection) and not bulk.dry_run:
                 print_one(
                     fleet.devices.decide(decision, selection.device_ids[0], actor=actor()), as_json=options.as_json
                 )
                 return
-            result = fleet.devices.change_many(decision.action, selection, actor=actor())
-        print_bulk(decision.done, result, as_json=options.as_json)
+            change = BulkChange(action=decision.action)
+            change_many(fleet, change, selection, bulk, done=decision.done, as_json=options.as_json)
 
     return decide
 
@@ -146,28 +189,29 @@ for _decision in DECISIONS.values():
 @with_option_groups
 def delete(
     devices: DeviceOptions,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Confirm deleting more than one device, or all that match.")
-    ] = False,
+    bulk: BulkOptions,
     *,
     options: FleetOptions,
 ) -> None:
     """Delete devices and retire their keys: those named, or all that match.
 
+    More than one is deleted only with --yes, or after a question on a terminal.
+
     While a serial is on the allow-list, it can register again as a new device.
 
     Examples:
     - `fleetkey devices delete 5f0c1d2e3a4b5c6d7e8f9a0c`
+    - `fleetkey devices delete --tag site=closed --dry-run`
     - `fleetkey devices delete --tag site=closed --yes`
     """
     selection = devices.selected()
-    if not yes and not names_one(selection):
-        msg = "this may delete many devices for good: check them with `fleetkey devices list`, then add --yes"
+    if not (names_one(selection) or bulk.yes or bulk.dry_run or is_interactive()):
+        msg = "this may delete many devices for good: check them with --dry-run, then add --yes"
         raise UsageError(msg)
     with options.fleet() as fleet:
-        if not names_one(selection):
-            result = fleet.devices.change_many(BulkAction.DELETE, selection, actor=actor())
-            print_bulk("deleted", result, as_json=options.as_json)
+        if not names_one(selection) or bulk.dry_run:
+            change = BulkChange(action=BulkAction.DELETE)
+            change_many(fleet, change, selection, bulk, done="deleted", max_unasked=0, as_json=options.as_json)
             return
         device_id = selection.device_ids[0]
         fleet.devices.delete(device_id, actor=actor())
@@ -185,6 +229,7 @@ def tag(
         typer.Argument(metavar="[ID…] NAME=VALUE…", help="Device ids, and tags to set; `NAME=` removes one."),
     ],
     match: MatchOptions,
+    bulk: BulkOptions,
     *,
     options: FleetOptions,
 ) -> None:
@@ -201,12 +246,11 @@ def tag(
         raise UsageError(msg)
     changes = {name: value or None for name, value in parse_labels(texts).items()}
     with options.fleet() as fleet:
-        if names_one(selection):
+        if names_one(selection) and not bulk.dry_run:
             print_one(fleet.devices.tag(selection.device_ids[0], changes, actor=actor()), as_json=options.as_json)
             return
         change = BulkChange(action=BulkAction.TAG, set_tags=changes)
-        result = fleet.devices.change_many(change, selection, actor=actor())
-    print_bulk("tagged", result, as_json=options.as_json)
+        change_many(fleet, change, selection, bulk, done="tagged", as_json=options.as_json)
 
 
 @app.command("describe")

@@ -29,11 +29,8 @@ def doctor(options: LocalOptions) -> None:
     try:
         settings = options.settings()
     except SettingsError as error:
-        findings = [
-            Finding(
-                "settings", Verdict.FAILED, str(error), "Correct it; docs/reference/settings.md lists all settings."
-            )
-        ]
+        advice = "Correct it in the settings file, the variable or the option that sets it."
+        findings = [Finding("settings", Verdict.FAILED, str(error), advice)]
     else:
         findings = [Finding("settings", Verdict.OK, "valid"), *run_checks(settings)]
     if options.as_json:

@@ -12,12 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fleetkey.cli.bulk_changes import BulkOptions, change_many
 from fleetkey.cli.credentials_file import application_credentials, new_file
-from fleetkey.cli.device_options import (
-    DeviceOptions,
-    names_one,
-    print_bulk,
-)
+from fleetkey.cli.device_options import DeviceOptions, names_one
 from fleetkey.cli.errors import CommandError, UsageError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
@@ -87,7 +84,8 @@ def list_keys(
     kind = KeyKind.APPLICATION if applications else None
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
     with options.fleet() as fleet:
-        print_list(fleet.keys.iterate(wanted), COLUMNS, as_json=options.as_json)
+        nothing = "No keys match." if device or applications else "No keys."
+        print_list(fleet.keys.iterate(wanted), COLUMNS, nothing=nothing, as_json=options.as_json)
 
 
 @app.command("create")
@@ -227,6 +225,7 @@ def revoke(
 @with_option_groups
 def rotate(
     devices: DeviceOptions,
+    bulk: BulkOptions,
     grace_seconds: Annotated[
         int | None,
         typer.Option(
@@ -250,10 +249,9 @@ def rotate(
     """
     selection = devices.selected()
     with options.fleet() as fleet:
-        if not names_one(selection):
+        if not names_one(selection) or bulk.dry_run:
             change = BulkChange(action=BulkAction.ROTATE, grace_seconds=grace_seconds)
-            result = fleet.devices.change_many(change, selection, actor=actor())
-            print_bulk("rotated", result, as_json=options.as_json)
+            change_many(fleet, change, selection, bulk, done="rotated", as_json=options.as_json)
             return
         rotation = fleet.keys.rotate(selection.device_ids[0], grace_seconds=grace_seconds, actor=actor())
     if options.as_json:

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from fleetkey.cli.errors import CommandError, RefusedError
+from fleetkey.cli.errors import CommandError, InterruptedCommandError, RefusedError, UsageError
 from fleetkey.cli.option_groups import with_option_groups
 from fleetkey.cli.options import (
     FleetOptions,
     LocalOptions,
     actor,
 )
-from fleetkey.cli.output import as_fields, note, print_json, print_list, say
+from fleetkey.cli.output import as_fields, note, print_json, print_list, say, say_aside
 from fleetkey.cli.progress import reading
-from fleetkey.management import SerialFileError, SerialFormat, prove_serial
+from fleetkey.management import AuditAction, Management, SerialFileError, SerialFilter, SerialFormat, prove_serial
+from fleetkey.registry import AuditFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetkey.cli.options import Fleet
     from fleetkey.management.schemas import AddedAnswer
 
 __all__ = ["app"]
@@ -36,6 +38,7 @@ Examples:
 app = typer.Typer(help=HELP, no_args_is_help=True)
 
 NOTHING_IMPORTED = "nothing was imported"
+LOOK = "see `fleetkey serials list`"
 SerialArgument = Annotated[str, typer.Argument(metavar="SERIAL", help="The serial.")]
 COLUMNS = (("serial", 24), ("name", 24), ("profile", 16), ("tags", 32), ("attributes", 32))
 
@@ -80,7 +83,7 @@ def import_file(
     chosen = serial_format or (SerialFormat.CSV if file.suffix.lower() == ".csv" else SerialFormat.TEXT)
     with options.fleet(makes_registry=True) as fleet, _opened(file) as stream:
         try:
-            with reading(file, stream) as on_progress:
+            with reading(file, stream) as on_progress, _says_what_is_left(fleet):
                 added = fleet.serials.import_file(stream, chosen, actor=actor(), on_progress=on_progress)
         except (SerialFileError, RefusedError) as error:
             said = str(error)
@@ -99,22 +102,40 @@ def list_serials(
     details: Annotated[
         bool, typer.Option("--details", help="Include what each device will get; JSON: an array of objects.")
     ] = False,
+    serial_pattern: Annotated[
+        str | None,
+        typer.Option("--serial-pattern", metavar="PATTERN", help="Only serials that match this pattern as a whole."),
+    ] = None,
+    used: Annotated[bool, typer.Option("--used", help="Only serials that a device has registered with.")] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="Only serials that no device has registered with.")] = False,
     *,
     options: FleetOptions,
 ) -> None:
     """List the serials, in order. JSON: an array of strings.
 
-    Example: fleetkey serials list --json
+    Examples:
+    - `fleetkey serials list --json`
+    - `fleetkey serials list --unused --serial-pattern 'SN-2026-.*'`
     """
+    if used and unused:
+        msg = "--used and --unused exclude each other"
+        raise UsageError(msg)
+    wanted = SerialFilter(serial_pattern=serial_pattern, used=used if used or unused else None)
+    nothing = "No serials match." if wanted != SerialFilter() else "No serials."
     with options.fleet() as fleet:
+        found = fleet.serials.iterate(wanted)
         if details:
-            print_list(fleet.serials.iterate(), COLUMNS, as_json=options.as_json)
-            return
-        if not options.as_json:
-            for listed in fleet.serials.iterate():
+            print_list(found, COLUMNS, nothing=nothing, as_json=options.as_json)
+        elif options.as_json:
+            print_list((listed.serial for listed in found), (), nothing=nothing, as_json=True)
+        else:
+            is_empty = True
+            for listed in found:
                 say(listed.serial)
-            return
-        print_list((listed.serial for listed in fleet.serials.iterate()), (), as_json=True)
+                is_empty = False
+            if is_empty:
+                # Not among the serials, for scripts that read a line each.
+                say_aside(nothing)
 
 
 @app.command("prove")
@@ -166,6 +187,28 @@ def _print_added(result: AddedAnswer, *, as_json: bool) -> None:
     else:
         others = f", {result.replaced} updated" if result.replaced else ""
         say(f"added {result.added}, {result.known} already listed{others}")
+
+
+@contextlib.contextmanager
+def _says_what_is_left(fleet: Fleet) -> Iterator[None]:
+    """Say at Ctrl-C whether anything was imported; a remote fleet says it by itself."""
+    before = _newest_import(fleet)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _newest_import(fleet) == before:
+            msg = f"interrupted; {NOTHING_IMPORTED}"
+        else:
+            msg = f"interrupted; the serials were imported at that moment: {LOOK}"
+        raise InterruptedCommandError(msg) from None
+
+
+def _newest_import(fleet: Fleet) -> int:
+    """Return the position of the newest import in the audit; it is written in the same transaction."""
+    if not isinstance(fleet, Management):
+        return 0
+    newest = fleet.audit.newest(AuditFilter(action=AuditAction.SERIALS_ADDED), limit=1).items
+    return newest[0].seq if newest else 0
 
 
 @contextlib.contextmanager

@@ -82,7 +82,8 @@ def list_tokens(
     Example: fleetkey tokens list --json
     """
     with options.fleet() as fleet:
-        print_list(fleet.tokens.iterate(include_ended=everything), COLUMNS, as_json=options.as_json)
+        found = fleet.tokens.iterate(include_ended=everything)
+        print_list(found, COLUMNS, nothing="No tokens.", as_json=options.as_json)
 
 
 @app.command("revoke")

@@ -50,7 +50,7 @@ def list_webhooks(
     Example: fleetkey webhooks list --json
     """
     with options.fleet() as fleet:
-        print_list(fleet.webhooks.statuses(), COLUMNS, as_json=options.as_json)
+        print_list(fleet.webhooks.statuses(), COLUMNS, nothing="No webhooks.", as_json=options.as_json)
 
 
 @app.command("test")

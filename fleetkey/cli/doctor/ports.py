@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
 
     from fleetkey.config import HttpSettings, Settings
 
-__all__ = ["ports"]
+__all__ = ["collisions", "ports"]
 
 HEALTH_SECONDS = 2.0
 """How long a server on the registration address has to answer its health check."""
 MAX_HEALTH_BYTES = 1024
 """How much of the health check's answer is read."""
 PORT_ADVICE = "Stop what uses it, or choose another port."
+
+
+UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
 class _Health(msgspec.Struct):
@@ -44,6 +48,47 @@ def ports(settings: Settings) -> Iterator[Finding]:
     ):
         if bind:
             yield _port(f"{name} port", bind, lambda: _broker(pid))
+
+
+def collisions(settings: Settings) -> Iterator[Finding]:
+    """Find listeners that would have the same address and port: the server can't start with them."""
+    mqtt = settings.mqtt
+    binds = {
+        "http.bind": settings.http.bind,
+        "mqtt.bind": mqtt.bind,
+        "mqtt.tls_bind": mqtt.tls_bind,
+        "mqtt.ws_bind": mqtt.ws_bind,
+    }
+    targets = {name: _targets(bind, is_http=name == "http.bind") for name, bind in binds.items() if bind}
+    for (one, ones), (other, others) in itertools.combinations(targets.items(), 2):
+        if any(_is_same_target(first, second) for first in ones for second in others):
+            detail = f"{one} ({binds[one]}) and {other} ({binds[other]}) have the same address and port"
+            yield Finding("listeners", Verdict.FAILED, detail, "Give each listener a port of its own.")
+
+
+def _targets(bind: str, *, is_http: bool) -> set[tuple[int, str, int]]:
+    """Return family, host and port of the sockets of a listener; none if the host is unknown or the port is any."""
+    address = parse_address(bind)
+    if not address.port:
+        return set()
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        # Reported with the port.
+        return set()
+    targets = {
+        (int(family), str(target[0]), address.port) for family, _, _, _, target in found[: 1 if is_http else None]
+    }
+    if is_http and address.host == "::":
+        # The only socket that accepts IPv4, too.
+        targets.add((int(socket.AF_INET), "0.0.0.0", address.port))  # noqa: S104 - compared, not bound
+    return targets
+
+
+def _is_same_target(one: tuple[int, str, int], other: tuple[int, str, int]) -> bool:
+    (family, host, port), (other_family, other_host, other_port) = one, other
+    same_host = host == other_host or bool({host, other_host} & UNSPECIFIED)
+    return (family, port) == (other_family, other_port) and same_host
 
 
 def _port(check: str, bind: str, holder: Callable[[], tuple[Verdict, str, str]]) -> Finding:

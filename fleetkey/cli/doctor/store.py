@@ -102,7 +102,7 @@ def _webhook_progress(settings: Settings, webhooks: WebhookReader) -> Iterator[F
         check = f"hook {state.name}"
         if state.missed or state.given_up:
             detail = f"{state.given_up} events could not be delivered, {state.missed} changes were missed"
-            advice = "Compare the receiver's fleet with `fleetkey devices list`; see docs/how-to/webhooks.md."
+            advice = "Compare the receiver's fleet with `fleetkey devices list --json`, and correct the receiver's."
             yield Finding(check, Verdict.WARNING, detail, advice)
         if state.last_error:
             yield Finding(check, Verdict.WARNING, f"the last request failed: {state.last_error}", "Fix the receiver.")

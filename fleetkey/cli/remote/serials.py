@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from fleetkey.cli.errors import InterruptedCommandError
 from fleetkey.management import MAX_PAGE, SerialFormat
 from fleetkey.management.schemas import AddedAnswer, SerialPage, SerialsBody
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from fleetkey.cli.remote.client import RemoteClient
+    from fleetkey.management import SerialFilter
     from fleetkey.management.schemas import SerialAnswer
 
 __all__ = ["RemoteSerials"]
@@ -37,23 +39,40 @@ class RemoteSerials:
         actor: str,
         on_progress: Callable[[int], None] | None = None,
     ) -> AddedAnswer:
-        """Add the serials in a file, all of them or none; `on_progress` takes how many lines have been sent."""
+        """Add the serials in a file, all of them or none; `on_progress` takes how many lines have been sent.
+
+        Raises:
+            InterruptedCommandError: Ctrl-C; says whether the server may still import them.
+        """
+        is_sent = False
 
         def chunks() -> Iterator[bytes]:
+            nonlocal is_sent
             lines = 0
             while chunk := stream.read(CHUNK_BYTES):
                 yield chunk
                 lines += chunk.count(b"\n")
                 if on_progress is not None:
                     on_progress(lines)
+            is_sent = True
 
-        return self._client.ask(
-            "POST", "serials/import", AddedAnswer, content=chunks(), media_type=MEDIA_TYPES[serial_format]
-        )
+        try:
+            return self._client.ask(
+                "POST", "serials/import", AddedAnswer, content=chunks(), media_type=MEDIA_TYPES[serial_format]
+            )
+        except KeyboardInterrupt:
+            # The server imports only what it has received to its end.
+            may = "all serials were sent, and the server may still import them: see `fleetkey serials list`"
+            msg = f"interrupted; {may if is_sent else 'nothing was imported'}"
+            raise InterruptedCommandError(msg) from None
 
-    def iterate(self) -> Iterator[SerialAnswer]:
-        """Yield all serials on the list, in order, a page at a time."""
-        query: dict[str, Any] = {"limit": MAX_PAGE}
+    def iterate(self, wanted: SerialFilter) -> Iterator[SerialAnswer]:
+        """Yield all serials on the list that match, in order, a page at a time."""
+        query: dict[str, Any] = {
+            "serial_pattern": wanted.serial_pattern,
+            "used": None if wanted.used is None else str(wanted.used).lower(),
+            "limit": MAX_PAGE,
+        }
         while True:
             page = self._client.ask("GET", "serials", SerialPage, query=query)
             yield from page.items

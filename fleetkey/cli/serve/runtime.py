@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import TYPE_CHECKING
 
 import structlog
@@ -22,9 +21,11 @@ from fleetkey.broker import (
 )
 from fleetkey.cli.errors import CommandError
 from fleetkey.cli.serve.clock_keeper import ClockKeeper
+from fleetkey.cli.serve.listen_errors import cannot_listen, cannot_listen_for_mqtt
 from fleetkey.cli.serve.metrics import Metrics
 from fleetkey.cli.serve.open_files import fit_to_open_files, log_lowered
 from fleetkey.cli.serve.orphan_cleanup import OrphanCleanup
+from fleetkey.cli.serve.shared_topics import log_shared_topics
 from fleetkey.cli.serve.supervision import kept_running
 from fleetkey.config import MqttEndpoint, parse_address
 from fleetkey.http import HttpServer, build_app
@@ -51,7 +52,7 @@ from fleetkey.webhooks import Webhooks
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.config import MqttSettings, Settings
+    from fleetkey.config import Settings
     from fleetkey.registry import Change
 
 __all__ = ["Runtime"]
@@ -119,26 +120,12 @@ class Runtime:
 
     async def _start(self) -> None:
         settings = self.settings
-        try:
-            await asyncio.to_thread(make_private_folder, settings.data_dir)
-            await asyncio.to_thread(self._lock.acquire)
-        except ServedElsewhereError as error:
-            raise CommandError(str(error)) from None
-        except OSError as error:
-            msg = (
-                f"can't create the data directory {settings.data_dir}: {error.strerror}; choose another with --data-dir"
-            )
-            raise CommandError(msg) from None
-        for name, certificate in self._certificates.items():
-            try:
-                await certificate.verify()
-            except CertificateError as error:
-                msg = f"settings {name}.tls_cert and {name}.tls_key: {error}"
-                raise CommandError(msg) from None
+        await self._claim_folder()
+        await self._verify_certificates()
         try:
             self._http = HttpServer(settings.http, self._descriptors)
         except OSError as error:
-            raise CommandError(_cannot_listen("registration", settings.http.bind, error, "--http HOST:PORT")) from None
+            raise CommandError(cannot_listen("registration", settings.http.bind, error, "--http")) from None
         self._follower.start()
         accounts = Accounts(settings.limits, self._databases.broker)
         accounts.memory.add_source(self._http.memory)
@@ -164,7 +151,7 @@ class Runtime:
             self._authenticator.on_reset(cleanup.request)
             await cleanup.clean()
         except ListenerError as error:
-            raise CommandError(_cannot_listen_for_mqtt(settings.mqtt, error)) from None
+            raise CommandError(cannot_listen_for_mqtt(settings.mqtt, error)) from None
         except EngineError as error:
             raise CommandError(str(error)) from None
         except OSError as error:
@@ -211,6 +198,7 @@ class Runtime:
             raise CommandError(msg) from None
         self._attach_certificates()
         log_lowered(self._files)
+        await asyncio.to_thread(log_shared_topics, settings)
         self._housekeepers = [
             asyncio.create_task(kept_running("housekeeping", self._keep_house), name="fleetkey-housekeeping"),
             asyncio.create_task(kept_running("sweep", cleanup.run), name="fleetkey-orphan-cleanup"),
@@ -218,6 +206,25 @@ class Runtime:
             asyncio.create_task(kept_running("descriptors", self._watch_descriptors), name="fleetkey-descriptors"),
             asyncio.create_task(kept_running("certificates", self._watch_certificates), name="fleetkey-certificates"),
         ]
+
+    async def _claim_folder(self) -> None:
+        data_dir = self.settings.data_dir
+        try:
+            await asyncio.to_thread(make_private_folder, data_dir)
+            await asyncio.to_thread(self._lock.acquire)
+        except ServedElsewhereError as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
+            msg = f"can't create the data directory {data_dir}: {error.strerror}; choose another with --data-dir"
+            raise CommandError(msg) from None
+
+    async def _verify_certificates(self) -> None:
+        for name, certificate in self._certificates.items():
+            try:
+                await certificate.verify()
+            except CertificateError as error:
+                msg = f"settings {name}.tls_cert and {name}.tls_key: {error}"
+                raise CommandError(msg) from None
 
     async def stop(self) -> None:
         """Stop accepting registrations, then connections, then close the registry."""
@@ -333,22 +340,3 @@ class Runtime:
 def _at_port(bind: str, port: int) -> str:
     address = parse_address(bind)
     return f"[{address.host}]:{port}" if ":" in address.host else f"{address.host}:{port}"
-
-
-def _cannot_listen_for_mqtt(mqtt: MqttSettings, failed: ListenerError) -> str:
-    what, bind, way = {
-        ListenerName.TCP: ("MQTT", mqtt.bind, "--mqtt HOST:PORT"),
-        ListenerName.TLS: ("MQTT over TLS", mqtt.tls_bind, "the setting mqtt.tls_bind"),
-        ListenerName.WEBSOCKET: ("MQTT over WebSocket", mqtt.ws_bind, "the setting mqtt.ws_bind"),
-    }[failed.listener]
-    return _cannot_listen(what, bind, failed.error, way)
-
-
-def _cannot_listen(what: str, bind: str, error: OSError, way: str) -> str:
-    if error.errno == errno.EADDRINUSE:
-        reason, advice = "the address is in use", "stop whatever uses it or choose another with"
-    elif error.errno == errno.EACCES:
-        reason, advice = "no permission to use that port", "choose one above 1023 with"
-    else:
-        reason, advice = error.strerror or str(error), "choose another address with"
-    return f"can't serve {what} on {bind}: {reason}; {advice} {way}"

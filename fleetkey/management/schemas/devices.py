@@ -20,6 +20,9 @@ __all__ = [
     "BulkAction",
     "BulkAnswer",
     "BulkBody",
+    "BulkDevice",
+    "BulkOutcome",
+    "CountAnswer",
     "DeviceAnswer",
     "DeviceBody",
     "DevicePage",
@@ -113,6 +116,13 @@ class DevicePage(msgspec.Struct):
     next_cursor: str | None
 
 
+class CountAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many devices match. If there is a `next_cursor`, repeat the request with it and add the counts up."""
+
+    count: int
+    next_cursor: str | None
+
+
 class DeviceBody(msgspec.Struct, forbid_unknown_fields=True):
     """Changes to a device. A name of null leaves it unchanged, an empty one removes it."""
 
@@ -154,17 +164,43 @@ class BulkBody(msgspec.Struct, forbid_unknown_fields=True):
     serial_pattern: Annotated[str | None, msgspec.Meta(description="A pattern for the whole serial.")] = None
     set_tags: Annotated[LabelChanges, msgspec.Meta(description="For `tag`; null removes a tag.")] = {}
     grace_seconds: GraceSeconds | None = None
+    dry_run: Annotated[
+        bool, msgspec.Meta(description="Change nothing; the response says what would be changed, with examples.")
+    ] = False
     cursor: Annotated[
         str | None,
         msgspec.Meta(description="The `next_cursor` of an earlier response; not together with `device_ids`."),
     ] = None
 
 
+class BulkOutcome(StrEnum):
+    """What a bulk change does to a device."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+
+
+class BulkDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device in the result of a bulk change, with its state before."""
+
+    device_id: DeviceId
+    serial: str
+    state: DeviceState
+    outcome: BulkOutcome
+
+
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a bulk change. If there is a `next_cursor`, repeat the request with it."""
+    """The result of a bulk change. If there is a `next_cursor`, repeat the request with it.
+
+    `refused` counts named devices that are in a state in which the action isn't possible. `devices` has the first ten
+    of each outcome: refused; unchanged, if they were named; and, of a dry run, those that would be changed.
+    """
 
     changed: int
     unchanged: int
+    refused: int = 0
+    devices: list[BulkDevice] = []
     next_cursor: str | None
 
 

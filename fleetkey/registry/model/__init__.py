@@ -5,8 +5,10 @@ from fleetkey.registry.model.changes import Change, ChangeKind
 from fleetkey.registry.model.devices import (
     NO_POLICY,
     Device,
+    DeviceCount,
+    DeviceOrder,
+    DevicePlace,
     DevicePolicy,
-    DeviceScan,
     DeviceState,
     Presence,
     Reregistration,
@@ -22,6 +24,7 @@ from fleetkey.registry.model.keys import (
     Login,
     RetiredReason,
 )
+from fleetkey.registry.model.scans import Scan
 from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded
 from fleetkey.registry.model.tokens import Role, Token, TokenVerifier
 from fleetkey.registry.model.webhooks import WebhookState
@@ -40,8 +43,10 @@ __all__ = [
     "ChangeKind",
     "DeniedReason",
     "Device",
+    "DeviceCount",
+    "DeviceOrder",
+    "DevicePlace",
     "DevicePolicy",
-    "DeviceScan",
     "DeviceState",
     "IssueDenied",
     "IssuePending",
@@ -56,6 +61,7 @@ __all__ = [
     "Reregistration",
     "RetiredReason",
     "Role",
+    "Scan",
     "SerialConflict",
     "SerialsAdded",
     "Token",

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-__all__ = ["NO_POLICY", "Device", "DevicePolicy", "DeviceScan", "DeviceState", "Presence", "Reregistration"]
+__all__ = [
+    "NO_POLICY",
+    "Device",
+    "DeviceCount",
+    "DeviceOrder",
+    "DevicePlace",
+    "DevicePolicy",
+    "DeviceState",
+    "Presence",
+    "Reregistration",
+]
 
 
 class DeviceState(StrEnum):
@@ -80,12 +90,28 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceScan:
-    """Devices that a bounded search of the registry found, ordered by id.
+class DeviceCount:
+    """How many devices a bounded search counted; `reached` is the last id that was examined, None at the end."""
 
-    `reached` is the last id that was examined; None means the search is complete. `scanned` is how many were examined.
+    count: int
+    reached: str | None
+
+
+class DeviceOrder(StrEnum):
+    """What devices are sorted by: serial, or newest first, or last seen first."""
+
+    SERIAL = "serial"
+    CREATED = "created"
+    SEEN = "seen"
+
+
+class DevicePlace(NamedTuple):
+    """Where a device is in a sorted list: by value, and among equal values by id.
+
+    Args:
+        value: its serial, or the Unix time in seconds at which it was created or last seen; -1 = never seen.
+        device_id: its id.
     """
 
-    devices: tuple[Device, ...]
-    reached: str | None
-    scanned: int
+    value: str | int
+    device_id: str

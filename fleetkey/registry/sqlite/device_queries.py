@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from fleetkey.registry.model import DeviceOrder
 from fleetkey.registry.sqlite.rows import DEVICE_VALUES, device_from
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from fleetkey.registry.model import Device, DeviceState
+    from fleetkey.registry.model import Device, DevicePlace, DeviceState
 
-__all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query"]
+__all__ = ["labels_of", "page_query", "rarest_first", "read_device", "read_devices", "scan_query", "sort_query"]
 
 MAX_READ = 500
 """How many devices are read in one query; more are read in several."""
@@ -25,6 +26,12 @@ READ_MANY = f"""
 SELECT json_group_array({DEVICE_VALUES}) FROM json_each(?) wanted
 CROSS JOIN devices d ON d.device_id = wanted.value LEFT JOIN presence p ON p.device_id = d.device_id
 """  # noqa: S608 - ours
+ORDERS = {
+    DeviceOrder.SERIAL: ("d.serial", ">", "ASC"),
+    DeviceOrder.CREATED: ("d.created_at", "<", "DESC"),
+    DeviceOrder.SEEN: ("coalesce(s.last_seen_at, -1)", "<", "DESC"),
+}
+"""What devices are sorted by, what comes after a value, and the direction."""
 MAX_COUNTED = 1000
 """How many devices are counted at most to find the rarest of several conditions."""
 
@@ -129,6 +136,34 @@ def scan_query(
     )
     # The conditions come before the inner query, so their values come first.
     return query, [*values, *parameters]
+
+
+def sort_query(
+    labels: Sequence[Label],
+    state: DeviceState | None,
+    by: DeviceOrder,
+    *,
+    after: DevicePlace | None,
+    online: bool | None = None,
+) -> tuple[str, list[str | int]]:
+    """Return the query for the sorted ids, serials and values of those that match, and its parameters but the limit."""
+    value, follows, direction = ORDERS[by]
+    where, values = _has(labels)
+    parameters: list[str | int] = [*values]
+    if after is not None:
+        # The first condition is what an index can find.
+        where.append(f"{value} {follows}= ? AND ({value} {follows} ? OR d.device_id > ?)")
+        parameters += [after.value, after.value, after.device_id]
+    if state is not None:
+        where.append("d.state = ?")
+        parameters.append(state)
+    if online is not None:
+        where.append(_connected(online=online))
+    query = (
+        f"SELECT d.device_id, d.serial, {value} FROM devices d LEFT JOIN presence s ON s.device_id = d.device_id"  # noqa: S608 - ours
+        f" WHERE {' AND '.join(where) or '1'} ORDER BY {value} {direction}, d.device_id LIMIT ?"
+    )
+    return query, parameters
 
 
 def _has(labels: Sequence[Label]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import NotFoundError
-from fleetkey.registry.model import DeviceScan
+from fleetkey.registry.model import Scan
 from fleetkey.registry.plans import changes_tags, plan_deletion, plan_description, plan_state, plan_tags
 from fleetkey.registry.sqlite.device_queries import (
     labels_of,
@@ -40,6 +40,11 @@ class SqliteDevices(SqlitePlanWriter):
         """Return the device of a serial."""
         with self._reading() as connection:
             return self._device_of(connection, serial)
+
+    def find_devices(self, device_ids: Sequence[str]) -> list[Device]:
+        """Return those devices that exist, ordered by id; name each only once."""
+        with self._reading() as connection:
+            return read_devices(connection, device_ids)
 
     def list_devices(
         self,
@@ -76,7 +81,7 @@ class SqliteDevices(SqlitePlanWriter):
         online: bool | None = None,
         matches: Callable[[str], bool] | None = None,
         max_seconds: float | None = None,
-    ) -> DeviceScan:
+    ) -> Scan[Device]:
         """Examine up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
 
         It also stops after `max_seconds`, but examines at least one.
@@ -100,7 +105,7 @@ class SqliteDevices(SqlitePlanWriter):
             cursor.close()
             devices = read_devices(connection, found)
         is_end = len(found) < limit and scanned < max_scanned and not is_stopped
-        return DeviceScan(devices=tuple(devices), reached=None if is_end else reached, scanned=scanned)
+        return Scan(items=devices, reached=None if is_end else reached, scanned=scanned)
 
     def device_tags(self, device_id: str) -> dict[str, str]:
         """Return a device's tags."""

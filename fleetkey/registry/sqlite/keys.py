@@ -168,6 +168,15 @@ class SqliteKeys(SqliteDevices):
                 changed += bool(plan.writes)
         return changed
 
+    def devices_with_keys_to_expire(self, grace_seconds: Mapping[str, int]) -> frozenset[str]:
+        """Return the ids of those devices that `expire_keys_of_devices` would change now."""
+        with self._reading() as connection:
+            return frozenset(
+                device.device_id
+                for device in self._those_there(connection, list(grace_seconds))
+                if self._plan_rotation(connection, device, grace_seconds[device.device_id], "").writes
+            )
+
     def _plan_rotation(
         self, connection: sqlite3.Connection, device: Device, grace_seconds: int, actor: str
     ) -> Plan[KeysEnding]:

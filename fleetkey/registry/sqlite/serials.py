@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import time
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.errors import ConflictingSerialError, NotFoundError
 from fleetkey.registry.ids import parse_serial
-from fleetkey.registry.model import ListedSerial, SerialConflict, SerialsAdded
+from fleetkey.registry.model import ListedSerial, Scan, SerialConflict, SerialsAdded
 from fleetkey.registry.plans import audit_entries
 from fleetkey.registry.sqlite.journal import SqliteJournal
 from fleetkey.registry.sqlite.rows import details_text, listed_from
@@ -22,6 +23,10 @@ __all__ = ["SqliteSerials"]
 
 STAGE_BATCH = 10_000
 PAGE = 1_000
+SCAN = """
+SELECT s.serial, s.details, EXISTS (SELECT 1 FROM devices d WHERE d.serial = s.serial)
+FROM serials s WHERE s.serial > ? ORDER BY s.serial LIMIT ?
+"""
 MAX_SHOWN_CONFLICTS = 10
 """How many contradicting serials of an addition are searched for."""
 
@@ -124,6 +129,35 @@ class SqliteSerials(SqliteJournal):
                 "SELECT serial, details FROM serials WHERE serial > ? ORDER BY serial LIMIT ?", (after, limit)
             ).fetchall()
         return [listed_from(*row) for row in rows]
+
+    def scan_serials(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        max_scanned: int,
+        used: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
+    ) -> Scan[ListedSerial]:
+        """Examine up to `max_scanned` serials after `after` and return up to `limit` that match."""
+        ends = None if max_seconds is None else time.monotonic() + max_seconds
+        found: list[ListedSerial] = []
+        scanned, reached, is_stopped = 0, after, False
+        with self._reading() as connection:
+            cursor = connection.execute(SCAN, (after, max_scanned))
+            for serial, details, is_used in cursor:
+                scanned, reached = scanned + 1, serial
+                if used in {None, bool(is_used)} and (matches is None or matches(serial)):
+                    found.append(listed_from(serial, details))
+                    if len(found) == limit:
+                        break
+                if ends is not None and time.monotonic() >= ends:
+                    is_stopped = True
+                    break
+            cursor.close()
+        is_end = len(found) < limit and scanned < max_scanned and not is_stopped
+        return Scan(items=found, reached=None if is_end else reached, scanned=scanned)
 
     def iter_serials(self) -> Iterator[str]:
         """Yield the serials in order, a page at a time, so that no read stays open while the caller works."""

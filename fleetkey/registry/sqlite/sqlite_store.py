@@ -7,6 +7,7 @@ import time
 from fleetkey.registry.errors import StoreUnavailableError
 from fleetkey.registry.sqlite.clock import SqliteClock
 from fleetkey.registry.sqlite.connection import UNWRITABLE_SECONDS
+from fleetkey.registry.sqlite.device_search import SqliteDeviceSearch
 from fleetkey.registry.sqlite.issuing import SqliteIssuing
 from fleetkey.registry.sqlite.keys import SqliteKeys
 from fleetkey.registry.sqlite.presence import SqlitePresence
@@ -17,7 +18,16 @@ from fleetkey.registry.sqlite.webhooks import SqliteWebhooks
 __all__ = ["SqliteStore"]
 
 
-class SqliteStore(SqliteIssuing, SqliteKeys, SqlitePresence, SqliteSerials, SqliteTokens, SqliteWebhooks, SqliteClock):
+class SqliteStore(
+    SqliteIssuing,
+    SqliteKeys,
+    SqliteDeviceSearch,
+    SqlitePresence,
+    SqliteSerials,
+    SqliteTokens,
+    SqliteWebhooks,
+    SqliteClock,
+):
     """A `Store` in one SQLite file; several processes may use it at once.
 
     Raises:

@@ -9,12 +9,15 @@ if TYPE_CHECKING:
 
     from fleetkey.registry.model import (
         Device,
-        DeviceScan,
+        DeviceCount,
+        DeviceOrder,
+        DevicePlace,
         DeviceState,
         IssueDenied,
         IssuePending,
         IssueRequest,
         KeyIssued,
+        Scan,
     )
 
 __all__ = ["DeviceBatches", "DeviceChanges", "DeviceIssuing", "DeviceLookup", "DeviceSearch", "Devices"]
@@ -37,6 +40,10 @@ class DeviceLookup(Protocol):
 
     def find_device(self, serial: str) -> Device | None:
         """Return the device of a serial."""
+        ...
+
+    def find_devices(self, device_ids: Sequence[str]) -> list[Device]:
+        """Return those devices that exist, ordered by id; name each only once."""
         ...
 
 
@@ -68,11 +75,46 @@ class DeviceSearch(Protocol):
         online: bool | None = None,
         matches: Callable[[str], bool] | None = None,
         max_seconds: float | None = None,
-    ) -> DeviceScan:
+    ) -> Scan[Device]:
         """Look at up to `max_scanned` devices with ids after `after` and return up to `limit` that match.
 
         The rarest of state, tags, attributes and being online drives the search; the others are checked for each device
         found, and `matches` is called with its serial. It also stops after `max_seconds`, but examines at least one.
+        """
+        ...
+
+    def count_found(
+        self,
+        *,
+        after: str = "",
+        max_scanned: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
+    ) -> DeviceCount:
+        """Count the devices that `scan_devices` would find, without reading them."""
+        ...
+
+    def sort_devices(
+        self,
+        by: DeviceOrder,
+        *,
+        after: DevicePlace | None = None,
+        limit: int,
+        state: DeviceState | None = None,
+        tags: Mapping[str, str] | None = None,
+        attributes: Mapping[str, str] | None = None,
+        online: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float,
+    ) -> list[DevicePlace] | None:
+        """Sort the devices that match: of equal ones the lower id comes first, and those never seen come last.
+
+        Returns:
+            The places of the first `limit` after a place; None if that takes more than `max_seconds`.
         """
         ...
 

@@ -110,6 +110,10 @@ class KeyChanges(Protocol):
 class KeyBatches(Protocol):
     """Changing the keys of many devices. Each call is one transaction."""
 
+    def devices_with_keys_to_expire(self, grace_seconds: Mapping[str, int]) -> frozenset[str]:
+        """Return the ids of those devices that `expire_keys_of_devices` would change now; changes nothing."""
+        ...
+
     def expire_keys_of_devices(self, grace_seconds: Mapping[str, int], *, actor: str) -> int:
         """Expire devices' active keys, each with its own grace period. It is one transaction, so pass only a few.
 

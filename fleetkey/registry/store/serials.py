@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fleetkey.registry.model import ListedSerial, SerialConflict, SerialsAdded
+    from fleetkey.registry.model import ListedSerial, Scan, SerialConflict, SerialsAdded
 
 __all__ = ["SerialLookup", "Serials"]
 
@@ -54,6 +54,28 @@ class Serials(SerialLookup, Protocol):
 
     def list_serials(self, *, after: str = "", limit: int = 100) -> list[ListedSerial]:
         """Return up to `limit` serials after `after`, in order."""
+        ...
+
+    def scan_serials(
+        self,
+        *,
+        after: str = "",
+        limit: int = 100,
+        max_scanned: int,
+        used: bool | None = None,
+        matches: Callable[[str], bool] | None = None,
+        max_seconds: float | None = None,
+    ) -> Scan[ListedSerial]:
+        """Look at up to `max_scanned` serials after `after` and return up to `limit` that match, in order.
+
+        Args:
+            after: the serial after which the search begins.
+            limit: how many to return at most.
+            max_scanned: how many to look at.
+            used: only serials that a device has registered with (True), or that none has (False).
+            matches: called with each serial.
+            max_seconds: when to stop earlier; at least one is examined.
+        """
         ...
 
     def iter_serials(self) -> Iterator[str]:

@@ -85,7 +85,8 @@ def test_filters(api: Api, query: dict[str, Any], count: int) -> None:
         ("devices", {"tag": "site"}),
         ("devices", {"tag": ["a=1", "a=2"]}),
         ("devices", {"serial_pattern": "("}),
-        ("devices", {"sort": "serial"}),
+        ("devices", {"sort": "colour"}),
+        ("devices", {"cursor": "0" * 24, "sort": "serial"}),
         ("devices", {"state": ["active", "active"]}),
         ("devices", {"cursor": "zzz"}),
         ("devices", {"cursor": "", "tag": ["a=b", "c=d"]}),
@@ -296,7 +297,13 @@ def test_bulk(api: Api) -> None:
     """Devices are changed by what they have; what can't be, or doesn't fit, changes nothing."""
     ids = [api.device(f"SN-bulk-{number}", is_pending=True, tags={"bulk": "yes"})[0] for number in range(5)]
     body = {"action": "approve", "tags": {"bulk": "yes"}}
-    assert api.json("POST", "devices/bulk", json=body) == {"changed": 5, "unchanged": 0, "next_cursor": None}
+    assert api.json("POST", "devices/bulk", json=body) == {
+        "changed": 5,
+        "unchanged": 0,
+        "refused": 0,
+        "devices": [],
+        "next_cursor": None,
+    }
     assert {api.json("GET", f"devices/{device_id}")["state"] for device_id in ids} == {"active"}
     for field, value in (("set_tags", {"a": "b"}), ("grace_seconds", 5)):
         assert field in assert_problem(api.ask("POST", "devices/bulk", json={**body, field: value}), 400)
@@ -308,7 +315,9 @@ def test_bulk(api: Api) -> None:
         assert "cursor" in assert_problem(api.ask("POST", "devices/bulk", json=refused), 400)
     for wrong in ({"action": "approve"}, {**body, "device_ids": ids}, {"action": "burn", "tags": {"a": "b"}}):
         assert_problem(api.ask("POST", "devices/bulk", json=wrong), 400)
-    assert_problem(api.ask("POST", "devices/bulk", json={"action": "reject", "device_ids": ids}), 409)
+    said = api.json("POST", "devices/bulk", json={"action": "reject", "device_ids": ids})
+    assert (said["changed"], said["refused"]) == (0, 5)
+    assert {(one["state"], one["outcome"]) for one in said["devices"]} == {("active", "refused")}
     assert_problem(api.ask("POST", "devices/bulk", json={"action": "reject", "device_ids": ["nowhere"]}), 404)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,9 +11,12 @@ from fleetkey.admin_api.lists import MAX_PAGE_BYTES
 from fleetkey.config.labels import MAX_LABEL_CHARACTERS, MAX_LABELS
 from fleetkey.management.keys import MAX_SCOPE_TOPICS
 from fleetkey.management.pages import MAX_PAGE_PART_BYTES
-from fleetkey.registry import ListedSerial, Role
+from fleetkey.registry import DeviceOrder, ListedSerial, Role
 from tests.integration.api.api_rig import Api
 from tests.support.streams import TcpStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COUNT = 40
 FRAME_BYTES = 200
@@ -69,6 +72,32 @@ def test_page_of_a_search(filled: Api) -> None:
     pages = _pages(filled, "devices", serial_pattern="SN-[0-9]*[02468]", online="false")
     assert [len(page["items"]) for page in pages] != [COUNT // 2]
     assert sum(len(page["items"]) for page in pages) == COUNT // 2
+
+
+@pytest.mark.parametrize("sort", DeviceOrder)
+def test_pages_of_sorted_devices(filled: Api, sort: DeviceOrder) -> None:
+    """A sorted list is as complete as any, and in its order across parts and pages."""
+    pages = _pages(filled, "devices", sort=sort)
+    assert len(pages) > 1
+    found = [item for page in pages for item in page["items"]]
+    values: dict[DeviceOrder, Callable[[dict[str, Any]], Any]] = {
+        DeviceOrder.SERIAL: lambda item: item["serial"],
+        DeviceOrder.CREATED: lambda item: [-ord(digit) for digit in item["created_at"]],
+        DeviceOrder.SEEN: lambda item: item["device_id"],
+    }
+    assert found == sorted(found, key=lambda item: (values[sort](item), item["device_id"]))
+    assert len({item["device_id"] for item in found}) == COUNT
+    others = [order for order in DeviceOrder if order is not sort]
+    for query in ({"sort": others[0]}, {"sort": others[1]}, {}):
+        assert filled.ask("GET", "devices", params={**query, "cursor": pages[0]["next_cursor"]}).status_code == 400
+
+
+def test_pages_of_filtered_serials(filled: Api) -> None:
+    """Serials that are searched for make pages within the same bounds."""
+    pages = _pages(filled, "serials", serial_pattern="L-[0-9]+", used="false")
+    assert len(pages) > 1
+    assert [item["serial"] for page in pages for item in page["items"]] == [f"L-{number:02}" for number in range(COUNT)]
+    assert not any(page["items"] for page in _pages(filled, "serials", used="true"))
 
 
 def test_key_with_many_topics(api: Api) -> None:

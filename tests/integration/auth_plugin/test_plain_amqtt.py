@@ -141,9 +141,25 @@ def test_start_warns(tmp_path: Path) -> None:
         pass
     (warning,) = [line for line in lines if line["event"] == "plain_amqtt_broker"]
     assert warning["log_level"] == "warning"
+    assert warning["registry"].endswith("/fleetkey.db")
+    assert warning["settings_file"].startswith("none: there is no /")
     assert "authentication" in warning["kept"]
     for promise in ("session", "retained", "queued", "revocation"):
         assert promise in warning["needs_the_bundled_broker"]
+
+
+async def test_start_without_its_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Why it doesn't start is in the log: which file it looked for, and what to do."""
+    monkeypatch.chdir(tmp_path)
+    settings = configuration(tmp_path, tmp_path / "data")
+    settings["plugins"][PLUGIN] = {"config_file": "nowhere.toml"}
+    with structlog.testing.capture_logs() as lines, pytest.raises(PluginInitError):
+        Broker(settings)
+    (line,) = lines
+    assert (line["event"], line["log_level"], line["found"]) == ("plugin_not_started", "error", False)
+    assert line["settings_file"] == str(tmp_path / "nowhere.toml")
+    assert "No such file" in line["reason"]
+    assert "folder in which amqtt was started" in line["advice"]
 
 
 async def test_start_with_bad_data_dir(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from fleetkey.registry import Presence
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ def _state(fleetkey: CommandLine, device_id: str) -> str:
 def test_list(fleetkey: CommandLine) -> None:
     """All of them, or those in a state or with tags; JSON is an array, also of none."""
     assert fleetkey.json("devices", "list") == []
-    assert fleetkey.text("devices", "list") == "(none)\n"
+    assert fleetkey.text("devices", "list") == "No devices.\n"
     first, second = fleetkey.device("SN-1")[0], fleetkey.device("SN-2", is_pending=True)[0]
     fleetkey.json("devices", "tag", first, "site=north", "line=3")
     assert [device["device_id"] for device in fleetkey.json("devices", "list")] == sorted((first, second))
@@ -118,3 +120,44 @@ def test_online_without_a_server(fleetkey: CommandLine) -> None:
         assert device_id in ended.out
         assert "no server is running" in ended.err
     assert fleetkey("devices", "list", "--offline", "--data-dir", fleetkey.data_dir).err == ""
+
+
+def test_list_sorted_limited_and_counted(fleetkey: CommandLine) -> None:
+    """`--sort`, `--limit` and `--count`, with filters, for people and for scripts."""
+    for serial in ("SN-2", "SN-1", "SN-3"):
+        fleetkey.device(serial, is_pending=serial == "SN-3")
+
+    def found(*options: str) -> list[str]:
+        return [one["serial"] for one in fleetkey.json("devices", "list", *options)]
+
+    assert found("--sort", "serial") == ["SN-1", "SN-2", "SN-3"]
+    assert found("--sort", "created", "--limit", "1") == ["SN-3"]
+    assert found("--sort", "serial", "--state", "active", "--serial-pattern", "SN-[2-9]") == ["SN-2"]
+    assert found("--sort", "seen", "--serial", "SN-2") == ["SN-2"]
+    assert found("--limit", "2") == found()[:2]
+    assert fleetkey.json("devices", "list", "--count") == {"count": 3}
+    assert fleetkey.text("devices", "list", "--count", "--state", "active") == "2\n"
+    assert fleetkey.json("devices", "list", "--count", "--serial", "SN-9") == {"count": 0}
+    assert "leave out --sort" in fleetkey.error("devices", "list", "--count", "--limit", "1", status=2)
+    assert "at most 1000" in fleetkey.error("devices", "list", "--sort", "serial", "--limit", "1001", status=2)
+    assert fleetkey.text("devices", "list", "--sort", "serial", "--limit", "1").count("SN-") == 1
+
+
+def test_sorted_list_that_is_cut(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a limit of one's own, a sorted list says where it ends."""
+    monkeypatch.setattr("fleetkey.cli.commands.devices.MAX_PAGE", 2)
+    for serial in ("SN-1", "SN-2", "SN-3"):
+        fleetkey.device(serial)
+    cut = fleetkey("devices", "list", "--sort", "serial", "--data-dir", fleetkey.data_dir)
+    assert cut.out.count("SN-") == 2
+    assert cut.err == "fleetkey: only the first 2 devices are listed\n"
+    assert not fleetkey("devices", "list", "--sort", "serial", "--limit", "1", "--data-dir", fleetkey.data_dir).err
+
+
+def test_sorting_that_takes_too_long(fleetkey: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends, and says what to do."""
+    monkeypatch.setattr("fleetkey.management.device_sorter.MAX_SORT_SECONDS", -1.0)
+    fleetkey.device()
+    assert "leave out sort" in fleetkey.error(
+        "devices", "list", "--sort", "serial", "--serial-pattern", "none", status=2
+    )

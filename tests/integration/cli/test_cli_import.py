@@ -6,6 +6,7 @@ import base64
 import hmac
 import io
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fleetkey.cli.serve.embedded_server import EmbeddedServer
+from fleetkey.config import load_settings
 from fleetkey.registry import SqliteStore
 from tests.support.command_line import clean_environment
+from tests.support.ledger import the_ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +132,65 @@ def test_import_killed(tmp_path: Path, moment: float) -> None:
         assert store.add_serials((f"SN-{number}" for number in range(total)), actor="test").added in {0, total}
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_import_interrupted(fleetkey: CommandLine, where: str) -> None:
+    """Ctrl-C in the middle says that nothing was imported, which is true, and ends with exit status 130."""
+    file = fleetkey.folder / "free.toml"
+    file.write_text("[http]\nbind = '127.0.0.1:0'\n[mqtt]\nbind = '127.0.0.1:0'\n")
+    token = fleetkey.json("tokens", "create", "--name", "ci", "--role", "operator")["token"]
+    the_ledger().note_secret(token[-64:])
+    with EmbeddedServer(load_settings(file, {"data_dir": fleetkey.data_dir})) as server:
+        options = ["--data-dir", str(fleetkey.data_dir)] if where == "here" else ["--url", server.http_url]
+        with subprocess.Popen(
+            [sys.executable, "-m", "fleetkey", "serials", "import", "-", *options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment({"FLEETKEY_TOKEN": token}),
+        ) as process:
+            assert process.stdin is not None
+            # It has begun to read once this is through the pipe.
+            process.stdin.write("SN-123456\n" * 100_000)
+            process.stdin.flush()
+            process.send_signal(signal.SIGINT)
+            # Closed by communicate, after the signal.
+            out, error = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert error.strip() == "fleetkey: interrupted; nothing was imported"
+    assert fleetkey.json("serials", "list") == []
+
+
+def test_import_interrupted_after_the_last_serial() -> None:
+    """When another server has received everything and hasn't answered, it isn't said that nothing was imported."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(30)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with subprocess.Popen(
+            [sys.executable, "-m", "fleetkey", "serials", "import", "-", "--url", url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment({"FLEETKEY_TOKEN": "f" * 64}),
+        ) as process:
+            assert process.stdin is not None
+            process.stdin.write("SN-1\n")
+            process.stdin.close()
+            connection, _ = listening.accept()
+            received = b""
+            with connection:
+                connection.settimeout(30)
+                while not received.endswith(b"0\r\n\r\n"):
+                    received += connection.recv(65_536)
+                process.send_signal(signal.SIGINT)
+                process.wait(30)
+            assert process.stderr is not None
+            said = process.stderr.read().strip()
+    assert process.returncode == 130
+    assert said.startswith("fleetkey: interrupted; all serials were sent, and the server may still import them")
 
 
 def test_prove(fleetkey: CommandLine) -> None:

@@ -202,3 +202,29 @@ def test_create_from_json_refused(fleetkey: CommandLine) -> None:
     file.write_text('{"name": "x"}')
     assert "leave out" in fleetkey.error("keys", "create", "--from-json", file, "--application", "y", status=2)
     assert fleetkey.json("keys", "list", "--all") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "topic", "reason"),
+    [
+        ("--subscribe", "a/#/b", "not a topic filter"),
+        ("--subscribe", "a/b+", "not a topic filter"),
+        ("--subscribe", "$share/group/devices/#", "no shared subscriptions"),
+        ("--publish", "$SYS/x", "never allowed"),
+        ("--subscribe", "a/b/c/d/e", "5 levels; the broker allows 4 ([mqtt] max_topic_levels)"),
+        ("--publish", "a/b/c/d/#", "5 levels; the broker allows 4 ([mqtt] max_topic_levels)"),
+        ("--subscribe", "ä" * 20, "40 bytes; the broker allows 32 ([mqtt] max_topic_bytes)"),
+        ("--publish", "a" * 33, "33 bytes; the broker allows 32 ([mqtt] max_topic_bytes)"),
+    ],
+)
+def test_create_with_a_topic_that_the_broker_refuses(
+    fleetkey: CommandLine, option: str, topic: str, reason: str
+) -> None:
+    """No key is made whose topics the broker would refuse to everybody; the sentence says which bound it is."""
+    (fleetkey.folder / "fleetkey.toml").write_text("[mqtt]\nmax_topic_bytes = 32\nmax_topic_levels = 4\n")
+    words = ("keys", "create", "--application", "x", option)
+    assert reason in fleetkey.error(*words, topic, status=2)
+    assert fleetkey.json("keys", "list") == []
+    for allowed in ("a/b/c/d", "a/b/c/#", "a" * 32, *(["$SYS/#"] if option == "--subscribe" else [])):
+        secret = fleetkey.json(*words, allowed)["secret"]
+        the_ledger().note_secret(secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from fleetkey.cli.errors import CommandError
 from fleetkey.cli.serve.embedded_server import EmbeddedServer
 from fleetkey.config import load_settings
 from fleetkey.operations import make_self_signed, write_pair
-from tests.support.command_line import cli
+from tests.support.command_line import REPOSITORY, cli
 from tests.support.server import ServerProcess
 
 if TYPE_CHECKING:
@@ -42,6 +43,18 @@ def test_serve_port_in_use(tmp_path: Path, taken: str, flag: str, *, as_json: bo
     said = json.loads(ended.error)["error"] if as_json else ended.error
     assert taken in said
     assert f"{flag} HOST:PORT" in said
+
+
+@pytest.mark.parametrize("flag", ["--http", "--mqtt"])
+def test_make_run_port_in_use(tmp_path: Path, taken: str, flag: str) -> None:
+    """Whoever typed `make run` is told how to choose another port with make."""
+    makefile = (REPOSITORY / "Makefile").read_text()
+    variables = dict(re.findall(r"(\w+)=(\S+) exec \$\(BIN\)/fleetkey serve", makefile))
+    assert variables
+    words = [word for pair in {"--http": ANY, "--mqtt": ANY, flag: taken}.items() for word in pair]
+    ended = cli("serve", *words, data_dir=tmp_path / "data", folder=tmp_path, environment=variables)
+    host, _, port = taken.rpartition(":")
+    assert ended.error.endswith(f'choose another with make run ARGS="{flag} {host}:{int(port) + 1}"')
 
 
 @pytest.mark.parametrize("setting", ["tls_bind", "ws_bind"])

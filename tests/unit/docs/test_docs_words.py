@@ -22,6 +22,7 @@ PACKAGE = Path(fleetkey.__file__).parent
 AUDIT = DOCS / "reference/audit-and-changes.md"
 STORAGE = DOCS / "reference/storage.md"
 TROUBLESHOOTING = DOCS / "how-to/troubleshooting.md"
+LOG = DOCS / "reference/log.md"
 TOPICS = DOCS / "explanation/topics.md"
 SOURCES = [file.read_text() for file in PACKAGE.rglob("*.py") if "device" not in file.relative_to(PACKAGE).parts]
 """What the server is made of; `device` writes into none of these."""
@@ -84,6 +85,17 @@ def test_login_refusals() -> None:
     for refusal in Refusal:
         unavailable = refusal in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
         assert explained[refusal.value] == ("3" if unavailable else "5")
+
+
+def test_events_of_the_log() -> None:
+    """Every event that the server logs is named in some page, and the page about the log names no other."""
+    events = _written(r'log\.(?:info|warning|error|exception|debug)\(\s*(?:# noqa[^\n]*\n\s*)?"(\w+)"')
+    pages = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
+    assert "topic_refused" in events
+    assert [event for event in sorted(events) if f"`{event}`" not in pages] == []
+    named = {word for line in LOG.read_text().splitlines() for word in re.findall(r"^\| (`\w+`(?:, `\w+`)*)", line)}
+    for word in {word.strip("`") for words in named for word in words.split(", ")}:
+        assert any(f'"{word}"' in source for source in SOURCES), word
 
 
 def test_device_states() -> None:

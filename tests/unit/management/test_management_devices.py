@@ -21,7 +21,7 @@ from fleetkey.management import (
     Management,
     build_management,
     bulk,
-    device_finder,
+    scans,
 )
 from fleetkey.management.schemas import BulkAction, BulkAnswer, DeviceAnswer
 from fleetkey.registry import DevicePolicy, DeviceState, NotFoundError, SqliteStore
@@ -72,7 +72,7 @@ def test_page_scans_a_bounded_number(
     management: Management, store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A pattern that matches seldom makes short pages, not long waits; all is found in the end."""
-    monkeypatch.setattr(device_finder, "MAX_SCANNED", 4)
+    monkeypatch.setattr(scans, "MAX_SCANNED", 4)
     for number in range(11):
         issue(store, f"SN-{number}")
     assert len(_pages(management, DeviceFilter(serial_pattern="SN-7"), 5)) == 1
@@ -158,30 +158,57 @@ def test_approve_many_by_id(management: Management, store: SqliteStore) -> None:
     result = management.devices.change_many(
         BulkAction.APPROVE, DeviceSelection(device_ids=[*ids, ids[0]]), actor="test"
     )
-    assert result == BulkAnswer(changed=2, unchanged=1, next_cursor=None)
+    assert (result.changed, result.unchanged, result.refused) == (2, 1, 0)
+    assert [(one.device_id, one.state, one.outcome) for one in result.devices] == [(ids[2], "active", "unchanged")]
     assert set(_states(store).values()) == {"active"}
 
 
 @pytest.mark.parametrize("action", [BulkAction.APPROVE, BulkAction.REJECT])
-@pytest.mark.parametrize("case", ["unknown", "disabled"])
-def test_many_by_id_all_or_none(management: Management, store: SqliteStore, action: BulkAction, case: str) -> None:
-    """One device that isn't there or can't be decided, and none is."""
-    ids = [_pending(store, f"S{number}") for number in range(3)]
-    store.set_device_state(ids[2], DeviceState.DISABLED, actor="test")
+def test_many_by_id_all_or_none(management: Management, store: SqliteStore, action: BulkAction) -> None:
+    """One device that isn't there, and none is decided: an id may be mistyped."""
+    ids = [_pending(store, f"S{number}") for number in range(2)]
     before = _states(store)
-    wrong = UNKNOWN if case == "unknown" else ids[2]
-    with pytest.raises((NotFoundError, ConflictError)):
-        management.devices.change_many(action, DeviceSelection(device_ids=[*ids[:2], wrong]), actor="test")
+    with pytest.raises(NotFoundError):
+        management.devices.change_many(action, DeviceSelection(device_ids=[*ids, UNKNOWN]), actor="test")
     assert _states(store) == before
 
 
-def test_reject_many_active(management: Management, store: SqliteStore) -> None:
-    """An active device isn't rejected by the way."""
-    _, active = issue(store, "S1")
-    with pytest.raises(ConflictError, match="active"):
-        management.devices.change_many(
-            BulkAction.REJECT, DeviceSelection(device_ids=[active, _pending(store, "S2")]), actor="test"
-        )
+@pytest.mark.parametrize(
+    ("action", "already", "after"),
+    [
+        (BulkAction.APPROVE, "active", {"pending": "active", "rejected": "active"}),
+        (BulkAction.REJECT, "rejected", {"pending": "rejected"}),
+        (BulkAction.DISABLE, "disabled", {"pending": "disabled", "rejected": "disabled", "active": "disabled"}),
+        (BulkAction.ENABLE, "active", {"disabled": "active"}),
+    ],
+)
+@pytest.mark.parametrize("is_dry_run", [False, True], ids=["done", "tried"])
+def test_many_in_every_state(
+    management: Management,
+    store: SqliteStore,
+    action: BulkAction,
+    already: str,
+    after: dict[str, str],
+    *,
+    is_dry_run: bool,
+) -> None:
+    """Named devices that can be decided are, those that are already stay, and the others are named as refused."""
+    ids = {state: _pending(store, f"S-{state}") for state in ("pending", "rejected")}
+    ids |= {state: issue(store, f"S-{state}")[1] for state in ("active", "disabled")}
+    for state in ("rejected", "disabled"):
+        store.set_device_state(ids[state], DeviceState(state), actor="test")
+    selection = DeviceSelection(device_ids=list(ids.values()))
+    result = management.devices.change_many(BulkChange(action=action, is_dry_run=is_dry_run), selection, actor="test")
+    states = {state: store.get_device(device_id).state.value for state, device_id in ids.items()}
+    assert states == ({state: state for state in ids} if is_dry_run else {**{state: state for state in ids}, **after})
+    outcomes = {one.state.value: one.outcome.value for one in result.devices}
+    assert outcomes.pop(already) == "unchanged"
+    assert (result.changed, result.unchanged) == (len(after), 1)
+    would_be = {state for state, outcome in outcomes.items() if outcome == "changed"}
+    assert would_be == (set(after) if is_dry_run else set())
+    refused = {state for state, outcome in outcomes.items() if outcome == "refused"}
+    assert refused == set(ids) - set(after) - {already}
+    assert result.refused == len(refused)
 
 
 def test_many_by_tag_and_pattern(management: Management, store: SqliteStore) -> None:

@@ -19,14 +19,27 @@ from fleetkey.management import (
     EncodedPage,
     KeyFilter,
     Management,
+    SerialFilter,
     pages,
 )
 from fleetkey.management.pages import FIRST_BATCH, MAX_BATCH, MAX_PAGE_PART_BYTES, Batch, fill_page
-from fleetkey.registry import Actor, ApplicationScope, AuditEntry, AuditFilter, ListedSerial, Role, SqliteStore
+from fleetkey.registry import (
+    Actor,
+    ApplicationScope,
+    AuditEntry,
+    AuditFilter,
+    DeviceOrder,
+    ListedSerial,
+    Presence,
+    Role,
+    SqliteStore,
+)
 from tests.unit.registry.store_rig import issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fleetkey.registry import Device
 
     Pages = Callable[..., EncodedPage[Any]]
 
@@ -151,6 +164,28 @@ def _fill_searched(management: Management, store: SqliteStore, chance: random.Ra
     return lambda fleet, **page: fleet.devices.page(wanted, **page), ids
 
 
+def _fill_listed(management: Management, store: SqliteStore, chance: random.Random) -> tuple[Pages, list[str]]:
+    _, names = _fill_serials(management, store, chance)
+    wanted = SerialFilter(serial_pattern=".*-[0-9]+", used=False)
+    return lambda fleet, **page: fleet.serials.page(wanted, **page), names
+
+
+def _fill_sorted(
+    by: DeviceOrder, management: Management, store: SqliteStore, chance: random.Random
+) -> tuple[Pages, list[str]]:
+    _, ids = _fill_devices(management, store, chance)
+    # Several with the same value, and several that were never seen.
+    store.record_presence({one: Presence(last_seen_at=chance.randint(0, 3)) for one in ids[::2]})
+    devices = [store.get_device(one) for one in ids]
+    values: dict[DeviceOrder, Callable[[Device], Any]] = {
+        DeviceOrder.SERIAL: lambda device: device.serial,
+        DeviceOrder.CREATED: lambda device: -device.created_at,
+        DeviceOrder.SEEN: lambda device: (device.presence.last_seen_at is None, -(device.presence.last_seen_at or 0)),
+    }
+    expected = [device.device_id for device in sorted(devices, key=values[by])]
+    return lambda fleet, **page: fleet.devices.page(DeviceFilter(sort=by), **page), expected
+
+
 def _fill_keys(management: Management, store: SqliteStore, chance: random.Random) -> tuple[Pages, list[str]]:
     del store
     made = []
@@ -185,11 +220,13 @@ def _fill_audit(management: Management, store: SqliteStore, chance: random.Rando
         (_fill_serials, "serial"),
         (_fill_devices, "device_id"),
         (_fill_searched, "device_id"),
+        (_fill_listed, "serial"),
+        *((functools.partial(_fill_sorted, by), "device_id") for by in DeviceOrder),
         (_fill_keys, "key"),
         (_fill_tokens, "token_id"),
         (_fill_audit, "seq"),
     ],
-    ids=["serials", "devices", "searched", "keys", "tokens", "audit"],
+    ids=["serials", "devices", "searched", "listed", *DeviceOrder, "keys", "tokens", "audit"],
 )
 def test_pages_of_each_list(
     management: Management,

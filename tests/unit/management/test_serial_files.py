@@ -85,6 +85,45 @@ def test_csv_wrong_line(content: str | bytes, line: int, reason: str) -> None:
     assert reason in said
 
 
+@pytest.mark.parametrize("serial_format", SerialFormat)
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("<!DOCTYPE html>\n<html>\n", "HTML"),
+        ("\ufeff  <html lang='en'><head>\n", "HTML"),
+        ('<?xml version="1.0"?>\n<Error/>\n', "XML"),
+        ("<Error><Code>AccessDenied</Code></Error>", "XML"),
+        ('{"detail": "not found"}\n', "JSON"),
+        ('["SN-1", "SN-2"]\n', "JSON"),
+        ("[\n  1,\n", "JSON"),
+        (b"PK\x03\x04\x14\x00\x06", "spreadsheet; save it as CSV"),
+        (b"\x1f\x8b\x08\x00", "gzip archive; unpack it first"),
+        (b"%PDF-1.7\n", "PDF"),
+        ("SN-1\nSN-2\n".encode("utf-16"), "save it as UTF-8"),
+        (b"\x7fELF\x02\x00\x00", "a binary file"),
+    ],
+    ids=["html", "mark_html", "xml", "element", "object", "array", "lines", "zip", "gzip", "pdf", "utf16", "elf"],
+)
+def test_other_kinds_of_files(content: str | bytes, what: str, serial_format: SerialFormat) -> None:
+    """No line of a failed download, a spreadsheet or another file becomes a serial; what it looks like is said."""
+    with pytest.raises(SerialFileError, match="not a list of serials, but looks like") as caught:
+        _read(content, serial_format)
+    ((_, said),) = caught.value.errors
+    assert what in said
+
+
+def test_other_kind_after_empty_lines() -> None:
+    """Empty lines before it make no difference."""
+    with pytest.raises(SerialFileError, match="line 3: this is not a list of serials, but looks like HTML"):
+        _read("\ufeff\n\n<!doctype html>\n", TEXT)
+
+
+@pytest.mark.parametrize("serial", ["<1>", "{A}", "[B]", "P<K", "SN<html>"])
+def test_serials_with_brackets(serial: str) -> None:
+    """Brackets in a serial don't make a file another kind of file."""
+    assert _read(f"{serial}\nSN-2\n", TEXT) == [serial, "SN-2"]
+
+
 @pytest.mark.parametrize(
     ("content", "line"),
     [

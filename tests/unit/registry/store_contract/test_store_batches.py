@@ -56,6 +56,8 @@ def test_expire_keys_of_devices(store: Store, clock: FakeClock) -> None:
     store.expire_device_keys(two, grace_seconds=5, actor="anna")
     third, three = issue(store, "S3")
     journal = JournalReader(store)
+    assert store.devices_with_keys_to_expire({one: 10, two: 20, three: 30, UNKNOWN: 40}) == {one, three}
+    assert journal.read() == ([], [])
     assert store.expire_keys_of_devices({one: 10, two: 20, three: 30, UNKNOWN: 40}, actor="anna") == 2
     ends = {
         key: found.expires_at for device_id in (one, two, three) for key, found in keys_of(store, device_id).items()

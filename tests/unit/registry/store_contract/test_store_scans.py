@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,8 +11,8 @@ from fleetkey.config import Settings
 from fleetkey.management import DeviceFilter, DeviceSelection, build_management
 from fleetkey.management.bulk import BULK_CHUNK
 from fleetkey.management.schemas import BulkAction
-from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceState, Presence
-from tests.unit.registry.store_rig import StoreFactory, issue
+from fleetkey.registry import Actor, AuditEntry, AuditFilter, DeviceOrder, DeviceState, Presence
+from tests.unit.registry.store_rig import FakeClock, StoreFactory, issue
 
 if TYPE_CHECKING:
     from fleetkey.registry import Store
@@ -41,8 +41,8 @@ def test_scan_devices(store: Store, mixed: dict[str, str], limit: int, max_scann
         scan = store.scan_devices(
             after=after, limit=limit, max_scanned=max_scanned, tags={"left": "yes"}, attributes={"third": "1"}
         )
-        assert len(scan.devices) <= limit
-        found += [device.device_id for device in scan.devices]
+        assert len(scan.items) <= limit
+        found += [device.device_id for device in scan.items]
         if scan.reached is None:
             break
         assert scan.reached > after
@@ -60,10 +60,10 @@ def test_scan_devices_bounded(store: Store, mixed: dict[str, str]) -> None:
         return False
 
     scan = store.scan_devices(max_scanned=5, matches=matches)
-    assert (scan.devices, scan.reached) == ((), list(mixed)[4])
+    assert (list(scan.items), scan.reached) == ([], list(mixed)[4])
     assert asked == list(mixed.values())[:5]
     scan = store.scan_devices(max_scanned=5, tags={"left": "yes", "right": "yes"})
-    assert scan.devices == ()
+    assert not scan.items
     assert scan.reached is not None
 
 
@@ -74,7 +74,7 @@ def test_scan_devices_in_a_state(store: Store, mixed: dict[str, str], state: Dev
     if state is not DeviceState.ACTIVE:
         store.set_device_state(chosen, state, actor="test")
     side = "left" if int(mixed[chosen][2:]) % 2 else "right"
-    found = [device.device_id for device in store.scan_devices(max_scanned=99, state=state, tags={side: "yes"}).devices]
+    found = [device.device_id for device in store.scan_devices(max_scanned=99, state=state, tags={side: "yes"}).items]
     assert (found == [chosen]) == (state is not DeviceState.ACTIVE)
     assert len(found) in {1, 15}
 
@@ -93,7 +93,7 @@ def test_pages_by_presence(
     conditions: str,
 ) -> None:
     """Who is connected leads when few are, and is asked for otherwise, beside every other condition."""
-    monkeypatch.setattr("fleetkey.management.device_finder.MAX_SCANNED", max_scanned)
+    monkeypatch.setattr("fleetkey.management.scans.MAX_SCANNED", max_scanned)
     ids = list(mixed)
     store.record_presence({device_id: Presence(is_online=True, connected_at=1) for device_id in ids[:connected]})
     chosen, wanted = {
@@ -200,10 +200,66 @@ def test_scan_devices_for_too_long(store: Store) -> None:
     after, looks = "", 0
     while True:
         scan = store.scan_devices(after=after, max_scanned=100, matches=lambda _: True, max_seconds=0.0)
-        found += [device.device_id for device in scan.devices]
+        found += [device.device_id for device in scan.items]
         looks += 1
         if scan.reached is None:
             break
         after = scan.reached
     assert found == everything
     assert looks == len(everything) + 1
+
+
+@pytest.mark.parametrize("max_scanned", [1, 4, 1000])
+def test_count_found(store: Store, mixed: dict[str, str], max_scanned: int) -> None:
+    """However short the looks are, together they count what matches."""
+    count, after = 0, ""
+    for _ in range(len(mixed) + 1):
+        found = store.count_found(
+            after=after,
+            max_scanned=max_scanned,
+            tags={"left": "yes"},
+            attributes={"third": "1"},
+            matches=lambda serial: serial != "S-1",
+        )
+        count += found.count
+        if found.reached is None:
+            break
+        after = found.reached
+    assert count == sum(int(one[2:]) % 2 and int(one[2:]) % 3 == 1 and one != "S-1" for one in mixed.values())
+    assert store.count_found(max_scanned=1000, max_seconds=0.0).reached == min(mixed)
+
+
+def test_sort_devices(store: Store, clock: FakeClock) -> None:
+    """By serial, newest first, or last seen first; those never seen last, and of equals the lower id first."""
+    ids = {}
+    for serial in ("B", "C", "A", "D"):
+        ids[serial] = issue(store, serial, tags={"side": "left" if serial in "AB" else "right"})[1]
+        clock.advance(10)
+    seen = {"B": 2_000, "D": 3_000}
+    store.record_presence(
+        {ids[serial]: Presence(last_seen_at=at, is_online=serial == "D") for serial, at in seen.items()}
+    )
+
+    def found(by: DeviceOrder, limit: int = 10, **options: Any) -> str:
+        places = store.sort_devices(by, limit=limit, **{"max_seconds": 60, **options})
+        assert places is not None
+        serials = {device.device_id: device.serial for device in store.find_devices([one.device_id for one in places])}
+        for start, place in enumerate(places):
+            # The list continues after each place.
+            rest = store.sort_devices(by, after=place, limit=limit - start, **{"max_seconds": 60, **options})
+            assert rest is not None
+            assert rest[: len(places) - start - 1] == places[start + 1 :]
+        return "".join(serials[place.device_id] for place in places)
+
+    assert found(DeviceOrder.SERIAL) == "ABCD"
+    assert found(DeviceOrder.CREATED) == "DACB"
+    never = "".join(sorted("AC", key=lambda serial: ids[serial]))
+    assert found(DeviceOrder.SEEN) == f"DB{never}"
+    assert found(DeviceOrder.SERIAL, limit=2) == "AB"
+    assert found(DeviceOrder.CREATED, tags={"side": "left"}) == "AB"
+    assert found(DeviceOrder.SEEN, online=True) == "D"
+    assert found(DeviceOrder.SERIAL, online=False, limit=2, matches=lambda serial: serial != "B") == "AC"
+    assert found(DeviceOrder.SERIAL, state=DeviceState.PENDING) == ""
+    assert store.sort_devices(DeviceOrder.SERIAL, limit=1, matches=lambda _: False, max_seconds=0.0) is None
+    # Whatever a search that took too long left behind.
+    assert found(DeviceOrder.SERIAL) == "ABCD"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -190,3 +190,22 @@ def test_add_serials_conflict(store: Store) -> None:
     told: list[SerialConflict] = []
     store.add_serials(entries, actor="cli", check=told.extend)
     assert told == [caught.value.conflict]
+
+
+def test_scan_serials(store: Store) -> None:
+    """A bounded search, by use and by a function, that goes on where it ended."""
+    store.add_serials([f"S{number}" for number in range(6)], actor="anna")
+    for number in (1, 3):
+        issue(store, f"S{number}")
+
+    def found(**options: Any) -> tuple[list[str], str | None]:
+        scan = store.scan_serials(**{"max_scanned": 100, **options})
+        return [listed.serial for listed in scan.items], scan.reached
+
+    assert found() == ([f"S{number}" for number in range(6)], None)
+    assert found(used=True) == (["S1", "S3"], None)
+    assert found(used=False, limit=2) == (["S0", "S2"], "S2")
+    assert found(used=False, limit=2, after="S2") == (["S4", "S5"], "S5")
+    assert found(used=True, max_scanned=3) == (["S1"], "S2")
+    assert found(matches=lambda serial: serial > "S3", after="S0") == (["S4", "S5"], None)
+    assert found(matches=lambda _: False, max_seconds=0.0) == ([], "S0")
