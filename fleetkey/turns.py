@@ -86,6 +86,8 @@ class FairTurnQueue:
         self._loop = loop
         self._waiting: dict[str, deque[tuple[Callable[[], None], Callable[[], None]]]] = {}
         """Calls, and how to give them up, by source in the order of their turns."""
+        self._count = 0
+        """How many calls wait."""
         self._largest = ""
         """The source with the most when that was last looked up."""
         self._made = 0
@@ -106,8 +108,14 @@ class FairTurnQueue:
             self._made += 1
             call()
             return True
-        self._waiting.setdefault(source, deque()).append((call, give_up))
+        self.do_later(source, call, give_up)
         return False
+
+    def do_later(self, source: str, call: Callable[[], None], give_up: Callable[[], None]) -> None:
+        """Make a call when its source's turn comes, in the next turn of the event loop at the earliest."""
+        self._waiting.setdefault(source, deque()).append((call, give_up))
+        self._count += 1
+        self._wake()
 
     def make_room(self) -> bool:
         """Give up the oldest call of the source with the most; False if no source has more than one."""
@@ -118,6 +126,7 @@ class FairTurnQueue:
             if calls is None or len(calls) <= 1:
                 return False
         _, give_up = calls.popleft()
+        self._count -= 1
         give_up()
         return True
 
@@ -130,8 +139,10 @@ class FairTurnQueue:
         """Start a turn, and schedule another as long as calls wait."""
         self._made, self._is_due = 0, False
         try:
-            while self._waiting and self._made < self._most:
+            # Only calls that are waiting now: calls that these add are made in a later turn.
+            for _ in range(min(self._most, self._count)):
                 self._made += 1
+                self._count -= 1
                 source = next(iter(self._waiting))
                 calls = self._waiting.pop(source)
                 call, _ = calls.popleft()

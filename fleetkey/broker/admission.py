@@ -24,6 +24,10 @@ __all__ = ["Admission", "Admitted", "Rejected"]
 log = structlog.get_logger(__name__)
 
 
+MAX_CLIENT_ID_BYTES = 256
+"""Length of a client id. It is kept, and in each line of the log about its client."""
+
+
 class Admitted(NamedTuple):
     """The client is authenticated and may use the session of this client id."""
 
@@ -62,6 +66,8 @@ class Admission:
         # This doesn't depend on who the client is, so check it before authenticating.
         if self._is_will_too_long(connect):
             return Rejected(Reason.NOT_AUTHORIZED)
+        if len(connect.client_id.encode()) > MAX_CLIENT_ID_BYTES:
+            return Rejected(Reason.INVALID_CLIENT_ID)
         if self._must_ask:
             return None
         granted = self._authenticator.recall(_attempt_of(connect, address))

@@ -30,7 +30,8 @@ class BoundLog:
     def __init__(self, counters: Counters, now: Callable[[], float] = time.monotonic) -> None:
         self._counters = counters
         self._now = now
-        self._logged: set[tuple[str, ...]] = set()
+        self._logged: set[int] = set()
+        """Hashes of a bound and whose: names can be long."""
         self._strangers: dict[str, float] = {}
         """When a stranger was last logged, by bound."""
 
@@ -45,7 +46,7 @@ class BoundLog:
     def reached(self, bound: str, **whose: str) -> None:
         """Count that an authenticated client reached a bound; `whose` identifies it in the log."""
         self._counters.bounds[bound] += 1
-        logged = (bound, *whose.values())
+        logged = hash((bound, *whose.values()))
         if logged in self._logged:
             return
         if len(self._logged) >= MAX_LOGGED_BOUNDS:

@@ -47,6 +47,8 @@ REMEMBERED_BYTES = 112
 """Memory per such decision, in addition to its topic and route."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
+JOB_BYTES = 6
+"""Memory that a packet with filters takes while it is worked on, in bytes per byte of the packet."""
 SHORT_JOB_BYTES = 128
 """A packet with filters up to this length is handled at once: it can only have a few."""
 QOS_0_PUBLISH, CONNECT = 0x30, int(Kind.CONNECT) << 4
@@ -130,12 +132,17 @@ class Connection(ConnectionLifecycle):
         if size > BYTES_PER_PACKET:
             self._pay_for_reading(size // BYTES_PER_PACKET)
 
+    @property
+    def turn_owner(self) -> str:
+        """Whose turn its packets wait for; before login, the one of its address."""
+        return self.principal.owner if self.principal is not None else self.address
+
     def _pay_for_reading(self, packets: int) -> None:
         """Count a large read, and read no more until the connection's turn if this turn of the loop is used up."""
         if not self._packets.used(packets) and self.state is State.OPEN and not self._is_resting:
             self._is_resting = True
             self._update_reading()
-            self._packets.wait(self._read_on)
+            self._packets.wait(self.turn_owner, self._read_on)
 
     def _read_on(self) -> None:
         self._packets.used(PACKETS_PER_TURN)
@@ -159,7 +166,7 @@ class Connection(ConnectionLifecycle):
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle as many of them now as this turn allows."""
         size, routes, rate = len(data), self._routes, self._rate
-        turns = share = 0 if self.held_back_by else self._packets.share()
+        turns = share = 0 if self.held_back_by else self._packets.share(self._shared_owner)
         last_route: Route | None = None
         self._last_route = None
         while size - position > 1:
@@ -176,7 +183,7 @@ class Connection(ConnectionLifecycle):
                 self._need = end - position
                 break
             if turns <= 0 or self.is_suspended or self.is_paused:
-                self._packets.used(share - turns)
+                self._packets.used(share - turns, self._shared_owner)
                 self._wait_for_turn(data, position)
                 return
             turns -= 1
@@ -231,8 +238,8 @@ class Connection(ConnectionLifecycle):
             position = end
         else:
             self._need = 2
-        if share - turns > 1:
-            self._packets.used(share - turns)
+        if share - turns > 1 or self._shared_owner:
+            self._packets.used(share - turns, self._shared_owner)
         if turns < share:
             # 3.1.2-24: only complete packets keep a connection alive.
             self.last_heard = self._scheduler.now
@@ -243,7 +250,7 @@ class Connection(ConnectionLifecycle):
             self._rest += data[position:] if position else data
             if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
-        elif (last_route is not None and rate is None) and not (
+        elif (last_route is not None and rate is None and not self._shared_owner) and not (
             self.is_suspended
             or self.is_paused
             or self._hears_in
@@ -264,7 +271,7 @@ class Connection(ConnectionLifecycle):
         self.last_heard = self._scheduler.now
         self._update_reading()
         if not (self.is_suspended or self.is_paused or self.held_back_by):
-            self._packets.wait(self._continue)
+            self._packets.wait(self.turn_owner, self._continue)
 
     def _check_announced(self, first: int, length: int) -> None:
         """Reject a packet by its announced length, before buffering any of it."""
@@ -317,8 +324,8 @@ class Connection(ConnectionLifecycle):
             for _ in job:
                 pass
             return
-        if not self._parts.scheduler.work.do(self._own(job)) and self.state is not State.CLOSED:
-            self.begin_work()
+        if not self._parts.scheduler.work.do(self._own(job), self.turn_owner) and self.state is not State.CLOSED:
+            self.begin_work(JOB_BYTES * size)
 
     def _own(self, job: Generator[int]) -> Iterator[int]:
         """Run a job until the connection closes; when it is done, resume handling packets."""
@@ -383,7 +390,11 @@ class Connection(ConnectionLifecycle):
             self._routes.clear()
             self._remembered_bytes = size
         self._routes[topic_bytes] = route
+        self._charge()
         return route
+
+    def _incoming_bytes(self) -> int:
+        return super()._incoming_bytes() + self._remembered_bytes
 
     def _renew(self, route: Route) -> Route:
         """Resolve a route's topic again."""

@@ -106,6 +106,8 @@ class ConnectionLifecycle(InboundFlow):
         self._parts.applications.connected(self, principal)
         self.session, self.principal, self.disk = session, principal, session.disk
         self._charge_to(session.memory)
+        if principal.device_id is None:
+            self._shared_owner = principal.owner
         self._rate = rate = self._parts.rates.of(principal)
         if rate is not None and (seconds := rate.wait_seconds(self._scheduler.time())) > 0:
             # It used up its rate on an earlier connection.
@@ -120,6 +122,9 @@ class ConnectionLifecycle(InboundFlow):
     def open(self, will: Will | None) -> None:
         """Start serving."""
         self.state, self.will, self.is_paused, self.was_welcomed = State.OPEN, will, False, True
+        if will is not None:
+            self._known_bytes = len(will.topic) + len(will.payload)
+            self._charge()
 
     @property
     def is_deciding(self) -> bool:

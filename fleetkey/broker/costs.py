@@ -5,6 +5,7 @@ Measured, and rounded up: never below the real cost, and at most 30 % above it (
 
 from __future__ import annotations
 
+from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from fleetkey.registry import is_device_id
@@ -27,6 +28,7 @@ __all__ = [
     "message_bytes",
     "most_filter_bytes",
     "retained_bytes",
+    "retained_node_bytes",
     "session_bytes",
 ]
 
@@ -38,21 +40,21 @@ TLS_BYTES = 19_500
 """What TLS adds to it."""
 WEBSOCKET_BYTES = 5_600
 """What WebSocket adds to it."""
-SESSION_BYTES = 1_150
+SESSION_BYTES = 1_100
 """A session, apart from what is in it."""
 DEVICE_BYTES = 2_400
 """What else is known of a device that has a session: its principal, and its secret in the cache."""
-FILTER_BYTES = 200
+FILTER_BYTES = 150
 """A filter in its session, apart from its text and what it takes in the tree."""
 LEVEL_BYTES = 300
 """A level of a filter in the tree, at most, apart from its text."""
-MESSAGE_BYTES = 430
+MESSAGE_BYTES = 350
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
 """A message's place in the queue of one session, or among those in flight."""
 RETAINED_BYTES = 450
 """What retaining a message adds to it, apart from the nodes of its topic."""
-RETAINED_NODE_BYTES = 330
+RETAINED_NODE_BYTES = 270
 """A node of the tree of retained messages, for one level of a topic."""
 INBOUND_BYTES = 110
 """The identifier of a QoS 2 message that isn't released yet."""
@@ -72,26 +74,31 @@ def connection_bytes(transport: BaseTransport) -> int:
 
 def session_bytes(client_id: str, owner: str) -> int:
     """Return the memory that a session takes, besides what is in it."""
-    return SESSION_BYTES + len(client_id) + (DEVICE_BYTES if is_device_id(owner) else 0)
+    return SESSION_BYTES + getsizeof(client_id) + (DEVICE_BYTES if is_device_id(owner) else 0)
 
 
 def filter_bytes(topic_filter: str) -> int:
     """Return the memory that a filter takes in its session; the tree charges its own."""
-    return FILTER_BYTES + len(topic_filter)
+    return FILTER_BYTES + getsizeof(topic_filter)
 
 
 def most_filter_bytes(topic_filter: str) -> int:
     """Return the memory that a filter takes at most, in its session and in the tree."""
     levels = topic_filter.count("/") + 1
-    return filter_bytes(topic_filter) + LEVEL_BYTES * levels + 4 * len(topic_filter)
+    return filter_bytes(topic_filter) + LEVEL_BYTES * levels + 2 * getsizeof(topic_filter)
 
 
 def message_bytes(message: Message) -> int:
     """Return the memory that a message takes."""
     size = len(message.payload)
-    return MESSAGE_BYTES + len(message.topic_bytes) + size + size // ROUNDED_UP
+    return MESSAGE_BYTES + getsizeof(message.topic) + len(message.topic_bytes) + size + size // ROUNDED_UP
 
 
-def retained_bytes(topic: str, nodes: int) -> int:
-    """Return the memory that retaining a message adds to it, with so many new nodes for its topic."""
-    return RETAINED_BYTES + RETAINED_NODE_BYTES * nodes + 3 * len(topic)
+def retained_bytes(topic: str) -> int:
+    """Return the memory that retaining a message adds to it, apart from the nodes of its topic."""
+    return RETAINED_BYTES + getsizeof(topic)
+
+
+def retained_node_bytes(level: str) -> int:
+    """Return the memory of a node of the tree of retained messages."""
+    return RETAINED_NODE_BYTES + getsizeof(level)

@@ -27,14 +27,18 @@ class InboundFlow(OutboundStream):
     __slots__ = (
         "_backlog",
         "_backlog_at",
+        "_frame_bytes",
         "_is_leaving",
         "_is_reading",
         "_is_resting",
         "_is_working",
+        "_known_bytes",
         "_last_route",
         "_parts",
         "_rate",
         "_rest",
+        "_shared_owner",
+        "_working_bytes",
         "disk",
         "held_back_by",
         "is_suspended",
@@ -52,6 +56,8 @@ class InboundFlow(OutboundStream):
         """Whether packet handling is suspended until `proceed`."""
         self.held_back_by = 0
         """Why nothing is handled for a while: `BY_RATE`, `BY_BUDGET` or both; 0 = it is not held back."""
+        self._shared_owner = ""
+        """Its owner if that may have many connections, which have one part of a turn together: an application key."""
         self._rate: DeviceRate | None = None
         """How fast it may publish; None for no limit."""
         self._rest = bytearray()
@@ -64,6 +70,12 @@ class InboundFlow(OutboundStream):
         """Whether nothing is read for a while, as the client sends little at a time."""
         self._is_working = False
         """Whether a packet's job, or the sending of its message, still continues over several turns."""
+        self._working_bytes = 0
+        """What that packet takes meanwhile."""
+        self._frame_bytes = 0
+        """Bytes of WebSocket frames that aren't complete yet."""
+        self._known_bytes = 0
+        """What is remembered of topics, and the will."""
         self._is_leaving = False
         """Whether DISCONNECT arrived, and answers to earlier packets still wait for the store."""
         self._last_route: Route | None = None
@@ -91,9 +103,11 @@ class InboundFlow(OutboundStream):
         self._update_reading()
         self._continue()
 
-    def begin_work(self) -> None:
-        """Handle nothing more until `end_work`: a packet takes several turns."""
+    def begin_work(self, size: int = 0) -> None:
+        """Handle nothing more until `end_work`: a packet takes several turns, and `size` bytes of memory meanwhile."""
         self._is_working = True
+        self._working_bytes = size
+        self._charge()
         self.suspend()
 
     def end_work(self) -> None:
@@ -101,6 +115,8 @@ class InboundFlow(OutboundStream):
         if not self._is_working:
             return
         self._is_working = self.is_suspended = False
+        self._working_bytes = 0
+        self._charge()
         self._wait_if_behind()
         if not self.is_suspended:
             self.proceed()
@@ -108,6 +124,10 @@ class InboundFlow(OutboundStream):
     def let_go(self) -> None:
         """Handle packets again: the device is within its rate."""
         self._end_hold(BY_RATE)
+
+    def check_room_next(self) -> None:
+        """Leave the fast path, so that there is a check after the next packets: its owner is held back."""
+        self._last_route = None
 
     def wait_for_room(self) -> None:
         """Handle nothing more until `resume_for_a_turn`: there is no room for what its owner makes the server keep."""
@@ -193,8 +213,13 @@ class InboundFlow(OutboundStream):
         if not self._is_working:
             self.proceed()
 
+    def hold_frames(self, size: int) -> None:
+        """Charge the bytes of WebSocket frames that wait for the rest of their message."""
+        self._frame_bytes = size
+        self._check_room()
+
     def _incoming_bytes(self) -> int:
-        return len(self._rest) + len(self._backlog)
+        return len(self._rest) + len(self._backlog) + self._working_bytes + self._frame_bytes + self._known_bytes
 
     def _check_room(self) -> None:
         """After handling input: charge what is left of it, and wait if there is no room or its owner is held back."""
@@ -202,7 +227,7 @@ class InboundFlow(OutboundStream):
         if memory is None or disk is None:
             return
         fits = True
-        if self._rest or self._backlog or self._charged > self._idle_bytes:
+        if self._rest or self._backlog or self._frame_bytes or self._charged > self._idle_bytes:
             fits = self._charge()
         if not fits or memory.is_held_back or disk.is_held_back:
             self.wait_for_room()

@@ -53,4 +53,4 @@ class OwnerRoom:
         for owner in self._accounts.held_back:
             for session in self._sessions.of_owner(owner):
                 if session.connection is not None:
-                    session.connection.wait_for_room()
+                    session.connection.check_room_next()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,35 +15,48 @@ PACKETS_PER_TURN = 16
 """Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
 PACKETS_PER_LOOP_TURN = 128
 """Packets of all connections that sent several, per turn of the event loop; a large packet counts as more."""
+PACKETS_OF_ONE_OWNER = 32
+"""Packets of one owner's connections per turn of the event loop, if it has many: a device has only one."""
 
 
 class PacketTurns:
-    """Lets each connection handle its first packet at once, and the others in turns.
+    """Lets each connection handle its first packet at once, and the others in turns, one owner's after the other.
 
-    However many clients flood the broker, the event loop comes back to those that sent a single packet soon.
+    However many clients flood the broker, the event loop comes back to those that sent a single packet soon. An owner
+    with many connections has one part for all of them, of their first packets too.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._left = PACKETS_PER_LOOP_TURN
         """Packets that are left of this turn of the event loop."""
+        self._used: Counter[str] = Counter()
+        """Packets of owners with many connections in this turn."""
         self._is_due = False
         """Whether the next turn of the event loop calls `_run`."""
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        """By owner, in the order of their turns."""
 
-    def share(self) -> int:
-        """Return how many packets a connection may handle now, at least one."""
-        return PACKETS_PER_TURN if self._left >= PACKETS_PER_TURN else max(1, self._left)
+    def share(self, owner: str = "") -> int:
+        """Return how many packets a connection may handle now, at least one.
 
-    def used(self, packets: int) -> bool:
+        Args:
+            owner: whose it is, if that may have many connections; then it may be none.
+        """
+        share = PACKETS_PER_TURN if self._left >= PACKETS_PER_TURN else max(1, self._left)
+        return min(share, PACKETS_OF_ONE_OWNER - self._used[owner]) if owner else share
+
+    def used(self, packets: int, owner: str = "") -> bool:
         """Count packets that a connection handled; return whether any are left of this turn."""
         self._left -= packets
+        if owner:
+            self._used[owner] += packets
         self._wake()
         return self._left > 0
 
-    def wait(self, call: Callable[[], None]) -> None:
-        """Call `call`, in the next turn of the event loop at the earliest, when there are packets left of a turn."""
-        self._waiting.append(call)
+    def wait(self, owner: str, call: Callable[[], None]) -> None:
+        """Call `call`, in the next turn of the event loop at the earliest, when it is its owner's turn."""
+        self._waiting.setdefault(owner, deque()).append(call)
         self._wake()
 
     def _wake(self) -> None:
@@ -53,10 +66,17 @@ class PacketTurns:
 
     def _run(self) -> None:
         self._is_due, self._left = False, PACKETS_PER_LOOP_TURN
+        self._used.clear()
         # Only those that wait now, each once.
-        for _ in range(len(self._waiting)):
-            if self._left <= 0:
+        for _ in range(sum(map(len, self._waiting.values()))):
+            if self._left <= 0 or not self._waiting:
                 break
-            self._waiting.popleft()()
+            owner = next(iter(self._waiting))
+            calls = self._waiting.pop(owner)
+            call = calls.popleft()
+            if calls:
+                # Behind all others.
+                self._waiting[owner] = calls
+            call()
         if self._waiting:
             self._wake()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.broker import disk_costs
-from fleetkey.broker.costs import retained_bytes
+from fleetkey.broker.costs import MESSAGES, retained_bytes, retained_node_bytes
 from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ class RetainedMessage:
 
     message: Message
     charged_to: str = ""
-    """The owner whose bounds it counts against, in number and in bytes."""
-    nodes: int = 0
-    """Nodes of the tree that it is charged for: those that exist for its topic alone, when it was first stored."""
+    """The owner whose bound in number it counts against; in bytes it is charged to its own."""
     is_stored: bool = False
     """Whether the broker's store has it, and so refers to the message."""
     number: int = 0
@@ -61,9 +59,11 @@ class RetainedMessage:
 
 
 class _Node:
-    __slots__ = ("levels", "message")
+    __slots__ = ("account", "levels", "message")
 
-    def __init__(self) -> None:
+    def __init__(self, account: Account | None = None) -> None:
+        self.account = account
+        """Whose message it was made for, and who is charged for it, also while others' messages need it."""
         self.levels: dict[str, _Node] = {}
         self.message: RetainedMessage | None = None
 
@@ -131,28 +131,29 @@ class RetainedMessages:
     def bound_reached(self, message: RetainedMessage) -> str:
         """Return which bound prevents storing a message; empty if it can be stored."""
         older = self._by_topic.get(message.topic)
-        message.charged_to, message.nodes = message.owner, self._nodes_for(message, older)
+        message.charged_to = message.owner
         if message.owner and self._charges[message.owner] >= self._max_per_owner:
             if older is None or self._unforgotten(older) is None:
                 return "max_retained"
             message.charged_to = older.charged_to
         freed = {account: total for _, account, _, total in self._costs(older)} if older is not None else {}
+        nodes = self._new_nodes(message.topic) if older is None else 0
         for _, account, _, total in self._costs(message):
-            more = total - freed.get(account, 0)
+            more = total + nodes - freed.get(account, 0)
             if more > 0 and not account.has_room(more):
                 return account.bound_reached(more)
+            # They are in memory alone.
+            nodes = 0
         return ""
 
-    def _nodes_for(self, message: RetainedMessage, older: RetainedMessage | None) -> int:
-        """Return how many nodes a message is charged for."""
-        if older is not None:
-            return older.nodes
-        levels = message.topic.split("/")
+    def _new_nodes(self, topic: str) -> int:
+        """Return the memory of the nodes that a topic still needs."""
+        levels = topic.split("/")
         node: _Node | None = self._root
         for depth, level in enumerate(levels):
             node = node.levels.get(level) if node is not None else None
             if node is None:
-                return len(levels) - depth
+                return sum(map(retained_node_bytes, levels[depth:]))
         return 0
 
     def _costs(self, kept: RetainedMessage) -> list[tuple[SharedCharge, Account, int, int]]:
@@ -160,8 +161,8 @@ class RetainedMessages:
 
         Each with the charge for the message itself, the account, the bytes besides the message, and those in all.
         """
-        owner, message = kept.charged_to, kept.message
-        each = retained_bytes(kept.topic, kept.nodes)
+        owner, message = kept.owner, kept.message
+        each = retained_bytes(kept.topic)
         in_memory = charge_in_memory(message)
         costs = [(in_memory, self._accounts.memory_of(owner), each, in_memory.size + each)]
         if kept.is_lasting:
@@ -183,7 +184,9 @@ class RetainedMessages:
         for level in message.topic.split("/"):
             following = node.levels.get(level)
             if following is None:
-                following = node.levels[level] = _Node()
+                account = self._accounts.memory_of(message.owner)
+                account.charge_anyway(MESSAGES, retained_node_bytes(level))
+                following = node.levels[level] = _Node(account)
             node = following
         node.message = message
 
@@ -201,7 +204,11 @@ class RetainedMessages:
         for depth in range(len(levels), 0, -1):
             if path[depth].levels or path[depth].message is not None:
                 break
-            del path[depth - 1].levels[levels[depth - 1]]
+            level = levels[depth - 1]
+            del path[depth - 1].levels[level]
+            account = path[depth].account
+            if account is not None:
+                account.release(MESSAGES, retained_node_bytes(level))
         return message
 
     def of_owner(self, owner: str) -> list[RetainedMessage]:

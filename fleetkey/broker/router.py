@@ -65,10 +65,9 @@ class Router:
             route.hold()
         return route
 
-    @property
-    def is_full(self) -> bool:
+    def is_full(self, owner: str) -> bool:
         """Whether too many messages that nobody waits for are to be sent."""
-        return self._lines.is_full
+        return self._lines.is_full(owner)
 
     def take_cost(self) -> int:
         """Return how many extra packets the last `resolve` counts as, once per call to it."""
@@ -166,12 +165,16 @@ class Router:
         job = self._send_all(message, packets, principal, begin)
         self._delivery.hold(message)
         has_publisher = sender is not None
-        if not self._lines.add(message.topic_bytes, job, ended, size=message.size, has_publisher=has_publisher):
+        owner = principal.owner if principal is not None else ""
+        if not self._lines.add(
+            message.topic_bytes, job, ended, size=message.size, owner=owner, has_publisher=has_publisher
+        ):
             route = self._routes.get(message.topic_bytes, message.topic)
             if route is not None:
                 route.hold()
             if sender is not None:
-                sender.begin_work()
+                # The message, and the packet that it came in.
+                sender.begin_work(2 * message.size)
 
     def _send_all(
         self,

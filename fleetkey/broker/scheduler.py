@@ -26,7 +26,8 @@ CONNECTS_PER_TURN = 16
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""
 FEEDS_PER_TURN = 8
-"""WebSocket clients whose frames are handled per turn; the others wait, and aren't read from."""
+"""WebSocket clients whose frames are handled per turn, one of each owner after the other; the others wait, and aren't
+read from."""
 
 
 class Scheduler:
@@ -41,7 +42,7 @@ class Scheduler:
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
         self.packets = PacketTurns(loop)
-        self.feeds = TurnQueue(FEEDS_PER_TURN, loop)
+        self.feeds = FairTurnQueue(FEEDS_PER_TURN, loop)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
         self._on_tick: list[Callable[[float], None]] = []

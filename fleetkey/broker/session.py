@@ -72,8 +72,8 @@ class ClientSink(Protocol):
         """Call `callback` after the other connections have had their turn."""
         ...
 
-    def wait_for_room(self) -> None:
-        """Handle only a turn's worth of packets per tick: there is no room for what its owner makes the server keep."""
+    def check_room_next(self) -> None:
+        """After the next packets, wait: its owner is held back."""
         ...
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
@@ -92,7 +92,7 @@ class ClientSink(Protocol):
 class Publisher(ClientSink, Protocol):
     """A connection that waits while its message is sent in turns."""
 
-    def begin_work(self) -> None:
+    def begin_work(self, size: int = 0) -> None:
         """Handle no packets until `end_work`."""
         ...
 

@@ -170,16 +170,17 @@ class Sessions:
         self._delivery.resume(session)
 
     def bound_reached(self, owner: str, client_id: str, *, is_kept: bool) -> str:
-        """Return which bound prevents a client from connecting: there is no room for its session or connection.
+        """Return which bound prevents a new client from connecting: there is no room for its session and connection.
 
         Returns:
             the bound; empty if there is room.
         """
+        if client_id in self._by_client_id:
+            # Who is in may come back, and take what waits.
+            return ""
         memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
-        size, stored = CONNECTION_BYTES, 0
-        if client_id not in self._by_client_id:
-            size += session_bytes(client_id, owner)
-            stored = disk_costs.session_bytes(client_id, owner) if is_kept else 0
+        size = CONNECTION_BYTES + session_bytes(client_id, owner)
+        stored = disk_costs.session_bytes(client_id, owner) if is_kept else 0
         if not memory.has_room(size):
             return memory.bound_reached(size)
         return disk.bound_reached(stored) if stored and not disk.has_room(stored) else ""
@@ -224,7 +225,7 @@ class Sessions:
             self._store.drop_session(session)
             self._ending.add(session.client_id, self._store.position)
         if filters or queue or inflight:
-            self._work.do(self._take_out(session, filters, queue, inflight))
+            self._work.do(self._take_out(session, filters, queue, inflight), session.owner)
 
     def expire(self, now: float) -> None:
         """Drop expired sessions, `MAX_EXPIRED_PER_TICK` at a time, and those that should have been dropped earlier."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SubscriptionTrie"]
 
-NODE_BYTES = 108
+NODE_BYTES = 110
 """Memory of a node, in addition to its level's text."""
 BRANCH_BYTES = 120
 """Memory of the dictionary of a node with several levels below it, in addition to `ENTRY_BYTES` for each."""

@@ -74,7 +74,7 @@ class _Tap:
         """Call `callback` in the loop's next turn."""
         asyncio.get_running_loop().call_soon(callback, *arguments)
 
-    def wait_for_room(self) -> None:
+    def check_room_next(self) -> None:
         """Do nothing: it reads nothing."""
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:

@@ -23,7 +23,7 @@ BYTES_PER_UNIT = 64
 
 
 class WorkQueue:
-    """Runs jobs in turns, a piece of each after the other.
+    """Runs jobs in turns, a piece of one of each owner's after the other.
 
     A job is an iterator that does a little at each step and yields how many units that took. Whoever adds one bounds
     how many there are; a job handles its own exceptions.
@@ -31,7 +31,8 @@ class WorkQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._jobs: deque[Iterator[int]] = deque()
+        self._jobs: dict[str, deque[Iterator[int]]] = {}
+        """By owner, in the order of their turns."""
         self._left = WORK_PER_TURN
         """Units that are left of this turn's."""
         self._is_due = False
@@ -39,18 +40,26 @@ class WorkQueue:
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
-        return len(self._jobs)
+        return sum(map(len, self._jobs.values()))
 
-    def do(self, job: Iterator[int]) -> bool:
-        """Start a job now, as far as this turn allows, and leave the rest to later turns; return whether it is done."""
+    def do(self, job: Iterator[int], owner: str = "") -> bool:
+        """Start a job now, as far as this turn allows, and leave the rest to later turns.
+
+        Args:
+            job: the job.
+            owner: whose turns it takes; empty for the server's own.
+
+        Returns:
+            whether it is done.
+        """
         if self._left > 0 and self._is_done(job, WORK_AT_ONCE):
             return True
-        self.do_later(job)
+        self.do_later(job, owner)
         return False
 
-    def do_later(self, job: Iterator[int]) -> None:
+    def do_later(self, job: Iterator[int], owner: str = "") -> None:
         """Leave a whole job to later turns."""
-        self._jobs.append(job)
+        self._jobs.setdefault(owner, deque()).append(job)
         self._wake()
 
     def _wake(self) -> None:
@@ -63,9 +72,14 @@ class WorkQueue:
         self._is_due, self._left = False, WORK_PER_TURN
         try:
             while self._jobs and self._left > 0:
-                job = self._jobs.popleft()
+                owner = next(iter(self._jobs))
+                jobs = self._jobs.pop(owner)
+                job = jobs.popleft()
+                if jobs:
+                    # Behind all others.
+                    self._jobs[owner] = jobs
                 if not self._is_done(job, WORK_PER_PIECE):
-                    self._jobs.append(job)
+                    self._jobs.setdefault(owner, deque()).append(job)
         finally:
             # Also if a job failed unexpectedly: the loop logs it, and the others must not wait for ever.
             if self._jobs:

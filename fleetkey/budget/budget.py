@@ -107,11 +107,11 @@ class Account:
     def charge_input(self, kind: str, size: int) -> bool:
         """Charge bytes that arrived and can't be handled yet; False if they leave too little for everything else.
 
-        They are charged in any case. An owner with little never waits: its input is handled all the same.
+        They are charged in any case. An owner with less than its part of the budget never waits.
         """
         self._add(kind, size, 0)
         budget = self._budget
-        return self.used <= budget.little or (self.used <= self.share and budget.charged <= budget.input_room)
+        return self.used <= budget.fair_input or (self.used <= self.share and budget.charged <= budget.input_room)
 
     @property
     def is_held_back(self) -> bool:
@@ -159,6 +159,8 @@ class Budget:
         self.little = LITTLE_BYTES
         """How much counts as little now."""
         self._sources: list[Source] = []
+        self.fair_input = LITTLE_BYTES
+        """What an owner may have before its incomplete input waits for that of others: a quarter of an equal part."""
         self._others: dict[str, int] = {}
         """Bytes in use that aren't charged to an owner, by kind."""
         self._own = 0
@@ -199,6 +201,7 @@ class Budget:
         self._others = others
         self._divide()
         self.little = max(MIN_LITTLE_BYTES, min(LITTLE_BYTES, (self._room - self._growing) // (len(self) + 1)))
+        self.fair_input = max(self.little, self._room // (4 * (len(self) + 1)))
         if self.charged <= self.calm:
             self.level = float("inf")
             if self._is_reached:

@@ -108,6 +108,20 @@ async def test_fair_order_and_number() -> None:
     assert "".join(made) == "aaa" + "abc" + "aba" + "aaa"
 
 
+async def test_fair_later() -> None:
+    """A call that one asks for is made in a later turn."""
+    queue, made = FairTurnQueue(4, asyncio.get_running_loop()), list[int]()
+
+    def again() -> None:
+        made.append(len(made))
+        queue.do_later("a", again, pytest.fail)
+
+    queue.do_later("a", again, pytest.fail)
+    for turn in range(4):
+        assert len(made) == turn
+        await asyncio.sleep(0)
+
+
 async def test_fair_room() -> None:
     """Room is made by giving up the oldest call of the source with the most, never the only one of a source."""
     queue, made, given_up = FairTurnQueue(1, asyncio.get_running_loop()), list[str](), list[str]()

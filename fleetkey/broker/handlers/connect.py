@@ -172,14 +172,14 @@ class ConnectHandler:
             # It would have to wait for writes that fail now, and would add more of them.
             self.refuse(connection, Reason.SERVER_BUSY)
             return
-        if connect.will is not None and self._publisher.is_full:
+        if connect.will is not None and self._publisher.is_full(decision.principal.owner):
             # Its will might have to wait behind too many others.
             self.refuse(connection, Reason.SERVER_BUSY)
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
         connection.accept(opened.session, decision.principal, connect)
         if opened.session.subscriptions:
-            if not self._work.do(self._take_up(connection, connect, opened)):
+            if not self._work.do(self._take_up(connection, connect, opened), opened.session.owner):
                 connection.hold()
             return
         if opened.position <= self._store.committed:

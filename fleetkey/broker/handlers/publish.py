@@ -63,10 +63,9 @@ class PublishHandler:
             self._observer.published(sender.session.client_id, message)
         self._router.forward(sender, route, packet, payload_at)
 
-    @property
-    def is_full(self) -> bool:
+    def is_full(self, owner: str) -> bool:
         """Whether too many wills wait to be sent."""
-        return self._router.is_full
+        return self._router.is_full(owner)
 
     def take(
         self,

@@ -121,7 +121,9 @@ class OutboundStream:
         """Hold further packets: the transport couldn't send everything at once."""
         self._is_draining = True
         self._in_transport = self.transport.get_write_buffer_size()
-        self._charge()
+        if not self._charge() and not self.is_paused and self.state is State.OPEN:
+            self.is_paused = True
+            self._on_full()
 
     def resume_writing(self) -> None:
         """Send held bytes in the next turn: the transport has sent everything."""

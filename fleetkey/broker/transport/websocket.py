@@ -236,13 +236,13 @@ class WebSocket(asyncio.Protocol):
         """Parse input now, or when its turn comes; reading is paused until then."""
         if not self._is_feeding:
             self._is_feeding = True
-            if not self._scheduler.feeds.do(self._feed):
+            if not self._scheduler.feeds.do(self._connection.turn_owner, self._feed, self.abort):
                 self._update_reading()
 
     def _feed_soon(self) -> None:
         if not self._is_feeding and self._is_upgraded and not self._is_done:
             self._is_feeding = True
-            self._scheduler.feeds.do_later(self._feed)
+            self._scheduler.feeds.do_later(self._connection.turn_owner, self._feed, self.abort)
 
     def _feed(self) -> None:
         """Parse a turn's worth of input and pass it on; continue in a later turn, or when there is room."""
@@ -278,7 +278,9 @@ class WebSocket(asyncio.Protocol):
         self._update_reading()
 
     def _charge(self) -> bool:
-        return self._limits.holds(self._connection, "frames", self._protocol.held_bytes)
+        size = self._protocol.held_bytes
+        self._connection.hold_frames(size)
+        return self._limits.holds(self._connection, "frames", size)
 
     def _must_wait(self) -> bool:
         return self._is_done or self._is_paused or self._unread_bytes > MAX_UNREAD_BYTES

@@ -179,7 +179,7 @@ class Sink:
         """Note an acknowledgement."""
         self.acknowledged.append(Acknowledged(packet, position))
 
-    def begin_work(self) -> None:
+    def begin_work(self, size: int = 0) -> None:
         """Wait."""
         self.is_working = True
 
@@ -195,7 +195,7 @@ class Sink:
         """Call back in the loop's next turn."""
         self._loop.call_soon(callback, *arguments)
 
-    def wait_for_room(self) -> None:
+    def check_room_next(self) -> None:
         """It reads nothing."""
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:

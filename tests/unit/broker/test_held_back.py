@@ -88,12 +88,14 @@ async def test_held_back(rig: EngineRig) -> None:
 
 
 async def test_fast_path(rig: EngineRig) -> None:
-    """The fast path, which doesn't count, isn't for devices with a rate."""
+    """The fast path, which doesn't count, isn't for devices with a rate, nor for applications with many connections."""
     device, application = _enter(rig), _enter(rig, is_device=False)
     for connection in (device, application):
         connection.data_received(publish("x"))
-    assert application._last_route is not None
-    assert device._last_route is None
+        assert connection._last_route is None
+    device._rate = None
+    device.data_received(publish("x"))
+    assert device._last_route is not None
 
 
 async def test_other_reasons_to_wait(rig: EngineRig) -> None:

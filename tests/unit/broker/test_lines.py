@@ -26,7 +26,14 @@ class Rig:
         self.told: list[str] = []
 
     def add(
-        self, topic: str, name: str, units: int = WORK_PER_TURN, *, fails: bool = False, has_publisher: bool = True
+        self,
+        topic: str,
+        name: str,
+        units: int = WORK_PER_TURN,
+        *,
+        owner: str = "",
+        fails: bool = False,
+        has_publisher: bool = True,
     ) -> bool:
         """Add a job of so many units."""
 
@@ -38,7 +45,7 @@ class Rig:
                 raise RuntimeError
 
         done = partial(self._end, name)
-        return self.lines.add(topic.encode(), job(), done, size=100, has_publisher=has_publisher)
+        return self.lines.add(topic.encode(), job(), done, size=100, owner=owner, has_publisher=has_publisher)
 
     def _end(self, name: str, is_sent: bool) -> None:  # noqa: FBT001 - the lines' callback
         self.told.append(f"{name} ends" if is_sent else f"{name} fails")
@@ -129,12 +136,37 @@ async def test_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lines, "MAX_UNSENT_BYTES", 3 * (lines.ENTRY_BYTES + 100))
     rig = Rig()
     for number in range(3):
-        assert not rig.lines.is_full
+        assert not rig.lines.is_full("other")
         rig.add("x", f"a{number}")
         rig.add("x", f"b{number}", has_publisher=False)
-    assert rig.lines.is_full
+    assert rig.lines.is_full("other")
     rig.loop.settle()
-    assert not rig.lines.is_full
+    assert not rig.lines.is_full("other")
+
+
+async def test_is_full_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One owner's wills fill its own part, and keep nobody else's out."""
+    monkeypatch.setattr(lines, "MAX_UNSENT_BYTES_OF_OWNER", 3 * (lines.ENTRY_BYTES + 100))
+    rig = Rig()
+    for number in range(3):
+        assert not rig.lines.is_full("greedy")
+        rig.add("x", f"a{number}", owner="greedy", has_publisher=False)
+    assert rig.lines.is_full("greedy")
+    assert not rig.lines.is_full("other")
+    rig.loop.settle()
+    assert not rig.lines.is_full("greedy")
+
+
+async def test_owners_take_turns() -> None:
+    """In a line, a message of each owner is sent after the other; an owner's own keep their order."""
+    rig = Rig()
+    for number in range(4):
+        rig.add("x", f"a{number}", owner="a")
+    rig.add("x", "b0", owner="b")
+    rig.add("x", "b1", owner="b")
+    rig.loop.settle()
+    begun = [told.split()[0] for told in rig.told if told.endswith("begins")]
+    assert begun == ["a0", "b0", "a1", "b1", "a2", "a3"]
 
 
 async def test_settle() -> None:

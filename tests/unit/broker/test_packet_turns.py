@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from fleetkey.broker.packet_turns import PACKETS_PER_LOOP_TURN, PACKETS_PER_TURN, PacketTurns
+from fleetkey.broker.packet_turns import (
+    PACKETS_OF_ONE_OWNER,
+    PACKETS_PER_LOOP_TURN,
+    PACKETS_PER_TURN,
+    PacketTurns,
+)
 from tests.unit.broker.rig import Loop
 
 FLOODERS = 100
@@ -11,16 +16,17 @@ FLOODERS = 100
 class Flooder:
     """A connection that always has more packets."""
 
-    def __init__(self, turns: PacketTurns) -> None:
+    def __init__(self, turns: PacketTurns, owner: str = "") -> None:
         self.turns = turns
+        self.owner = owner
         self.handled = 0
 
     def handle(self) -> None:
         """Handle as many as it may, and wait for the next turn."""
-        share = self.turns.share()
+        share = self.turns.share(self.owner)
         self.handled += share
-        self.turns.used(share)
-        self.turns.wait(self.handle)
+        self.turns.used(share, self.owner)
+        self.turns.wait(self.owner, self.handle)
 
 
 def test_many_flooders() -> None:
@@ -55,3 +61,21 @@ def test_first_packet_at_once() -> None:
     loop.turn()
     assert turns.share() == PACKETS_PER_TURN
     assert not loop.due
+
+
+def test_one_owner_with_many() -> None:
+    """An owner's connections have one part of a turn together, however many they are, and others go on beside them."""
+    loop = Loop()
+    turns = PacketTurns(loop.as_loop())
+    flooders = [Flooder(turns, "key") for _ in range(FLOODERS)]
+    other = Flooder(turns, "other")
+    for flooder in [*flooders, other]:
+        flooder.handle()
+    before = sum(flooder.handled for flooder in flooders)
+    assert before == PACKETS_OF_ONE_OWNER
+    for number in range(1, 20):
+        loop.turn()
+        after = sum(flooder.handled for flooder in flooders)
+        assert after - before <= PACKETS_OF_ONE_OWNER
+        before = after
+        assert other.handled >= number * PACKETS_PER_TURN

@@ -26,6 +26,7 @@ from fleetkey.broker.costs import (
     message_bytes,
     most_filter_bytes,
     retained_bytes,
+    retained_node_bytes,
 )
 from fleetkey.broker.lingering import MAX_LINGERING_BYTES
 from fleetkey.broker.message import Message
@@ -118,6 +119,7 @@ def _tracked(*limits: int) -> int:
 
 
 LONGEST = Message("x", b"x", bytes(mqtt.max_packet_bytes), 1)
+RETAINED_BYTES = message_bytes(LONGEST) + retained_bytes("x") + mqtt.max_topic_levels * retained_node_bytes("x")
 HTTP_INPUT_BYTES = MAX_HEADER_BYTES + MAX_FRAMING_BYTES + MAX_QUEUED_BYTES + MAX_UNREAD_BODY_BYTES + MAX_BODY_BYTES
 
 PRODUCTS = (
@@ -256,7 +258,8 @@ PRODUCTS = (
     ),
     Product(
         kind="Retained messages, also on disk (`mqtt.max_retained`)",
-        one_bytes=mqtt.max_retained * (message_bytes(LONGEST) + retained_bytes("x", mqtt.max_topic_levels)),
+        one_bytes=mqtt.max_retained
+        * (message_bytes(LONGEST) + retained_bytes("x") + mqtt.max_topic_levels * retained_node_bytes("x")),
         clients=OWNERS,
         whose="devices or keys",
         total=MEMORY,
