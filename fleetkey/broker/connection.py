@@ -271,7 +271,7 @@ class Connection(ConnectionLifecycle):
         self.last_heard = self._scheduler.now
         self._update_reading()
         if not (self.is_suspended or self.is_paused or self.held_back_by):
-            self._packets.wait(self.turn_owner, self._continue)
+            self._packets.wait(self.turn_owner, self._continue, len(data) - position)
 
     def _check_announced(self, first: int, length: int) -> None:
         """Reject a packet by its announced length, before buffering any of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.transport.outbound import OutboundStream, State
 
 if TYPE_CHECKING:
@@ -138,7 +139,12 @@ class InboundFlow(OutboundStream):
             self._parts.room.wait(self)
 
     def resume_for_a_turn(self) -> None:
-        """Handle a turn's worth of packets."""
+        """Handle a turn's worth of packets, after the other connections that may."""
+        owner = self.memory.owner if self.memory is not None else ""
+        self._parts.scheduler.packets.wait(owner, self._resume)
+
+    def _resume(self) -> None:
+        self._parts.scheduler.packets.used(PACKETS_PER_TURN)
         self._end_hold(BY_BUDGET)
 
     def _end_hold(self, why: int) -> None:

@@ -15,6 +15,10 @@ PACKETS_PER_TURN = 16
 """Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
 PACKETS_PER_LOOP_TURN = 128
 """Packets of all connections that sent several, per turn of the event loop; a large packet counts as more."""
+MAX_SHORT_BYTES = 4 * 1024
+"""Bytes that wait of a connection that is handled before those with more."""
+LONG_EVERY = 4
+"""One in so many that are handled has more, however many have less."""
 PACKETS_OF_ONE_OWNER = 32
 """Packets of one owner's connections per turn of the event loop, if it has many: a device has only one."""
 
@@ -34,8 +38,9 @@ class PacketTurns:
         """Packets of owners with many connections in this turn."""
         self._is_due = False
         """Whether the next turn of the event loop calls `_run`."""
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}
-        """By owner, in the order of their turns."""
+        self._short: dict[str, deque[Callable[[], None]]] = {}
+        self._long: dict[str, deque[Callable[[], None]]] = {}
+        """What waits, by owner in the order of their turns: few bytes, and many."""
 
     def share(self, owner: str = "") -> int:
         """Return how many packets a connection may handle now, at least one.
@@ -54,9 +59,16 @@ class PacketTurns:
         self._wake()
         return self._left > 0
 
-    def wait(self, owner: str, call: Callable[[], None]) -> None:
-        """Call `call`, in the next turn of the event loop at the earliest, when it is its owner's turn."""
-        self._waiting.setdefault(owner, deque()).append(call)
+    def wait(self, owner: str, call: Callable[[], None], size: int = MAX_SHORT_BYTES + 1) -> None:
+        """Call `call`, in the next turn of the event loop at the earliest, when it is its owner's turn.
+
+        Args:
+            owner: whose connection it is.
+            call: handles packets.
+            size: bytes of what is to be handled; those with few are handled first, but not only.
+        """
+        waiting = self._short if size <= MAX_SHORT_BYTES else self._long
+        waiting.setdefault(owner, deque()).append(call)
         self._wake()
 
     def _wake(self) -> None:
@@ -68,15 +80,16 @@ class PacketTurns:
         self._is_due, self._left = False, PACKETS_PER_LOOP_TURN
         self._used.clear()
         # Only those that wait now, each once.
-        for _ in range(sum(map(len, self._waiting.values()))):
-            if self._left <= 0 or not self._waiting:
+        for number in range(sum(len(calls) for waiting in (self._short, self._long) for calls in waiting.values())):
+            if self._left <= 0 or not (self._short or self._long):
                 break
-            owner = next(iter(self._waiting))
-            calls = self._waiting.pop(owner)
+            waiting = self._short if self._short and (number % LONG_EVERY or not self._long) else self._long
+            owner = next(iter(waiting))
+            calls = waiting.pop(owner)
             call = calls.popleft()
             if calls:
                 # Behind all others.
-                self._waiting[owner] = calls
+                waiting[owner] = calls
             call()
-        if self._waiting:
+        if self._short or self._long:
             self._wake()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fleetkey.broker.packet_turns import (
     PACKETS_OF_ONE_OWNER,
     PACKETS_PER_LOOP_TURN,
@@ -79,3 +81,38 @@ def test_one_owner_with_many() -> None:
         assert after - before <= PACKETS_OF_ONE_OWNER
         before = after
         assert other.handled >= number * PACKETS_PER_TURN
+
+
+def test_short_before_long() -> None:
+    """Who waits with a little has its turn soon, however many wait with a lot; these go on too."""
+    loop = Loop()
+    turns = PacketTurns(loop.as_loop())
+    flooders = [Flooder(turns, f"owner-{number}") for number in range(FLOODERS)]
+    for flooder in flooders:
+        flooder.handle()
+    handled: list[int] = []
+    for turn in range(10):
+        turns.wait("small", partial(handled.append, turn), 100)
+        before = sum(flooder.handled for flooder in flooders)
+        loop.turn()
+        assert handled == list(range(turn + 1))
+        assert sum(flooder.handled for flooder in flooders) > before
+
+
+def test_long_beside_short() -> None:
+    """However many wait with a little, those with a lot go on."""
+    loop = Loop()
+    turns = PacketTurns(loop.as_loop())
+
+    def again(owner: str) -> None:
+        turns.used(PACKETS_PER_TURN)
+        turns.wait(owner, partial(again, owner), 100)
+
+    for number in range(FLOODERS):
+        turns.wait(f"short-{number}", partial(again, f"short-{number}"), 100)
+    flooder = Flooder(turns, "long")
+    flooder.handle()
+    before = flooder.handled
+    for _ in range(10):
+        loop.turn()
+    assert flooder.handled >= before + 10 * PACKETS_PER_TURN
