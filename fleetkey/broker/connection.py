@@ -20,7 +20,6 @@ from fleetkey.broker.codec.frame import ONE_BYTE_LENGTH, is_two_byte_length, rea
 from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 from fleetkey.broker.message import Message
-from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.transport.outbound import State
 from fleetkey.turns import TRICKLE_BYTES
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.connection_parts import ConnectionParts
-    from fleetkey.broker.packet_turns import PACKETS_PER_TURN
     from fleetkey.broker.route_cache import Route
 from fleetkey.broker.session import Session
 
@@ -131,22 +129,6 @@ class Connection(ConnectionLifecycle):
         self._check_room()
         if size > BYTES_PER_PACKET:
             self._pay_for_reading(size // BYTES_PER_PACKET)
-
-    @property
-    def turn_owner(self) -> str:
-        """Whose turn its packets wait for; before login, the one of its address."""
-        return self.principal.owner if self.principal is not None else self.address
-
-    def _pay_for_reading(self, packets: int) -> None:
-        """Count a large read, and read no more until the connection's turn if this turn of the loop is used up."""
-        if not self._packets.used(packets) and self.state is State.OPEN and not self._is_resting:
-            self._is_resting = True
-            self._update_reading()
-            self._packets.wait(self.turn_owner, self._read_on)
-
-    def _read_on(self) -> None:
-        self._packets.used(PACKETS_PER_TURN)
-        self._rested()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:
         try:

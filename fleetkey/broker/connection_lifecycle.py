@@ -127,6 +127,11 @@ class ConnectionLifecycle(InboundFlow):
             self._charge()
 
     @property
+    def turn_owner(self) -> str:
+        """Whose turn its packets wait for; before login, the one of its address."""
+        return self.principal.owner if self.principal is not None else self.address
+
+    @property
     def is_deciding(self) -> bool:
         """Whether its CONNECT is unanswered and its client is still connected."""
         return self.state is State.DECIDING

@@ -178,6 +178,22 @@ class InboundFlow(OutboundStream):
             self._update_reading()
             self._parts.scheduler.rests.add(self._rested)
 
+    @property
+    def turn_owner(self) -> str:
+        """Whose turn its packets wait for."""
+        raise NotImplementedError
+
+    def _pay_for_reading(self, packets: int) -> None:
+        """Count a large read, and read no more until the connection's turn if this turn of the loop is used up."""
+        if not self._parts.scheduler.packets.used(packets) and self.state is State.OPEN and not self._is_resting:
+            self._is_resting = True
+            self._update_reading()
+            self._parts.scheduler.packets.wait(self.turn_owner, self._read_on)
+
+    def _read_on(self) -> None:
+        self._parts.scheduler.packets.used(PACKETS_PER_TURN)
+        self._rested()
+
     def _rested(self) -> None:
         self._is_resting = False
         self._update_reading()
