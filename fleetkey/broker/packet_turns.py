@@ -13,15 +13,13 @@ __all__ = ["PACKETS_PER_TURN", "PacketTurns"]
 
 PACKETS_PER_TURN = 16
 """Packets of one connection handled before the others get a turn; a packet with filters ends the turn."""
-PACKETS_ALONE = 64
-"""The same while no other connection waits for a turn."""
 PACKETS_PER_LOOP_TURN = 128
 """Packets of all connections that sent several, per turn of the event loop; a large packet counts as more."""
 MAX_SHORT_BYTES = 4 * 1024
 """Bytes that wait of a connection that is handled before those with more."""
 LONG_EVERY = 4
 """One in so many that are handled has more, however many have less."""
-PACKETS_OF_ONE_OWNER = 64
+PACKETS_OF_ONE_OWNER = 32
 """Packets of one owner's connections per turn of the event loop, if it has many: a device has only one."""
 
 
@@ -50,9 +48,6 @@ class PacketTurns:
         Args:
             owner: whose it is, if that may have many connections; then it may be none.
         """
-        if not (self._short or self._long) and self._left == PACKETS_PER_LOOP_TURN:
-            # Nobody else waits.
-            return PACKETS_ALONE
         share = PACKETS_PER_TURN if self._left >= PACKETS_PER_TURN else max(1, self._left)
         return min(share, PACKETS_OF_ONE_OWNER - self._used[owner]) if owner else share
 

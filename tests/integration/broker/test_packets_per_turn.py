@@ -11,7 +11,7 @@ import pytest
 from websockets.frames import Frame
 from websockets.server import ServerProtocol
 
-from fleetkey.broker.packet_turns import PACKETS_ALONE
+from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.scheduler import CONNECTS_PER_TURN, FEEDS_PER_TURN, UPGRADES_PER_TURN
 from fleetkey.broker.transport.websocket import FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TURNS_OF_ONE_ROUND = 2
 """What came and what had waited, when both fall into one round of the event loop."""
-MOST_PACKETS = dict.fromkeys(FLOODS, PACKETS_ALONE) | {"filters": 1, "retained_asked_for": PACKETS_ALONE}
+MOST_PACKETS = dict.fromkeys(FLOODS, PACKETS_PER_TURN) | {"filters": 1, "retained_asked_for": PACKETS_PER_TURN}
 ROUNDS = 200
 FLOOD_SECONDS = 20
 CONNACK = b"\x20\x02"

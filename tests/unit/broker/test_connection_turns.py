@@ -10,7 +10,7 @@ import pytest
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, RECEIVERS_PER_PACKET
-from fleetkey.broker.packet_turns import PACKETS_ALONE
+from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_PER_TURN, filter_cost
@@ -40,8 +40,7 @@ async def test_turn_is_paid_by_receivers_and_bytes(rig: Rig, receivers: int, siz
         rig.parts.loop.turn()
         turns += 1
     price = 1 + receivers // RECEIVERS_PER_PACKET + (size // BYTES_PER_PACKET if receivers else 0)
-    # A large read is paid for as well.
-    assert 0 <= turns - ceil(100 / ceil(PACKETS_ALONE / price)) <= (size > BYTES_PER_PACKET)
+    assert turns == ceil(100 / ceil(PACKETS_PER_TURN / price))
 
 
 async def test_remembered_topics(rig: Rig) -> None:

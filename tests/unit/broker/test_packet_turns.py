@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from fleetkey.broker.packet_turns import (
-    PACKETS_ALONE,
     PACKETS_OF_ONE_OWNER,
     PACKETS_PER_LOOP_TURN,
     PACKETS_PER_TURN,
@@ -50,7 +49,7 @@ def test_many_flooders() -> None:
         assert after - before <= PACKETS_PER_LOOP_TURN + PACKETS_PER_TURN
         before = after
     most = max(flooder.handled for flooder in flooders)
-    assert most <= 100 + 2 * PACKETS_ALONE
+    assert most <= 100 + 3 * PACKETS_PER_TURN
     assert turned <= 2 + most * FLOODERS // PACKETS_PER_LOOP_TURN
 
 
@@ -58,11 +57,11 @@ def test_first_packet_at_once() -> None:
     """A connection's first packet is handled in the turn in which it arrives, whatever others do in it."""
     loop = Loop()
     turns = PacketTurns(loop.as_loop())
-    assert turns.share() == PACKETS_ALONE
+    assert turns.share() == PACKETS_PER_TURN
     assert not turns.used(10 * PACKETS_PER_LOOP_TURN)
     assert turns.share() == 1
     loop.turn()
-    assert turns.share() == PACKETS_ALONE
+    assert turns.share() == PACKETS_PER_TURN
     assert not loop.due
 
 
