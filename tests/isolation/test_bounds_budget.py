@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,14 +11,12 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
-from tests.support.measure import bound_count, log_lines, memory_bytes
-from tests.support.packets import publish
+from tests.support.measure import bound_count
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.fleet import Credentials, Fleet
 
@@ -41,22 +37,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-@pytest.fixture
-def scarce(tmp_path: Path) -> Iterator[Fleet]:
-    """Run a server with little memory for more than itself."""
-    with running(tmp_path, environment={"FLEETKEY_LIMITS__MEMORY": "128MiB"}) as fleet:
-        yield fleet
-
-
 def _charged(fleet: Fleet, resource: str) -> dict[str, int]:
     answer = httpx.get(f"{fleet.server.url}/metrics", verify=NOBODY_TRUSTED)
     found = re.findall(rf'^fleetkey_{resource}_charged_bytes{{kind="(\w+)"}} (\S+)$', answer.text, re.MULTILINE)
     return {kind: int(float(size)) for kind, size in found}
-
-
-def _held_back(fleet: Fleet) -> int:
-    answer = httpx.get(f"{fleet.server.url}/metrics", verify=NOBODY_TRUSTED)
-    return int(float(re.findall(r"^fleetkey_memory_held_back_owners (\S+)$", answer.text, re.MULTILINE)[0]))
 
 
 def _away(fleet: Fleet, key: Credentials, topic_filter: str, *numbers: int) -> None:
@@ -72,13 +56,6 @@ def _fill(wire: Wire, device: Credentials, count: int) -> None:
     """Retain large messages, each acknowledged before the next."""
     for number in range(count):
         wire.publish(device.topic(f"kept/{number}"), LARGE, qos=1, retain=True)
-
-
-def _flood(wire: Wire, device: Credentials) -> None:
-    """Retain as much as a device may, until the connection is gone; whoever is held back waits for long."""
-    with suppress(OSError):
-        for number in range(60):
-            wire.send(publish(device.topic(f"kept/{number}"), LARGE, retain=True))
 
 
 def test_sessions_of_one_key(fleet: Fleet) -> None:
@@ -156,30 +133,3 @@ def test_after_a_restart(fleet: Fleet) -> None:
     assert after[1] == before[1]
     for kind in ("filters", "messages", "sessions"):
         assert 0.95 * before[0][kind] < after[0][kind] < 1.05 * before[0][kind]
-
-
-def test_scarce_memory(scarce: Fleet) -> None:
-    """The largest are held back, and the others go on, also new ones; it is said, and said when it is over."""
-    resident, newcomer = scarce.device(), scarce.device()
-    greedy = [scarce.device() for _ in range(6)]
-    with Wire.to(scarce) as small, ThreadPoolExecutor(len(greedy)) as pool:
-        small.enter(resident, clean=False).subscribe(resident.topic("#"), qos=1)
-        floods = [Wire.to(scarce).enter(device) for device in greedy]
-        for wire, device in zip(floods, greedy, strict=True):
-            pool.submit(_flood, wire, device)
-        assert eventually(lambda: _held_back(scarce) > 0, seconds=30)
-        assert eventually(lambda: log_lines(scarce, "budget_reached"))
-        assert memory_bytes(scarce) < 160 * MIB
-        with Wire.to(scarce) as late:
-            late.enter(newcomer)
-        for number in range(20):
-            small.publish(resident.topic("x"), b"%d" % number, qos=1)
-        assert [got.payload for got in small.hear(20)] == [b"%d" % number for number in range(20)]
-        for wire in floods:
-            wire.stream.end()
-            wire.close()
-        for device in greedy:
-            with scarce.store() as store:
-                store.delete_device(device.device_id, actor="test")
-        assert eventually(lambda: log_lines(scarce, "budget_over"))
-        assert _held_back(scarce) == 0
