@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "FairTurnQueue", "RestQueue", "TurnQueue"]
+__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "FairTurnQueue", "RestQueue", "RoundRobin", "TurnQueue"]
+
+Item = TypeVar("Item")
 
 REST_SECONDS = 0.02
 """Minimum pause in reading from a client that has sent only part of its first message."""
@@ -70,11 +72,56 @@ class TurnQueue:
                 self._call_soon()
 
 
+class RoundRobin(Generic[Item]):
+    """A queue in which each owner has its turn: one item of each after the other, an owner's own in order."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, deque[Item]] = {}
+        """By owner, in the order of their turns."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return self._count
+
+    @property
+    def first(self) -> Item:
+        """The next item. There must be one."""
+        return next(iter(self._items.values()))[0]
+
+    def append(self, owner: str, item: Item) -> None:
+        """Put an item behind the others of its owner."""
+        self._items.setdefault(owner, deque()).append(item)
+        self._count += 1
+
+    def popleft(self) -> Item:
+        """Remove and return the next item; its owner has its next turn after all others."""
+        owner = next(iter(self._items))
+        items = self._items.pop(owner)
+        item = items.popleft()
+        if items:
+            self._items[owner] = items
+        self._count -= 1
+        return item
+
+    def size_of(self, owner: str) -> int:
+        """Return how many items an owner has."""
+        return len(self._items.get(owner, ()))
+
+    def largest(self) -> str:
+        """Return the owner with the most items; empty if there are none. It compares all of them."""
+        return max(self._items, key=self.size_of, default="")
+
+    def drop_oldest(self, owner: str) -> Item:
+        """Remove and return the oldest of an owner's items. It must have one more."""
+        self._count -= 1
+        return self._items[owner].popleft()
+
+
 class FairTurnQueue:
     """Makes calls at most `most` per turn of the event loop, one of each source after the other.
 
-    A source with many calls waits for them by itself. Calls of one source are made in order. What waits can be given up
-    for others by `make_room`: the oldest call of the source with the most.
+    What waits can be given up for others by `make_room`: the oldest call of the source with the most.
 
     Args:
         most: the maximum number of calls per turn.
@@ -84,10 +131,8 @@ class FairTurnQueue:
     def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
         self._most = most
         self._loop = loop
-        self._waiting: dict[str, deque[tuple[Callable[[], None], Callable[[], None]]]] = {}
-        """Calls, and how to give them up, by source in the order of their turns."""
-        self._count = 0
-        """How many calls wait."""
+        self._waiting: RoundRobin[tuple[Callable[[], None], Callable[[], None]]] = RoundRobin()
+        """Calls, and how to give them up."""
         self._largest = ""
         """The source with the most when that was last looked up."""
         self._made = 0
@@ -113,20 +158,16 @@ class FairTurnQueue:
 
     def do_later(self, source: str, call: Callable[[], None], give_up: Callable[[], None]) -> None:
         """Make a call when its source's turn comes, in the next turn of the event loop at the earliest."""
-        self._waiting.setdefault(source, deque()).append((call, give_up))
-        self._count += 1
+        self._waiting.append(source, (call, give_up))
         self._wake()
 
     def make_room(self) -> bool:
         """Give up the oldest call of the source with the most; False if no source has more than one."""
-        calls = self._waiting.get(self._largest)
-        if calls is None or len(calls) <= 1:
-            self._largest = max(self._waiting, key=lambda source: len(self._waiting[source]), default="")
-            calls = self._waiting.get(self._largest)
-            if calls is None or len(calls) <= 1:
+        if self._waiting.size_of(self._largest) <= 1:
+            self._largest = self._waiting.largest()
+            if self._waiting.size_of(self._largest) <= 1:
                 return False
-        _, give_up = calls.popleft()
-        self._count -= 1
+        _, give_up = self._waiting.drop_oldest(self._largest)
         give_up()
         return True
 
@@ -140,15 +181,11 @@ class FairTurnQueue:
         self._made, self._is_due = 0, False
         try:
             # Only calls that are waiting now: calls that these add are made in a later turn.
-            for _ in range(min(self._most, self._count)):
+            for _ in range(min(self._most, len(self._waiting))):
+                if not self._waiting:
+                    break
                 self._made += 1
-                self._count -= 1
-                source = next(iter(self._waiting))
-                calls = self._waiting.pop(source)
-                call, _ = calls.popleft()
-                if calls:
-                    # Behind all others.
-                    self._waiting[source] = calls
+                call, _ = self._waiting.popleft()
                 call()
         finally:
             # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.

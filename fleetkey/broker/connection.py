@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.connection_parts import ConnectionParts
     from fleetkey.broker.route_cache import Route
-from fleetkey.broker.session import Session
+    from fleetkey.broker.session import Session
 
 __all__ = ["Connection"]
 

@@ -243,7 +243,7 @@ class ConnectionLifecycle(InboundFlow):
     def _uncount(self) -> None:
         """Stop counting the connection and its pending bytes: its socket is closed; safe to call again."""
         self._charge_to(None)
-        self._parts.room.discard(self)
+        self._parts.held_back.discard(self)
         self._parts.connections.left(self)
         self._parts.applications.disconnected(self)
         self._parts.lingering.discard(self)

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.device_rates import DeviceRates
     from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+    from fleetkey.broker.held_back import HeldBackConnections
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.lingering import Lingering
-    from fleetkey.broker.owner_room import OwnerRoom
     from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
     from fleetkey.broker.router import Router
     from fleetkey.broker.scheduler import Scheduler
@@ -37,7 +37,7 @@ class ConnectionParts:
     connections: ConnectionLimits
     applications: ApplicationShares
     rates: DeviceRates
-    room: OwnerRoom
+    held_back: HeldBackConnections
     lingering: Lingering
     bounds: BoundLog
     on_connect: ConnectHandler

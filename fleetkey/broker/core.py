@@ -17,9 +17,8 @@ from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
-from fleetkey.broker.lines import Lines
+from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
-from fleetkey.broker.owner_room import OwnerRoom
 from fleetkey.broker.owners import Owners
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
@@ -27,6 +26,7 @@ from fleetkey.broker.router import Router
 from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.sessions import Sessions
 from fleetkey.broker.subscriptions import SubscriptionTrie
+from fleetkey.broker.topic_queues import TopicQueues
 from fleetkey.broker.transport.websocket import WebSocket
 from fleetkey.operations import Descriptors
 from fleetkey.registry import SteadyClock
@@ -72,8 +72,8 @@ class BrokerCore:
         applications = ApplicationShares(limits, bounds)
         self._routes = routes = RouteCache(self.subscriptions, self.scheduler.work)
         delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
-        self._lines = Lines(self.scheduler.work)
-        self.router = Router(self.subscriptions, routes, self._lines, delivery, topic_authorizer, self.counters)
+        self._topic_queues = TopicQueues(self.scheduler.work)
+        self.router = Router(self.subscriptions, routes, self._topic_queues, delivery, topic_authorizer, self.counters)
         self.sessions = Sessions(
             limits,
             self.subscriptions,
@@ -102,7 +102,7 @@ class BrokerCore:
             limits, bounds, self.scheduler, descriptors or Descriptors(), self.scheduler.connects.make_room
         )
         self._lingering = Lingering(bounds)
-        self._room = OwnerRoom(accounts, self.sessions)
+        self._held_back = HeldBackConnections(accounts, self.sessions)
         self._rates = DeviceRates(limits, self.counters, self.scheduler.loop)
         self._delivery = delivery
         self.parts = ConnectionParts(
@@ -116,7 +116,7 @@ class BrokerCore:
             connections=self.connections,
             applications=applications,
             rates=self._rates,
-            room=self._room,
+            held_back=self._held_back,
             lingering=self._lingering,
             bounds=bounds,
             on_connect=self._connect_handler,
@@ -148,7 +148,7 @@ class BrokerCore:
         self.accounts.memory.settle()
         self.accounts.disk.settle()
         self.scheduler.start(
-            self._room.look,
+            self._held_back.look,
             self.connections.expire,
             self._lingering.expire,
             self.sessions.expire,
@@ -174,7 +174,7 @@ class BrokerCore:
                 # Only taps remain; they receive the wills too.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
-        await self._lines.settle()
+        await self._topic_queues.settle()
         await self._lingering.settle()
 
     async def close(self) -> None:

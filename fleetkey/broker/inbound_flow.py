@@ -136,7 +136,7 @@ class InboundFlow(OutboundStream):
             self.held_back_by |= BY_BUDGET
             self._last_route = None
             self._update_reading()
-            self._parts.room.wait(self)
+            self._parts.held_back.wait(self)
 
     def resume_for_a_turn(self) -> None:
         """Handle a turn's worth of packets, after the other connections that may."""

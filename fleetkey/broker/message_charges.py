@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker import disk_costs
-from fleetkey.broker.costs import DELIVERY_BYTES, message_bytes
+from fleetkey.broker.memory_costs import DELIVERY_BYTES, message_bytes
 from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker import disk_costs
-from fleetkey.broker.costs import MESSAGES, message_bytes
+from fleetkey.broker.memory_costs import MESSAGES, message_bytes
 from fleetkey.budget import SharedCharge
 
 if TYPE_CHECKING:

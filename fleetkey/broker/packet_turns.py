@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from fleetkey.turns import RoundRobin
 
 if TYPE_CHECKING:
     import asyncio
@@ -38,15 +40,15 @@ class PacketTurns:
         """Packets of owners with many connections in this turn."""
         self._is_due = False
         """Whether the next turn of the event loop calls `_run`."""
-        self._short: dict[str, deque[Callable[[], None]]] = {}
-        self._long: dict[str, deque[Callable[[], None]]] = {}
-        """What waits, by owner in the order of their turns: few bytes, and many."""
+        self._short: RoundRobin[Callable[[], None]] = RoundRobin()
+        self._long: RoundRobin[Callable[[], None]] = RoundRobin()
+        """What waits: few bytes, and many."""
 
     def share(self, owner: str = "") -> int:
-        """Return how many packets a connection may handle now, at least one.
+        """Return how many packets a connection may handle now: at least one, unless it shares its part with others.
 
         Args:
-            owner: whose it is, if that may have many connections; then it may be none.
+            owner: whose it is, if that may have many connections, which share one part.
         """
         share = PACKETS_PER_TURN if self._left >= PACKETS_PER_TURN else max(1, self._left)
         return min(share, PACKETS_OF_ONE_OWNER - self._used[owner]) if owner else share
@@ -67,8 +69,7 @@ class PacketTurns:
             call: handles packets.
             size: bytes of what is to be handled; those with few are handled first, but not only.
         """
-        waiting = self._short if size <= MAX_SHORT_BYTES else self._long
-        waiting.setdefault(owner, deque()).append(call)
+        (self._short if size <= MAX_SHORT_BYTES else self._long).append(owner, call)
         self._wake()
 
     def _wake(self) -> None:
@@ -80,16 +81,10 @@ class PacketTurns:
         self._is_due, self._left = False, PACKETS_PER_LOOP_TURN
         self._used.clear()
         # Only those that wait now, each once.
-        for number in range(sum(len(calls) for waiting in (self._short, self._long) for calls in waiting.values())):
+        for number in range(len(self._short) + len(self._long)):
             if self._left <= 0 or not (self._short or self._long):
                 break
             waiting = self._short if self._short and (number % LONG_EVERY or not self._long) else self._long
-            owner = next(iter(waiting))
-            calls = waiting.pop(owner)
-            call = calls.popleft()
-            if calls:
-                # Behind all others.
-                waiting[owner] = calls
-            call()
+            waiting.popleft()()
         if self._short or self._long:
             self._wake()

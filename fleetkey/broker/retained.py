@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.broker import disk_costs
-from fleetkey.broker.costs import MESSAGES, retained_bytes, retained_node_bytes
+from fleetkey.broker.memory_costs import MESSAGES, retained_bytes, retained_node_bytes
 from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
 
 if TYPE_CHECKING:

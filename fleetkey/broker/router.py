@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from fleetkey.broker.codec import Codec, SubscriptionOptions
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.delivery import Delivery
-    from fleetkey.broker.lines import Lines
     from fleetkey.broker.ports import TopicAuthorizer
     from fleetkey.broker.route_cache import Route, RouteCache
     from fleetkey.broker.session import Publisher, Session
     from fleetkey.broker.subscriptions import SubscriptionTrie
+    from fleetkey.broker.topic_queues import TopicQueues
 
 __all__ = ["Router"]
 
@@ -45,14 +45,14 @@ class Router:
         self,
         trie: SubscriptionTrie,
         routes: RouteCache,
-        lines: Lines,
+        topic_queues: TopicQueues,
         delivery: Delivery,
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
     ) -> None:
         self._trie = trie
         self._routes = routes
-        self._lines = lines
+        self._topic_queues = topic_queues
         self._delivery = delivery
         self._topic_authorizer = topic_authorizer
         self._must_ask = bool(topic_authorizer)
@@ -61,13 +61,13 @@ class Router:
     def resolve(self, topic_bytes: bytes, topic: str) -> Route:
         """Return the receivers of a topic, valid until its branch is over."""
         route = self._routes.find(topic_bytes, topic)
-        if topic_bytes in self._lines:
+        if topic_bytes in self._topic_queues:
             route.hold()
         return route
 
     def is_full(self, owner: str) -> bool:
         """Whether too many messages that nobody waits for are to be sent."""
-        return self._lines.is_full(owner)
+        return self._topic_queues.is_full(owner)
 
     def take_cost(self) -> int:
         """Return how many extra packets the last `resolve` counts as, once per call to it."""
@@ -138,7 +138,7 @@ class Router:
         for session, options in targets:
             self._send(session, options, message, packets)
         if done is not None:
-            done(True)  # noqa: FBT003 - as the lines' callback
+            done(True)  # noqa: FBT003 - as the queues' callback
 
     def _take_turns(
         self,
@@ -151,8 +151,8 @@ class Router:
     ) -> None:
         """Send a message in its topic's line."""
 
-        def ended(is_sent: bool) -> None:  # noqa: FBT001 - the lines' callback
-            if message.topic_bytes not in self._lines:
+        def ended(is_sent: bool) -> None:  # noqa: FBT001 - the queues' callback
+            if message.topic_bytes not in self._topic_queues:
                 route = self._routes.get(message.topic_bytes, message.topic)
                 if route is not None:
                     route.release()
@@ -166,7 +166,7 @@ class Router:
         self._delivery.hold(message)
         has_publisher = sender is not None
         owner = principal.owner if principal is not None else ""
-        if not self._lines.add(
+        if not self._topic_queues.add(
             message.topic_bytes, job, ended, size=message.size, owner=owner, has_publisher=has_publisher
         ):
             route = self._routes.get(message.topic_bytes, message.topic)

@@ -10,7 +10,8 @@ import structlog
 from fleetkey.broker import disk_costs
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import Reason, SubscriptionOptions
-from fleetkey.broker.costs import (
+from fleetkey.broker.ending_sessions import EndingSessions
+from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
     FILTERS,
     INBOUND_BYTES,
@@ -19,7 +20,6 @@ from fleetkey.broker.costs import (
     filter_bytes,
     session_bytes,
 )
-from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
 from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.session import NONE, RetainedReplay, Session

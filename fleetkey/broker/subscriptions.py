@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.costs import FILTERS
+from fleetkey.broker.memory_costs import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

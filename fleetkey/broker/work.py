@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
+
+from fleetkey.turns import RoundRobin
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,8 +32,8 @@ class WorkQueue:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._jobs: dict[str, deque[Iterator[int]]] = {}
-        """By owner, in the order of their turns."""
+        self._jobs: RoundRobin[tuple[str, Iterator[int]]] = RoundRobin()
+        """With their owners."""
         self._left = WORK_PER_TURN
         """Units that are left of this turn's."""
         self._is_due = False
@@ -40,7 +41,7 @@ class WorkQueue:
 
     def __len__(self) -> int:
         """Return how many jobs wait."""
-        return sum(map(len, self._jobs.values()))
+        return len(self._jobs)
 
     def do(self, job: Iterator[int], owner: str = "") -> bool:
         """Start a job now, as far as this turn allows, and leave the rest to later turns.
@@ -59,7 +60,7 @@ class WorkQueue:
 
     def do_later(self, job: Iterator[int], owner: str = "") -> None:
         """Leave a whole job to later turns."""
-        self._jobs.setdefault(owner, deque()).append(job)
+        self._jobs.append(owner, (owner, job))
         self._wake()
 
     def _wake(self) -> None:
@@ -72,14 +73,9 @@ class WorkQueue:
         self._is_due, self._left = False, WORK_PER_TURN
         try:
             while self._jobs and self._left > 0:
-                owner = next(iter(self._jobs))
-                jobs = self._jobs.pop(owner)
-                job = jobs.popleft()
-                if jobs:
-                    # Behind all others.
-                    self._jobs[owner] = jobs
+                owner, job = self._jobs.popleft()
                 if not self._is_done(job, WORK_PER_PIECE):
-                    self._jobs.setdefault(owner, deque()).append(job)
+                    self._jobs.append(owner, (owner, job))
         finally:
             # Also if a job failed unexpectedly: the loop logs it, and the others must not wait for ever.
             if self._jobs:

@@ -74,7 +74,7 @@ class Account:
         """Charge bytes that are about to be kept; False if there is no room for them, and then nothing changes.
 
         Args:
-            kind: what they are for, such as `queues`.
+            kind: what they are for, such as `messages`.
             size: how many.
             shared: how many of them are already charged to another account, and so count in the total.
         """

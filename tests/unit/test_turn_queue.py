@@ -7,9 +7,11 @@ import itertools
 from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fleetkey import turns
-from fleetkey.turns import RESTED_PER_TURN, FairTurnQueue, RestQueue, TurnQueue
+from fleetkey.turns import RESTED_PER_TURN, FairTurnQueue, RestQueue, RoundRobin, TurnQueue
 
 
 async def test_order_and_number() -> None:
@@ -146,3 +148,26 @@ async def test_fair_failure() -> None:
         await asyncio.sleep(0)
     assert made == [1, 2]
     assert len(failed) == 1
+
+
+@given(st.lists(st.one_of(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), st.none()), max_size=60))
+def test_round_robin(steps: list[tuple[str, int] | None]) -> None:
+    """Each owner's items come out in order, and no owner has two turns while another waits."""
+    queue, model = RoundRobin[int](), list[tuple[str, list[int]]]()
+    for step in steps:
+        if step is not None:
+            owner, item = step
+            queue.append(owner, item)
+            waiting = next((items for other, items in model if other == owner), None)
+            if waiting is None:
+                model.append((owner, [item]))
+            else:
+                waiting.append(item)
+        elif model:
+            owner, items = model.pop(0)
+            assert queue.first == items[0]
+            assert queue.popleft() == items.pop(0)
+            if items:
+                model.append((owner, items))
+        assert len(queue) == sum(len(items) for _, items in model)
+        assert queue.size_of("a") == sum(len(items) for owner, items in model if owner == "a")

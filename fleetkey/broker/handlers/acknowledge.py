@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError
-from fleetkey.broker.costs import INBOUND_BYTES, MESSAGES
+from fleetkey.broker.memory_costs import INBOUND_BYTES, MESSAGES
 
 if TYPE_CHECKING:
     from fleetkey.broker.delivery import Delivery

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
-from fleetkey.broker.costs import INBOUND_BYTES, MESSAGES
+from fleetkey.broker.memory_costs import INBOUND_BYTES, MESSAGES
 from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage
 

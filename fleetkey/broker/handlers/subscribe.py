@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import MalformedPacketError, Reason
-from fleetkey.broker.costs import most_filter_bytes
+from fleetkey.broker.memory_costs import most_filter_bytes
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import KeyKind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from fleetkey.broker.costs import CONNECTIONS, connection_bytes
+from fleetkey.broker.memory_costs import CONNECTIONS, connection_bytes
 
 if TYPE_CHECKING:
     import asyncio

@@ -12,8 +12,8 @@ from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.connection_parts import ConnectionParts
 from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
-from fleetkey.broker.owner_room import OwnerRoom
 from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.work import WORK_PER_TURN
 from fleetkey.operations import Descriptors
@@ -100,7 +100,7 @@ class Rig:
             connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
             applications=parts.applications,
             rates=DeviceRates(parts.limits, parts.counters, parts.loop.as_loop()),
-            room=OwnerRoom(parts.accounts, parts.sessions),
+            held_back=HeldBackConnections(parts.accounts, parts.sessions),
             lingering=Lingering(parts.bounds),
             bounds=parts.bounds,
             on_connect=self.handler,

@@ -16,7 +16,6 @@ from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, Subscripti
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
 from fleetkey.broker.limits import Limits
-from fleetkey.broker.lines import Lines
 from fleetkey.broker.message import Message
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
@@ -25,6 +24,7 @@ from fleetkey.broker.session import Session
 from fleetkey.broker.sessions import OpenedSession, Sessions
 from fleetkey.broker.store import BrokerStore
 from fleetkey.broker.subscriptions import SubscriptionTrie
+from fleetkey.broker.topic_queues import TopicQueues
 from fleetkey.broker.work import WorkQueue
 from fleetkey.config import LimitSettings, MqttSettings
 from fleetkey.registry import KeyKind, SteadyClock
@@ -346,8 +346,8 @@ class Parts:
         self.work = WorkQueue(self.loop.as_loop())
         self.routes = RouteCache(self.trie, self.work)
         self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
-        self.lines = Lines(self.work)
-        self.router = Router(self.trie, self.routes, self.lines, self.delivery, self.censor, self.counters)
+        self.topic_queues = TopicQueues(self.work)
+        self.router = Router(self.trie, self.routes, self.topic_queues, self.delivery, self.censor, self.counters)
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
         self.applications = ApplicationShares(self.limits, self.bounds)

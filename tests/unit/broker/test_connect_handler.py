@@ -227,7 +227,7 @@ async def test_subscribe_while_store_is_behind(parts: Parts, monkeypatch: pytest
 
 async def test_will_while_many_wait(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client with a will is told to try again while too many wills are to be sent; others are let in."""
-    monkeypatch.setattr("fleetkey.broker.lines.MAX_UNSENT_BYTES", 0)
+    monkeypatch.setattr("fleetkey.broker.topic_queues.MAX_UNSENT_BYTES", 0)
     client = rig.connect(client_id="with", will=wire.Will("devices/1/x"))
     rig.turn_until_answered(client)
     assert client.packets() == [wire.packet(Kind.CONNACK, 0, b"\0\3")]

@@ -67,7 +67,7 @@ async def test_one_message_at_a_time(rig: Rig) -> None:
         client.send(wire.publish(topic, b"%d" % number))
         assert client.connection.is_suspended
         assert client.connection._last_route is None
-        assert len(rig.parts.lines._lines[topic.encode()]) == 1
+        assert len(rig.parts.topic_queues._queues[topic.encode()]) == 1
         rig.parts.loop.turn()
     rig.parts.loop.settle()
     assert not client.connection.is_suspended

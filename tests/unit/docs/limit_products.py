@@ -14,7 +14,8 @@ from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
 from fleetkey.broker.connection import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
 from fleetkey.broker.connection import MAX_UNDECIDED_BYTES
 from fleetkey.broker.connection_limits import MAX_PENDING_BYTES, PENDING_CONNECTION_BYTES
-from fleetkey.broker.costs import (
+from fleetkey.broker.lingering import MAX_LINGERING_BYTES
+from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
     DELIVERY_BYTES,
     DEVICE_BYTES,
@@ -28,7 +29,6 @@ from fleetkey.broker.costs import (
     retained_bytes,
     retained_node_bytes,
 )
-from fleetkey.broker.lingering import MAX_LINGERING_BYTES
 from fleetkey.broker.message import Message
 from fleetkey.broker.route_cache import MAX_ROUTE_BYTES
 from fleetkey.broker.store.group_commit import MAX_WAITING_BYTES

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.broker import lines
-from fleetkey.broker.lines import Lines
+from fleetkey.broker import topic_queues
+from fleetkey.broker.topic_queues import TopicQueues
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN, WorkQueue
 from tests.unit.broker.rig import Loop
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Rig:
-    """Lines, and what happened to their jobs, in order."""
+    """Topics' queues, and what happened to their jobs, in order."""
 
     def __init__(self) -> None:
         self.loop = Loop()
-        self.lines = Lines(WorkQueue(self.loop.as_loop()))
+        self.topic_queues = TopicQueues(WorkQueue(self.loop.as_loop()))
         self.told: list[str] = []
 
     def add(
@@ -45,9 +45,9 @@ class Rig:
                 raise RuntimeError
 
         done = partial(self._end, name)
-        return self.lines.add(topic.encode(), job(), done, size=100, owner=owner, has_publisher=has_publisher)
+        return self.topic_queues.add(topic.encode(), job(), done, size=100, owner=owner, has_publisher=has_publisher)
 
-    def _end(self, name: str, is_sent: bool) -> None:  # noqa: FBT001 - the lines' callback
+    def _end(self, name: str, is_sent: bool) -> None:  # noqa: FBT001 - the queues' callback
         self.told.append(f"{name} ends" if is_sent else f"{name} fails")
 
 
@@ -56,7 +56,7 @@ async def test_add_short() -> None:
     rig = Rig()
     assert rig.add("x", "a", WORK_AT_ONCE - 1)
     assert rig.told == ["a begins", "a ends"]
-    assert len(rig.lines) == 0
+    assert len(rig.topic_queues) == 0
 
 
 async def test_add_behind() -> None:
@@ -66,10 +66,10 @@ async def test_add_behind() -> None:
     assert not rig.add("x", "b", 1)
     assert not rig.add("x", "c", 1)
     assert rig.add("y", "other", 1)
-    assert b"x" in rig.lines
+    assert b"x" in rig.topic_queues
     rig.loop.settle()
     assert rig.told == ["a begins", "other begins", "other ends", "a ends", "b begins", "b ends", "c begins", "c ends"]
-    assert len(rig.lines) == 0
+    assert len(rig.topic_queues) == 0
 
 
 async def test_topics_take_turns() -> None:
@@ -93,7 +93,7 @@ async def test_job_that_fails() -> None:
         rig.loop.settle()
     rig.loop.settle()
     assert rig.told == ["a begins", "a fails", "b begins", "b ends"]
-    assert len(rig.lines) == 0
+    assert len(rig.topic_queues) == 0
 
 
 async def test_without_publisher() -> None:
@@ -133,28 +133,28 @@ async def test_without_publisher_that_fails() -> None:
 
 async def test_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bytes that nobody waits for are counted until they are sent."""
-    monkeypatch.setattr(lines, "MAX_UNSENT_BYTES", 3 * (lines.ENTRY_BYTES + 100))
+    monkeypatch.setattr(topic_queues, "MAX_UNSENT_BYTES", 3 * (topic_queues.ENTRY_BYTES + 100))
     rig = Rig()
     for number in range(3):
-        assert not rig.lines.is_full("other")
+        assert not rig.topic_queues.is_full("other")
         rig.add("x", f"a{number}")
         rig.add("x", f"b{number}", has_publisher=False)
-    assert rig.lines.is_full("other")
+    assert rig.topic_queues.is_full("other")
     rig.loop.settle()
-    assert not rig.lines.is_full("other")
+    assert not rig.topic_queues.is_full("other")
 
 
 async def test_is_full_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """One owner's wills fill its own part, and keep nobody else's out."""
-    monkeypatch.setattr(lines, "MAX_UNSENT_BYTES_OF_OWNER", 3 * (lines.ENTRY_BYTES + 100))
+    monkeypatch.setattr(topic_queues, "MAX_UNSENT_BYTES_OF_OWNER", 3 * (topic_queues.ENTRY_BYTES + 100))
     rig = Rig()
     for number in range(3):
-        assert not rig.lines.is_full("greedy")
+        assert not rig.topic_queues.is_full("greedy")
         rig.add("x", f"a{number}", owner="greedy", has_publisher=False)
-    assert rig.lines.is_full("greedy")
-    assert not rig.lines.is_full("other")
+    assert rig.topic_queues.is_full("greedy")
+    assert not rig.topic_queues.is_full("other")
     rig.loop.settle()
-    assert not rig.lines.is_full("greedy")
+    assert not rig.topic_queues.is_full("greedy")
 
 
 async def test_owners_take_turns() -> None:
@@ -172,10 +172,10 @@ async def test_owners_take_turns() -> None:
 async def test_settle() -> None:
     """It returns once there is no line."""
     rig = Rig()
-    await rig.lines.settle()
+    await rig.topic_queues.settle()
     rig.add("x", "a", has_publisher=False)
     rig.add("x", "b")
-    settling = asyncio.ensure_future(rig.lines.settle())
+    settling = asyncio.ensure_future(rig.topic_queues.settle())
     await asyncio.sleep(0)
     assert not settling.done()
     rig.loop.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.owner_room import RESUMED_PER_TICK, OwnerRoom
+from fleetkey.broker.held_back import RESUMED_PER_TICK, HeldBackConnections
 from fleetkey.broker.packet_turns import PACKETS_PER_TURN
 from fleetkey.config import LimitSettings
 from tests.support import packets as wire
@@ -20,19 +20,19 @@ MIB = 2**20
 class Waiting:
     """A connection."""
 
-    def __init__(self, room: OwnerRoom) -> None:
-        self.room = room
+    def __init__(self, held_back: HeldBackConnections) -> None:
+        self.held_back = held_back
         self.turns = 0
 
     def resume_for_a_turn(self) -> None:
         """Have a turn, and wait again."""
         self.turns += 1
-        self.room.wait(self)
+        self.held_back.wait(self)
 
 
 async def test_each_has_its_turn(parts: Parts) -> None:
     """Of those that wait, so many have a turn per tick, in order."""
-    room = OwnerRoom(parts.accounts, parts.sessions)
+    room = HeldBackConnections(parts.accounts, parts.sessions)
     connections = [Waiting(room) for _ in range(2 * RESUMED_PER_TICK)]
     for connection in connections:
         room.wait(connection)
@@ -50,7 +50,7 @@ async def test_largest_owner(tmp_path: Path) -> None:
     large, small = Rig(parts, principal("large")), Rig(parts, principal("small"))
     client, other = large.connect(client_id="large"), small.connect(client_id="small")
     parts.loop.settle()
-    room = client.connection._parts.room
+    room = client.connection._parts.held_back
     parts.accounts.memory_of("large").charge_anyway("messages", 100 * MIB)
     room.look(0.0)
     sink, _ = parts.join("receiver", "x")

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.sessions import Sessions
 
-__all__ = ["OwnerRoom"]
+__all__ = ["HeldBackConnections"]
 
 
 RESUMED_PER_TICK = 64
@@ -24,7 +24,7 @@ class Waiting(Protocol):
         ...
 
 
-class OwnerRoom:
+class HeldBackConnections:
     """Holds back the connections of the largest owners, and lets each handle a turn's worth of packets per tick."""
 
     def __init__(self, accounts: Accounts, sessions: Sessions) -> None:
