@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-import msgspec
 import structlog
 
-from fleetkey.printable import printable, printable_json, printable_lines
+from fleetkey.cli.log_lines import LineWriter, json_line, line_logger, to_json
+from fleetkey.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from fleetkey.config import LogSettings
 
 __all__ = ["configure_logs", "log_renderers"]
-
-_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 QUOTED = frozenset(" \t=\r\n\"'")
 """Characters that would make a value run into its neighbours: a value with one of them is quoted, as in Python."""
@@ -35,11 +32,12 @@ def configure_logs(settings: LogSettings) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
+    writer = LineWriter(sys.stderr)
     finish = log_renderers(pretty=pretty, colors=sys.stderr.isatty())
     structlog.configure(
-        processors=[*shared, *finish],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        processors=[*shared, *finish] if pretty else [json_line],
+        wrapper_class=structlog.make_filtering_bound_logger(level) if pretty else line_logger(level),
+        logger_factory=lambda *_: writer,
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -64,7 +62,7 @@ def log_renderers(*, pretty: bool, colors: bool) -> list[structlog.typing.Proces
     if pretty:
         # Plain tracebacks: where rich is installed, the default shows local variables, which may be passwords.
         return [_show_fields, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=_show_traceback)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_to_json)]
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=to_json)]
 
 
 class _Shown(str):
@@ -103,12 +101,3 @@ def _value(value: object) -> str:
 
 def _show_traceback(output: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     output.write("\n" + printable_lines("".join(traceback.format_exception(*exc_info)).rstrip("\n"), indent=INDENT))
-
-
-def _to_json(value: Any, **_: Any) -> str:
-    try:
-        text = _encode(value).decode()
-    except UnicodeEncodeError:
-        # A lone surrogate, which UTF-8 can't encode. Logging must not fail because of what is logged.
-        text = json.dumps(value, default=str)
-    return printable_json(text)
