@@ -40,8 +40,12 @@ MAX_REFUSED_CONNECTIONS = 100
 """Connections being refused with an answer; further ones are closed without one."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
 """Unparsed bytes that all connections together hold; one that would exceed it is closed after its last answer."""
-MAX_PARSED_PER_TURN = 32
+MAX_PARSED_PER_TURN = 8
 """Connections whose input is parsed per turn of the event loop; the others wait for theirs."""
+MAX_HEALTH_PARSED_PER_TURN = 4
+"""The same for those that ask for `/health…`. They don't wait for the others, because monitoring needs them."""
+HEALTH = b"GET /health", b"HEAD /health"
+"""How such a request begins."""
 QUIET_SECONDS = 60.0
 """Minimum interval between log lines about the same bound, whichever client reaches it."""
 
@@ -79,8 +83,8 @@ class HttpConnections:
         self._max_per_address = settings.max_connections_per_address
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._now = now
-        self.parses = TurnQueue(MAX_PARSED_PER_TURN)
-        """Schedules parsing, so that many requests arriving together don't make one long turn."""
+        self._parses = TurnQueue(MAX_PARSED_PER_TURN)
+        self._health_parses = TurnQueue(MAX_HEALTH_PARSED_PER_TURN)
         self.endings = TurnQueue(MAX_ENDED_PER_TURN)
         """Ends requests whose clients are gone, a few per turn."""
         self.rests = RestQueue()
@@ -98,6 +102,10 @@ class HttpConnections:
     def held_bytes(self) -> int:
         """Bytes held for waiting requests."""
         return self._held_bytes
+
+    def parses(self, data: bytes) -> TurnQueue:
+        """Return what schedules the parsing of input, so that many requests at once don't make one long turn."""
+        return self._health_parses if data.startswith(HEALTH) else self._parses
 
     def has_descriptor(self, transport: asyncio.Transport) -> bool:
         """Whether a connection didn't use a reserved file descriptor; one that did must be closed."""

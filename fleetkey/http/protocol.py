@@ -137,7 +137,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_ended:
             return
         self._arrived = self._held.followed_by(data)
-        if self._shared.parses.do(self._parse):
+        if self._shared.parses(self._arrived).do(self._parse):
             return
         data, self._arrived = self._arrived, b""
         if self._held.keep(data, 0):

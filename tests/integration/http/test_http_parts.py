@@ -240,9 +240,30 @@ async def test_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         clients = [await stack.enter_async_context(rig.client()) for _ in range(4 * MAX_PARSED_PER_TURN)]
         counting = asyncio.create_task(count_turns())
         for client in clients:
-            client.send(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+            client.send(b"GET /devices HTTP/1.1\r\nhost: a\r\n\r\n")
         await soon(lambda: sum(parsed) >= len(clients))
         counting.cancel()
         assert max(parsed) <= 2 * MAX_PARSED_PER_TURN
         for client in clients:
             assert (await client.reader.readline()).startswith(b"HTTP/1.1 200")
+
+
+async def test_health_is_parsed_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request to `/health` that arrives last isn't parsed last."""
+    order, real = list[bytes](), BoundedHttpProtocol._feed
+
+    def feed(self: BoundedHttpProtocol, data: bytes, at: int) -> None:
+        order.append(data[:8])
+        real(self, data, at)
+
+    monkeypatch.setattr(BoundedHttpProtocol, "_feed", feed)
+    async with running(max_connections_per_address=0) as rig, AsyncExitStack() as stack:
+        rig.app.gate.set()
+        clients = [await stack.enter_async_context(rig.client()) for _ in range(8 * MAX_PARSED_PER_TURN)]
+        for client in clients:
+            client.send(b"GET /devices HTTP/1.1\r\nhost: a\r\n\r\n")
+        last = await stack.enter_async_context(rig.client())
+        last.send(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert (await last.reader.readline()).startswith(b"HTTP/1.1 200")
+        assert b"GET /hea" in order
+        assert order.index(b"GET /hea") < len(clients) - MAX_PARSED_PER_TURN
