@@ -162,7 +162,7 @@ class BrokerCore:
         return {
             "pending": self.connections.pending_bytes,
             "routes": self._routes.bytes,
-            "store": self._store.waiting_bytes,
+            "store": self._store.own_bytes,
         }
 
     async def stop(self) -> None:

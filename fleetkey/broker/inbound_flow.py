@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.packet_turns import PACKETS_PER_TURN
-from fleetkey.broker.transport.outbound import OutboundStream, State
+from fleetkey.broker.transport.outbound import CLOSED, OPEN, OutboundStream
 
 if TYPE_CHECKING:
     from fleetkey.broker.connection_parts import ConnectionParts
@@ -33,7 +33,6 @@ class InboundFlow(OutboundStream):
         "_is_reading",
         "_is_resting",
         "_is_working",
-        "_known_bytes",
         "_last_route",
         "_parts",
         "_rate",
@@ -75,8 +74,6 @@ class InboundFlow(OutboundStream):
         """What that packet takes meanwhile."""
         self._frame_bytes = 0
         """Bytes of WebSocket frames that aren't complete yet."""
-        self._known_bytes = 0
-        """What is remembered of topics, and the will."""
         self._is_leaving = False
         """Whether DISCONNECT arrived, and answers to earlier packets still wait for the store."""
         self._last_route: Route | None = None
@@ -85,7 +82,7 @@ class InboundFlow(OutboundStream):
     @property
     def is_busy(self) -> bool:
         """Whether received packets are still to be handled."""
-        return self.state is not State.CLOSED and (bool(self._backlog) or self._is_working)
+        return self.state is not CLOSED and (bool(self._backlog) or self._is_working)
 
     def wait(self) -> None:
         """Handle nothing more until `proceed`, which is soon: reading is only paused if something arrives meanwhile."""
@@ -132,7 +129,7 @@ class InboundFlow(OutboundStream):
 
     def wait_for_room(self) -> None:
         """Handle nothing more until `resume_for_a_turn`: there is no room for what its owner makes the server keep."""
-        if self.state is State.OPEN and not self.held_back_by & BY_BUDGET:
+        if self.state is OPEN and not self.held_back_by & BY_BUDGET:
             self.held_back_by |= BY_BUDGET
             self._last_route = None
             self._update_reading()
@@ -144,11 +141,16 @@ class InboundFlow(OutboundStream):
         self._parts.scheduler.packets.wait(owner, self._resume)
 
     def _resume(self) -> None:
+        memory = self.memory
+        if memory is not None and not self._backlog and memory.must_not_grow(len(self._rest)):
+            # Its client could only complete a long packet.
+            self._parts.held_back.wait(self)
+            return
         self._parts.scheduler.packets.used(PACKETS_PER_TURN)
         self._end_hold(BY_BUDGET)
 
     def _end_hold(self, why: int) -> None:
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         self.held_back_by &= ~why
         # Its client may have had to wait for longer than its keep-alive.
@@ -167,7 +169,7 @@ class InboundFlow(OutboundStream):
 
     def _on_room(self) -> None:
         self._update_reading()
-        if self.session is not None and self.state is State.OPEN:
+        if self.session is not None and self.state is OPEN:
             self._parts.delivery.drain(self.session)
         self._continue()
 
@@ -185,7 +187,7 @@ class InboundFlow(OutboundStream):
 
     def _pay_for_reading(self, packets: int) -> None:
         """Count a large read, and read no more until the connection's turn if this turn of the loop is used up."""
-        if not self._parts.scheduler.packets.used(packets) and self.state is State.OPEN and not self._is_resting:
+        if not self._parts.scheduler.packets.used(packets) and self.state is OPEN and not self._is_resting:
             self._is_resting = True
             self._update_reading()
             self._parts.scheduler.packets.wait(self.turn_owner, self._read_on)
@@ -202,7 +204,7 @@ class InboundFlow(OutboundStream):
         should_read = not (
             self.is_paused or self.is_suspended or self._backlog or self._is_resting or self.held_back_by
         )
-        if self.state is State.CLOSED or self.is_gone or should_read == self._is_reading:
+        if self.state is CLOSED or self.is_gone or should_read == self._is_reading:
             return
         self._is_reading = should_read
         if should_read:
@@ -211,7 +213,7 @@ class InboundFlow(OutboundStream):
             self.transport.pause_reading()
 
     def _continue(self) -> None:
-        if self.state is State.CLOSED or self.is_suspended or self.is_paused or self.held_back_by:
+        if self.state is CLOSED or self.is_suspended or self.is_paused or self.held_back_by:
             return
         if self._backlog:
             data, position = self._backlog, self._backlog_at
@@ -241,17 +243,16 @@ class InboundFlow(OutboundStream):
         self._check_room()
 
     def _incoming_bytes(self) -> int:
-        return len(self._rest) + len(self._backlog) + self._working_bytes + self._frame_bytes + self._known_bytes
+        return len(self._rest) + len(self._backlog) + self._working_bytes + self._frame_bytes
 
     def _check_room(self) -> None:
         """After handling input: charge what is left of it, and wait if there is no room or its owner is held back."""
+        is_settled = not (self._rest or self._backlog or self._frame_bytes) and self._charged == self._lasting_charge
         memory, disk = self.memory, self.disk
-        if memory is None or disk is None:
+        if memory is None or disk is None or (is_settled and not self._parts.held_back.is_scarce):
             return
-        fits = True
-        if self._rest or self._backlog or self._frame_bytes or self._charged > self._idle_bytes:
-            fits = self._charge()
-        if not fits or memory.is_held_back or disk.is_held_back:
+        fits = is_settled or self._charge()
+        if not fits or memory.used > memory.budget.level or disk.used > disk.budget.level:
             self.wait_for_room()
 
     def _handle_all(self, data: bytes, position: int = 0) -> None:

@@ -21,10 +21,11 @@ CALM = 0.75
 """Part of a budget up to which nobody is held back; beyond it, the largest owners are."""
 INPUT = 0.6
 """Part of a budget beyond which incomplete packets wait, but for owners with little: completing them takes more."""
-NEWCOMERS = 0.85
-"""Part of a budget beyond which nothing is kept for owners for whom nothing is kept yet."""
-GROWING = 0.9
-"""Part of a budget beyond which nothing is kept but for owners with little: the last tenth is for them."""
+GROWING = 0.85
+"""Part of a budget beyond which nothing more is kept for owners that have more than little."""
+NEWCOMERS = 0.9
+"""Part of a budget beyond which nothing is kept for owners for whom nothing is kept yet: the last tenth is for those
+with little."""
 LITTLE_BYTES = 65_536
 """How much counts as little, at most; less if there are so many owners that the last tenth wouldn't suffice."""
 MIN_LITTLE_BYTES = 16_384
@@ -61,10 +62,10 @@ class Account:
         bound: what `share` is called in the log and the metrics.
     """
 
-    __slots__ = ("_budget", "bound", "owner", "share", "used")
+    __slots__ = ("bound", "budget", "owner", "share", "used")
 
     def __init__(self, budget: Budget, owner: str, share: int, bound: str) -> None:
-        self._budget = budget
+        self.budget = budget
         self.owner = owner
         self.share = share
         self.bound = bound
@@ -78,16 +79,19 @@ class Account:
             size: how many.
             shared: how many of them are already charged to another account, and so count in the total.
         """
-        budget, used = self._budget, self.used + size
-        total = budget.charged + size - shared
+        budget, before = self.budget, self.used
+        used, total = before + size, budget.charged + size - shared
         if (used > self.share or total > budget.calm) and not budget.admits(self, used, total):
             return False
-        self._add(kind, size, shared)
+        self.used, budget.charged = used, total
+        budget.kinds[kind] += size - shared
+        if not before or used > budget.large >= before:
+            budget.grew(self)
         return True
 
     def has_room(self, size: int) -> bool:
         """Whether `size` more bytes may be charged."""
-        budget, used = self._budget, self.used + size
+        budget, used = self.budget, self.used + size
         total = budget.charged + size
         return (used <= self.share and total <= budget.calm) or budget.admits(self, used, total)
 
@@ -97,7 +101,7 @@ class Account:
 
     def release(self, kind: str, size: int, shared: int = 0) -> None:
         """Release bytes that were charged; `shared` of them remain in the total, charged to another account."""
-        budget = self._budget
+        budget = self.budget
         before, self.used = self.used, self.used - size
         budget.charged -= size - shared
         budget.kinds[kind] -= size - shared
@@ -107,23 +111,30 @@ class Account:
     def charge_input(self, kind: str, size: int) -> bool:
         """Charge bytes that arrived and can't be handled yet; False if they leave too little for everything else.
 
-        They are charged in any case. An owner with less than its part of the budget never waits.
+        They are charged in any case. An owner with less than its part of the budget waits only once nothing is kept but
+        for owners with little.
         """
         self._add(kind, size, 0)
-        budget = self._budget
-        return self.used <= budget.fair_input or (self.used <= self.share and budget.charged <= budget.input_room)
+        budget = self.budget
+        if budget.charged <= budget.input_room:
+            return self.used <= self.share or self.used <= budget.fair_input
+        return self.used <= (budget.fair_input if budget.charged <= budget.growing else budget.little)
+
+    def must_not_grow(self, size: int) -> bool:
+        """Whether nothing is kept but for owners with little, for input that isn't little itself."""
+        return size > self.budget.little and self.budget.charged > self.budget.growing
 
     @property
     def is_held_back(self) -> bool:
         """Whether it is among the largest while the resource is scarce, so that nothing more is read for it."""
-        return self.used > self._budget.level
+        return self.used > self.budget.level
 
     def bound_reached(self, size: int) -> str:
         """Return which bound prevents charging `size` more bytes."""
-        return self.bound if self.used + size > self.share else self._budget.resource
+        return self.bound if self.used + size > self.share else self.budget.resource
 
     def _add(self, kind: str, size: int, shared: int) -> None:
-        budget = self._budget
+        budget = self.budget
         before, self.used = self.used, self.used + size
         budget.charged += size - shared
         budget.kinds[kind] += size - shared
@@ -135,7 +146,8 @@ class Budget:
     """What may be kept in all, and for each owner.
 
     Up to `CALM` of the budget, only the owners' shares bound what is kept. Beyond it, `look` determines how much an
-    owner may have before it is held back, from the largest down; beyond `NEWCOMERS`, nothing is kept for new owners,
+    owner may have before it is held back, from the largest down; beyond `GROWING`, nothing more is kept for any but
+    those with little and new ones; beyond `NEWCOMERS`, nothing is kept for new owners either,
     and the rest of the budget is left to those who are in and have little.
 
     Args:
@@ -168,7 +180,7 @@ class Budget:
         self._most_explained = 0
         """The most that charges and sources together have ever been."""
         self._is_reached = False
-        self.calm = self.input_room = self._newcomers = self._growing = self._room = 0
+        self.calm = self.input_room = self.growing = self._newcomers = self._room = 0
         self._divide()
 
     def __len__(self) -> int:
@@ -200,7 +212,7 @@ class Budget:
         others["own"] = self._own + max(0, unexplained)
         self._others = others
         self._divide()
-        self.little = max(MIN_LITTLE_BYTES, min(LITTLE_BYTES, (self._room - self._growing) // (len(self) + 1)))
+        self.little = max(MIN_LITTLE_BYTES, min(LITTLE_BYTES, (self._room - self._newcomers) // (len(self) + 1)))
         self.fair_input = max(self.little, self._room // (4 * (len(self) + 1)))
         if self.charged <= self.calm:
             self.level = float("inf")
@@ -229,13 +241,19 @@ class Budget:
         if not account.used:
             return total <= self._newcomers
         if used <= self.little:
-            return total <= self._room
-        return used <= self.level and total <= self._growing
+            # What has no owner may have grown since, but that is bounded, and isn't their fault.
+            return total <= self.limit - self._own
+        return used <= self.level and total <= self.growing
 
     @property
     def admits_newcomers(self) -> bool:
         """Whether anything is kept for owners for whom nothing is kept yet."""
         return self.charged <= self._newcomers
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether more than `CALM` was in use at the last `look`."""
+        return self._is_reached
 
     @property
     def held_back(self) -> list[str]:
@@ -269,7 +287,7 @@ class Budget:
     def _divide(self) -> None:
         self._room = max(0, self.limit - sum(self._others.values()))
         self.calm, self.input_room = int(self._room * CALM), int(self._room * INPUT)
-        self._newcomers, self._growing = int(self._room * NEWCOMERS), int(self._room * GROWING)
+        self._newcomers, self.growing = int(self._room * NEWCOMERS), int(self._room * GROWING)
 
     def _largest(self) -> Iterable[Account]:
         return sorted(self._large.values(), key=lambda account: -account.used)[:MAX_NAMED_OWNERS]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 import httpx
@@ -11,18 +14,20 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
-from tests.support.measure import bound_count
+from tests.support.measure import bound_count, log_lines, memory_bytes
+from tests.support.packets import publish
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.fleet import Credentials, Fleet
 
 MIB = 2**20
 REFUSED = 0x80
-LARGE = bytes(250_000)
+LARGE, TOPICS = bytes(250_000), 60
 SHARES = {
     "FLEETKEY_LIMITS__MEMORY_PER_DEVICE": "1MiB",
     "FLEETKEY_LIMITS__MEMORY_PER_APPLICATION": "2MiB",
@@ -37,10 +42,22 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.fixture
+def scarce(tmp_path: Path) -> Iterator[Fleet]:
+    """Run a server with little memory for more than itself."""
+    with running(tmp_path, environment={"FLEETKEY_LIMITS__MEMORY": "128MiB"}) as fleet:
+        yield fleet
+
+
 def _charged(fleet: Fleet, resource: str) -> dict[str, int]:
     answer = httpx.get(f"{fleet.server.url}/metrics", verify=NOBODY_TRUSTED)
     found = re.findall(rf'^fleetkey_{resource}_charged_bytes{{kind="(\w+)"}} (\S+)$', answer.text, re.MULTILINE)
     return {kind: int(float(size)) for kind, size in found}
+
+
+def _held_back(fleet: Fleet) -> int:
+    answer = httpx.get(f"{fleet.server.url}/metrics", verify=NOBODY_TRUSTED)
+    return int(float(re.findall(r"^fleetkey_memory_held_back_owners (\S+)$", answer.text, re.MULTILINE)[0]))
 
 
 def _away(fleet: Fleet, key: Credentials, topic_filter: str, *numbers: int) -> None:
@@ -56,6 +73,28 @@ def _fill(wire: Wire, device: Credentials, count: int) -> None:
     """Retain large messages, each acknowledged before the next."""
     for number in range(count):
         wire.publish(device.topic(f"kept/{number}"), LARGE, qos=1, retain=True)
+
+
+def _flood(wire: Wire, device: Credentials) -> None:
+    """Retain as much as a device may, until the connection is gone; whoever is held back waits for long."""
+    with suppress(OSError):
+        for number in count():
+            wire.send(publish(device.topic(f"kept/{number % TOPICS}"), LARGE, retain=True))
+
+
+@contextmanager
+def _flooding(fleet: Fleet, devices: list[Credentials]) -> Iterator[None]:
+    """Let devices retain as much as they may, until the block ends."""
+    wires = [Wire.to(fleet).enter(device) for device in devices]
+    with ThreadPoolExecutor(len(devices)) as pool:
+        for wire, device in zip(wires, devices, strict=True):
+            pool.submit(_flood, wire, device)
+        try:
+            yield
+        finally:
+            for wire in wires:
+                wire.stream.end()
+                wire.close()
 
 
 def test_sessions_of_one_key(fleet: Fleet) -> None:
@@ -133,3 +172,22 @@ def test_after_a_restart(fleet: Fleet) -> None:
     assert after[1] == before[1]
     for kind in ("filters", "messages", "sessions"):
         assert 0.95 * before[0][kind] < after[0][kind] < 1.05 * before[0][kind]
+
+
+def test_scarce_memory(scarce: Fleet) -> None:
+    """The largest are held back, and whoever is in and small goes on; it is said, and said when it is over."""
+    resident = scarce.device()
+    greedy = [scarce.device() for _ in range(6)]
+    with Wire.to(scarce) as small:
+        small.enter(resident, clean=False).subscribe(resident.topic("#"), qos=1)
+        with _flooding(scarce, greedy):
+            assert eventually(lambda: log_lines(scarce, "budget_reached"), seconds=30)
+            for number in range(20):
+                small.publish(resident.topic("x"), b"%d" % number, qos=1)
+            assert [got.payload for got in small.hear(20)] == [b"%d" % number for number in range(20)]
+            assert memory_bytes(scarce) < 160 * MIB
+        for device in greedy:
+            with scarce.store() as store:
+                store.delete_device(device.device_id, actor="test")
+        assert eventually(lambda: log_lines(scarce, "budget_over"))
+        assert _held_back(scarce) == 0

@@ -255,6 +255,7 @@ class BrokerStore(GroupCommit):
                 message.owner,
                 int(self._clock.lasted()),
                 size=message.size,
+                shared=message.size,
                 key=(MESSAGE, message.row),
                 effect=Effect.ADDS,
             )

@@ -32,7 +32,7 @@ COMMIT_SECONDS = 0.005
 MAX_WAITING_BYTES = 32 * 1024 * 1024
 """Memory of all notes that wait, are being committed, or are kept because the disk can't be written; beyond that, the
 oldest are discarded. At half of it, connections that add more are not read from until a commit."""
-NOTE_BYTES = 350
+NOTE_BYTES = 380
 """Memory of a note without its parameters."""
 VALUE_BYTES = 16
 """Memory of one parameter, besides its payload or text."""
@@ -93,6 +93,11 @@ class GroupCommit:
         """The memory of everything that isn't committed yet; at most `MAX_WAITING_BYTES` after a failed commit."""
         return self._pending.size + self._committing.size
 
+    @property
+    def own_bytes(self) -> int:
+        """The part of `waiting_bytes` that nothing else keeps as well."""
+        return self.waiting_bytes - self._pending.shared - self._committing.shared
+
     def since(self, before: int) -> int:
         """Return the position to wait for if anything was noted since `before`; 0 = nothing was."""
         return self.position if self.position != before else 0
@@ -104,6 +109,7 @@ class GroupCommit:
         size: int = 0,
         key: Hashable = None,
         effect: Effect = Effect.CHANGES,
+        shared: int = 0,
     ) -> None:
         """Note a statement for the next commit.
 
@@ -113,10 +119,13 @@ class GroupCommit:
             size: bytes of payload and text in them.
             key: stands for the row that it writes; it takes the place of an earlier note with the same key.
             effect: what it does to that row.
+            shared: how many of the bytes something else keeps as well, and is charged for, until the row is removed.
         """
         self.position = position = self.position + 1
         size += NOTE_BYTES + VALUE_BYTES * len(parameters)
-        self._pending.add(key or position, (sql, parameters, size, position, effect))
+        self._pending.add(key or position, (sql, parameters, size, position, effect, shared))
+        if effect is Effect.REMOVES and self._is_committing:
+            self._committing.unshare(key)
         if self._timer is None and not self._is_committing:
             self._schedule()
 

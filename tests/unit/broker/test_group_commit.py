@@ -168,6 +168,35 @@ async def test_waiting_bytes(commits: GroupCommit, tmp_path: Path) -> None:
     assert commits.waiting_bytes == 0
 
 
+async def test_own_bytes(commits: GroupCommit, tmp_path: Path) -> None:
+    """What something else keeps as well doesn't count as the store's own, until only the commit still has it."""
+    commits._connection.execute("PRAGMA busy_timeout = 10000")
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        commits.note("INSERT INTO notes VALUES (?)", "x", size=1_000, key="x", effect=Effect.ADDS, shared=1_000)
+        await asyncio.sleep(2 * group_commit.COMMIT_SECONDS)
+        commits.note("INSERT INTO notes VALUES (?)", "y", size=500, key="y", effect=Effect.ADDS, shared=500)
+        assert commits.own_bytes == _size(0) + _size(0)
+        commits.note("DELETE FROM notes WHERE text = 'y'", key="y", effect=Effect.REMOVES)
+        assert commits.own_bytes == _size(0)
+        commits.note("DELETE FROM notes WHERE text = ?", "x", key="x", effect=Effect.REMOVES)
+        commits.note("DELETE FROM notes WHERE text = ?", "x", key="x", effect=Effect.REMOVES)
+        assert commits.own_bytes == _size(1_000) + _size(0)
+        other.execute("ROLLBACK")
+    assert await _committed(commits)
+    assert commits.own_bytes == commits.waiting_bytes == 0
+
+
+async def test_own_bytes_after_failures(commits: GroupCommit, tmp_path: Path) -> None:
+    """The same for notes that are tried again."""
+    with _failing(commits, tmp_path):
+        commits.note("INSERT INTO notes VALUES (?)", "x", size=1_000, key="x", effect=Effect.ADDS, shared=1_000)
+        assert not await _committed(commits)
+        assert commits.own_bytes == _size(0)
+        commits.note("DELETE FROM notes", key="x", effect=Effect.REMOVES)
+        assert commits.own_bytes == 0
+
+
 @pytest.mark.parametrize("bound", ["MAX_WAITING_BYTES", "MAX_WAITERS"])
 async def test_is_behind(commits: GroupCommit, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
     """Half of the bytes that may wait, or too many waiters, until they are committed."""

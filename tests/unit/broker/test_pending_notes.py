@@ -27,7 +27,7 @@ MOST_ABOVE = 1.3
 
 
 def _note(effect: Effect, position: int = 1) -> Note:
-    return effect.name, (), 1, position, effect
+    return effect.name, (), 1, position, effect, 0
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_newcomers() -> None:
 
 
 def test_last_part_for_those_with_little() -> None:
-    """Beyond `GROWING`, only owners with little get more, up to the whole budget."""
+    """Beyond `GROWING`, only owners with little get more, up to the whole budget, whatever has no owner takes of it."""
     budget = _filled(GROWING + 0.01, owners=500)
     little, more = _account(budget, "little", 100), _account(budget, "more", LITTLE_BYTES + 1)
     assert not more.charge("queues", 100)
@@ -84,6 +84,30 @@ def test_last_part_for_those_with_little() -> None:
     _account(budget, "filler-0").charge_anyway("queues", LIMIT - budget.charged - 100)
     assert little.charge("queues", 100)
     assert not little.charge("queues", 1)
+
+
+def test_last_part_despite_what_has_no_owner() -> None:
+    """What has no owner may grow when the rest is taken already; those with little still have the last part."""
+    budget, others = Budget("memory", LIMIT), {"routes": 0}
+    budget.add_source(lambda: others)
+    for number in range(90):
+        _account(budget, f"filler-{number}", LIMIT // 100)
+    others["routes"] = LIMIT // 2
+    budget.look()
+    little, more = _account(budget, "little", 100), _account(budget, "more", LITTLE_BYTES + 1)
+    assert little.charge("queues", 100)
+    assert not more.charge("queues", 1)
+
+
+def test_input_in_the_last_part() -> None:
+    """Beyond `GROWING`, only those with little may go on with a packet, and nothing that isn't little is waited for."""
+    budget = _filled(GROWING + 0.01)
+    budget.look()
+    little, more = _account(budget, "little", 100), _account(budget, "more", LITTLE_BYTES + 1)
+    assert little.charge_input("connections", 100)
+    assert not more.charge_input("connections", 100)
+    assert not little.must_not_grow(100)
+    assert little.must_not_grow(LITTLE_BYTES + 1)
 
 
 def test_held_back() -> None:
@@ -177,8 +201,8 @@ def test_sums(steps: list[tuple[int, int, str]]) -> None:
 @pytest.mark.parametrize("owners", [1, 100, 5_000])
 def test_those_with_little_fit(owners: int) -> None:
     """However many owners there are, the last part of the budget is enough for all of those with little."""
-    budget = _filled(GROWING, owners=owners)
+    budget = _filled(NEWCOMERS, owners=owners)
     little = [_account(budget, f"little-{number}", 1) for number in range(owners)]
     budget.look()
-    room = int(LIMIT * (1 - GROWING)) // (2 * owners + 1) - 2
+    room = int(LIMIT * (1 - NEWCOMERS)) // (2 * owners + 1) - 2
     assert all(account.charge("queues", max(1, min(room, LITTLE_BYTES - 1))) for account in little)
