@@ -89,6 +89,10 @@ class _Anyone(Principal):
         del action, topic
         return True
 
+    def may_receive(self, topic: str) -> bool:
+        del topic
+        return True
+
 
 def _anyone(principal: Principal) -> _Anyone:
     return _Anyone(
@@ -103,8 +107,8 @@ def _anyone(principal: Principal) -> _Anyone:
 DECISIONS = {
     "_split": (
         """                if self._scope is not principal.scope:
-                    self._scope, self._remembered_bytes = principal.scope, 0
-                    routes.clear()
+                    self._scope = principal.scope
+                    self._forget_topics()
 """,
         """if principal.is_revoked:
                     route = None

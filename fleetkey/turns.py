@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["REST_SECONDS", "TRICKLE_BYTES", "FairTurnQueue", "RestQueue", "RoundRobin", "TurnQueue"]
+__all__ = [
+    "REST_SECONDS",
+    "TRICKLE_BYTES",
+    "CallsSoon",
+    "FairTurnQueue",
+    "NextTurn",
+    "RestQueue",
+    "RoundRobin",
+    "TurnQueue",
+]
 
 Item = TypeVar("Item")
 
@@ -19,6 +28,40 @@ TRICKLE_BYTES = 256
 """A shorter read that completes nothing is followed by such a rest."""
 RESTED_PER_TURN = 32
 """Clients whose reading resumes per turn of the event loop."""
+
+
+class CallsSoon(Protocol):
+    """What calls back in the next turn of the event loop."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Call `callback` in the next turn."""
+        ...
+
+
+class NextTurn:
+    """Makes all calls that are due in the next turn of the event loop in one of its callbacks, in order."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._due: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[[], None], /) -> None:
+        """Call `callback` in the next turn."""
+        if not self._due:
+            self._loop.call_soon(self._run)
+        self._due.append(callback)
+
+    def _run(self) -> None:
+        due, self._due = self._due, []
+        made = 0
+        try:
+            for callback in due:
+                made += 1
+                callback()
+        finally:
+            # Even if one raised unexpectedly: the loop logs it, and the others must not wait forever.
+            for callback in due[made:]:
+                self.call_soon(callback)
 
 
 class TurnQueue:
@@ -128,7 +171,7 @@ class FairTurnQueue:
         loop: the event loop.
     """
 
-    def __init__(self, most: int, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, most: int, loop: CallsSoon) -> None:
         self._most = most
         self._loop = loop
         self._waiting: RoundRobin[tuple[Callable[[], None], Callable[[], None]]] = RoundRobin()
@@ -148,13 +191,19 @@ class FairTurnQueue:
             call: the call.
             give_up: what is called instead if `make_room` gives it up.
         """
-        self._wake()
-        if self._made < self._most and not self._waiting:
-            self._made += 1
+        if self.take_turn():
             call()
             return True
         self.do_later(source, call, give_up)
         return False
+
+    def take_turn(self) -> bool:
+        """Take one of this turn's calls, for what is done at once; False if it has to wait: use `do_later`."""
+        if self._made >= self._most or self._waiting:
+            return False
+        self._made += 1
+        self._wake()
+        return True
 
     def do_later(self, source: str, call: Callable[[], None], give_up: Callable[[], None]) -> None:
         """Make a call when its source's turn comes, in the next turn of the event loop at the earliest."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.registry import KeyKind, is_device_id
+from fleetkey.registry import is_device
 
 if TYPE_CHECKING:
     from fleetkey.access import Principal
@@ -55,7 +55,7 @@ class ApplicationShares:
             principal: who it is.
             existing: the session of its client id, if there is one; it may always be taken over.
         """
-        if principal.kind is KeyKind.DEVICE or (existing is not None and existing.connection is not None):
+        if principal.device_id is not None or (existing is not None and existing.connection is not None):
             return True
         share, limits = self._shares.get(principal.owner), self._limits
         if share is None:
@@ -78,7 +78,7 @@ class ApplicationShares:
 
     def connected(self, connection: object, principal: Principal) -> None:
         """Count a connection that was accepted."""
-        if principal.kind is KeyKind.APPLICATION:
+        if principal.device_id is None:
             self._owners[connection] = principal.owner
             self._share(principal.owner).connections += 1
 
@@ -120,4 +120,4 @@ class ApplicationShares:
 
 
 def _is_counted(owner: str) -> bool:
-    return bool(owner) and not is_device_id(owner)
+    return bool(owner) and not is_device(owner)

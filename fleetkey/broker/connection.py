@@ -20,7 +20,7 @@ from fleetkey.broker.codec.frame import ONE_BYTE_LENGTH, is_two_byte_length, rea
 from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 from fleetkey.broker.message import Message
-from fleetkey.broker.transport.outbound import State
+from fleetkey.broker.transport.outbound import CLOSED, DECIDING, NEW, OPEN
 from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Connection(ConnectionLifecycle):
             self.last_heard = self._scheduler.now
             self._publisher.forward(self, route, data, start + len(route.head))
             return
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         if self._backlog:
             self._backlog += data
@@ -120,7 +120,7 @@ class Connection(ConnectionLifecycle):
                 self._check_room()
                 if size > BYTES_PER_PACKET:
                     self._pay_for_reading(size // BYTES_PER_PACKET)
-                if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
+                if self.state is NEW and size < TRICKLE_BYTES and not self._may_trickle:
                     self._rest_from_reading()
                 return
             data = bytes(self._rest)
@@ -141,14 +141,15 @@ class Connection(ConnectionLifecycle):
     def _close_malformed(self, error: MalformedPacketError) -> None:
         if self.session is not None and isinstance(error, TooManyFiltersError):
             self._parts.bounds.reached("max_subscriptions_per_application", client_id=self.session.client_id)
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             log.info("malformed_packet", client_id=self.session and self.session.client_id, error=str(error))
         self.close(error.reason)
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle as many of them now as this turn allows."""
         size, routes, rate = len(data), self._routes, self._rate
-        turns = share = 0 if self.held_back_by else self._packets.share(self._shared_owner)
+        owner, packets = self._shared_owner, self._packets
+        turns = share = 0 if self.held_back_by else packets.share(owner) if owner else packets.single
         last_route: Route | None = None
         self._last_route = None
         while size - position > 1:
@@ -158,7 +159,7 @@ class Connection(ConnectionLifecycle):
                 if start < 0:
                     self._need = size - position + 1
                     break
-            if length > self._max_length or self.state is State.NEW:
+            if length > self._max_length or self.state is NEW:
                 self._check_announced(data[position], length)
             end = start + length
             if end > size:
@@ -183,8 +184,8 @@ class Connection(ConnectionLifecycle):
                     msg = "a topic that extends past the end of its packet"
                     raise MalformedPacketError(msg)
                 if self._scope is not principal.scope:
-                    self._scope, self._remembered_bytes = principal.scope, 0
-                    routes.clear()
+                    self._scope = principal.scope
+                    self._forget_topics()
                 try:
                     route = routes[topic_bytes]
                 except KeyError:
@@ -215,7 +216,7 @@ class Connection(ConnectionLifecycle):
                     rate = self._rate
                     if self.held_back_by:
                         turns = 0
-            if self.state is State.CLOSED:
+            if self.state is CLOSED:
                 return
             position = end
         else:
@@ -226,11 +227,11 @@ class Connection(ConnectionLifecycle):
             # 3.1.2-24: only complete packets keep a connection alive.
             self.last_heard = self._scheduler.now
         if position < size:
-            if self.state is State.DECIDING:
+            if self.state is DECIDING:
                 self._wait_for_turn(data, position)
                 return
             self._rest += data[position:] if position else data
-            if self.state is State.NEW and size < TRICKLE_BYTES and not self._may_trickle:
+            if self.state is NEW and size < TRICKLE_BYTES and not self._may_trickle:
                 self._rest_from_reading()
         elif (last_route is not None and rate is None and not self._shared_owner) and not (
             self.is_suspended
@@ -243,10 +244,10 @@ class Connection(ConnectionLifecycle):
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until this connection's next turn, or until `proceed`."""
-        if self.state is State.DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
+        if self.state is DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
             msg = "too many bytes before the CONNACK"
             raise MalformedPacketError(msg)
-        if self.state is State.DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
+        if self.state is DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
             msg = "too many bytes before the CONNACK, with those of other connections"
             raise MalformedPacketError(msg)
         self._backlog, self._backlog_at = data, position
@@ -257,7 +258,7 @@ class Connection(ConnectionLifecycle):
 
     def _check_announced(self, first: int, length: int) -> None:
         """Reject a packet by its announced length, before buffering any of it."""
-        if self.state is State.NEW and first != CONNECT:
+        if self.state is NEW and first != CONNECT:
             msg = "the first packet is not a CONNECT"
             raise MalformedPacketError(msg)
         if length > self._max_length:
@@ -271,9 +272,9 @@ class Connection(ConnectionLifecycle):
     def _on_packet(self, first: int, data: bytes, start: int, end: int) -> None:
         """Handle any packet except PUBLISH."""
         kind, session = first >> 4, self.session
-        if self.state is State.NEW:
+        if self.state is NEW:
             self.codec, connect = read_connect(first, data, start, end)
-            self.state = State.DECIDING
+            self.state = DECIDING
             self._max_length = self._parts.limits.max_packet_bytes
             self._parts.on_connect.handle(self, connect)
             return
@@ -306,7 +307,7 @@ class Connection(ConnectionLifecycle):
             for _ in job:
                 pass
             return
-        if not self._parts.scheduler.work.do(self._own(job), self.turn_owner) and self.state is not State.CLOSED:
+        if not self._parts.scheduler.work.do(self._own(job), self.turn_owner) and self.state is not CLOSED:
             self.begin_work(JOB_BYTES * size)
 
     def _own(self, job: Generator[int]) -> Iterator[int]:
@@ -314,7 +315,7 @@ class Connection(ConnectionLifecycle):
         try:
             for cost in job:
                 yield cost
-                if self.state is State.CLOSED:
+                if self.state is CLOSED:
                     job.close()
                     return
         except MalformedPacketError as error:
@@ -367,16 +368,18 @@ class Connection(ConnectionLifecycle):
             return route if self._parts.topic_authorizer.allow(self.session, Action.PUBLISH, topic) else None
         # Routes are shared, but one that is over may be held by this connection alone.
         size = REMEMBERED_BYTES + getsizeof(topic_bytes) + (route.text_bytes if route is not None else 0)
+        if self._remembered_bytes + size > MAX_REMEMBERED_BYTES:
+            self._forget_topics()
         self._remembered_bytes += size
-        if self._remembered_bytes > MAX_REMEMBERED_BYTES:
-            self._routes.clear()
-            self._remembered_bytes = size
+        self._lasting_bytes += size
         self._routes[topic_bytes] = route
         self._charge()
         return route
 
-    def _incoming_bytes(self) -> int:
-        return super()._incoming_bytes() + self._remembered_bytes
+    def _forget_topics(self) -> None:
+        self._routes.clear()
+        self._lasting_bytes -= self._remembered_bytes
+        self._remembered_bytes = 0
 
     def _renew(self, route: Route) -> Route:
         """Resolve a route's topic again."""

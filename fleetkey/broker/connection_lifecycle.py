@@ -8,7 +8,7 @@ import structlog
 
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
 from fleetkey.broker.inbound_flow import InboundFlow
-from fleetkey.broker.transport.outbound import State
+from fleetkey.broker.transport.outbound import CLOSED, DECIDING, OPEN
 from fleetkey.broker.transport.unread import read_unread
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["ConnectionLifecycle"]
 
 log = structlog.get_logger(__name__)
 
-BEFORE_THE_END = frozenset({State.DECIDING, State.OPEN})
+BEFORE_THE_END = frozenset({DECIDING, OPEN})
 
 
 class ConnectionLifecycle(InboundFlow):
@@ -61,12 +61,12 @@ class ConnectionLifecycle(InboundFlow):
         self.address = peer[0] if isinstance(peer, tuple) else ""
         self._use(transport)
         if not self._parts.connections.arrived(self):
-            self.state = State.CLOSED
+            self.state = CLOSED
             transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Handle what arrived before the connection was lost, and release everything."""
-        if self.state is State.OPEN and (data := read_unread(self.transport, exc)):
+        if self.state is OPEN and (data := read_unread(self.transport, exc)):
             self.data_received(data)
         self.lost()
 
@@ -84,7 +84,7 @@ class ConnectionLifecycle(InboundFlow):
             self.end()
             return
         self._go()
-        if self.state is State.OPEN:
+        if self.state is OPEN:
             self._scheduler.linger(self.end)
             self._continue()
 
@@ -93,9 +93,9 @@ class ConnectionLifecycle(InboundFlow):
 
         That must be handed over now: over TLS, nothing can be written once this returns.
         """
-        if self.state is State.OPEN and not self.is_suspended and not self._backlog:
+        if self.state is OPEN and not self.is_suspended and not self._backlog:
             self.close(Reason.CONNECTION_LOST)
-        elif self.state is not State.CLOSED:
+        elif self.state is not CLOSED:
             # Packets that arrived before are still to be handled.
             self.hand_over()
         return False
@@ -121,9 +121,9 @@ class ConnectionLifecycle(InboundFlow):
 
     def open(self, will: Will | None) -> None:
         """Start serving."""
-        self.state, self.will, self.is_paused, self.was_welcomed = State.OPEN, will, False, True
+        self.state, self.will, self.is_paused, self.was_welcomed = OPEN, will, False, True
         if will is not None:
-            self._known_bytes = len(will.topic) + len(will.payload)
+            self._lasting_bytes += len(will.topic) + len(will.payload)
             self._charge()
 
     @property
@@ -134,7 +134,7 @@ class ConnectionLifecycle(InboundFlow):
     @property
     def is_deciding(self) -> bool:
         """Whether its CONNECT is unanswered and its client is still connected."""
-        return self.state is State.DECIDING
+        return self.state is DECIDING
 
     def close(self, reason: Reason, *, is_graceful: bool = False) -> None:
         """Close the connection after sending what is pending, for which the client has `LINGER_SECONDS`.
@@ -145,18 +145,18 @@ class ConnectionLifecycle(InboundFlow):
             reason: for the log and the host, and for the client if its version can express it.
             is_graceful: after DISCONNECT, or by the operator: no will is published (3.14.4-3).
         """
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             if self.session is not None:
                 # It was only stopped so far.
                 self.abort(reason)
             return
         if is_graceful:
             self.will = None
-        if self.state is State.OPEN and (farewell := self.codec.disconnect(reason)):
+        if self.state is OPEN and (farewell := self.codec.disconnect(reason)):
             self.send(farewell)
         size = self.hand_over()
         self._last_route = None
-        self.state = State.CLOSED
+        self.state = CLOSED
         self._rest.clear()
         self._backlog = b""
         self._part(reason)
@@ -178,12 +178,12 @@ class ConnectionLifecycle(InboundFlow):
         """Send and handle nothing more, and discard the will; `abort`, which takes longer, must follow."""
         self.will = self._last_route = None
         self._forget()
-        self.state = State.CLOSED
+        self.state = CLOSED
 
     def end(self) -> None:
         """Release everything, including the session; safe to call again."""
-        is_lost = self.state is not State.CLOSED and not self._is_leaving
-        self.state = State.CLOSED
+        is_lost = self.state is not CLOSED and not self._is_leaving
+        self.state = CLOSED
         self._last_route = None
         self._forget()
         self._rest.clear()
@@ -201,7 +201,7 @@ class ConnectionLifecycle(InboundFlow):
 
         def committed(is_stored: bool) -> None:  # noqa: FBT001 - the store's callback
             self._deferred_acks -= 1
-            if self.state is State.CLOSED:
+            if self.state is CLOSED:
                 return
             if is_stored:
                 self.send(packet)

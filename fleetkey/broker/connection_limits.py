@@ -101,20 +101,13 @@ class ConnectionLimits:
         """Count a connection; False if a bound is reached, or the broker is stopping."""
         if self._is_closed or not self._descriptors.admits_transport(connection.transport):
             return False
-        limits, bucket = self._limits, address_bucket(connection.address)
-        for bound, count, most in (
-            ("max_connections", len(self._connections), limits.max_connections),
-            ("max_pending_connections", len(self._pending), limits.max_pending_connections),
-            ("max_pending_per_address", self._pending_per_address.get(bucket, 0), limits.max_pending_per_address),
-            ("max_connections_per_address", self._per_address.get(bucket, 0), limits.max_connections_per_address),
-        ):
-            if most and count >= most:
-                self._bounds.reached_by_stranger(bound, connection.address)
-                if bound == "max_pending_connections" and self._make_room():
-                    continue
+        bucket = address_bucket(connection.address)
+        if bound := self._bound_reached(bucket):
+            self._bounds.reached_by_stranger(bound, connection.address)
+            if bound != "max_pending_connections" or not self._make_room():
                 return False
         self._connections.add(connection)
-        self._pending[connection] = self._scheduler.time() + limits.connect_timeout_seconds
+        self._pending[connection] = self._scheduler.time() + self._limits.connect_timeout_seconds
         _count(self._pending_per_address, bucket, 1)
         _count(self._per_address, bucket, 1)
         return True
@@ -148,6 +141,19 @@ class ConnectionLimits:
         if connection in self._connections:
             self._connections.discard(connection)
             _count(self._per_address, address_bucket(connection.address), -1)
+
+    def _bound_reached(self, bucket: str) -> str:
+        """Return which bound one more connection would exceed; that on pending ones only if no other."""
+        limits = self._limits
+        if len(self._connections) >= limits.max_connections:
+            return "max_connections"
+        most = limits.max_pending_per_address
+        if most and self._pending_per_address.get(bucket, 0) >= most:
+            return "max_pending_per_address"
+        most = limits.max_connections_per_address
+        if most and self._per_address.get(bucket, 0) >= most:
+            return "max_connections_per_address"
+        return "max_pending_connections" if len(self._pending) >= limits.max_pending_connections else ""
 
     def _silent(self, now: float) -> list[Counted]:
         """Return connections silent for longer than 1.5 times their keep-alive (3.1.2-24)."""

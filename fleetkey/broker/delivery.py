@@ -28,6 +28,8 @@ __all__ = ["Delivery"]
 
 log = structlog.get_logger(__name__)
 
+RECEIVE, PUBREL = Action.RECEIVE, int(Kind.PUBREL)
+"""By themselves: looking up an enum's member takes longer than comparing with it."""
 SENDS_PER_TURN = 64
 """Messages sent from one session's queue before others get a turn."""
 BYTES_PER_SEND = 4 * 1024
@@ -51,6 +53,7 @@ class Delivery:
     ) -> None:
         self._counters = counters
         self._topic_authorizer = topic_authorizer
+        self._must_ask = bool(topic_authorizer)
         self._limits = limits
         self._store = store
         self._retained = retained
@@ -158,11 +161,12 @@ class Delivery:
         if connection is None or session.is_drain_due or connection.is_deciding:
             # Nothing may precede the CONNACK; `resume` sends it later.
             return 1
-        turns = SENDS_PER_TURN
+        turns, inflight, max_inflight = SENDS_PER_TURN, session.inflight, self._limits.max_inflight
         while not connection.is_paused:
             queue, resending, unsent = session.queue, session.resending, session.unsent
             is_committed = bool(unsent) and not unsent[0].must_wait
             if not (queue or resending or is_committed):
+                session.tidy()
                 break
             if turns <= 0:
                 session.is_drain_due = True
@@ -181,18 +185,18 @@ class Delivery:
                     break
                 turns -= taken
                 continue
-            if (len(session.inflight) >= self._limits.max_inflight) if head.qos else session.unsent:
+            if (len(inflight) >= max_inflight) if head.qos else unsent:
                 break
-            turns -= _sends(head)
+            message = head.message
+            turns -= 1 + message.size // BYTES_PER_SEND
             queue.popleft()
             session.followers -= not head.qos
             session.queued_messages -= 1
-            session.queued_bytes -= head.message.size
-            if self._may_have(session, head.message.topic):
+            session.queued_bytes -= message.size
+            if self._may_have(session, message.topic):
                 self._send(session, head)
             else:
                 self._forget(session, head)
-        session.tidy()
         return 1 + (SENDS_PER_TURN - turns) * UNITS_PER_SEND
 
     def _drain_again(self, session: Session) -> None:
@@ -266,7 +270,7 @@ class Delivery:
             # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
             # released in the store first: it must not be delivered again after a power cut.
             position = self._store.position if outgoing is not None and outgoing.row else 0
-            connection.acknowledge(connection.codec.acknowledgement(Kind.PUBREL, packet_id), position)
+            connection.acknowledge(connection.codec.acknowledgement(PUBREL, packet_id), position)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:
@@ -287,7 +291,7 @@ class Delivery:
         if session.inflight.get(outgoing.packet_id) is not outgoing:
             return 1
         if outgoing.is_released:
-            connection.send(connection.codec.acknowledgement(Kind.PUBREL, outgoing.packet_id))
+            connection.send(connection.codec.acknowledgement(PUBREL, outgoing.packet_id))
             return 1
         return self._transmit_if_allowed(session, connection, outgoing)
 
@@ -314,7 +318,8 @@ class Delivery:
         if outgoing.must_wait or session.unsent:
             session.postpone(outgoing)
         else:
-            self._transmit(connection, outgoing)
+            connection.send(_encode(connection, outgoing, is_duplicate=False))
+            outgoing.is_sent = True
 
     def _committed(self, session: Session, outgoing: OutboundMessage, *, is_stored: bool) -> None:
         """Send a message whose packet id is committed, and those that waited behind it."""
@@ -347,9 +352,9 @@ class Delivery:
 
     def _may_have(self, session: Session, topic: str) -> bool:
         principal = session.principal
-        if principal is None or not principal.allows(Action.RECEIVE, topic):
+        if principal is None or not principal.may_receive(topic):
             return False
-        return self._topic_authorizer.allow(session, Action.RECEIVE, topic)
+        return not self._must_ask or self._topic_authorizer.allow(session, RECEIVE, topic)
 
     def _has_room(self, session: Session, outgoing: OutboundMessage, *, is_queued: bool) -> bool:
         """Charge a message, to be queued or sent, to the session's owner; False if a bound is reached."""
@@ -358,8 +363,11 @@ class Delivery:
             or session.queued_bytes + outgoing.message.size > self._limits.max_queued_bytes
         )
         bound = "max_queued" if is_full else charge_delivery(session, outgoing)
-        if not bound:
-            return True
+        if bound:
+            self._dropped(session, bound)
+        return not bound
+
+    def _dropped(self, session: Session, bound: str) -> None:
         self._counters.bounds[bound] += 1
         if not session.is_drop_logged:
             session.is_drop_logged = True
@@ -370,7 +378,6 @@ class Delivery:
                 queued=session.queued_messages,
                 bytes=session.queued_bytes,
             )
-        return False
 
     def _forget(self, session: Session, outgoing: OutboundMessage) -> None:
         release_delivery(session, outgoing)

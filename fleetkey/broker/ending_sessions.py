@@ -57,12 +57,16 @@ class EndingSessions:
 
     def position(self, client_id: str) -> int:
         """Return the position that a client's new session must wait for; 0 = none."""
+        if not (self._positions or self._last_other):
+            return 0
         self._let_go()
         position = max(self._positions.get(hash(client_id), 0), self._last_other)
         return position if position > self._store.committed else 0
 
     def is_lost(self, client_id: str) -> bool:
         """Whether the deletion of a client's session may have been lost, so that it must be noted again."""
+        if not self._store.lost:
+            return False
         self._let_go()
         return 0 < self._positions.get(hash(client_id), self._first_other) <= self._store.lost
 

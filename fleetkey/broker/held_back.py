@@ -31,6 +31,8 @@ class HeldBackConnections:
         self._accounts = accounts
         self._sessions = sessions
         self._waiting: dict[Waiting, None] = {}
+        self.is_scarce = False
+        """Whether memory or disk is scarce, so that somebody may be held back."""
 
     def __len__(self) -> int:
         """Return how many connections wait."""
@@ -47,6 +49,7 @@ class HeldBackConnections:
     def look(self, now: float) -> None:
         """Determine whom to hold back from now on, and let those that waited have a turn."""
         self._accounts.look(now)
+        self.is_scarce = self._accounts.is_scarce
         for connection in list(islice(self._waiting, RESUMED_PER_TICK)):
             del self._waiting[connection]
             connection.resume_for_a_turn()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from sys import getsizeof
 from typing import TYPE_CHECKING
 
-from fleetkey.registry import is_device_id
+from fleetkey.registry import is_device
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -74,7 +74,7 @@ def connection_bytes(transport: BaseTransport) -> int:
 
 def session_bytes(client_id: str, owner: str) -> int:
     """Return the memory that a session takes, besides what is in it."""
-    return SESSION_BYTES + getsizeof(client_id) + (DEVICE_BYTES if is_device_id(owner) else 0)
+    return SESSION_BYTES + getsizeof(client_id) + (DEVICE_BYTES if is_device(owner) else 0)
 
 
 def filter_bytes(topic_filter: str) -> int:
@@ -90,8 +90,8 @@ def most_filter_bytes(topic_filter: str) -> int:
 
 def message_bytes(message: Message) -> int:
     """Return the memory that a message takes."""
-    size = len(message.payload)
-    return MESSAGE_BYTES + getsizeof(message.topic) + len(message.topic_bytes) + size + size // ROUNDED_UP
+    size = message.size
+    return MESSAGE_BYTES + getsizeof(message.topic) + size + size // ROUNDED_UP
 
 
 def retained_bytes(topic: str) -> int:

@@ -13,12 +13,14 @@ __all__ = ["Message", "OutboundMessage"]
 class Message:
     """One published message, shared by all its receivers and, if it is retained, by its topic."""
 
-    __slots__ = ("in_memory", "on_disk", "owner", "payload", "qos", "references", "row", "topic", "topic_bytes")
+    __slots__ = ("in_memory", "on_disk", "owner", "payload", "qos", "references", "row", "size", "topic", "topic_bytes")
 
     def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int, owner: str = "") -> None:
         self.topic = topic
         self.topic_bytes = topic_bytes
         self.payload = payload
+        self.size = len(topic_bytes) + len(payload)
+        """Bytes of topic and payload."""
         self.qos = qos
         self.owner = owner
         """Its publisher's owner: a device id or an application's key; empty for the broker's own messages."""
@@ -30,11 +32,6 @@ class Message:
         self.in_memory: SharedCharge | None = None
         self.on_disk: SharedCharge | None = None
         """Who is charged for it, as sessions of theirs wait for it; None if nobody was so far."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of topic and payload."""
-        return len(self.topic_bytes) + len(self.payload)
 
 
 class OutboundMessage:

@@ -29,7 +29,9 @@ def charge_delivery(session: Session, outgoing: OutboundMessage) -> str:
         the bound that prevents it, and then nothing is charged; empty if it is charged.
     """
     message = outgoing.message
-    in_memory = charge_in_memory(message)
+    in_memory = message.in_memory
+    if in_memory is None:
+        in_memory = charge_in_memory(message)
     if not in_memory.hold(session.memory, DELIVERY_BYTES):
         return session.memory.bound_reached(message_bytes(message) + DELIVERY_BYTES)
     if session.is_kept and outgoing.qos:

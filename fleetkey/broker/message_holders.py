@@ -16,10 +16,9 @@ __all__ = ["charge_in_memory", "charge_on_disk"]
 
 def charge_in_memory(message: Message) -> SharedCharge:
     """Return who is charged for a message in memory."""
-    charge = message.in_memory
-    if charge is None:
-        charge = message.in_memory = SharedCharge(MESSAGES, message_bytes(message))
-    return charge
+    if message.in_memory is None:
+        message.in_memory = SharedCharge(MESSAGES, message_bytes(message))
+    return message.in_memory
 
 
 def charge_on_disk(message: Message) -> SharedCharge:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from fleetkey.turns import RoundRobin
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
+
+    from fleetkey.turns import CallsSoon
 
 __all__ = ["PACKETS_PER_TURN", "PacketTurns"]
 
@@ -32,10 +33,12 @@ class PacketTurns:
     with many connections has one part for all of them, of their first packets too.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: CallsSoon) -> None:
         self._loop = loop
         self._left = PACKETS_PER_LOOP_TURN
         """Packets that are left of this turn of the event loop."""
+        self.single = PACKETS_PER_TURN
+        """How many packets a connection may handle now that shares its part with no other: at least one."""
         self._used: Counter[str] = Counter()
         """Packets of owners with many connections in this turn."""
         self._is_due = False
@@ -50,12 +53,13 @@ class PacketTurns:
         Args:
             owner: whose it is, if that may have many connections, which share one part.
         """
-        share = PACKETS_PER_TURN if self._left >= PACKETS_PER_TURN else max(1, self._left)
-        return min(share, PACKETS_OF_ONE_OWNER - self._used[owner]) if owner else share
+        return min(self.single, PACKETS_OF_ONE_OWNER - self._used[owner]) if owner else self.single
 
     def used(self, packets: int, owner: str = "") -> bool:
         """Count packets that a connection handled; return whether any are left of this turn."""
         self._left -= packets
+        if self._left < PACKETS_PER_TURN:
+            self.single = max(1, self._left)
         if owner:
             self._used[owner] += packets
         self._wake()
@@ -78,7 +82,7 @@ class PacketTurns:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        self._is_due, self._left = False, PACKETS_PER_LOOP_TURN
+        self._is_due, self._left, self.single = False, PACKETS_PER_LOOP_TURN, PACKETS_PER_TURN
         self._used.clear()
         # Only those that wait now, each once.
         for number in range(len(self._short) + len(self._long)):

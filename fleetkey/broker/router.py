@@ -130,15 +130,18 @@ class Router:
             return
         if begin is not None:
             begin()
-        targets = route.targets
+        self.send_at_once(message, route.targets)
+        if done is not None:
+            done(True)  # noqa: FBT003 - as the queues' callback
+
+    def send_at_once(self, message: Message, targets: list[tuple[Session, SubscriptionOptions]]) -> None:
+        """Deliver a message of at most the `quick_bytes` of its route, whose targets are given."""
         self._counters.messages_delivered += len(targets)
         if self._must_ask:
             targets = self._allowed(targets, message.topic)
         packets: dict[Codec, bytes] = {}
         for session, options in targets:
             self._send(session, options, message, packets)
-        if done is not None:
-            done(True)  # noqa: FBT003 - as the queues' callback
 
     def _take_turns(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.packet_turns import PacketTurns
 from fleetkey.broker.work import WorkQueue
-from fleetkey.turns import FairTurnQueue, RestQueue, TurnQueue
+from fleetkey.turns import FairTurnQueue, NextTurn, RestQueue, TurnQueue
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,12 +37,13 @@ class Scheduler:
         self.loop = loop
         self.now = loop.time()
         """The loop's time, at most `TICK_SECONDS` old."""
-        self.work = WorkQueue(loop)
-        self.connects = FairTurnQueue(CONNECTS_PER_TURN, loop)
+        self._next_turn = NextTurn(loop)
+        self.work = WorkQueue(self._next_turn)
+        self.connects = FairTurnQueue(CONNECTS_PER_TURN, self._next_turn)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
-        self.packets = PacketTurns(loop)
-        self.feeds = FairTurnQueue(FEEDS_PER_TURN, loop)
+        self.packets = PacketTurns(self._next_turn)
+        self.feeds = FairTurnQueue(FEEDS_PER_TURN, self._next_turn)
         self._unflushed: list[Flushable] = []
         self._lingering: deque[tuple[float, Callable[[], None]]] = deque()
         self._on_tick: list[Callable[[float], None]] = []
@@ -65,7 +66,7 @@ class Scheduler:
     def flush_soon(self, stream: Flushable) -> None:
         """Flush a stream at the end of this turn."""
         if not self._unflushed:
-            self.loop.call_soon(self._flush)
+            self._next_turn.call_soon(self._flush)
         self._unflushed.append(stream)
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:

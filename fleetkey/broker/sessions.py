@@ -25,7 +25,7 @@ from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
 from fleetkey.broker.work import filter_cost
-from fleetkey.registry import is_device_id
+from fleetkey.registry import is_device
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -107,7 +107,7 @@ class Sessions:
 
     def of_owner(self, owner: str) -> list[Session]:
         """Return the sessions of a device, which has at most one, or of an application key."""
-        if is_device_id(owner):
+        if is_device(owner):
             session = self._by_client_id.get(owner)
             return [session] if session is not None else []
         return list(self._by_key.get(owner, ()))
@@ -178,12 +178,13 @@ class Sessions:
         if client_id in self._by_client_id:
             # Who is in may come back, and take what waits.
             return ""
-        memory, disk = self._accounts.memory_of(owner), self._accounts.disk_of(owner)
-        size = CONNECTION_BYTES + session_bytes(client_id, owner)
-        stored = disk_costs.session_bytes(client_id, owner) if is_kept else 0
+        memory, size = self._accounts.memory_of(owner), CONNECTION_BYTES + session_bytes(client_id, owner)
         if not memory.has_room(size):
             return memory.bound_reached(size)
-        return disk.bound_reached(stored) if stored and not disk.has_room(stored) else ""
+        if not is_kept:
+            return ""
+        disk, size = self._accounts.disk_of(owner), disk_costs.session_bytes(client_id, owner)
+        return disk.bound_reached(size) if not disk.has_room(size) else ""
 
     def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
         """Create a session without a connection; see `bound_reached`."""
@@ -291,7 +292,7 @@ class Sessions:
 
     def _index(self, session: Session) -> None:
         self._by_client_id[session.client_id] = session
-        if not is_device_id(session.owner):
+        if not is_device(session.owner):
             self._by_key.setdefault(session.owner, {})[session] = None
 
     def _unindex(self, session: Session) -> None:

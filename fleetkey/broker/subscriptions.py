@@ -134,23 +134,27 @@ class SubscriptionTrie:
 
         They are charged to the session's owner. Nodes remain charged to the owner they were made for.
         """
-        levels, grown = topic_filter.split("/"), 0
+        levels, memory = topic_filter.split("/"), session.memory
+        grown = of_others = 0
         takes_rest = levels[-1] == "#"
         node = self._root
         for level in levels[:-1] if takes_rest else levels:
             following = node.get(level)
             if following is None:
                 following, size = node.add(level)
-                following.account = session.memory
-                following.charge(size)
+                following.account, following.charged = memory, size
                 grown += size
             node = following
         holders = node.rest if takes_rest else node.sessions
         if holders is None:
             holders = {}
-            node.account = node.account or session.memory
-            node.charge(HOLDERS_BYTES)
-            grown += HOLDERS_BYTES
+            node.account = node.account or memory
+            if node.account is memory:
+                node.charged += HOLDERS_BYTES
+                grown += HOLDERS_BYTES
+            else:
+                node.charge(HOLDERS_BYTES)
+                of_others = HOLDERS_BYTES
             if takes_rest:
                 node.rest = holders
             else:
@@ -159,8 +163,8 @@ class SubscriptionTrie:
         older = holders.get(session)
         if older is None:
             holders[session] = options, self.changes
-            session.memory.charge_anyway(FILTERS, HOLDER_BYTES)
-            return grown + HOLDER_BYTES
+            memory.charge_anyway(FILTERS, grown + HOLDER_BYTES)
+            return grown + of_others + HOLDER_BYTES
         # What was published before is still due to it, by its new options.
         holders[session] = options, older[1]
         session.changed_at = self.changes

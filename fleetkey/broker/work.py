@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from fleetkey.turns import RoundRobin
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Iterator
+
+    from fleetkey.turns import CallsSoon
 
 __all__ = ["WorkQueue", "filter_cost"]
 
@@ -30,7 +31,7 @@ class WorkQueue:
     how many there are; a job handles its own exceptions.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: CallsSoon) -> None:
         self._loop = loop
         self._jobs: RoundRobin[tuple[str, Iterator[int]]] = RoundRobin()
         """With their owners."""

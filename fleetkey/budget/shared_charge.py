@@ -37,6 +37,12 @@ class SharedCharge:
             account: the holder's.
             each: the bytes that the hold itself adds.
         """
+        if self._account is None and self._others is None:
+            # The first holder, and mostly the only one.
+            if not account.charge(self._kind, self.size + each):
+                return False
+            self._account, self._count = account, 1
+            return True
         if not account.charge(self._kind, *self._cost(account, each)):
             return False
         self._add(account)

@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 
 QUIET_LOOKS = 10
 """How many checks in a row must find enough descriptors before a shortage is over and the next one is logged again."""
+ADMITTED_PER_CHECK = 16
+"""Transports admitted for each one whose number is looked up, as that takes a call to the system; as many more than
+that may be open beyond the reserve."""
 SHORT_OF_THEM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -37,6 +40,8 @@ class Descriptors:
     def __init__(self, reserve: int = 0) -> None:
         self._reserve = reserve
         self._ceiling = 0
+        self._unchecked = 0
+        """How many more transports are admitted without a check."""
         self._quiet: dict[str, int] = {}
         """Current shortages, and for how many checks each has been over."""
         self.bounds: Counter[str] = Counter()
@@ -56,9 +61,15 @@ class Descriptors:
 
     def admits_transport(self, transport: asyncio.BaseTransport) -> bool:
         """Return the same for a new transport."""
+        if self._unchecked > 0:
+            self._unchecked -= 1
+            return True
         taken = transport.get_extra_info("socket")
         # A transport that is already closed has the number -1 and holds no descriptor.
-        return taken is None or self.admits(taken.fileno())
+        number = taken.fileno() if taken is not None else -1
+        if number + 2 * ADMITTED_PER_CHECK < self._ceiling:
+            self._unchecked = ADMITTED_PER_CHECK - 1
+        return self.admits(number)
 
     def failed(self, error: OSError) -> bool:
         """Record an error; return whether it means that there is no descriptor, or no memory for one."""
@@ -97,3 +108,4 @@ class Descriptors:
         self._limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         is_bounded = self._limit != resource.RLIM_INFINITY
         self._ceiling = max(0, self._limit - self._reserve) if is_bounded else 1 << 31
+        self._unchecked = 0

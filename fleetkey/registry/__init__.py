@@ -14,7 +14,7 @@ from fleetkey.registry.errors import (
 )
 from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.follower import ChangeFollower
-from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
+from fleetkey.registry.ids import is_device, is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
     NO_POLICY,
     AccessKey,
@@ -110,6 +110,7 @@ __all__ = [
     "TokenVerifier",
     "TooManyLabelsError",
     "WebhookState",
+    "is_device",
     "is_device_id",
     "make_private_folder",
     "new_access_key",

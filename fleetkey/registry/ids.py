@@ -7,9 +7,10 @@ import secrets
 
 from fleetkey.registry.errors import InvalidSerialError
 
-__all__ = ["MAX_SERIAL_CHARACTERS", "is_device_id", "new_access_key", "new_device_id", "parse_serial"]
+__all__ = ["MAX_SERIAL_CHARACTERS", "is_device", "is_device_id", "new_access_key", "new_device_id", "parse_serial"]
 
 MAX_SERIAL_CHARACTERS = 128
+DEVICE_ID_CHARACTERS = 24
 _DEVICE_ID_LIKE = re.compile(r"[0-9a-fA-F]{24}\Z")
 
 
@@ -26,6 +27,11 @@ def new_access_key() -> str:
 def is_device_id(text: str) -> bool:
     """Whether a client id looks like a device id (Losant: 24 hex digits, either case)."""
     return _DEVICE_ID_LIKE.match(text) is not None
+
+
+def is_device(owner: str) -> bool:
+    """Whether an owner is a device and not an application key; only for our own ids and keys, never for claims."""
+    return len(owner) == DEVICE_ID_CHARACTERS
 
 
 def parse_serial(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetkey import turns
-from fleetkey.turns import RESTED_PER_TURN, FairTurnQueue, RestQueue, RoundRobin, TurnQueue
+from fleetkey.turns import RESTED_PER_TURN, FairTurnQueue, NextTurn, RestQueue, RoundRobin, TurnQueue
 
 
 async def test_order_and_number() -> None:
@@ -147,6 +147,35 @@ async def test_fair_failure() -> None:
     for _ in range(4):
         await asyncio.sleep(0)
     assert made == [1, 2]
+    assert len(failed) == 1
+
+
+async def test_next_turn() -> None:
+    """Calls are made in the next turn, in order; those they ask for in the one after it."""
+    following, made = NextTurn(asyncio.get_running_loop()), list[str]()
+
+    def first() -> None:
+        made.append("first")
+        following.call_soon(lambda: made.append("third"))
+
+    following.call_soon(first)
+    following.call_soon(lambda: made.append("second"))
+    assert made == []
+    await asyncio.sleep(0)
+    assert made == ["first", "second"]
+    await asyncio.sleep(0)
+    assert made == ["first", "second", "third"]
+
+
+async def test_next_turn_failure() -> None:
+    """A call that fails is reported, and keeps none of the others from being made."""
+    following, made, failed = NextTurn(asyncio.get_running_loop()), list[int](), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context["exception"]))
+    following.call_soon(lambda: pytest.fail("on purpose"))
+    following.call_soon(lambda: made.append(1))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert made == [1]
     assert len(failed) == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide
+from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide, receives
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 from fleetkey.registry import NO_POLICY
 
@@ -77,6 +77,10 @@ class Principal:
     def allows(self, action: Action, topic: str) -> bool:
         """Decide an action on a topic, as of now; a revoked principal may do nothing."""
         return not self.is_revoked and decide(self.scope, action, topic)
+
+    def may_receive(self, topic: str) -> bool:
+        """Decide RECEIVE for a topic that is known to be well-formed, as one that was published is."""
+        return not self.is_revoked and receives(self.scope, topic)
 
     def __repr__(self) -> str:
         """Return the identifiers."""

@@ -29,7 +29,8 @@ class CredentialCache:
         self._seconds = seconds
         self._max_entries = max_entries
         self._clock = clock
-        self._mac_key = secrets.token_bytes(32)
+        self._mac = hmac.new(secrets.token_bytes(32), digestmod="sha256")
+        """Of nothing yet; a copy takes less time than setting the key again."""
         self._entries: OrderedDict[str, tuple[bytes, Principal, float]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -45,7 +46,7 @@ class CredentialCache:
         if principal.is_revoked or self._clock() >= deadline:
             del self._entries[key]
             return None
-        if not hmac.compare_digest(mac, hmac.digest(self._mac_key, password, "sha256")):
+        if not hmac.compare_digest(mac, self._mac_of(password)):
             return None
         self._entries.move_to_end(key)
         return principal
@@ -57,8 +58,7 @@ class CredentialCache:
         self._entries.pop(principal.key, None)
         if len(self._entries) >= self._max_entries:
             self._entries.popitem(last=False)
-        mac = hmac.digest(self._mac_key, password, "sha256")
-        self._entries[principal.key] = (mac, principal, self._clock() + self._seconds)
+        self._entries[principal.key] = (self._mac_of(password), principal, self._clock() + self._seconds)
 
     def remove(self, key: str) -> None:
         """Remove a key's credentials, if they are cached."""
@@ -67,3 +67,8 @@ class CredentialCache:
     def clear(self) -> None:
         """Remove all credentials."""
         self._entries.clear()
+
+    def _mac_of(self, password: bytes) -> bytes:
+        mac = self._mac.copy()
+        mac.update(password)
+        return mac.digest()

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AcknowledgeHandler"]
 
+PUBACK, PUBREC, PUBREL, PUBCOMP = int(Kind.PUBACK), int(Kind.PUBREC), int(Kind.PUBREL), int(Kind.PUBCOMP)
+"""Plain integers, which compare faster than enum members."""
+
 
 class AcknowledgeHandler:
     """Handles the client's side of QoS 1 and 2 handshakes."""
@@ -25,13 +28,13 @@ class AcknowledgeHandler:
     def handle(self, connection: ClientSink, session: Session, kind: int, data: bytes, start: int, end: int) -> None:
         """Handle an acknowledgement; any other kind of packet is a protocol violation."""
         packet_id = connection.codec.read_acknowledgement(data, start, end)
-        if kind == Kind.PUBACK:
+        if kind == PUBACK:
             is_right = self._delivery.acknowledged(session, packet_id)
-        elif kind == Kind.PUBREC:
+        elif kind == PUBREC:
             is_right = self._delivery.received(session, packet_id)
-        elif kind == Kind.PUBCOMP:
+        elif kind == PUBCOMP:
             is_right = self._delivery.completed(session, packet_id)
-        elif kind == Kind.PUBREL:
+        elif kind == PUBREL:
             self._release(connection, session, packet_id)
             is_right = True
         else:
@@ -47,6 +50,6 @@ class AcknowledgeHandler:
             session.memory.release(MESSAGES, INBOUND_BYTES)
             if session.is_kept:
                 self._store.drop_inbound(session, packet_id)
-        acknowledgement = connection.codec.acknowledgement(Kind.PUBCOMP, packet_id)
+        acknowledgement = connection.codec.acknowledgement(PUBCOMP, packet_id)
         # Even if it was already released here: that may not be committed yet.
         connection.acknowledge(acknowledgement, self._store.position if session.is_kept else 0)

@@ -99,9 +99,12 @@ class ConnectHandler:
 
     def handle(self, connection: Client, connect: Connect) -> None:
         """Handle a CONNECT when its turn comes, and nothing else from the client until then."""
+        if self._turns.take_turn():
+            self._take(connection, connect)
+            return
         give_up = partial(connection.abort, Reason.SERVER_BUSY)
-        if not self._turns.do(connect.username or "", partial(self._take, connection, connect), give_up):
-            connection.wait()
+        self._turns.do_later(connect.username or "", partial(self._take, connection, connect), give_up)
+        connection.wait()
 
     def _take(self, connection: Client, connect: Connect) -> None:
         """Decide at once if the secret is cached, later otherwise."""

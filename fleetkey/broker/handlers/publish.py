@@ -109,6 +109,15 @@ class PublishHandler:
             connection.close(Reason.NOT_STORED)
             return
         before, unstored = self._store.position, self._store.unstored
+        if not (is_exactly_once or is_retained) and message.size <= route.quick_bytes:
+            # Most messages with a QoS.
+            self._count(message, session)
+            self._router.send_at_once(message, route.targets)
+            if unstored == self._store.unstored:
+                self._acknowledge(connection, message.qos, packet_id, self._store.since(before))
+            else:
+                connection.close(Reason.NOT_STORED)
+            return
         if is_exactly_once:
             self._remember(session, packet_id)
             self._unsent[session, packet_id] = []
@@ -152,13 +161,16 @@ class PublishHandler:
             is_retained: whether it has the retain flag.
             done: called once it is sent, for which the connection waits; None for a will, for which nobody waits.
         """
-        if self._observer.hears_messages:
-            self._observer.published(session.client_id, message)
-        self._counters.messages_received += 1
+        self._count(message, session)
         principal = connection.principal
         begin = partial(self.retain, message) if is_retained else None
         sender = connection if done is not None else None
         self._router.publish(message, route, sender=sender, principal=principal, begin=begin, done=done)
+
+    def _count(self, message: Message, session: Session) -> None:
+        if self._observer.hears_messages:
+            self._observer.published(session.client_id, message)
+        self._counters.messages_received += 1
 
     def retain(self, message: Message) -> None:
         """Retain a message, unless nothing can be stored; an empty one clears the topic (3.3.1-5, 3.3.1-10)."""

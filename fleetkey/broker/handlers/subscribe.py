@@ -9,7 +9,6 @@ from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import MalformedPacketError, Reason
 from fleetkey.broker.memory_costs import most_filter_bytes
 from fleetkey.broker.work import filter_cost
-from fleetkey.registry import KeyKind
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -112,24 +111,27 @@ class SubscribeHandler:
         if principal is None:
             return False
         limits = self._limits
-        most = (
-            limits.max_subscriptions_per_device
-            if principal.kind is KeyKind.DEVICE
-            else limits.max_subscriptions_per_application
-        )
-        if topic_filter not in session.subscriptions and len(session.subscriptions) >= most:
-            self._bounds.reached("max_subscriptions", client_id=session.client_id)
-            return False
-        if topic_filter not in session.subscriptions and not self._applications.has_room_for_filter(session.owner):
-            return False
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
             return False
-        if topic_filter not in session.subscriptions and (bound := _exceeded(session, topic_filter)):
-            self._bounds.reached(bound, owner=session.owner)
+        if topic_filter not in session.subscriptions and not self._has_room(session, principal, topic_filter):
             return False
         return principal.allows(Action.SUBSCRIBE, topic_filter) and self._topic_authorizer.allow(
             session, Action.SUBSCRIBE, topic_filter
         )
+
+    def _has_room(self, session: Session, principal: Principal, topic_filter: str) -> bool:
+        limits = self._limits
+        is_device = principal.device_id is not None
+        most = limits.max_subscriptions_per_device if is_device else limits.max_subscriptions_per_application
+        if len(session.subscriptions) >= most:
+            self._bounds.reached("max_subscriptions", client_id=session.client_id)
+            return False
+        if not (is_device or self._applications.has_room_for_filter(session.owner)):
+            return False
+        if bound := _exceeded(session, topic_filter):
+            self._bounds.reached(bound, owner=session.owner)
+            return False
+        return True
 
 
 def _exceeded(session: Session, topic_filter: str) -> str:

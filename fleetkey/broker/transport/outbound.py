@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import Session
     from fleetkey.budget import Account
 
-__all__ = ["OutboundStream", "State"]
+__all__ = ["CLOSED", "DECIDING", "NEW", "OPEN", "OutboundStream", "State"]
 
 MAX_GATHERED = 64
 """Packets batched before they are handed to the transport within a turn."""
@@ -36,6 +36,10 @@ class State(IntEnum):
     CLOSED = 3
 
 
+NEW, DECIDING, OPEN, CLOSED = State
+"""The same by themselves: looking up an enum's member takes longer than comparing with it."""
+
+
 class OutboundStream:
     """The sending half of a connection.
 
@@ -51,6 +55,8 @@ class OutboundStream:
         "_idle_bytes",
         "_in_transport",
         "_is_draining",
+        "_lasting_bytes",
+        "_lasting_charge",
         "_observer",
         "_scheduler",
         "_write_buffer_bytes",
@@ -67,7 +73,7 @@ class OutboundStream:
         self._observer = observer
         self._write_buffer_bytes = write_buffer_bytes
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
-        self.state = State.NEW
+        self.state = NEW
         self.session: Session | None = None
         self.is_paused = False
         """Whether more than `write_buffer_bytes` is held, so that nothing is received or delivered."""
@@ -80,6 +86,10 @@ class OutboundStream:
         """Its owner's account, once its client is authenticated."""
         self._idle_bytes = self._charged = 0
         """Bytes charged to it: of the connection itself, and in all."""
+        self._lasting_bytes = 0
+        """What is kept until it ends: remembered topics, and the will."""
+        self._lasting_charge = 0
+        """Bytes charged to it if nothing else is held."""
         self._is_draining = False
         """Whether the transport still has bytes to send."""
         self.is_gone = False
@@ -94,7 +104,7 @@ class OutboundStream:
         """Send one packet, batched with the others of this turn of the event loop."""
         if self._is_draining:
             self._hold(data)
-        elif self.state is not State.CLOSED:
+        elif self.state is not CLOSED:
             gathered = self._gathered
             if not gathered:
                 self._scheduler.flush_soon(self)
@@ -121,7 +131,7 @@ class OutboundStream:
         """Hold further packets: the transport couldn't send everything at once."""
         self._is_draining = True
         self._in_transport = self.transport.get_write_buffer_size()
-        if not self._charge() and not self.is_paused and self.state is State.OPEN:
+        if not self._charge() and not self.is_paused and self.state is OPEN:
             self.is_paused = True
             self._on_full()
 
@@ -131,7 +141,7 @@ class OutboundStream:
 
     def _drain(self) -> None:
         """Write the next part of what is held; the others have their turn before the one behind it."""
-        if self.state is State.CLOSED or self.is_gone:
+        if self.state is CLOSED or self.is_gone:
             return
         self._is_draining, self._in_transport = False, 0
         if self._held:
@@ -143,7 +153,7 @@ class OutboundStream:
                 self.call_next_turn(self._drain)
         self._charge()
         # Nothing is held before the CONNACK, so it is paused for another reason then.
-        if self.is_paused and self.state is State.OPEN and len(self._held) <= self._write_buffer_bytes // 2:
+        if self.is_paused and self.state is OPEN and len(self._held) <= self._write_buffer_bytes // 2:
             self.is_paused = False
             self._on_room()
 
@@ -156,7 +166,7 @@ class OutboundStream:
         self.transport.write(part)
 
     def _hold(self, data: bytes) -> None:
-        if self.state is State.CLOSED:
+        if self.state is CLOSED:
             return
         self._held += data
         fits = self._charge()
@@ -170,7 +180,7 @@ class OutboundStream:
             self.memory.release(CONNECTIONS, self._charged)
         self.memory, self._charged = memory, 0
         if memory is not None:
-            self._idle_bytes = self._charged = connection_bytes(self.transport)
+            self._idle_bytes = self._charged = self._lasting_charge = connection_bytes(self.transport)
             memory.charge_anyway(CONNECTIONS, self._charged)
 
     def _incoming_bytes(self) -> int:
@@ -185,8 +195,10 @@ class OutboundStream:
         memory = self.memory
         if memory is None:
             return True
-        size = len(self._held) + self._in_transport + self._incoming_bytes()
+        lasting = self._lasting_bytes
+        size = len(self._held) + self._in_transport + self._incoming_bytes() + lasting
         size = self._idle_bytes + -(-size // CHARGED_STEP) * CHARGED_STEP
+        self._lasting_charge = self._idle_bytes + -(-lasting // CHARGED_STEP) * CHARGED_STEP
         more, fits = size - self._charged, True
         if more > 0:
             fits = memory.charge_input(CONNECTIONS, more)
