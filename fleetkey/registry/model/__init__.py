@@ -24,6 +24,16 @@ from fleetkey.registry.model.keys import (
     Login,
     RetiredReason,
 )
+from fleetkey.registry.model.refusal_reasons import RefusalReason, RefusalStage
+from fleetkey.registry.model.refusals import (
+    RefusalCount,
+    RefusalFilter,
+    RefusalIncrement,
+    RefusalListener,
+    RefusalPage,
+    RefusalRecord,
+    shown_claim,
+)
 from fleetkey.registry.model.scans import Scan
 from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded
 from fleetkey.registry.model.tokens import Role, Token, TokenVerifier
@@ -58,6 +68,14 @@ __all__ = [
     "ListedSerial",
     "Login",
     "Presence",
+    "RefusalCount",
+    "RefusalFilter",
+    "RefusalIncrement",
+    "RefusalListener",
+    "RefusalPage",
+    "RefusalReason",
+    "RefusalRecord",
+    "RefusalStage",
     "Reregistration",
     "RetiredReason",
     "Role",
@@ -67,4 +85,5 @@ __all__ = [
     "Token",
     "TokenVerifier",
     "WebhookState",
+    "shown_claim",
 ]
