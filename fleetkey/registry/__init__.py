@@ -14,7 +14,7 @@ from fleetkey.registry.errors import (
 )
 from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.follower import ChangeFollower
-from fleetkey.registry.ids import is_device_id, new_access_key, new_device_id, parse_serial
+from fleetkey.registry.ids import is_access_key, is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
     NO_POLICY,
     AccessKey,
@@ -26,7 +26,6 @@ from fleetkey.registry.model import (
     AuditRecord,
     Change,
     ChangeKind,
-    DeniedReason,
     Device,
     DeviceCount,
     DeviceOrder,
@@ -81,7 +80,6 @@ __all__ = [
     "ChangeWatch",
     "ClockMark",
     "ConflictingSerialError",
-    "DeniedReason",
     "Device",
     "DeviceCount",
     "DeviceOrder",
@@ -127,6 +125,7 @@ __all__ = [
     "TokenVerifier",
     "TooManyLabelsError",
     "WebhookState",
+    "is_access_key",
     "is_device_id",
     "make_private_folder",
     "new_access_key",

@@ -13,7 +13,7 @@ from fleetkey.registry.model.devices import (
     Presence,
     Reregistration,
 )
-from fleetkey.registry.model.issuing import DeniedReason, IssueDenied, IssuePending, IssueRequest, KeyIssued
+from fleetkey.registry.model.issuing import IssueDenied, IssuePending, IssueRequest, KeyIssued
 from fleetkey.registry.model.keys import (
     MAX_EXPIRED_AT_ONCE,
     AccessKey,
@@ -51,7 +51,6 @@ __all__ = [
     "AuditRecord",
     "Change",
     "ChangeKind",
-    "DeniedReason",
     "Device",
     "DeviceCount",
     "DeviceOrder",
