@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetkey.config import HttpSettings
+    from fleetkey.registry import RefusalReason
 
 __all__ = [
     "MAX_HELD_BYTES",
@@ -65,6 +66,7 @@ class HttpConnections:
         settings: their bounds, and the proxies that are exempt from the bound of an address.
         descriptors: reserves some of the process's file descriptors for purposes other than clients.
         now: a monotonic clock, in seconds.
+        refused: called with why a client that doesn't speak HTTP is refused, its address, and a detail.
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class HttpConnections:
         descriptors: Descriptors | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
+        refused: Callable[[RefusalReason, str, str], None] = lambda *_: None,
     ) -> None:
+        self.refused = refused
         self._descriptors = descriptors or Descriptors()
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address

@@ -59,6 +59,7 @@ from fleetkey.registry.model import (
     Token,
     TokenVerifier,
     WebhookState,
+    redacted,
     shown_claim,
 )
 from fleetkey.registry.sqlite import SqliteStore
@@ -132,6 +133,7 @@ __all__ = [
     "new_device_id",
     "open_store",
     "parse_serial",
+    "redacted",
     "shown_claim",
     "store_path",
 ]

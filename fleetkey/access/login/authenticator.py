@@ -15,7 +15,7 @@ from fleetkey.access.login.outcome import Granted, Refused
 from fleetkey.access.protection.rate_limits import address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
 from fleetkey.access.protection.refusal_timing import RefusalTiming
-from fleetkey.registry import ChangeKind, RefusalReason, StoreError, is_access_key, shown_claim
+from fleetkey.registry import ChangeKind, RefusalReason, StoreError, is_access_key, redacted, shown_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -213,7 +213,7 @@ class Authenticator:
             "code": refused.return_code,
             "key": attempt.claimed_key,
             "device_id": refused.device_id,
-            "client_id": shown_claim(attempt.client_id),
+            "client_id": shown_claim(redacted(attempt.client_id)),
         }
         if refused.is_proven:
             is_logged = self.refusal_log.proven("login_refused", attempt.username or "", **what)

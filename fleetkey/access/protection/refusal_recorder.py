@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from sys import getsizeof
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access.protection.rate_limits import address_bucket
-from fleetkey.registry import RefusalIncrement, StoreError, shown_claim
+from fleetkey.registry import RefusalIncrement, StoreError, redacted, shown_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +28,6 @@ BATCH = 1_000
 """How many counts are added in one transaction."""
 MAX_CLAIM_TEXT = 256
 """Characters of a claim that are kept in memory; a record has fewer."""
-SECRET_LIKE = re.compile(r"[0-9a-fA-F]{64}")
-"""A secret in the wrong place: no record has one."""
-REDACTED = "[64 hex digits]"
 COUNT_BYTES = 700
 """Memory of one count, without its texts."""
 MAX_KNOWN = 20_000
@@ -326,7 +322,7 @@ def _cut(claim: str | None) -> str | None:
 
 
 def _redacted(claim: str | None) -> str | None:
-    return None if claim is None else SECRET_LIKE.sub(REDACTED, claim)
+    return None if claim is None else redacted(claim)
 
 
 def _claimant(claims: tuple[str | None, ...]) -> str:

@@ -53,6 +53,19 @@ class Reader:
             raise _ends_too_soon()
         return self._data[start:end]
 
+    def skip_properties(self) -> None:
+        """Skip the properties of MQTT 5.0, which follow their length (2.2.2)."""
+        size = shift = 0
+        while True:
+            digit = self.byte()
+            size |= (digit & 0x7F) << shift
+            shift += 7
+            if not digit & 0x80:
+                break
+        self._position += size
+        if self._position > self._end:
+            raise _ends_too_soon()
+
     def text(self) -> str:
         """Read a string (1.5.3)."""
         return decode_text(self.binary())

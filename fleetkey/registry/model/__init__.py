@@ -32,6 +32,7 @@ from fleetkey.registry.model.refusals import (
     RefusalListener,
     RefusalPage,
     RefusalRecord,
+    redacted,
     shown_claim,
 )
 from fleetkey.registry.model.scans import Scan
@@ -84,5 +85,6 @@ __all__ = [
     "Token",
     "TokenVerifier",
     "WebhookState",
+    "redacted",
     "shown_claim",
 ]

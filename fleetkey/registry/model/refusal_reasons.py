@@ -190,7 +190,7 @@ class RefusalReason(StrEnum):
         "too_many_for_serial",
         "The serial has registered too often in an hour.",
         "See why the device registers again and again; `[registration] max_per_serial_per_hour` is the limit.",
-        "fleetkey audit --serial {serial}",
+        "fleetkey audit --serial={serial}",
     )
 
     # Connecting: who may connect, and as whom
@@ -357,7 +357,7 @@ class RefusalReason(StrEnum):
     TLS_ON_PLAIN_PORT = (
         "tls_on_plain_port",
         "The client speaks TLS, and this port doesn't.",
-        "Set the client to the port of `[mqtt] tls_bind`, or switch its TLS off.",
+        "Use the port with TLS (`[mqtt] tls_bind`; `https://` needs `[http] tls_cert`), or switch off the client's.",
         DOCTOR,
     )
     HTTP_ON_MQTT_PORT = (
@@ -382,6 +382,12 @@ class RefusalReason(StrEnum):
         "mqtt_on_websocket_port",
         "The client speaks MQTT over TCP, and this port requires a WebSocket.",
         "Set the client to the port of `[mqtt] bind`, or to WebSocket.",
+        DOCTOR,
+    )
+    MQTT_ON_HTTP_PORT = (
+        "mqtt_on_http_port",
+        "The client speaks MQTT, and this port is registration's.",
+        "Set the client to the port of `[mqtt] bind`.",
         DOCTOR,
     )
     NOT_TLS = (

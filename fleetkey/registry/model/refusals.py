@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -18,11 +19,14 @@ __all__ = [
     "RefusalListener",
     "RefusalPage",
     "RefusalRecord",
+    "redacted",
     "shown_claim",
 ]
 
 MAX_CLAIM_CHARACTERS = 128
 """Length of a claim in a record, as for a serial; a longer one is cut."""
+SECRET_LIKE = re.compile(r"[0-9a-fA-F]{64}")
+REDACTED = "[64 hex digits]"
 CUT = "…"
 """Ends a claim that was cut."""
 
@@ -36,6 +40,11 @@ class RefusalListener(StrEnum):
     MQTTS = "mqtts"
     WS = "ws"
     WSS = "wss"
+
+
+def redacted(text: str) -> str:
+    """Return a client id or topic without what may be a secret in the wrong place."""
+    return SECRET_LIKE.sub(REDACTED, text)
 
 
 def shown_claim(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey import turns
+from fleetkey.registry import RefusalReason
 from fleetkey.tls import TlsConnections, connections
 from fleetkey.tls.connections import (
     DECRYPTS_PER_TURN,
@@ -39,8 +40,13 @@ class Listener:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(made.certificate, made.key)
         self.reached: list[str] = []
+        self.refused: list[tuple[RefusalReason, str, str]] = []
         self.shared = TlsConnections(
-            context, lambda bound, _: self.reached.append(bound), handshake_seconds=1e9, shutdown_seconds=1e9
+            context,
+            lambda bound, _: self.reached.append(bound),
+            lambda *refusal: self.refused.append(refusal),
+            handshake_seconds=1e9,
+            shutdown_seconds=1e9,
         )
         self.client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.client_context.check_hostname, self.client_context.verify_mode = False, ssl.CERT_NONE
