@@ -15,6 +15,7 @@ from fleetkey.http.local import is_loopback
 from fleetkey.http.request_turns import MAX_ENDED_PER_TURN
 from fleetkey.http.unsent import UnsentBytes
 from fleetkey.operations import Descriptors
+from fleetkey.registry import RefusalReason
 from fleetkey.turns import RestQueue, TurnQueue
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetkey.config import HttpSettings
-    from fleetkey.registry import RefusalReason
 
 __all__ = [
     "MAX_HELD_BYTES",
@@ -66,7 +66,7 @@ class HttpConnections:
         settings: their bounds, and the proxies that are exempt from the bound of an address.
         descriptors: reserves some of the process's file descriptors for purposes other than clients.
         now: a monotonic clock, in seconds.
-        refused: called with why a client that doesn't speak HTTP is refused, its address, and a detail.
+        refused: called with why a client is refused before it sent a request, its address, and a detail.
     """
 
     def __init__(
@@ -114,6 +114,7 @@ class HttpConnections:
         place = Place.ORDINARY
         if bound is not None:
             self.reached(bound, address)
+            self.refused(RefusalReason.BOUND_REACHED, address, bound)
             if is_loopback(address) and self._places[Place.RESERVED] < MAX_RESERVED_CONNECTIONS:
                 place = Place.RESERVED
             elif self._places[Place.REFUSED] < MAX_REFUSED_CONNECTIONS:

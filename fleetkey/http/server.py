@@ -110,7 +110,7 @@ class HttpServer:
         Args:
             settings: addresses, bounds and timeouts.
             descriptors: reserves some of the process's file descriptors.
-            refused: called with why a TLS handshake failed, the client's address, and a detail.
+            refused: called with why a client is refused before it sent a request, its address, and a detail.
 
         Raises:
             OSError: the address is in use or can't be bound.

@@ -1,11 +1,14 @@
-"""TLS over a plain transport, with bounds on a client's memory and work before and after its handshake."""
+"""TLS over a plain transport, with bounds on a client's memory and work before and after its handshake.
+
+Over 400 lines, because it is one class between two: the protocol of the socket, and the transport of the one above.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from fleetkey.registry import RefusalReason
 from fleetkey.tls.connections import READ_BYTES, TlsConnections
@@ -21,6 +24,15 @@ __all__ = ["TlsTransport"]
 
 READ_AHEAD_BYTES = 64 * 1024
 """How much is read while the protocol has paused reading, if at least half of `MAX_HELD_BYTES` is free."""
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A protocol that traces why its connection is closed."""
+
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Trace that it is about to be closed because of what its client did."""
+        ...
 
 
 class _State(IntEnum):
@@ -393,20 +405,23 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Close after sending the TLS alert."""
         if isinstance(error, TlsBoundError):
             self._shared.reached(error.bound, self._address)
-        if self._state is _State.HANDSHAKE:
+        if self._state is _State.HANDSHAKE or isinstance(error, TlsBoundError):
             self._report(*failure_of(error, self._stream))
         self._shut()
 
     def _report_left(self) -> None:
-        """Report a client that leaves after it has seen the server's certificate, but didn't say why."""
+        """Report a client that leaves during its handshake, after it has seen the server's certificate."""
         if self._state is _State.HANDSHAKE and self._stream.ssl_object is not None:
-            self._report(RefusalReason.TLS_FAILED, LEFT)
+            error = self._stream.last_failure()
+            self._report(*(failure_of(error, self._stream) if error is not None else (RefusalReason.TLS_FAILED, LEFT)))
 
     def _report(self, why: RefusalReason, detail: str = "") -> None:
-        """Report why the handshake isn't done; once, and nothing after it is."""
+        """Report why the handshake isn't done, once; or have the protocol above report why it is closed."""
         if self._on_handshake_end is not None:
             self._handshake_ended()
             self._shared.refused(why, self._address, detail)
+        elif isinstance(self._protocol, Tracing):
+            self._protocol.note_closed(why, detail)
 
     def _flush(self) -> None:
         data = self._stream.take_sent()

@@ -12,7 +12,7 @@ import pytest
 
 from fleetkey.registry import DeviceState, RefusalFilter, RefusalReason, RefusalRecord
 from tests.support.certificates import Certificate, make_certificate
-from tests.support.fleet import Credentials, Fleet
+from tests.support.fleet import Credentials, Fleet, running
 from tests.support.packets import Kind, Will, connect, connect_fields, packet
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.streams import TcpStream, WebSocketStream
@@ -21,6 +21,7 @@ from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 UNKNOWN = "f" * 32
 NO_SECRET = "0" * 64
@@ -543,6 +544,37 @@ def test_refused_with_tls(name: str, secure: Stories) -> None:
 def test_no_payload(plain: Stories) -> None:
     """No payload is in any record; that no secret is, is checked of every registry at the end of the run."""
     assert all("PAYLOAD" not in repr(record) for _, records in plain.values() for record in records)
+
+
+def test_flood_of_invented_identities(tmp_path: Path) -> None:
+    """However many keys, serials and client ids strangers invent, the records of devices and keys stay."""
+    bounds = {"FLEETKEY_STORE__MAX_STRANGER_REFUSALS": "20", "FLEETKEY_STORE__MAX_REFUSALS": "1000"}
+    with running(tmp_path, environment=bounds) as fleet:
+        device, application = fleet.device(), fleet.application()
+        with fleet.store() as store:
+            store.set_device_state(device.device_id, DeviceState.DISABLED, actor="test")
+        _log_in(fleet, "127.1.2.1", connect("x", application.key, NO_SECRET))
+        _log_in(fleet, "127.1.2.1", connect(device.client_id, device.key, device.secret))
+        assert _post(fleet, "127.1.2.1", json={"serial": device.serial}) == 400
+        for number in range(40):
+            source = f"127.1.3.{number + 1}"
+            _log_in(fleet, source, connect(f"c{number}", f"{number:032x}", NO_SECRET))
+            _log_in(fleet, source, b"\x20\x02")
+            _log_in(fleet, source, connect(f"other-{number}", level=5))
+            assert _post(fleet, source, json={"serial": f"SN-invented-{number}"}) == 400
+        with fleet.store() as store:
+
+            def records() -> list[RefusalRecord]:
+                return list(store.find_refusals(RefusalFilter(), limit=1_000).records)
+
+            assert eventually(lambda: any(record.serial == "SN-invented-39" for record in records()))
+            known = {(record.device_id or record.key, record.reason) for record in records() if record.is_known}
+            assert known == {
+                (device.device_id, RefusalReason.DEVICE_NOT_ACTIVE),
+                (device.device_id, RefusalReason.DEVICE_DISABLED),
+                (application.key, RefusalReason.WRONG_SECRET),
+            }
+            assert sum(not record.is_known for record in records()) == 20
 
 
 def test_kept_after_kill(fleet: Fleet, plain: Stories) -> None:

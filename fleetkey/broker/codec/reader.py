@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleetkey.broker.codec.errors import MalformedPacketError
+from fleetkey.broker.codec.frame import MAX_LENGTH_BYTES
 
 __all__ = ["Reader", "decode_text"]
 
@@ -55,11 +56,10 @@ class Reader:
 
     def skip_properties(self) -> None:
         """Skip the properties of MQTT 5.0, which follow their length (2.2.2)."""
-        size = shift = 0
-        while True:
+        size = 0
+        for place in range(MAX_LENGTH_BYTES):
             digit = self.byte()
-            size |= (digit & 0x7F) << shift
-            shift += 7
+            size |= (digit & 0x7F) << 7 * place
             if not digit & 0x80:
                 break
         self._position += size

@@ -1,4 +1,7 @@
-"""MQTT over WebSocket (MQTT 3.1.1, 6): the `websockets` library's sans-I/O protocol in front of the same connection."""
+"""MQTT over WebSocket (MQTT 3.1.1, 6): the `websockets` library's sans-I/O protocol in front of the same connection.
+
+Over 400 lines, because it is one class between two: the protocol of the socket, and the transport of the connection.
+"""
 
 from __future__ import annotations
 
@@ -405,6 +408,10 @@ class WebSocket(asyncio.Protocol):
             self._socket.resume_reading()
         else:
             self._socket.pause_reading()
+
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Trace that it is about to be closed because of what its client did."""
+        self._connection.note_closed(why, detail)
 
     def _log_bound(self, bound: str) -> None:
         self._connection.note_closed(RefusalReason.BOUND_REACHED, bound)

@@ -126,7 +126,7 @@ class Runtime:
         await self._claim_folder()
         await self._verify_certificates()
         try:
-            self._http = HttpServer(settings.http, self._descriptors, refused=self._refuse_handshake)
+            self._http = HttpServer(settings.http, self._descriptors, refused=self._refuse_http)
         except OSError as error:
             raise CommandError(cannot_listen("registration", settings.http.bind, error, "--http")) from None
         self._follower.start()
@@ -318,8 +318,8 @@ class Runtime:
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
             self._loop.call_soon_threadsafe(self.webhooks.wake)
 
-    def _refuse_handshake(self, why: RefusalReason, address: str, detail: str) -> None:
-        """Record that a client of registration or the admin API didn't get through TLS, or needed it."""
+    def _refuse_http(self, why: RefusalReason, address: str, detail: str) -> None:
+        """Trace a client of registration or the admin API that was refused before it sent a request."""
         listener = RefusalListener.HTTPS if self.settings.http.tls_cert else RefusalListener.HTTP
         self._recorder.note(RefusalStage.CONNECT, why, listener, address, detail=detail)
         self._registrar.refusal_log.stranger(
