@@ -592,6 +592,15 @@ def test_kept_after_kill(fleet: Fleet, plain: Stories) -> None:
         assert eventually(lambda: count() == before.count + 3)
 
 
+def test_kept_after_the_end(fleet: Fleet, plain: Stories) -> None:
+    """A server that is told to end records what waits."""
+    assert plain
+    _log_in(fleet, "127.1.1.2", connect("at the end", level=5))
+    fleet.server.restart()
+    with fleet.store() as store:
+        assert len(store.find_refusals(RefusalFilter(address="127.1.1.2")).records) == 1
+
+
 def test_metrics(fleet: Fleet, plain: Stories) -> None:
     """Every refusal is counted by stage and reason, with the same words."""
     assert plain
