@@ -62,6 +62,9 @@ class Reader:
             size |= (digit & 0x7F) << 7 * place
             if not digit & 0x80:
                 break
+        else:
+            msg = "a length of properties in more than four bytes"
+            raise MalformedPacketError(msg)
         self._position += size
         if self._position > self._end:
             raise _ends_too_soon()

@@ -118,6 +118,25 @@ async def test_authenticate_flood(world: World, lines: Lines) -> None:
     assert _summaries(lines) == {("login_refused", "unknown_key"): 20}
 
 
+async def test_authenticate_names_the_client(world: World, lines: Lines) -> None:
+    """A line has the key and the client id as they were claimed, and the key's device; never a secret."""
+    device = world.device()
+    for changes in (
+        {"client_id": "other\n"},
+        {"password": b"0" * 64},
+        {"username": device.secret, "client_id": device.secret},
+        {"username": "f" * 32},
+    ):
+        await world.authenticator.authenticate(device.attempt(**changes))
+    assert [(line["reason"], line["key"], line["device_id"], line["client_id"]) for line in lines] == [
+        ("wrong_client_id", device.key, device.client_id, "other\\n"),
+        ("wrong_secret", device.key, device.client_id, device.client_id),
+        ("malformed_credentials", None, None, "[64 hex digits]"),
+        ("unknown_key", "f" * 32, None, device.client_id),
+    ]
+    assert device.secret not in repr(lines)
+
+
 async def test_authenticate_over_limit(make_world: WorldFactory, lines: Lines) -> None:
     """Refusals of an address over its limit have no lines, and are counted."""
     world = make_world(max_failures=3)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from structlog.testing import capture_logs
 
-from fleetkey.access import RefusalLog, RefusalRecorder
+from fleetkey.access import RefusalLog, RefusalRecorder, TopicScope
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.refusals import Claims, Refusals, Rejected
 from fleetkey.registry import RefusalIncrement, RefusalListener, RefusalReason
 from tests.support import packets as wire
 from tests.unit.broker.connection_rig import CLIENT, Rig
-from tests.unit.broker.rig import principal
+from tests.unit.broker.rig import Censor, principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,6 +80,38 @@ async def test_revoked_publish(parts: Parts) -> None:
     recorded.who.is_revoked = True
     client.send(wire.publish(f"devices/{CLIENT}/x"))
     assert _told(await recorded.only()) == ("publish", "revoked", "", True)
+
+
+async def test_topics_logged(parts: Parts) -> None:
+    """Each refused topic is recorded; the first of a connection is logged, with why and whose it is."""
+    recorded = Recorded(parts, is_device=True)
+    recorded.who.scope = TopicScope(publish=("mine/#",), subscribe=("mine/#",))
+    client = recorded.rig.connect(client_id=DEVICE)
+    with capture_logs() as lines:
+        for number in range(3):
+            client.send(wire.publish(f"other/{number}"))
+    assert lines == [
+        {
+            "event": "topic_refused",
+            "log_level": "info",
+            "action": "publish",
+            "reason": "foreign_topic",
+            "key": DEVICE,
+            "device_id": DEVICE,
+            "client_id": DEVICE,
+            "topic": "other/0",
+        }
+    ]
+    increment = await recorded.only()
+    assert _told(increment) == ("publish", "foreign_topic", "", True)
+    assert (increment.count, increment.topic, increment.device_id) == (3, "other/2", DEVICE)
+
+
+async def test_plugin_refused(new_parts: Callable[..., Parts]) -> None:
+    """What the key may do and a plugin refuses has a reason of its own."""
+    recorded = Recorded(new_parts(censor=Censor("forbidden")))
+    recorded.rig.connect().send(wire.publish("forbidden"))
+    assert _told(await recorded.only()) == ("publish", "plugin_refused", "", True)
 
 
 async def test_not_stored(parts: Parts) -> None:
