@@ -8,10 +8,11 @@ from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
 from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretError, TemplateError, UnsafeValueError
 from fleetkey.access.factory import build_authenticator, build_worker_pool
 from fleetkey.access.login.authenticator import Authenticator
-from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refusal, Refused
+from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refused
 from fleetkey.access.protection.allowed_networks import AllowedNetworkError, AllowedNetworks, parse_networks
 from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
+from fleetkey.access.protection.refusal_recorder import RefusalRecorder
 from fleetkey.access.protection.refusal_timing import RefusalTiming
 from fleetkey.access.secrets.hashing import hash_secret, new_secret, verify_secret
 from fleetkey.access.secrets.hmac_proofs import GroupSecrets, read_shared_secret
@@ -31,8 +32,8 @@ __all__ = [
     "OverloadedError",
     "Principal",
     "RateLimiter",
-    "Refusal",
     "RefusalLog",
+    "RefusalRecorder",
     "RefusalTiming",
     "Refused",
     "Secret",

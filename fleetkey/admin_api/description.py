@@ -16,6 +16,7 @@ __all__ = [
     "Cursor",
     "KeyCursor",
     "Limit",
+    "RefusalCursor",
     "Tags",
     "TokenCursor",
     "answers",
@@ -47,6 +48,10 @@ TokenCursor = Annotated[
 ]
 AuditCursor = Annotated[
     Annotated[str, QueryParameter(pattern=PositionList.AUDIT.pattern)] | None, QueryParameter(description=FROM_CURSOR)
+]
+RefusalCursor = Annotated[
+    Annotated[str, QueryParameter(pattern=PositionList.REFUSALS.pattern)] | None,
+    QueryParameter(description=FROM_CURSOR),
 ]
 Limit = Annotated[
     int, QueryParameter(ge=1, le=MAX_PAGE, description="Maximum number of items in the page, which may have fewer.")

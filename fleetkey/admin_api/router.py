@@ -18,6 +18,7 @@ from fleetkey.admin_api.description import answers
 from fleetkey.admin_api.devices import device_handlers
 from fleetkey.admin_api.exception_handlers import EXCEPTION_HANDLERS
 from fleetkey.admin_api.keys import key_handlers
+from fleetkey.admin_api.refusals import refusal_handlers
 from fleetkey.admin_api.responses import Answer, as_json
 from fleetkey.admin_api.serials import MAX_IMPORTS, serial_handlers
 from fleetkey.admin_api.tokens import token_handlers
@@ -128,6 +129,7 @@ def build_api(
         "devices": device_handlers(context),
         "keys": key_handlers(context),
         "audit": audit_handlers(context),
+        "refusals": refusal_handlers(context),
         "tokens": token_handlers(context),
         "webhooks": webhook_handlers(context, settings.webhooks),
     }

@@ -24,7 +24,6 @@ from fleetkey.access import (
     Authenticator,
     ConnectAttempt,
     Granted,
-    Refusal,
     Refused,
     WorkerPool,
     build_authenticator,
@@ -32,7 +31,7 @@ from fleetkey.access import (
 )
 from fleetkey.auth_plugin.session_principal import principal_of, set_outcome
 from fleetkey.config import DEFAULT_FILE, SettingsError, load_settings
-from fleetkey.registry import ChangeFollower, SteadyClock, Store, StoreError, open_store, store_path
+from fleetkey.registry import ChangeFollower, RefusalReason, SteadyClock, Store, StoreError, open_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -115,7 +114,7 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
         except Exception:
             # Raised, it would leave the client without a CONNACK.
             log.exception("authentication_failed")
-            outcome = Refused(Refusal.STORE_UNAVAILABLE)
+            outcome = Refused(RefusalReason.STORE_UNAVAILABLE)
         finally:
             session.password = None
         set_outcome(session, outcome)

@@ -9,6 +9,8 @@ import structlog
 
 from fleetkey.access import ConnectAttempt, Granted, Refused
 from fleetkey.broker.codec import Reason
+from fleetkey.broker.refusals import Rejected
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from fleetkey.access import Authenticator, Principal
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.ports import ConnectAuthorizer
     from fleetkey.broker.sessions import Sessions
 
-__all__ = ["Admission", "Admitted", "Rejected"]
+__all__ = ["Admission", "Admitted"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +35,6 @@ class Admitted(NamedTuple):
 
     principal: Principal
     client_id: str
-
-
-class Rejected(NamedTuple):
-    """The client is refused."""
-
-    reason: Reason
 
 
 class Admission:
@@ -65,13 +61,13 @@ class Admission:
         """Decide without waiting, if the secret is cached or the will is invalid. None: use `decide`."""
         # This doesn't depend on who the client is, so check it before authenticating.
         if self._is_will_too_long(connect):
-            return Rejected(Reason.NOT_AUTHORIZED)
+            return Rejected(Reason.NOT_AUTHORIZED, RefusalReason.WILL_TOO_LONG)
         if len(connect.client_id.encode()) > MAX_CLIENT_ID_BYTES:
-            return Rejected(Reason.INVALID_CLIENT_ID)
+            return Rejected(Reason.INVALID_CLIENT_ID, RefusalReason.CLIENT_ID_TOO_LONG)
         if self._must_ask:
             return None
         granted = self._authenticator.recall(_attempt_of(connect, address))
-        return self._decided(connect, granted, address) if granted is not None else None
+        return self._decided(connect, granted) if granted is not None else None
 
     async def decide(self, connect: Connect, address: str, transport: Any) -> Admitted | Rejected:
         """Decide what `decide_at_once` couldn't. Act on the result before returning to the event loop."""
@@ -82,38 +78,41 @@ class Admission:
                 if isinstance(outcome, Granted) and not await self._connect_authorizer.agree(
                     connect, outcome, address=address, transport=transport
                 ):
-                    return Rejected(Reason.NOT_AUTHORIZED)
+                    return _of(outcome.principal, Reason.NOT_AUTHORIZED, RefusalReason.PLUGIN_REFUSED)
             else:
                 outcome = await self._authenticator.verify(attempt)
         except Exception:
             # Fail closed: on any error, the client is answered with a refusal.
             log.exception("authentication_failed")
-            return Rejected(Reason.SERVER_BUSY)
-        return self._decided(connect, outcome, address)
+            return Rejected(Reason.SERVER_BUSY, RefusalReason.INTERNAL_ERROR)
+        return self._decided(connect, outcome)
 
-    def _decided(self, connect: Connect, outcome: Granted | Refused, address: str) -> Admitted | Rejected:
+    def _decided(self, connect: Connect, outcome: Granted | Refused) -> Admitted | Rejected:
         if isinstance(outcome, Refused):
-            return Rejected(Reason.SERVER_BUSY if outcome.may_pass else Reason.NOT_AUTHORIZED)
+            return Rejected(
+                Reason.SERVER_BUSY if outcome.may_pass else Reason.NOT_AUTHORIZED,
+                outcome.reason,
+                device_id=outcome.device_id,
+                is_proven=outcome.is_proven,
+                is_logged=True,
+            )
         principal = outcome.principal
         if principal.is_revoked:
-            return Rejected(Reason.NOT_AUTHORIZED)
+            return _of(principal, Reason.NOT_AUTHORIZED, RefusalReason.REVOKED)
         client_id = connect.client_id
         if not client_id:
             if connect.is_session_kept:
                 # MQTT 3.1.1, 3.1.3-8: a persistent session needs a client id.
-                return Rejected(Reason.INVALID_CLIENT_ID)
+                return _of(principal, Reason.INVALID_CLIENT_ID, RefusalReason.CLIENT_ID_MISSING)
             client_id = f"auto-{secrets.token_hex(12)}"
         existing = self._sessions.get(client_id)
         if existing is not None and existing.owner != principal.owner:
-            self._authenticator.refusal_log.proven(
-                "login_refused", principal.key, reason="session_of_another", address=address, code=2
-            )
-            return Rejected(Reason.INVALID_CLIENT_ID)
+            return _of(principal, Reason.INVALID_CLIENT_ID, RefusalReason.SESSION_OF_ANOTHER)
         if bound := self._sessions.bound_reached(principal.owner, client_id, is_kept=connect.is_session_kept):
             self._bounds.reached(bound, owner=principal.owner)
-            return Rejected(Reason.SERVER_BUSY)
-        if not self._applications.admits(principal, existing):
-            return Rejected(Reason.SERVER_BUSY)
+            return _of(principal, Reason.SERVER_BUSY, RefusalReason.BOUND_REACHED, bound)
+        if bound := self._applications.bound_reached(principal, existing):
+            return _of(principal, Reason.SERVER_BUSY, RefusalReason.BOUND_REACHED, bound)
         return Admitted(principal, client_id)
 
     def _is_will_too_long(self, connect: Connect) -> bool:
@@ -121,6 +120,11 @@ class Admission:
             return False
         limits, topic = self._limits, connect.will.topic
         return len(topic.encode()) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels
+
+
+def _of(principal: Principal, reason: Reason, why: RefusalReason, detail: str = "") -> Rejected:
+    """Return a refusal of a client that proved who it is."""
+    return Rejected(reason, why, detail, principal.device_id, is_proven=True)
 
 
 def _attempt_of(connect: Connect, address: str) -> ConnectAttempt:

@@ -48,25 +48,26 @@ class ApplicationShares:
         """Return how many keys have anything."""
         return len(self._shares)
 
-    def admits(self, principal: Principal, existing: Session | None) -> bool:
-        """Decide whether a client may connect; counts, and logs once per key, that it may not.
+    def bound_reached(self, principal: Principal, existing: Session | None) -> str:
+        """Return which bound keeps a client from connecting, empty if none; counts it, and logs it once per key.
 
         Args:
             principal: who it is.
             existing: the session of its client id, if there is one; it may always be taken over.
         """
         if principal.device_id is not None or (existing is not None and existing.connection is not None):
-            return True
+            return ""
         share, limits = self._shares.get(principal.owner), self._limits
         if share is None:
-            return True
+            return ""
         if share.connections >= limits.max_connections_per_application:
-            self._bounds.reached("max_connections_per_application", owner=principal.owner)
-            return False
-        if existing is None and share.sessions >= limits.max_sessions_per_application:
-            self._bounds.reached("max_sessions_per_application", owner=principal.owner)
-            return False
-        return True
+            bound = "max_connections_per_application"
+        elif existing is None and share.sessions >= limits.max_sessions_per_application:
+            bound = "max_sessions_per_application"
+        else:
+            return ""
+        self._bounds.reached(bound, owner=principal.owner)
+        return bound
 
     def has_room_for_filter(self, owner: str) -> bool:
         """Decide whether an owner may have one more filter; counts, and logs once per key, that it may not."""

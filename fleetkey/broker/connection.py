@@ -11,7 +11,6 @@ from fleetkey.access import Action
 from fleetkey.broker.codec import (
     Kind,
     MalformedPacketError,
-    Reason,
     TooManyFiltersError,
     UnsupportedProtocolError,
     read_connect,
@@ -134,11 +133,12 @@ class Connection(ConnectionLifecycle):
         try:
             self._split(data, position)
         except MalformedPacketError as error:
-            self._close_malformed(error)
-        except UnsupportedProtocolError:
-            self._parts.on_connect.refuse(self, Reason.UNSUPPORTED_PROTOCOL)
+            self._close_malformed(error, data)
+        except UnsupportedProtocolError as error:
+            self._parts.on_connect.refuse_version(self, error)
 
-    def _close_malformed(self, error: MalformedPacketError) -> None:
+    def _close_malformed(self, error: MalformedPacketError, data: bytes = b"") -> None:
+        self._note_malformed(error, data)
         if self.session is not None and isinstance(error, TooManyFiltersError):
             self._parts.bounds.reached("max_subscriptions_per_application", client_id=self.session.client_id)
         if self.state is OPEN:
@@ -246,10 +246,10 @@ class Connection(ConnectionLifecycle):
         """Keep the bytes from `position` on until this connection's next turn, or until `proceed`."""
         if self.state is DECIDING and len(data) - position > MAX_UNDECIDED_BYTES:
             msg = "too many bytes before the CONNACK"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound="undecided_bytes")
         if self.state is DECIDING and not self._parts.connections.holds(self, "packets", len(data) - position):
             msg = "too many bytes before the CONNACK, with those of other connections"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound="pending_bytes")
         self._backlog, self._backlog_at = data, position
         self.last_heard = self._scheduler.now
         self._update_reading()
@@ -263,11 +263,13 @@ class Connection(ConnectionLifecycle):
             raise MalformedPacketError(msg)
         if length > self._max_length:
             if self.session is not None:
-                self._parts.bounds.reached("max_packet_bytes", client_id=self.session.client_id)
+                bound = "max_packet_bytes"
+                self._parts.bounds.reached(bound, client_id=self.session.client_id)
             else:
-                self._parts.bounds.reached_by_stranger("max_connect_bytes", self.address)
+                bound = "max_connect_bytes"
+                self._parts.bounds.reached_by_stranger(bound, self.address)
             msg = f"a packet of {length} bytes, which is too long"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound=bound)
 
     def _on_packet(self, first: int, data: bytes, start: int, end: int) -> None:
         """Handle any packet except PUBLISH."""
@@ -358,7 +360,7 @@ class Connection(ConnectionLifecycle):
             raise MalformedPacketError(msg)
         if len(topic_bytes) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:
             msg = "a topic over max_topic_bytes or max_topic_levels"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound="max_topic_bytes or max_topic_levels")
         is_allowed = principal.allows(Action.PUBLISH, topic)
         if principal.is_revoked:
             return None

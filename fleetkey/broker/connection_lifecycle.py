@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from fleetkey.access import Action
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
 from fleetkey.broker.inbound_flow import InboundFlow
-from fleetkey.broker.transport.outbound import CLOSED, DECIDING, OPEN
+from fleetkey.broker.transport.outbound import CLOSED, DECIDING, NEW, OPEN
 from fleetkey.broker.transport.unread import read_unread
+from fleetkey.registry import RefusalReason, RefusalStage
+from fleetkey.tls import Spoken, spoken
 
 if TYPE_CHECKING:
     import asyncio
 
     from fleetkey.access import Principal
-    from fleetkey.broker.codec import Connect, Will
+    from fleetkey.broker.codec import Connect, MalformedPacketError, Will
     from fleetkey.broker.connection_parts import ConnectionParts
     from fleetkey.broker.session import Session
 
@@ -23,6 +26,11 @@ __all__ = ["ConnectionLifecycle"]
 
 log = structlog.get_logger(__name__)
 
+FOREIGN_PROTOCOLS: dict[Spoken | None, RefusalReason] = {
+    Spoken.TLS: RefusalReason.TLS_ON_PLAIN_PORT,
+    Spoken.HTTP: RefusalReason.HTTP_ON_MQTT_PORT,
+}
+"""Which protocol a client speaks where MQTT is expected."""
 BEFORE_THE_END = frozenset({DECIDING, OPEN})
 
 
@@ -211,12 +219,56 @@ class ConnectionLifecycle(InboundFlow):
         store.after_commit(committed)
         self._wait_if_behind()
 
-    def log_refusal(self, action: str, topic: bytes) -> None:
-        """Log only the first refusal of a connection, since the others would repeat it."""
+    def log_refusal(self, action: str, topic: bytes, why: RefusalReason | None = None, detail: str = "") -> None:
+        """Record a refused topic; log only the first one of a connection, since the others would repeat it.
+
+        Args:
+            action: `publish` or `subscribe`.
+            topic: the topic or filter.
+            why: why it is refused; None for a publish, for which it is found out here, off the path of messages.
+            detail: more, in our own words.
+        """
+        principal, client_id = self.principal, self.session.client_id if self.session else ""
+        shown = topic[:256].decode(errors="replace")
+        if why is None:
+            if principal is not None and principal.is_revoked:
+                why = RefusalReason.REVOKED
+            elif (
+                self._parts.topic_authorizer
+                and principal is not None
+                and principal.allows(Action.PUBLISH, topic.decode(errors="replace"))
+            ):
+                why = RefusalReason.PLUGIN_REFUSED
+            else:
+                why = RefusalReason.FOREIGN_TOPIC
+        self._parts.refusals.topic(RefusalStage(action), self, principal, client_id, shown, why, detail)
         if not self.is_refusal_logged:
             self.is_refusal_logged = True
-            client_id = self.session.client_id if self.session else ""
-            log.info("topic_refused", action=action, client_id=client_id, topic=topic[:256].decode(errors="replace"))
+            log.info(
+                "topic_refused",
+                action=action,
+                reason=why.value,
+                key=principal.key if principal is not None else None,
+                device_id=principal.device_id if principal is not None else None,
+                client_id=client_id,
+                topic=shown,
+            )
+
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Record that the connection is about to be closed because of what its client did, or didn't do."""
+        if self.session is None:
+            self._parts.refusals.early(self, why, detail)
+        else:
+            self._parts.refusals.closed(self, self.principal, self.session.client_id, why, detail)
+
+    def _note_malformed(self, error: MalformedPacketError, data: bytes) -> None:
+        """Record what is wrong with a packet, or which protocol it is that begins with `data`."""
+        if self.state is NEW and (why := FOREIGN_PROTOCOLS.get(spoken(data))) is not None:
+            self.note_closed(why)
+        elif error.bound:
+            self.note_closed(RefusalReason.BOUND_REACHED, error.bound)
+        else:
+            self.note_closed(RefusalReason.MALFORMED, str(error))
 
     def _leave(self) -> None:
         """Close without the will (3.14.4-3), after sending the answers that wait for the store."""
@@ -237,6 +289,10 @@ class ConnectionLifecycle(InboundFlow):
             if will is not None:
                 rate.take(self._scheduler.time(), len(will.topic.encode()) + len(will.payload))
             self._parts.rates.leave(rate)
+        if session is not None and reason is Reason.NOT_STORED:
+            self._parts.refusals.closed(
+                self, self.principal, session.client_id, RefusalReason.NOT_STORED, "store_failing"
+            )
         if session is not None and session.connection is self:
             self._parts.on_connect.left(self, session, will, reason)
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fleetkey.access import address_bucket
 from fleetkey.broker.codec import Reason
+from fleetkey.broker.refusals import Refusals
 from fleetkey.broker.scheduler import TICK_SECONDS
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +31,7 @@ class Counted(Protocol):
     """The parts of a connection that are used here."""
 
     address: str
+    listener: str
     keep_alive_seconds: float
     last_heard: float
     is_suspended: bool
@@ -54,10 +57,12 @@ class ConnectionLimits:
         scheduler: WriteScheduler,
         descriptors: Descriptors,
         make_room: Callable[[], bool] = lambda: False,
+        refusals: Refusals | None = None,
     ) -> None:
         self._limits = limits
         self._make_room = make_room
         """Closes an unauthenticated connection in favour of another one; False if none should be."""
+        self._refusals = refusals or Refusals()
         self._descriptors = descriptors
         self._bounds = bounds
         self._scheduler = scheduler
@@ -95,16 +100,21 @@ class ConnectionLimits:
         for connection in self._silent(now - TICK_SECONDS):
             connection.close(Reason.KEEP_ALIVE_TIMEOUT)
         for connection in self._undecided(now):
+            self._refusals.early(connection, RefusalReason.CONNECT_TIMEOUT)
             connection.abort(Reason.CONNECT_TIMEOUT)
 
     def arrived(self, connection: Counted) -> bool:
         """Count a connection; False if a bound is reached, or the broker is stopping."""
-        if self._is_closed or not self._descriptors.admits_transport(connection.transport):
+        if self._is_closed:
+            return False
+        if not self._descriptors.admits_transport(connection.transport):
+            self._refusals.early(connection, RefusalReason.BOUND_REACHED, "open_files")
             return False
         bucket = address_bucket(connection.address)
         if bound := self._bound_reached(bucket):
             self._bounds.reached_by_stranger(bound, connection.address)
             if bound != "max_pending_connections" or not self._make_room():
+                self._refusals.early(connection, RefusalReason.BOUND_REACHED, bound)
                 return False
         self._connections.add(connection)
         self._pending[connection] = self._scheduler.time() + self._limits.connect_timeout_seconds

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from fleetkey.broker.refusals import Refusals
 
 if TYPE_CHECKING:
     from fleetkey.broker.application_shares import ApplicationShares
@@ -40,6 +42,7 @@ class ConnectionParts:
     held_back: HeldBackConnections
     lingering: Lingering
     bounds: BoundLog
+    refusals: Refusals = field(default_factory=Refusals)
     on_connect: ConnectHandler
     on_publish: PublishHandler
     on_subscribe: SubscribeHandler

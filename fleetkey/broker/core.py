@@ -20,6 +20,7 @@ from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, Publish
 from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
+from fleetkey.broker.refusals import Refusals
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.router import Router
@@ -32,7 +33,7 @@ from fleetkey.operations import Descriptors
 from fleetkey.registry import SteadyClock
 
 if TYPE_CHECKING:
-    from fleetkey.access import Authenticator
+    from fleetkey.access import Authenticator, RefusalRecorder
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import BrokerObserver, ConnectAuthorizer, TopicAuthorizer
     from fleetkey.broker.presence import PresenceRecorder
@@ -60,10 +61,12 @@ class BrokerCore:
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
         accounts: Accounts | None = None,
+        recorder: RefusalRecorder | None = None,
     ) -> None:
         self._store = store
         self.accounts = accounts = accounts or Accounts()
         self._presence = presence
+        self.refusals = Refusals(recorder, authenticator.refusal_log)
         self.counters = Counters()
         self.scheduler = Scheduler(asyncio.get_running_loop())
         self.subscriptions = SubscriptionTrie()
@@ -97,9 +100,15 @@ class BrokerCore:
             topic_authorizer,
             self.counters,
             presence,
+            refusals=self.refusals,
         )
         self.connections = ConnectionLimits(
-            limits, bounds, self.scheduler, descriptors or Descriptors(), self.scheduler.connects.make_room
+            limits,
+            bounds,
+            self.scheduler,
+            descriptors or Descriptors(),
+            self.scheduler.connects.make_room,
+            self.refusals,
         )
         self._lingering = Lingering(bounds)
         self._held_back = HeldBackConnections(accounts, self.sessions)
@@ -119,6 +128,7 @@ class BrokerCore:
             held_back=self._held_back,
             lingering=self._lingering,
             bounds=bounds,
+            refusals=self.refusals,
             on_connect=self._connect_handler,
             on_publish=self.publisher,
             on_subscribe=SubscribeHandler(

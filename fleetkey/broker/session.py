@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fleetkey.broker.message import OutboundMessage
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.budget import Account
+    from fleetkey.registry import RefusalReason
 
 __all__ = ["NONE", "ClientSink", "Publisher", "RetainedReplay", "Session"]
 
@@ -64,8 +65,8 @@ class ClientSink(Protocol):
         """Send an acknowledgement once the store has committed up to a position, after every older one."""
         ...
 
-    def log_refusal(self, action: str, topic: bytes) -> None:
-        """Log only the first refusal of this connection, since the others would repeat it."""
+    def log_refusal(self, action: str, topic: bytes, why: RefusalReason | None = None, detail: str = "") -> None:
+        """Record a refused topic or filter; log the first one of this connection, since the others would repeat it."""
         ...
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:

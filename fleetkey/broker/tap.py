@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from fleetkey.broker.session import Session
     from fleetkey.broker.sessions import Sessions
+    from fleetkey.registry import RefusalReason
 
 __all__ = ["tapped"]
 
@@ -67,7 +68,7 @@ class _Tap:
     def acknowledge(self, packet: bytes, position: int) -> None:
         """Do nothing: nothing is acknowledged."""
 
-    def log_refusal(self, action: str, topic: bytes) -> None:
+    def log_refusal(self, action: str, topic: bytes, why: RefusalReason | None = None, detail: str = "") -> None:
         """Do nothing: nothing is refused."""
 
     def call_next_turn(self, callback: Callable[..., None], *arguments: Any) -> None:

@@ -281,6 +281,15 @@ class StoreSettings(Table):
     """Maximum number of audit entries caused by strangers, such as refused registrations; the oldest are deleted."""
     max_change_rows: Positive = 1_000_000
     """Maximum number of rows in the change feed; above it the oldest are deleted."""
+    max_refusals: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Maximum number of refusal records about devices, application keys and listed serials; above it the oldest are
+    deleted."""
+    max_refusals_per_device: Annotated[int, Field(ge=1, le=1_000)] = 40
+    """The same for one device, application key or listed serial."""
+    max_stranger_refusals: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
+    """Maximum number of refusal records about strangers; the oldest are deleted."""
+    max_refusal_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """How many days a refusal record is kept after its last refusal; 0 = limited only by number."""
     max_audit_days: Annotated[int, Field(ge=0, le=36_500)] = 0
     """How many days audit entries are kept; 0 = limited only by number."""
     backup_days: Annotated[int, Field(ge=0, le=3_650)] = 0

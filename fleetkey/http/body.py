@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from litestar.exceptions import InternalServerException
 
+from fleetkey.registry import RefusalReason
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -32,7 +34,7 @@ class BodyError(Exception):
     """A refused body, with the status and a sentence that says what is wrong and where."""
 
     status: int
-    reason: str
+    reason: RefusalReason
     detail: str
 
 
@@ -73,7 +75,7 @@ async def body_chunks(
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in media_types:
-        raise BodyError(415, "wrong_content_type", f"Send the body as {' or '.join(sorted(media_types))}.")
+        raise BodyError(415, RefusalReason.WRONG_CONTENT_TYPE, f"Send the body as {' or '.join(sorted(media_types))}.")
     announced = request.headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
@@ -88,10 +90,12 @@ async def body_chunks(
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise BodyError(408, "body_too_slow", f"The body did not arrive within {timeout_seconds:g} s.") from None
+            raise BodyError(
+                408, RefusalReason.BODY_TOO_SLOW, f"The body did not arrive within {timeout_seconds:g} s."
+            ) from None
         except InternalServerException:
             # Litestar's way of reporting a client that disconnected; not an error to log.
-            raise BodyError(400, "body_incomplete", "The body ended early.") from None
+            raise BodyError(400, RefusalReason.BODY_INCOMPLETE, "The body ended early.") from None
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(max_bytes)
@@ -104,11 +108,11 @@ def decode_json(content: bytes, shape: type[T]) -> T:
         refuse_repeated(content)
         return msgspec.json.decode(content, type=shape)
     except msgspec.ValidationError as error:
-        raise BodyError(400, "malformed_body", f"The body is invalid: {error}.") from None
+        raise BodyError(400, RefusalReason.MALFORMED_BODY, f"The body is invalid: {error}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BodyError(400, "malformed_body", f"The body is not valid JSON: {error}.") from None
+        raise BodyError(400, RefusalReason.MALFORMED_BODY, f"The body is not valid JSON: {error}.") from None
     except RecursionError:
-        raise BodyError(400, "malformed_body", "The body is nested too deeply.") from None
+        raise BodyError(400, RefusalReason.MALFORMED_BODY, "The body is nested too deeply.") from None
 
 
 def refuse_repeated(content: bytes) -> None:
@@ -138,4 +142,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _too_large(max_bytes: int) -> BodyError:
-    return BodyError(413, "body_too_large", f"The body is larger than {max_bytes} bytes.")
+    return BodyError(413, RefusalReason.BODY_TOO_LARGE, f"The body is larger than {max_bytes} bytes.")

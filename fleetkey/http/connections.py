@@ -15,6 +15,7 @@ from fleetkey.http.local import is_loopback
 from fleetkey.http.request_turns import MAX_ENDED_PER_TURN
 from fleetkey.http.unsent import UnsentBytes
 from fleetkey.operations import Descriptors
+from fleetkey.registry import RefusalReason
 from fleetkey.turns import RestQueue, TurnQueue
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class HttpConnections:
         settings: their bounds, and the proxies that are exempt from the bound of an address.
         descriptors: reserves some of the process's file descriptors for purposes other than clients.
         now: a monotonic clock, in seconds.
+        refused: called with why a client is refused before it sent a request, its address, and a detail.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class HttpConnections:
         descriptors: Descriptors | None = None,
         *,
         now: Callable[[], float] = time.monotonic,
+        refused: Callable[[RefusalReason, str, str], None] = lambda *_: None,
     ) -> None:
+        self.refused = refused
         self._descriptors = descriptors or Descriptors()
         self._max_connections = settings.max_connections
         self._max_per_address = settings.max_connections_per_address
@@ -118,6 +122,7 @@ class HttpConnections:
         place = Place.ORDINARY
         if bound is not None:
             self.reached(bound, address)
+            self.refused(RefusalReason.BOUND_REACHED, address, bound)
             if is_loopback(address) and self._places[Place.RESERVED] < MAX_RESERVED_CONNECTIONS:
                 place = Place.RESERVED
             elif self._places[Place.REFUSED] < MAX_REFUSED_CONNECTIONS:

@@ -71,6 +71,7 @@ TAGS = [
     Tag(name="serials", description="The allow-list: which serials may register."),
     Tag(name="keys", description="The credentials of devices and applications."),
     Tag(name="audit", description="Who did what, and with what outcome."),
+    Tag(name="refusals", description="Who was refused, why, and what to do about it."),
     Tag(name="tokens", description="The bearer tokens of this API."),
     Tag(name="webhooks", description="The webhooks in the settings, and how far behind each is."),
     Tag(name="operations", description="The server itself: version, health and metrics."),

@@ -20,6 +20,8 @@ from fleetkey.http.local import is_for_reserve
 from fleetkey.http.problems import last_problem
 from fleetkey.http.slow_reader import SlowReader
 from fleetkey.http.unsent import WRITE_BUFFER_BYTES, Unsent
+from fleetkey.registry import RefusalReason
+from fleetkey.tls import Spoken, spoken
 
 if TYPE_CHECKING:
     from fleetkey.http.connections import HttpConnections
@@ -38,6 +40,12 @@ MAX_PIPELINED_REQUESTS = 8
 """Unanswered requests per connection, including the running one; at the bound, reading is paused."""
 MAX_QUEUED_BYTES = 32 * 1024
 """Bytes of queued requests per connection; at the bound, reading is paused."""
+FIRST_PRINTABLE = 0x20
+FOREIGN: dict[Spoken | None, RefusalReason] = {
+    Spoken.TLS: RefusalReason.TLS_ON_PLAIN_PORT,
+    Spoken.MQTT: RefusalReason.MQTT_ON_HTTP_PORT,
+}
+"""Which protocol a client speaks where HTTP is expected."""
 TOO_MANY = "Too many connections; try again."
 
 
@@ -150,6 +158,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Parse new input, or input that was held until this connection's turn."""
         data, self._arrived = self._arrived, b""
         if data:
+            if data[0] < FIRST_PRINTABLE and self.cycle is None and (why := FOREIGN.get(spoken(data))) is not None:
+                self._shared.refused(why, self._address, "")
             self._feed(data, 0)
             if self._framing.is_partial and not self._is_ended:
                 self.flow.rest()

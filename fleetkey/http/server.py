@@ -20,9 +20,12 @@ from fleetkey.tls import Handshakes, TlsListener
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from fleetkey.config import HttpSettings
+    from fleetkey.registry import RefusalReason
+
+    HandshakeRefused = Callable[[RefusalReason, str, str], None]
 
 __all__ = ["HttpServer"]
 
@@ -48,12 +51,14 @@ class _Uvicorn(uvicorn.Server):
         connections: HttpConnections,
         descriptors: Descriptors,
         handshakes: Handshakes,
+        refused: HandshakeRefused,
     ) -> None:
         super().__init__(config)
         self._listener = listener
         self._connections = connections
         self._descriptors = descriptors
         self._handshakes = handshakes
+        self._refused = refused
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -84,6 +89,7 @@ class _Uvicorn(uvicorn.Server):
                 self._descriptors,
                 handshake_seconds=HANDSHAKE_SECONDS,
                 shutdown_seconds=CLOSE_SECONDS,
+                refused=self._refused,
             )
             self.servers = [listener]  # type: ignore[list-item] # uvicorn only closes it and waits for that
         self.started = True
@@ -92,16 +98,28 @@ class _Uvicorn(uvicorn.Server):
 class HttpServer:
     """An HTTP server on the running event loop."""
 
-    def __init__(self, settings: HttpSettings, descriptors: Descriptors | None = None) -> None:
-        """Bind the socket; `descriptors` reserves some of the process's file descriptors.
+    def __init__(
+        self,
+        settings: HttpSettings,
+        descriptors: Descriptors | None = None,
+        *,
+        refused: HandshakeRefused = lambda *_: None,
+    ) -> None:
+        """Bind the socket.
+
+        Args:
+            settings: addresses, bounds and timeouts.
+            descriptors: reserves some of the process's file descriptors.
+            refused: called with why a client is refused before it sent a request, its address, and a detail.
 
         Raises:
             OSError: the address is in use or can't be bound.
         """
         self._settings = settings
+        self._refused = refused
         self._descriptors = descriptors or Descriptors()
         self._socket = _bind(settings.address.host, settings.address.port)
-        self._connections = HttpConnections(settings, self._descriptors)
+        self._connections = HttpConnections(settings, self._descriptors, refused=refused)
         self._server: _Uvicorn | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -161,6 +179,7 @@ class HttpServer:
             self._connections,
             self._descriptors,
             handshakes,
+            self._refused,
         )
         logging.getLogger("uvicorn.error").addFilter(_worth_a_line)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="fleetkey-http")

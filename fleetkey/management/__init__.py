@@ -10,6 +10,7 @@ from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyServi
 from fleetkey.management.losant_keys import LosantKey, LosantKeyAnswer, losant_answer, parse_losant_key
 from fleetkey.management.management import Management, build_management
 from fleetkey.management.pages import MAX_PAGE, EncodedPage, Page, PositionList, parse_position, position_cursor
+from fleetkey.management.refusals import RefusalService, command_for
 from fleetkey.management.serial_files import SerialFormat, read_serials
 from fleetkey.management.serials import SerialService, prove_serial
 from fleetkey.management.time_parsing import parse_expiry, parse_moment
@@ -46,6 +47,7 @@ __all__ = [
     "ManagementError",
     "Page",
     "PositionList",
+    "RefusalService",
     "SerialFileError",
     "SerialFilter",
     "SerialFormat",
@@ -55,6 +57,7 @@ __all__ = [
     "WebhookService",
     "build_management",
     "check_application_key",
+    "command_for",
     "find_webhook",
     "losant_answer",
     "parse_expiry",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.keys import KeyService
+from fleetkey.management.refusals import RefusalService
 from fleetkey.management.serials import SerialService
 from fleetkey.management.tag_rules import TagRules
 from fleetkey.management.tokens import TokenService
@@ -25,7 +26,7 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """The services for operators: devices, keys, serials, audit, tokens and webhooks.
+    """The services for operators: devices, keys, serials, audit, refusals, tokens and webhooks.
 
     Its methods block; on an event loop, run them in a thread.
     """
@@ -34,6 +35,7 @@ class Management:
     keys: KeyService
     serials: SerialService
     audit: AuditService
+    refusals: RefusalService
     tokens: TokenService
     webhooks: WebhookService
     clock: Callable[[], float]
@@ -56,6 +58,7 @@ def build_management(settings: Settings, store: Store) -> Management:
         ),
         serials=SerialService(store, profiles=settings.profiles),
         audit=AuditService(store),
+        refusals=RefusalService(store),
         tokens=TokenService(store),
         webhooks=WebhookService(store, settings.webhooks),
         clock=store.now,

@@ -55,6 +55,7 @@ class PositionList(StrEnum):
     KEYS = "key"
     TOKENS = "token"
     AUDIT = "audit"
+    REFUSALS = "refusal"
 
     @property
     def pattern(self) -> str:

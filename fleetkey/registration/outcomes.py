@@ -26,6 +26,7 @@ class Issued:
 class Pending:
     """The device awaits an operator's approval."""
 
+    device_id: str
     retry_after_seconds: int
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import (
-    GroupSecrets,
     OverloadedError,
     RateLimiter,
     RefusalLog,
+    RefusalRecorder,
     RefusalTiming,
     TopicTemplates,
     UnsafeValueError,
@@ -26,25 +26,23 @@ from fleetkey.registration.grant import Grant, Profiles, merge
 from fleetkey.registration.outcomes import Issued, Limited, Malformed, NotAllowed, Outcome, Pending, Unavailable
 from fleetkey.registration.refusal_audit import RefusalAudit
 from fleetkey.registration.verifiers import (
-    AllowlistVerifier,
     Claim,
-    HmacVerifier,
     HttpVerifier,
-    OpenVerifier,
-    PatternVerifier,
     Rejected,
     Undecided,
     Verifier,
 )
 from fleetkey.registry import (
     AuditEntry,
-    DeniedReason,
     InvalidSerialError,
     IssueDenied,
     IssuePending,
     IssueRequest,
     KeyIssued,
     NotFoundError,
+    RefusalListener,
+    RefusalReason,
+    RefusalStage,
     Reregistration,
     StoreError,
     is_device_id,
@@ -56,15 +54,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Protocol
 
-    from fleetkey.config import ProfileSettings, RegistrationSettings, Settings
-    from fleetkey.registry import Store
+    from fleetkey.config import ProfileSettings, RegistrationSettings
     from fleetkey.registry.store import AuditWriter, DeviceIssuing, DeviceLookup
 
     class RegistrarStore(DeviceIssuing, DeviceLookup, AuditWriter, Protocol):
         """The parts of the registry that the registrar uses."""
 
 
-__all__ = ["Registrar", "build_registrar"]
+__all__ = ["Registrar"]
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +82,8 @@ class Registrar:
         settings: RegistrationSettings,
         bcrypt_rounds: int,
         profiles: Mapping[str, ProfileSettings] | None = None,
+        recorder: RefusalRecorder | None = None,
+        listener: RefusalListener = RefusalListener.HTTP,
     ) -> None:
         self._store = store
         self._pool = pool
@@ -106,6 +105,8 @@ class Registrar:
         """Records refusals in the audit log; `close` stops it."""
         self.refusal_log = RefusalLog()
         """Logs refusals, within a budget; `close` ends it."""
+        self._recorder = recorder or RefusalRecorder()
+        self._listener = listener
         self._refusal_timing = RefusalTiming()
         self.counts: Counter[str] = Counter()
         """Registrations by outcome: `issued`, `pending`, or the reason for refusal."""
@@ -122,8 +123,10 @@ class Registrar:
         if not wait:
             return None
         self.counts["too_many_from_address"] += 1
-        if not self._limit_notes.admit(f"address {bucket}"):
-            await self.note_refusal("too_many_from_address", address=address)
+        if self._limit_notes.admit(f"address {bucket}"):
+            self._record(RefusalReason.TOO_MANY_FROM_ADDRESS, address)
+        else:
+            await self.note_refusal(RefusalReason.TOO_MANY_FROM_ADDRESS, address=address)
         return Limited(retry_after_seconds=wait)
 
     async def register(self, serial_text: str, proof: str | None, address: str) -> Outcome:
@@ -141,7 +144,7 @@ class Registrar:
         try:
             serial = parse_serial(serial_text)
         except InvalidSerialError as error:
-            await self.note_refusal("malformed_serial", address=address)
+            await self.note_refusal(RefusalReason.MALFORMED_SERIAL, address=address)
             return Malformed(detail=str(error))
         # By address as well: someone who can't prove a serial must not use up its attempts.
         mine = f"{address_bucket(address)} {serial}"
@@ -166,19 +169,24 @@ class Registrar:
                 return NotAllowed()
             return await self._issue_limited(serial, address, granted)
         except OverloadedError:
-            self.counts["overloaded"] += 1
+            self.counts[RefusalReason.OVERLOADED] += 1
+            self._record(RefusalReason.OVERLOADED, address, serial)
             self.refusal_log.stranger("registration_overloaded", level=logging.WARNING, pending=self._pool.pending)
             return Unavailable()
         except StoreError as error:
-            self.counts["registry_unreadable"] += 1
+            self.counts[RefusalReason.STORE_UNAVAILABLE] += 1
+            self._record(RefusalReason.STORE_UNAVAILABLE, address, serial)
             self.refusal_log.stranger("registry_unreadable", level=logging.ERROR, error=str(error))
             return Unavailable()
 
     async def _limit_serial(self, serial: str, address: str, wait: float, *, is_proven: bool = False) -> Limited:
         self.counts["too_many_for_serial"] += 1
         # Proven devices count separately, so that a stranger naming a serial uses up none of its device's attempts.
-        if not self._limit_notes.admit(f"{'device' if is_proven else 'serial'} {serial}"):
-            await self.note_refusal("too_many_for_serial", address=address, serial=serial, by_stranger=not is_proven)
+        reason = RefusalReason.TOO_MANY_FOR_SERIAL
+        if self._limit_notes.admit(f"{'device' if is_proven else 'serial'} {serial}"):
+            self._record(reason, address, serial, is_proven=is_proven)
+        else:
+            await self.note_refusal(reason, address=address, serial=serial, by_stranger=not is_proven)
         return Limited(retry_after_seconds=wait)
 
     async def _issue_limited(self, serial: str, address: str, granted: Grant) -> Outcome:
@@ -194,12 +202,15 @@ class Registrar:
                 self._proven.give_back(serial)
         if isinstance(outcome, IssueDenied):
             return await self._deny(outcome, address)
+        if isinstance(outcome, Pending):
+            self._record(RefusalReason.PENDING, address, serial, device_id=outcome.device_id, is_proven=True)
         return outcome
 
     async def _deny(self, denied: IssueDenied, address: str) -> NotAllowed:
         """Refuse a device of the fleet. Strangers' entries can't displace its audit entry."""
         device, reason = denied.device, denied.reason.value
         self.counts[reason] += 1
+        self._record(denied.reason, address, device.serial, device_id=device.device_id, is_proven=True)
         self.refusal_log.proven(
             "registration_refused", device.device_id, reason=reason, device_id=device.device_id, address=address
         )
@@ -216,12 +227,12 @@ class Registrar:
             self.refusals.count(entry, bound="max_device_refusals")
         else:
             await self.refusals.note(entry)
-        return NotAllowed(is_conflict=denied.reason is DeniedReason.ALREADY_REGISTERED)
+        return NotAllowed(is_conflict=denied.reason is RefusalReason.ALREADY_REGISTERED)
 
     async def note_refusal(
-        self, reason: str, *, address: str, serial: str | None = None, by_stranger: bool = True
+        self, reason: RefusalReason, *, address: str, serial: str | None = None, by_stranger: bool = True
     ) -> None:
-        """Audit a refusal. If that fails, it is logged, and the refusal stands.
+        """Record and audit a refusal. If that fails, it is logged, and the refusal stands.
 
         Args:
             reason: why it was refused.
@@ -229,22 +240,42 @@ class Registrar:
             serial: the serial in the request.
             by_stranger: the client did not prove to be a device of the fleet.
         """
+        self._record(reason, address, serial, is_proven=not by_stranger)
         if not reason.startswith("too_many_"):
             self.counts[reason] += 1
         if by_stranger or serial is None:
-            self.refusal_log.stranger("registration_refused", reason=reason, address=address)
+            self.refusal_log.stranger("registration_refused", reason=reason.value, address=address, serial=serial)
         else:
-            self.refusal_log.proven("registration_refused", serial, reason=reason, address=address)
+            self.refusal_log.proven("registration_refused", serial, reason=reason.value, address=address, serial=serial)
         entry = AuditEntry(
             actor="device",
             action="register",
             outcome="refused",
-            reason=reason,
+            reason=reason.value,
             address=address,
             serial=serial,
             by_stranger=by_stranger,
         )
         await self.refusals.note(entry)
+
+    def _record(
+        self,
+        reason: RefusalReason,
+        address: str,
+        serial: str | None = None,
+        *,
+        device_id: str | None = None,
+        is_proven: bool = False,
+    ) -> None:
+        self._recorder.note(
+            RefusalStage.REGISTER,
+            reason,
+            self._listener,
+            address,
+            serial=serial,
+            device_id=device_id,
+            is_proven=is_proven,
+        )
 
     async def close(self) -> None:
         """Release the verifiers' resources."""
@@ -260,10 +291,8 @@ class Registrar:
         granted = Grant()
         for verifier in self._verifiers:
             verdict = await verifier.verify(claim)
-            if isinstance(verdict, Rejected):
-                return Rejected(f"{verifier.name}:{verdict.reason}")
-            if isinstance(verdict, Undecided):
-                return Undecided(f"{verifier.name}:{verdict.reason}")
+            if isinstance(verdict, Rejected | Undecided):
+                return verdict
             granted = merge(granted, verdict)
         if self._profiles.has_patterns:
             whole = await self._pool.run(self._profiles.apply, granted, claim.serial)
@@ -271,16 +300,16 @@ class Registrar:
             whole = self._profiles.apply(granted, claim.serial)
         if whole is None:
             log.error("profile_unusable", profile=granted.profile, tags=len(granted.tags))
-            return Undecided("profile_unusable")
+            return Undecided(RefusalReason.PROFILE_UNUSABLE)
         templates = self._templates.of_policy(whole.policy)
         if is_device_id(claim.serial) and await self._pool.run(self._is_taken, claim.serial):
             # In topics that contain the serial, it could pass for that device.
-            return Rejected("serial_is_a_device_id")
+            return Rejected(RefusalReason.SERIAL_IS_A_DEVICE_ID)
         try:
             templates.for_device(device_id="0" * 24, serial=claim.serial, tags=whole.tags)
         except UnsafeValueError as error:
             if error.placeholder == "serial":
-                return Rejected("serial_unsafe_in_topics")
+                return Rejected(RefusalReason.SERIAL_UNSAFE_IN_TOPICS)
         return whole
 
     def _is_taken(self, device_id: str) -> bool:
@@ -340,39 +369,6 @@ class Registrar:
             case IssuePending(device=device):
                 self.counts["pending"] += 1
                 log.info("registration_pending", device_id=device.device_id, address=address)
-                return Pending(retry_after_seconds=settings.approval_retry_seconds)
+                return Pending(device_id=device.device_id, retry_after_seconds=settings.approval_retry_seconds)
             case IssueDenied():
                 return result
-
-
-def build_registrar(settings: Settings, store: Store, pool: WorkerPool) -> Registrar:
-    """Return a registrar with the verifiers in the settings.
-
-    Raises:
-        TemplateError: a topic pattern in the settings can't be used.
-        SharedSecretError: a verifier's secret can't be read or is too short.
-    """
-    registration = settings.registration
-    verifiers: list[Verifier] = []
-    for name in dict.fromkeys(registration.verifiers):
-        match name:
-            case "open":
-                log.warning("open_registration", meaning="any serial that asks gets a device and credentials")
-                verifiers.append(OpenVerifier())
-            case "pattern":
-                verifiers.append(PatternVerifier(registration.pattern.serials, pool))
-            case "hmac":
-                verifiers.append(HmacVerifier(GroupSecrets.from_settings(registration.hmac)))
-            case "http":
-                verifiers.append(HttpVerifier(registration.http))
-            case "allowlist":
-                verifiers.append(AllowlistVerifier(store, pool))
-    return Registrar(
-        store=store,
-        pool=pool,
-        verifiers=verifiers,
-        templates=TopicTemplates.from_settings(settings.topics, settings.profiles),
-        settings=registration,
-        bcrypt_rounds=settings.access.bcrypt_rounds,
-        profiles=settings.profiles,
-    )

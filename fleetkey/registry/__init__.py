@@ -14,7 +14,7 @@ from fleetkey.registry.errors import (
 )
 from fleetkey.registry.folders import make_private_folder
 from fleetkey.registry.follower import ChangeFollower
-from fleetkey.registry.ids import is_device, is_device_id, new_access_key, new_device_id, parse_serial
+from fleetkey.registry.ids import is_access_key, is_device, is_device_id, new_access_key, new_device_id, parse_serial
 from fleetkey.registry.model import (
     NO_POLICY,
     AccessKey,
@@ -26,7 +26,6 @@ from fleetkey.registry.model import (
     AuditRecord,
     Change,
     ChangeKind,
-    DeniedReason,
     Device,
     DeviceCount,
     DeviceOrder,
@@ -43,6 +42,14 @@ from fleetkey.registry.model import (
     ListedSerial,
     Login,
     Presence,
+    RefusalCount,
+    RefusalFilter,
+    RefusalIncrement,
+    RefusalListener,
+    RefusalPage,
+    RefusalReason,
+    RefusalRecord,
+    RefusalStage,
     Reregistration,
     RetiredReason,
     Role,
@@ -52,6 +59,8 @@ from fleetkey.registry.model import (
     Token,
     TokenVerifier,
     WebhookState,
+    redacted,
+    shown_claim,
 )
 from fleetkey.registry.sqlite import SqliteStore
 from fleetkey.registry.store import ChangeWatch, Store
@@ -72,7 +81,6 @@ __all__ = [
     "ChangeWatch",
     "ClockMark",
     "ConflictingSerialError",
-    "DeniedReason",
     "Device",
     "DeviceCount",
     "DeviceOrder",
@@ -93,6 +101,14 @@ __all__ = [
     "NewerSchemaError",
     "NotFoundError",
     "Presence",
+    "RefusalCount",
+    "RefusalFilter",
+    "RefusalIncrement",
+    "RefusalListener",
+    "RefusalPage",
+    "RefusalReason",
+    "RefusalRecord",
+    "RefusalStage",
     "Reregistration",
     "RetiredReason",
     "Role",
@@ -110,6 +126,7 @@ __all__ = [
     "TokenVerifier",
     "TooManyLabelsError",
     "WebhookState",
+    "is_access_key",
     "is_device",
     "is_device_id",
     "make_private_folder",
@@ -117,5 +134,7 @@ __all__ = [
     "new_device_id",
     "open_store",
     "parse_serial",
+    "redacted",
+    "shown_claim",
     "store_path",
 ]

@@ -7,10 +7,19 @@ import secrets
 
 from fleetkey.registry.errors import InvalidSerialError
 
-__all__ = ["MAX_SERIAL_CHARACTERS", "is_device", "is_device_id", "new_access_key", "new_device_id", "parse_serial"]
+__all__ = [
+    "MAX_SERIAL_CHARACTERS",
+    "is_access_key",
+    "is_device",
+    "is_device_id",
+    "new_access_key",
+    "new_device_id",
+    "parse_serial",
+]
 
 MAX_SERIAL_CHARACTERS = 128
 DEVICE_ID_CHARACTERS = 24
+_ACCESS_KEY_LIKE = re.compile(r"[0-9a-f]{32}\Z")
 _DEVICE_ID_LIKE = re.compile(r"[0-9a-fA-F]{24}\Z")
 
 
@@ -22,6 +31,11 @@ def new_device_id() -> str:
 def new_access_key() -> str:
     """Return 32 random lower-case hex digits, the public half of a credential."""
     return secrets.token_hex(16)
+
+
+def is_access_key(text: str) -> bool:
+    """Whether a user name looks like an access key: 32 lower-case hex digits."""
+    return _ACCESS_KEY_LIKE.match(text) is not None
 
 
 def is_device_id(text: str) -> bool:

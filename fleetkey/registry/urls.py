@@ -59,6 +59,9 @@ def open_store(settings: Settings, *, clock: SteadyClock | None = None) -> Store
         max_audit_rows=settings.store.max_audit_rows,
         max_stranger_audit_rows=settings.store.max_stranger_audit_rows,
         max_change_rows=settings.store.max_change_rows,
+        max_refusals=settings.store.max_refusals,
+        max_refusals_per_device=settings.store.max_refusals_per_device,
+        max_stranger_refusals=settings.store.max_stranger_refusals,
     )
     try:
         if clock is None:

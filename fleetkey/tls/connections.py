@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
+    from fleetkey.registry import RefusalReason
+
     class Holder(Protocol):
         """The parts of a connection that are used here."""
 
@@ -45,6 +47,7 @@ class TlsConnections:
 
     Args:
         reached: called with the bound that was reached, and the client's address.
+        refused: called with why a connection ended before its handshake was done, the client's address, and a detail.
         handshake_seconds: how long a handshake may take before the connection is closed.
         shutdown_seconds: how long a client may take to close its side once the connection is closed.
     """
@@ -53,12 +56,14 @@ class TlsConnections:
         self,
         context: ssl.SSLContext,
         reached: Callable[[str, str], None],
+        refused: Callable[[RefusalReason, str, str], None],
         *,
         handshake_seconds: float,
         shutdown_seconds: float,
     ) -> None:
         self.context = context
         self.reached = reached
+        self.refused = refused
         self.handshake_seconds = handshake_seconds
         self.shutdown_seconds = shutdown_seconds
         self.buffer = bytearray(READ_BYTES)

@@ -11,6 +11,7 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fleetkey.registry import RefusalReason
 from fleetkey.tls.connections import TlsConnections
 from fleetkey.tls.transport import TlsTransport
 
@@ -37,6 +38,7 @@ class TlsListener:
         sockets: bound and listening; the listener closes them.
         handshake_seconds: how long a handshake may take before the connection is closed.
         shutdown_seconds: how long the TLS shutdown of a closed connection may take.
+        refused: called with why a connection ended before its handshake was done, the client's address, and a detail.
     """
 
     def __init__(
@@ -49,15 +51,18 @@ class TlsListener:
         *,
         handshake_seconds: float,
         shutdown_seconds: float,
+        refused: Callable[[RefusalReason, str, str], None] = lambda *_: None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._factory = factory
         self._sockets = list(sockets)
         self._handshakes = handshakes
         self._descriptors = descriptors
+        self._refused = refused
         self._shared = TlsConnections(
             context,
             lambda bound, address: descriptors.reached(bound, address=address),
+            refused,
             handshake_seconds=handshake_seconds,
             shutdown_seconds=shutdown_seconds,
         )
@@ -108,10 +113,11 @@ class TlsListener:
             handshake = self._handshakes.begun(address, taken.fileno())
             if handshake is None:
                 taken.close()
+                self._refused(RefusalReason.BOUND_REACHED, address, "handshakes")
                 continue
             taken.setblocking(False)  # noqa: FBT003 - the library's signature
             tls = TlsTransport(self._shared, self._factory, address, partial(self._handshakes.ended, handshake))
-            handshake.when_cut(tls.abort)
+            handshake.when_cut(partial(tls.refuse, RefusalReason.BOUND_REACHED, "handshakes"))
             task = self._loop.create_task(self._connect(taken, tls), name="fleetkey-accept")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

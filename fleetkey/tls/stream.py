@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from fleetkey.tls.client_hello import check_key_shares
 from fleetkey.tls.records import (
+    HANDSHAKE,
     MAX_RECORD_BYTES,
     NotTlsError,
     TlsBoundError,
@@ -104,6 +105,19 @@ class TlsStream:
             else:
                 return True
         return False
+
+    def last_failure(self) -> NotTlsError | ssl.SSLError | None:
+        """Return why the handshake fails by the last records of a client that leaves, such as an alert.
+
+        None if they don't tell, or would cost a key exchange.
+        """
+        if not self.incoming or self.incoming[0] == HANDSHAKE:
+            return None
+        try:
+            self.shake_hands()
+        except (NotTlsError, ssl.SSLError) as error:
+            return error
+        return None
 
     def has_record(self) -> bool:
         """Whether a complete record has arrived, or bytes that aren't a record."""

@@ -1,13 +1,18 @@
-"""TLS over a plain transport, with bounds on a client's memory and work before and after its handshake."""
+"""TLS over a plain transport, with bounds on a client's memory and work before and after its handshake.
+
+Over 400 lines, because it is one class between two: the protocol of the socket, and the transport of the one above.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from fleetkey.registry import RefusalReason
 from fleetkey.tls.connections import READ_BYTES, TlsConnections
+from fleetkey.tls.failures import LEFT, failure_of
 from fleetkey.tls.records import NotTlsError, TlsBoundError
 from fleetkey.tls.stream import TlsStream
 from fleetkey.turns import TRICKLE_BYTES
@@ -19,6 +24,15 @@ __all__ = ["TlsTransport"]
 
 READ_AHEAD_BYTES = 64 * 1024
 """How much is read while the protocol has paused reading, if at least half of `MAX_HELD_BYTES` is free."""
+
+
+@runtime_checkable
+class Tracing(Protocol):
+    """A protocol that traces why its connection is closed."""
+
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Trace that it is about to be closed because of what its client did."""
+        ...
 
 
 class _State(IntEnum):
@@ -93,7 +107,9 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             # Its slot was given to another client in the meantime.
             transport.abort()  # type: ignore[attr-defined] # a stream's
             return
-        self._timer = asyncio.get_running_loop().call_later(self._shared.handshake_seconds, self.abort)
+        self._timer = asyncio.get_running_loop().call_later(
+            self._shared.handshake_seconds, self.refuse, RefusalReason.TLS_TIMEOUT
+        )
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Return the buffer that all connections share."""
@@ -124,6 +140,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """Notify the protocol once it has all earlier data."""
+        self._report_left()
         self._has_client_ended = True
         if not (self._state is _State.OPEN and (self._is_waiting or self._is_paused)):
             self._end()
@@ -141,6 +158,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass on remaining data, even to a protocol that has paused reading; then notify it."""
+        self._report_left()
         self._is_lost, self._error = True, exc
         self._stop_timer()
         if self._state is _State.OPEN and self._stream.has_record():
@@ -225,6 +243,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def cut(self, bound: str) -> None:
         """Report a bound that it reached, and close at once."""
         self._shared.reached(bound, self._address)
+        self.refuse(RefusalReason.BOUND_REACHED, bound)
+
+    def refuse(self, why: RefusalReason, detail: str = "") -> None:
+        """Report why the handshake isn't done, and close at once."""
+        self._report(why, detail)
         self.abort()
 
     # The handshake
@@ -382,7 +405,23 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Close after sending the TLS alert."""
         if isinstance(error, TlsBoundError):
             self._shared.reached(error.bound, self._address)
+        if self._state is _State.HANDSHAKE or isinstance(error, TlsBoundError):
+            self._report(*failure_of(error, self._stream))
         self._shut()
+
+    def _report_left(self) -> None:
+        """Report a client that leaves during its handshake, after it has seen the server's certificate."""
+        if self._state is _State.HANDSHAKE and self._stream.ssl_object is not None:
+            error = self._stream.last_failure()
+            self._report(*(failure_of(error, self._stream) if error is not None else (RefusalReason.TLS_FAILED, LEFT)))
+
+    def _report(self, why: RefusalReason, detail: str = "") -> None:
+        """Report why the handshake isn't done, once; or have the protocol above report why it is closed."""
+        if self._on_handshake_end is not None:
+            self._handshake_ended()
+            self._shared.refused(why, self._address, detail)
+        elif isinstance(self._protocol, Tracing):
+            self._protocol.note_closed(why, detail)
 
     def _flush(self) -> None:
         data = self._stream.take_sent()

@@ -13,6 +13,7 @@ from tests.support.command_line import REPOSITORY
 from tests.support.measure import log_lines
 from tests.support.mqtt_client import Message
 from tests.support.packets import Will
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -67,5 +68,7 @@ def test_other_versions(mqtt: Clients, protocol: MQTTProtocolVersion) -> None:
         assert codes.get(timeout=10) == SHOWN_CODE
     finally:
         client.loop_stop()
-    assert not log_lines(mqtt.fleet, "login_refused", client_id=device.client_id)
+    reason = "protocol_5" if protocol is MQTTProtocolVersion.MQTTv5 else "protocol_3_1"
+    found = {"client_id": device.client_id, "key": device.key, "reason": reason, "code": 1}
+    assert eventually(lambda: log_lines(mqtt.fleet, "login_refused", **found))
     assert f"commonly show the code as {SHOWN_CODE}" in TROUBLESHOOTING.read_text()

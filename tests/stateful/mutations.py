@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access import Action, Authenticator, Principal, Refusal
+from fleetkey.access import Action, Authenticator, Principal
 from fleetkey.access.login import authenticator, claims, verification
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.store import BrokerStore
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +59,9 @@ def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
 
     def check(
         attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
-    ) -> Refusal | None:
+    ) -> RefusalReason | None:
         refusal = check_claims(attempt, device_id=device_id, scope=scope, allowed_networks=allowed_networks)
-        return None if refusal is Refusal.FOREIGN_WILL else refusal
+        return None if refusal is RefusalReason.FOREIGN_WILL else refusal
 
     patch.setattr(authenticator, "check_claims", check)
     patch.setattr(verification, "check_claims", check)

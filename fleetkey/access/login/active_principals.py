@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fleetkey.access.login.credential_cache import CredentialCache
-    from fleetkey.access.login.outcome import Refusal
     from fleetkey.access.login.verification import Verification
-    from fleetkey.registry import Change
+    from fleetkey.registry import Change, RefusalReason
 
 __all__ = ["ActivePrincipals"]
 
@@ -126,7 +125,7 @@ class ActivePrincipals:
         """Return the applications whose scope depends on devices."""
         return [principal for principal in self._index.applications() if principal.follows_devices]
 
-    def _on_revalidated(self, key: str, found: VerifiedLogin | Refusal) -> None:
+    def _on_revalidated(self, key: str, found: VerifiedLogin | RefusalReason) -> None:
         principal = self._index.by_key(key)
         if principal is None:
             return

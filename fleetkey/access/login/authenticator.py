@@ -11,12 +11,11 @@ import structlog
 from fleetkey.access.errors import OverloadedError
 from fleetkey.access.login.active_principals import ActivePrincipals
 from fleetkey.access.login.claims import check_claims
-from fleetkey.access.login.outcome import Granted, Refusal, Refused
-from fleetkey.access.login.verification import KEY_PATTERN
+from fleetkey.access.login.outcome import Granted, Refused
 from fleetkey.access.protection.rate_limits import address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
 from fleetkey.access.protection.refusal_timing import RefusalTiming
-from fleetkey.registry import ChangeKind, StoreError
+from fleetkey.registry import ChangeKind, RefusalReason, StoreError, is_access_key, redacted, shown_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,7 +123,7 @@ class Authenticator:
         self.counts[outcome.reason.value] += 1
         if not outcome.may_pass:
             # A username that can't be a key isn't counted: it may be as long as a packet.
-            self._throttle.count(address, key if KEY_PATTERN.match(key) else None)
+            self._throttle.count(address, key if is_access_key(key) else None)
         if source is None:
             self._log_refusal(attempt, outcome, address)
         else:
@@ -173,7 +172,7 @@ class Authenticator:
             async with self._throttle.turn(source):
                 return await self._check(attempt)
         except OverloadedError:
-            return Refused(Refusal.OVERLOADED)
+            return Refused(RefusalReason.OVERLOADED)
 
     async def _check(self, attempt: ConnectAttempt) -> Granted | Refused:
         pending = _PendingLogin(attempt.username or "")
@@ -181,19 +180,20 @@ class Authenticator:
         try:
             found = await self._pool.run(self._verification.verify, attempt)
             for _ in range(MAX_STALE_RETRIES):
-                if isinstance(found, Refusal):
-                    return Refused(found)
+                if isinstance(found, Refused):
+                    return found
                 if not pending.is_stale:
                     return Granted(self._principals.admit(found, attempt.password or b""))
                 # The key changed while it was being verified: the secret is right, but the rest may not be any more.
-                pending.is_stale = False
-                found = await self._pool.run(self._verification.revalidate, found.login.key)
-            return Refused(Refusal.OVERLOADED)
+                pending.is_stale, device_id = False, found.login.device_id
+                revalidated = await self._pool.run(self._verification.revalidate, found.login.key)
+                found = Refused(revalidated, device_id) if isinstance(revalidated, RefusalReason) else revalidated
+            return Refused(RefusalReason.OVERLOADED)
         except OverloadedError:
-            return Refused(Refusal.OVERLOADED)
+            return Refused(RefusalReason.OVERLOADED)
         except StoreError as error:
             self.refusal_log.stranger("registry_unreadable", level=logging.ERROR, error=str(error))
-            return Refused(Refusal.STORE_UNAVAILABLE)
+            return Refused(RefusalReason.STORE_UNAVAILABLE)
         finally:
             self._pending.discard(pending)
 
@@ -207,7 +207,14 @@ class Authenticator:
                 pending.is_stale = True
 
     def _log_refusal(self, attempt: ConnectAttempt, refused: Refused, address: str) -> None:
-        what: dict[str, Any] = {"reason": refused.reason.value, "address": attempt.address, "code": refused.return_code}
+        what: dict[str, Any] = {
+            "reason": refused.reason.value,
+            "address": attempt.address,
+            "code": refused.return_code,
+            "key": attempt.claimed_key,
+            "device_id": refused.device_id,
+            "client_id": shown_claim(redacted(attempt.client_id)),
+        }
         if refused.is_proven:
             is_logged = self.refusal_log.proven("login_refused", attempt.username or "", **what)
         else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
-from fleetkey.access.login.outcome import Refusal
-from fleetkey.registry import is_device_id
+from fleetkey.registry import RefusalReason, is_device_id
 
 if TYPE_CHECKING:
     from fleetkey.access.login.outcome import ConnectAttempt
@@ -17,14 +16,14 @@ __all__ = ["check_claims"]
 
 def check_claims(
     attempt: ConnectAttempt, *, device_id: str | None, scope: TopicScope, allowed_networks: AllowedNetworks
-) -> Refusal | None:
+) -> RefusalReason | None:
     """Check the claims of a CONNECT beside its credentials: address, client id and will topic."""
     if not allowed_networks.admits(attempt.address):
-        return Refusal.WRONG_ADDRESS
+        return RefusalReason.WRONG_ADDRESS
     if device_id is not None and attempt.client_id != device_id:
-        return Refusal.WRONG_CLIENT_ID
+        return RefusalReason.WRONG_CLIENT_ID
     if device_id is None and is_device_id(attempt.client_id):
-        return Refusal.WRONG_CLIENT_ID
+        return RefusalReason.WRONG_CLIENT_ID
     if attempt.will_topic is not None and not decide(scope, Action.PUBLISH, attempt.will_topic):
-        return Refusal.FOREIGN_WILL
+        return RefusalReason.FOREIGN_WILL
     return None

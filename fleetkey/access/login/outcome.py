@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from fleetkey.registry import RefusalReason, is_access_key
 
 if TYPE_CHECKING:
     from fleetkey.access.decisions.principal import Principal
 
-__all__ = ["ConnectAttempt", "Granted", "Refusal", "Refused"]
+__all__ = ["ConnectAttempt", "Granted", "Refused"]
 
 NOT_AUTHORIZED = 5
 SERVER_UNAVAILABLE = 3
@@ -25,35 +26,22 @@ class ConnectAttempt:
     address: str
     will_topic: str | None = None
 
-
-class Refusal(StrEnum):
-    """The exact reason, for the log; the client only sees the return code."""
-
-    MALFORMED = "malformed_credentials"
-    UNKNOWN_KEY = "unknown_key"
-    WRONG_SECRET = "wrong_secret"  # noqa: S105 - a reason
-    KEY_RETIRED = "key_retired"
-    KEY_EXPIRED = "key_expired"
-    DEVICE_NOT_ACTIVE = "device_not_active"
-    WRONG_CLIENT_ID = "wrong_client_id"
-    WRONG_ADDRESS = "wrong_address"
-    FOREIGN_WILL = "foreign_will"
-    UNSAFE_SCOPE = "unsafe_scope"
-    SCOPE_TOO_LARGE = "scope_too_large"
-    OVERLOADED = "overloaded"
-    STORE_UNAVAILABLE = "store_unavailable"
+    @property
+    def claimed_key(self) -> str | None:
+        """The user name, if it looks like a key. Otherwise it may be a secret in the wrong place."""
+        return self.username if self.username is not None and is_access_key(self.username) else None
 
 
 PROVEN = frozenset(
     {
-        Refusal.KEY_RETIRED,
-        Refusal.KEY_EXPIRED,
-        Refusal.DEVICE_NOT_ACTIVE,
-        Refusal.WRONG_CLIENT_ID,
-        Refusal.WRONG_ADDRESS,
-        Refusal.FOREIGN_WILL,
-        Refusal.UNSAFE_SCOPE,
-        Refusal.SCOPE_TOO_LARGE,
+        RefusalReason.KEY_RETIRED,
+        RefusalReason.KEY_EXPIRED,
+        RefusalReason.DEVICE_NOT_ACTIVE,
+        RefusalReason.WRONG_CLIENT_ID,
+        RefusalReason.WRONG_ADDRESS,
+        RefusalReason.FOREIGN_WILL,
+        RefusalReason.UNSAFE_SCOPE,
+        RefusalReason.SCOPE_TOO_LARGE,
     }
 )
 """What nobody is told before the secret was compared, and right."""
@@ -70,12 +58,15 @@ class Granted:
 class Refused:
     """The client is refused, and nothing that exists is touched."""
 
-    reason: Refusal
+    reason: RefusalReason
+    """The exact reason, for the log and the records; the client only sees the return code."""
+    device_id: str | None = field(default=None, compare=False)
+    """The device of the key, if the key exists and is a device's."""
 
     @property
     def may_pass(self) -> bool:
         """Whether the reason lies with the server, so the same CONNECT may succeed later."""
-        return self.reason in {Refusal.OVERLOADED, Refusal.STORE_UNAVAILABLE}
+        return self.reason in {RefusalReason.OVERLOADED, RefusalReason.STORE_UNAVAILABLE}
 
     @property
     def is_proven(self) -> bool:

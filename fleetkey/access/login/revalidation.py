@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access.login.outcome import Refusal
-from fleetkey.registry import KeyKind, StoreError
+from fleetkey.registry import KeyKind, RefusalReason, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +41,7 @@ class Revalidation:
         self,
         verification: Verification,
         applications: Callable[[], Sequence[Principal]],
-        on_decided: Callable[[str, VerifiedLogin | Refusal], None],
+        on_decided: Callable[[str, VerifiedLogin | RefusalReason], None],
     ) -> None:
         self._verification = verification
         self._applications = applications
@@ -103,10 +102,10 @@ class Revalidation:
             log.exception("recheck_failed", devices=len(device_ids))
             return [True] * len(applications)
 
-    def _decide(self, keys: Sequence[str]) -> list[tuple[str, VerifiedLogin | Refusal]]:
+    def _decide(self, keys: Sequence[str]) -> list[tuple[str, VerifiedLogin | RefusalReason]]:
         return [(key, self._decide_one(key)) for key in keys]
 
-    def _decide_one(self, key: str) -> VerifiedLogin | Refusal:
+    def _decide_one(self, key: str) -> VerifiedLogin | RefusalReason:
         # Fail closed: a key that can't be shown to be valid isn't, whatever went wrong.
         try:
             return self._verification.revalidate(key)
@@ -114,7 +113,7 @@ class Revalidation:
             log.error("registry_unreadable", error=str(error))  # noqa: TRY400 - the message says it all
         except Exception:
             log.exception("recheck_failed", key=key)
-        return Refusal.STORE_UNAVAILABLE
+        return RefusalReason.STORE_UNAVAILABLE
 
 
 def _take(waiting: dict[str, None], count: int) -> list[str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fleetkey.access.decisions.scope import Reach, TopicScope
 from fleetkey.access.errors import TemplateError, UnsafeValueError
 from fleetkey.access.login.claims import check_claims
-from fleetkey.access.login.outcome import Refusal
+from fleetkey.access.login.outcome import Refused
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 from fleetkey.access.secrets.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
-from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus
+from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus, RefusalReason, is_access_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +30,6 @@ __all__ = ["Verification", "VerifiedLogin"]
 
 STAND_IN_PASSWORD = b"-"
 """Hashed in place of a password that can't be hashed."""
-KEY_PATTERN = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +71,11 @@ class Verification:
         self._clock = clock or store.now
         self._stand_in_hash = hash_secret(new_secret(), bcrypt_rounds)
 
-    def verify(self, attempt: ConnectAttempt) -> VerifiedLogin | Refusal:
+    def verify(self, attempt: ConnectAttempt) -> VerifiedLogin | Refused:
         """Verify everything about an attempt. Raises `StoreError` when the registry can't be read."""
         password = attempt.password or b""
         key = attempt.username or ""
-        login = self._store.find_login(key) if KEY_PATTERN.match(key) else None
+        login = self._store.find_login(key) if is_access_key(key) else None
         is_hash_usable = login is not None and is_hash_affordable(login.secret_hash)
         has_shape = is_secret_shape(password)
         # Exactly one hash in every case, with stand-ins for what can't be hashed.
@@ -87,38 +85,38 @@ class Verification:
         )
         is_secret_right = has_matched and has_shape and is_hash_usable
         if login is None:
-            return Refusal.UNKNOWN_KEY if KEY_PATTERN.match(key) else Refusal.MALFORMED
+            return Refused(RefusalReason.UNKNOWN_KEY if is_access_key(key) else RefusalReason.MALFORMED_CREDENTIALS)
         if not is_secret_right:
-            return Refusal.WRONG_SECRET
+            return Refused(RefusalReason.WRONG_SECRET, login.device_id)
         found = self.check(login)
-        if isinstance(found, Refusal):
-            return found
+        if isinstance(found, RefusalReason):
+            return Refused(found, login.device_id)
         refusal = check_claims(
             attempt, device_id=login.device_id, scope=found.scope, allowed_networks=found.allowed_networks
         )
         if refusal is not None:
-            return refusal
+            return Refused(refusal, login.device_id)
         if login.first_connected_at is None and not self._store.record_first_connection(key, address=attempt.address):
-            return Refusal.KEY_RETIRED
+            return Refused(RefusalReason.KEY_RETIRED, login.device_id)
         return found
 
-    def revalidate(self, key: str) -> VerifiedLogin | Refusal:
+    def revalidate(self, key: str) -> VerifiedLogin | RefusalReason:
         """Check a key again, without its secret, after something about it changed. Raises `StoreError`."""
         login = self._store.find_login(key)
-        return self.check(login) if login is not None else Refusal.UNKNOWN_KEY
+        return self.check(login) if login is not None else RefusalReason.UNKNOWN_KEY
 
-    def check(self, login: Login) -> VerifiedLogin | Refusal:
+    def check(self, login: Login) -> VerifiedLogin | RefusalReason:
         """Check that a key is valid now, whoever holds it, and compile its scope."""
         if login.status is not KeyStatus.ACTIVE:
-            return Refusal.KEY_RETIRED
+            return RefusalReason.KEY_RETIRED
         if self.has_expired(login.expires_at):
-            return Refusal.KEY_EXPIRED
+            return RefusalReason.KEY_EXPIRED
         if login.kind is KeyKind.DEVICE and login.device_state is not DeviceState.ACTIVE:
-            return Refusal.DEVICE_NOT_ACTIVE
+            return RefusalReason.DEVICE_NOT_ACTIVE
         try:
             return self._resolve_scope(login)
         except (UnsafeValueError, TemplateError):
-            return Refusal.UNSAFE_SCOPE
+            return RefusalReason.UNSAFE_SCOPE
 
     def has_expired(self, expires_at: int | None) -> bool:
         """Return whether a time, in milliseconds since 1970, has come; None never expires."""
@@ -136,12 +134,12 @@ class Verification:
             for reach in reaches
         ]
 
-    def _resolve_scope(self, login: Login) -> VerifiedLogin | Refusal:
+    def _resolve_scope(self, login: Login) -> VerifiedLogin | RefusalReason:
         try:
             allowed_networks = AllowedNetworks(login.sources)
         except ValueError:
             # Fail closed: a list that can't be parsed admits nobody.
-            return Refusal.WRONG_ADDRESS
+            return RefusalReason.WRONG_ADDRESS
         if login.device_id is not None and login.serial is not None:
             templates = self._templates.of_policy(login.policy)
             tags = self._store.device_tags(login.device_id) if templates.uses_tags else {}
@@ -150,7 +148,7 @@ class Verification:
                 login=login, scope=scope, allowed_networks=allowed_networks, follows_devices=templates.uses_tags
             )
         if login.scope is None:
-            return Refusal.UNSAFE_SCOPE
+            return RefusalReason.UNSAFE_SCOPE
         devices: list[Device] = []
         of_devices: list[str] = []
         if login.scope.all_devices:
@@ -158,7 +156,7 @@ class Verification:
         else:
             devices = self._store.scope_devices(login.scope, limit=self._max_scope_devices + 1)
         if len(devices) > self._max_scope_devices:
-            return Refusal.SCOPE_TOO_LARGE
+            return RefusalReason.SCOPE_TOO_LARGE
         scope = self._templates.for_application(login.scope, devices, of_devices=of_devices)
         reach = Reach(
             scope=login.scope,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from fleetkey.access import Authenticator
+    from fleetkey.access import Authenticator, RefusalRecorder
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.codec import Reason
     from fleetkey.broker.presence import PresenceRecorder
@@ -48,6 +48,7 @@ class BundledEngine:
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
         accounts: Accounts | None = None,
+        recorder: RefusalRecorder | None = None,
     ) -> None:
         """Open `broker.db`.
 
@@ -64,6 +65,7 @@ class BundledEngine:
                 clock=clock,
                 descriptors=descriptors,
                 accounts=accounts,
+                recorder=recorder,
             )
         except BrokerError as error:
             raise EngineError(str(error)) from error

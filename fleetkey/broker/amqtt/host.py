@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from amqtt.contexts import BrokerConfig
     from amqtt.session import Session as AmqttSession
 
-    from fleetkey.access import Authenticator
+    from fleetkey.access import Authenticator, RefusalRecorder
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.presence import PresenceRecorder
@@ -65,12 +65,13 @@ class FleetkeyBroker(Broker):
         clock: SteadyClock | None = None,
         descriptors: Descriptors | None = None,
         accounts: Accounts | None = None,
+        recorder: RefusalRecorder | None = None,
     ) -> None:
         """Load the plugins and open `broker.db`.
 
         `presence` is notified of connects and disconnects, and `clock` times the expiry of sessions. `descriptors`
         reserves some of the process's file descriptors for purposes other than clients; without it, none are reserved.
-        `accounts` has the budgets; without it, those of the default settings apply.
+        `accounts` has the budgets; without it, those of the default settings apply. `recorder` records refusals.
 
         Raises:
             BrokerError: the configuration or the store can't be used.
@@ -113,6 +114,7 @@ class FleetkeyBroker(Broker):
             clock=clock,
             descriptors=descriptors,
             accounts=accounts,
+            recorder=recorder,
         )
 
     @property
@@ -217,7 +219,8 @@ class FleetkeyBroker(Broker):
                 self.tls_contexts.append(context)
             try:
                 factory = functools.partial(self.core.connection, name, is_websocket=listener.type == ListenerType.WS)
-                instance = await self._listen(factory, host, port, context)
+                refused = functools.partial(self.core.refusals.handshake, name)
+                instance = await self._listen(factory, host, port, context, refused=refused)
             except OSError as error:
                 raise ListenerError(ListenerName(name), error) from error
             self._servers[name] = Server(name, instance)  # type: ignore[arg-type] # or equivalent to one

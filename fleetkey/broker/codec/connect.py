@@ -16,6 +16,8 @@ __all__ = ["read_connect"]
 
 PROTOCOL_NAME = b"MQTT"
 OLDER_PROTOCOL_NAME = b"MQIsdp"
+MQTT_5 = 5
+"""The protocol level from which packets have properties (MQTT 5.0, 2.2.2)."""
 CODECS: dict[int, Codec] = {4: MQTT_3_1_1}
 """By protocol level (3.1.2.2)."""
 
@@ -33,7 +35,7 @@ def read_connect(first: int, data: bytes, start: int, end: int) -> tuple[Codec, 
     reader = Reader(data, start, end)
     name, level = reader.binary(), reader.byte()
     if name == OLDER_PROTOCOL_NAME or (name == PROTOCOL_NAME and level not in CODECS):
-        raise UnsupportedProtocolError
+        raise UnsupportedProtocolError(level, *_claims_of_other_versions(reader, has_properties=level >= MQTT_5))
     if name != PROTOCOL_NAME:
         msg = "unknown protocol name"
         raise MalformedPacketError(msg)
@@ -71,3 +73,22 @@ def _read_fields(reader: Reader) -> Connect:
         username=username,
         password=password,
     )
+
+
+def _claims_of_other_versions(reader: Reader, *, has_properties: bool) -> tuple[str | None, str | None]:
+    """Return the client id and the user name, so that an operator learns whose client it is; None if malformed."""
+    client_id = None
+    try:
+        flags = reader.byte()
+        reader.number()
+        if has_properties:
+            reader.skip_properties()
+        client_id = reader.text()
+        if flags & 0x04:
+            if has_properties:
+                reader.skip_properties()
+            reader.binary()
+            reader.binary()
+        return client_id, reader.text() if flags & 0x80 else None
+    except MalformedPacketError:
+        return client_id, None

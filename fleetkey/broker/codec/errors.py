@@ -10,11 +10,19 @@ __all__ = ["MalformedPacketError", "TooManyFiltersError", "UnsupportedProtocolEr
 class MalformedPacketError(Exception):
     """Bytes that the protocol doesn't allow; the connection is closed (MQTT 3.1.1, 4.8.0-1).
 
+    Args:
+        message: what is wrong, in our own words; nothing that the client sent.
+        bound: the bound that was exceeded, if that is what is wrong.
+
     Attributes:
         reason: what the client is told, if its version has a code for it.
     """
 
     reason = Reason.MALFORMED_PACKET
+
+    def __init__(self, message: str, *, bound: str = "") -> None:
+        super().__init__(message)
+        self.bound = bound
 
 
 class TooManyFiltersError(MalformedPacketError):
@@ -24,4 +32,16 @@ class TooManyFiltersError(MalformedPacketError):
 
 
 class UnsupportedProtocolError(Exception):
-    """A CONNECT with an unsupported protocol version (3.1.2-2)."""
+    """A CONNECT with an unsupported protocol version (3.1.2-2).
+
+    Args:
+        level: its protocol level.
+        client_id: its client id, if that could be read.
+        username: its user name, if that could be read.
+    """
+
+    def __init__(self, level: int, client_id: str | None = None, username: str | None = None) -> None:
+        super().__init__(level)
+        self.level = level
+        self.client_id = client_id
+        self.username = username

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fleetkey.broker.codec.errors import MalformedPacketError
+from fleetkey.broker.codec.frame import MAX_LENGTH_BYTES
 
 __all__ = ["Reader", "decode_text"]
 
@@ -52,6 +53,21 @@ class Reader:
         if end > self._end:
             raise _ends_too_soon()
         return self._data[start:end]
+
+    def skip_properties(self) -> None:
+        """Skip the properties of MQTT 5.0, which follow their length (2.2.2)."""
+        size = 0
+        for place in range(MAX_LENGTH_BYTES):
+            digit = self.byte()
+            size |= (digit & 0x7F) << 7 * place
+            if not digit & 0x80:
+                break
+        else:
+            msg = "a length of properties in more than four bytes"
+            raise MalformedPacketError(msg)
+        self._position += size
+        if self._position > self._end:
+            raise _ends_too_soon()
 
     def text(self) -> str:
         """Read a string (1.5.3)."""

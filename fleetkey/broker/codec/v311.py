@@ -147,7 +147,7 @@ def _next_filter(reader: Reader, most: int) -> str:
         raise MalformedPacketError(msg)
     if not most:
         msg = "more topic filters than one packet may have"
-        raise TooManyFiltersError(msg)
+        raise TooManyFiltersError(msg, bound="max_subscriptions_per_application")
     return reader.text()
 
 

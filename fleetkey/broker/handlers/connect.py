@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
 
@@ -12,14 +12,16 @@ from fleetkey.access import Action
 from fleetkey.broker.admission import Admitted
 from fleetkey.broker.codec import Reason
 from fleetkey.broker.message import Message
+from fleetkey.broker.refusals import Claims, Refusals, Rejected
 from fleetkey.broker.session import ClientSink, Publisher
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fleetkey.access import Principal
-    from fleetkey.broker.admission import Admission, Rejected
-    from fleetkey.broker.codec import Connect, Will
+    from fleetkey.broker.admission import Admission
+    from fleetkey.broker.codec import Connect, UnsupportedProtocolError, Will
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.handlers.publish import PublishHandler
     from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
@@ -35,9 +37,15 @@ __all__ = ["ConnectHandler"]
 log = structlog.get_logger(__name__)
 
 
+NO_CLAIMS = Claims()
+VERSIONS = {3: RefusalReason.PROTOCOL_3_1, 5: RefusalReason.PROTOCOL_5}
+"""The versions that aren't supported, by protocol level."""
+
+
 class Client(Publisher, Protocol):
     """The parts of a connection that are used here."""
 
+    listener: str
     transport: Any
     last_heard: float
     was_welcomed: bool
@@ -84,6 +92,8 @@ class ConnectHandler:
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
         presence: PresenceRecorder | None,
+        *,
+        refusals: Refusals | None = None,
     ) -> None:
         self._admission = admission
         self._sessions = sessions
@@ -94,6 +104,7 @@ class ConnectHandler:
         self._topic_authorizer = topic_authorizer
         self._counters = counters
         self._presence = presence
+        self._refusals = refusals or Refusals()
         self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -102,7 +113,7 @@ class ConnectHandler:
         if self._turns.take_turn():
             self._take(connection, connect)
             return
-        give_up = partial(connection.abort, Reason.SERVER_BUSY)
+        give_up = partial(self._give_up, connection, connect)
         self._turns.do_later(connect.username or "", partial(self._take, connection, connect), give_up)
         connection.wait()
 
@@ -125,17 +136,29 @@ class ConnectHandler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def refuse(self, connection: ClientSink, reason: Reason) -> None:
-        """Answer with a refusal and close."""
-        packet = connection.codec.connack(reason)
-        self._counters.refusals[packet[-1]] += 1
+    def refuse(self, connection: Client, rejected: Rejected, claims: Claims = NO_CLAIMS) -> None:
+        """Answer with a refusal and close; what the client claims is for the record alone."""
+        packet = connection.codec.connack(rejected.reason)
+        code = packet[-1]
+        self._counters.refusals[code] += 1
         connection.send(packet)
         connection.close(Reason.REFUSED, is_graceful=True)
+        self._refusals.connect(connection, rejected, claims, code)
+
+    def refuse_version(self, connection: Client, error: UnsupportedProtocolError) -> None:
+        """Refuse a client of another version of MQTT (3.1.2-2)."""
+        why = VERSIONS.get(error.level, RefusalReason.PROTOCOL_UNKNOWN)
+        self.refuse(
+            connection,
+            Rejected(Reason.UNSUPPORTED_PROTOCOL, why),
+            Claims(client_id=error.client_id, username=error.username),
+        )
 
     def revoke(self, connection: ClientSink) -> None:
         """Close a connection whose principal was revoked; if it has no CONNACK yet, refuse it."""
         if connection.is_deciding:
-            self.refuse(connection, Reason.NOT_AUTHORIZED)
+            # Only a client's connection is ever deciding.
+            self._refuse_revoked(cast("Client", connection))
         else:
             connection.abort(Reason.REVOKED)
 
@@ -160,6 +183,33 @@ class ConnectHandler:
             message = Message(will.topic, will.topic.encode(), will.payload, will.qos, session.owner)
             self._publisher.publish(message, connection, session, is_retained=will.is_retained)
 
+    def _refuse_revoked(self, connection: Client) -> None:
+        self._refuse_known(connection, Reason.NOT_AUTHORIZED, RefusalReason.REVOKED)
+
+    def _refuse_known(
+        self,
+        connection: Client,
+        reason: Reason,
+        why: RefusalReason,
+        detail: str = "",
+        admitted: Admitted | None = None,
+    ) -> None:
+        """Refuse a client that proved who it is."""
+        principal = admitted.principal if admitted is not None else connection.principal
+        session = connection.session
+        client_id = admitted.client_id if admitted is not None else session.client_id if session is not None else None
+        if principal is None:
+            self.refuse(connection, Rejected(reason, why, detail), Claims(client_id=client_id))
+            return
+        rejected = Rejected(reason, why, detail, principal.device_id, is_proven=True)
+        self.refuse(connection, rejected, Claims(client_id=client_id, username=principal.key))
+
+    def _give_up(self, connection: Client, connect: Connect) -> None:
+        """Close a connection whose CONNECT has no turn: too many others wait for theirs."""
+        connection.abort(Reason.SERVER_BUSY)
+        rejected = Rejected(Reason.SERVER_BUSY, RefusalReason.OVERLOADED)
+        self._refusals.connect(connection, rejected, _claims_of(connect), None)
+
     async def _decide(self, connection: Client, connect: Connect) -> None:
         decision = await self._admission.decide(connect, connection.address, connection.transport)
         if connection.is_deciding:
@@ -167,17 +217,17 @@ class ConnectHandler:
 
     def _act_on(self, decision: Admitted | Rejected, connection: Client, connect: Connect) -> None:
         if not isinstance(decision, Admitted):
-            self.refuse(connection, decision.reason)
+            self.refuse(connection, decision, _claims_of(connect))
             return
         if self._store.is_failing and (
             self._sessions.is_ending(decision.client_id) or self._sessions.must_store(connect, decision.client_id)
         ):
             # It would have to wait for writes that fail now, and would add more of them.
-            self.refuse(connection, Reason.SERVER_BUSY)
+            self._refuse_known(connection, Reason.SERVER_BUSY, RefusalReason.NOT_STORED, "store_failing", decision)
             return
         if connect.will is not None and self._publisher.is_full(decision.principal.owner):
             # Its will might have to wait behind too many others.
-            self.refuse(connection, Reason.SERVER_BUSY)
+            self._refuse_known(connection, Reason.SERVER_BUSY, RefusalReason.OVERLOADED, "wills", decision)
             return
         opened = self._sessions.open(connection, connect, decision.principal, decision.client_id)
         connection.accept(opened.session, decision.principal, connect)
@@ -197,7 +247,7 @@ class ConnectHandler:
             if is_stored:
                 self._welcome(connection, connect, opened)
             else:
-                self.refuse(connection, Reason.SERVER_BUSY)
+                self._refuse_known(connection, Reason.SERVER_BUSY, RefusalReason.NOT_STORED, "store_failing")
                 if not opened.is_present:
                     # Its client never learned of this session, so its next CONNACK must not report one as present.
                     self._sessions.drop(opened.session)
@@ -219,7 +269,7 @@ class ConnectHandler:
         session, principal = opened.session, connection.principal
         if principal is None or principal.is_revoked:
             # Of many connections of one key, this one's turn to be closed hasn't come yet.
-            self.refuse(connection, Reason.NOT_AUTHORIZED)
+            self._refuse_revoked(connection)
             return
         connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
         connection.open(connect.will)
@@ -232,3 +282,7 @@ class ConnectHandler:
             self._sessions.resume(session)
         if connection.is_suspended:
             connection.proceed()
+
+
+def _claims_of(connect: Connect) -> Claims:
+    return Claims(connect.client_id, connect.username, connect.will.topic if connect.will is not None else None)

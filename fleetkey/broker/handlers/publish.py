@@ -217,11 +217,12 @@ class PublishHandler:
         if len(session.inbound) >= self._limits.max_unreleased:
             self._bounds.reached("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound="max_unreleased")
         if not session.memory.charge(MESSAGES, INBOUND_BYTES):
-            self._bounds.reached(session.memory.bound_reached(INBOUND_BYTES), client_id=session.client_id)
+            bound = session.memory.bound_reached(INBOUND_BYTES)
+            self._bounds.reached(bound, client_id=session.client_id)
             msg = "a QoS 2 message while there is no room for its identifier"
-            raise MalformedPacketError(msg)
+            raise MalformedPacketError(msg, bound=bound)
         session.inbound[packet_id] = 0
         if session.is_kept:
             self._store.add_inbound(session, packet_id)

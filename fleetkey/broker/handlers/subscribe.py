@@ -9,6 +9,7 @@ from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import MalformedPacketError, Reason
 from fleetkey.broker.memory_costs import most_filter_bytes
 from fleetkey.broker.work import filter_cost
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -73,15 +74,16 @@ class SubscribeHandler:
             if session.is_kept and self._store.is_failing:
                 added = 0
                 self._bounds.reached("store_failing", client_id=session.client_id)
+                connection.log_refusal("subscribe", topic_filter.encode(), RefusalReason.NOT_STORED, "store_failing")
                 answers.append(Reason.NOT_STORED)
-            elif self._may_subscribe(session, connection.principal, topic_filter):
+            elif (refused := self._refused(session, connection.principal, topic_filter)) is None:
                 # From here on, its retained messages are queued, and newly published ones are queued behind them.
                 added = self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)
                 answers.append(options)
             else:
                 added = 0
-                connection.log_refusal("subscribe", topic_filter.encode())
+                connection.log_refusal("subscribe", topic_filter.encode(), *refused)
                 answers.append(Reason.NOT_AUTHORIZED)
             yield 2 * cost + added
         # For a session that isn't kept, nothing was noted; notes made between two turns belong to others.
@@ -107,31 +109,38 @@ class SubscribeHandler:
         position = self._store.position if session.is_kept else 0
         connection.acknowledge(connection.codec.unsuback(packet_id), position)
 
-    def _may_subscribe(self, session: Session, principal: Principal | None, topic_filter: str) -> bool:
+    def _refused(
+        self, session: Session, principal: Principal | None, topic_filter: str
+    ) -> tuple[RefusalReason, str] | None:
+        """Return why a filter is refused, with the bound that it reached, if any; None if it is granted."""
         if principal is None:
-            return False
+            return RefusalReason.REVOKED, ""
         limits = self._limits
         if len(topic_filter.encode()) > limits.max_topic_bytes or topic_filter.count("/") >= limits.max_topic_levels:
-            return False
-        if topic_filter not in session.subscriptions and not self._has_room(session, principal, topic_filter):
-            return False
-        return principal.allows(Action.SUBSCRIBE, topic_filter) and self._topic_authorizer.allow(
-            session, Action.SUBSCRIBE, topic_filter
-        )
+            return RefusalReason.BOUND_REACHED, "max_topic_bytes or max_topic_levels"
+        if topic_filter not in session.subscriptions and (
+            bound := self._bound_reached(session, principal, topic_filter)
+        ):
+            return RefusalReason.BOUND_REACHED, bound
+        if not principal.allows(Action.SUBSCRIBE, topic_filter):
+            return (RefusalReason.REVOKED if principal.is_revoked else RefusalReason.FOREIGN_FILTER), ""
+        if not self._topic_authorizer.allow(session, Action.SUBSCRIBE, topic_filter):
+            return RefusalReason.PLUGIN_REFUSED, ""
+        return None
 
-    def _has_room(self, session: Session, principal: Principal, topic_filter: str) -> bool:
+    def _bound_reached(self, session: Session, principal: Principal, topic_filter: str) -> str:
+        """Return which bound leaves no room for a new filter; empty if there is room."""
         limits = self._limits
         is_device = principal.device_id is not None
         most = limits.max_subscriptions_per_device if is_device else limits.max_subscriptions_per_application
         if len(session.subscriptions) >= most:
             self._bounds.reached("max_subscriptions", client_id=session.client_id)
-            return False
+            return "max_subscriptions"
         if not (is_device or self._applications.has_room_for_filter(session.owner)):
-            return False
+            return "max_filters_per_application"
         if bound := _exceeded(session, topic_filter):
             self._bounds.reached(bound, owner=session.owner)
-            return False
-        return True
+        return bound
 
 
 def _exceeded(session: Session, topic_filter: str) -> str:

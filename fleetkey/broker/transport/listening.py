@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fleetkey.operations import Descriptors
+    from fleetkey.registry import RefusalReason
     from fleetkey.tls import Handshakes
 
 __all__ = ["listen"]
@@ -34,8 +35,12 @@ async def listen(
     descriptors: Descriptors,
     handshakes: Handshakes,
     handshake_seconds: float,
+    refused: Callable[[RefusalReason, str, str], None] = lambda *_: None,
 ) -> asyncio.Server | TlsListener:
-    """Accept connections, with TLS if there is a context. Raises `OSError`: the address can't be bound."""
+    """Accept connections, with TLS if there is a context. Raises `OSError`: the address can't be bound.
+
+    `refused` is called with each handshake that failed; see `TlsListener`.
+    """
     if context is None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(factory, host, port, backlog=BACKLOG, reuse_address=True)
@@ -51,6 +56,7 @@ async def listen(
         descriptors,
         handshake_seconds=handshake_seconds,
         shutdown_seconds=LINGER_SECONDS,
+        refused=refused,
     )
 
 

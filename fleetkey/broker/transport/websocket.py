@@ -1,4 +1,7 @@
-"""MQTT over WebSocket (MQTT 3.1.1, 6): the `websockets` library's sans-I/O protocol in front of the same connection."""
+"""MQTT over WebSocket (MQTT 3.1.1, 6): the `websockets` library's sans-I/O protocol in front of the same connection.
+
+Over 400 lines, because it is one class between two: the protocol of the socket, and the transport of the connection.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from fleetkey.broker.codec import Reason
 from fleetkey.broker.transport.frames import FrameProtocol
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.transport.upgrade import RequestEnd, UpgradeRefusedError
+from fleetkey.registry import RefusalReason
+from fleetkey.tls import Spoken, spoken
 from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
@@ -24,6 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocket"]
 
+FOREIGN_PROTOCOLS: dict[Spoken | None, RefusalReason] = {
+    Spoken.TLS: RefusalReason.TLS_ON_PLAIN_PORT,
+    Spoken.MQTT: RefusalReason.MQTT_ON_WEBSOCKET_PORT,
+}
+"""Which protocol a client speaks where an upgrade request is expected."""
 MAX_UNREAD_BYTES = 64 * 1024
 """Unsent bytes of answers to a client's frames, such as pongs; beyond that, it is not read from."""
 FRAMES_PER_TURN = 16
@@ -220,6 +230,7 @@ class WebSocket(asyncio.Protocol):
             return
         self._is_upgraded = self._protocol.state is WebSocketState.OPEN
         if not self._is_upgraded:
+            self._connection.note_closed(RefusalReason.UPGRADE_REFUSED)
             self._connection.close(Reason.UPGRADE_REFUSED)
             return
         self._answer()
@@ -227,6 +238,9 @@ class WebSocket(asyncio.Protocol):
 
     def _refuse(self, status: HTTPStatus) -> None:
         """Reject an invalid upgrade request, and close."""
+        if status is not HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            why = FOREIGN_PROTOCOLS.get(spoken(self._protocol.incoming), RefusalReason.UPGRADE_REFUSED)
+            self._connection.note_closed(why)
         self._socket.write(self._protocol.reject(status, f"{status.phrase}.\n").serialize())
         self._connection.close(Reason.UPGRADE_REFUSED)
 
@@ -290,6 +304,7 @@ class WebSocket(asyncio.Protocol):
         if self._has_failed or self._is_done:
             return
         if frame.opcode is Opcode.TEXT:
+            self._connection.note_closed(RefusalReason.MALFORMED, "websocket: not binary")
             self._fail(CloseCode.UNSUPPORTED_DATA, "not binary")
         elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
             if self._protocol.has_too_many_fragments(frame):
@@ -318,6 +333,7 @@ class WebSocket(asyncio.Protocol):
             return
         if isinstance(protocol.parser_exc, PayloadTooBig):
             self._log_bound("websocket_message_bytes")
+            self._has_failed = True
         if connection.state is State.CLOSED:
             # Otherwise, wait for the client's close frame.
             if protocol.eof_sent:
@@ -325,6 +341,8 @@ class WebSocket(asyncio.Protocol):
         elif self._is_lost:
             self._leave()
         elif protocol.close_rcvd is None or protocol.parser_exc is not None:
+            if not self._has_failed:
+                connection.note_closed(RefusalReason.MALFORMED, "websocket")
             connection.close(Reason.MALFORMED_PACKET)
         elif not self._is_paused:
             connection.close(Reason.CONNECTION_LOST)
@@ -391,7 +409,12 @@ class WebSocket(asyncio.Protocol):
         else:
             self._socket.pause_reading()
 
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Trace that it is about to be closed because of what its client did."""
+        self._connection.note_closed(why, detail)
+
     def _log_bound(self, bound: str) -> None:
+        self._connection.note_closed(RefusalReason.BOUND_REACHED, bound)
         session = self._connection.session
         if session is not None:
             self._bounds.reached(bound, client_id=session.client_id)

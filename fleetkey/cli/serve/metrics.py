@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
-    from fleetkey.access import Authenticator, RefusalLog, WorkerPool
+    from fleetkey.access import Authenticator, RefusalLog, RefusalRecorder, WorkerPool
     from fleetkey.broker import BrokerEngine, EngineCounters
     from fleetkey.budget import Budget
     from fleetkey.http import HttpServer
@@ -40,6 +40,7 @@ class Metrics:
         *,
         registrar: Registrar,
         authenticator: Authenticator,
+        recorder: RefusalRecorder,
         api_refusal_log: RefusalLog,
         pool: WorkerPool,
         engine: BrokerEngine,
@@ -56,6 +57,7 @@ class Metrics:
         self._engine = engine
         self._fleet = _Fleet(registrar, authenticator, api_refusal_log, pool, descriptors)
         self._registry.register(self._fleet)
+        self._registry.register(_Refusals(recorder))
         self._registry.register(_Hooks(webhooks, follower))
         self._registry.register(_Time(clock))
         self._registry.register(_Http(http))
@@ -198,6 +200,20 @@ class _Hooks(Collector):
             if state.delivered_at is not None:
                 delivered_at.add_metric([state.name], state.delivered_at / 1000)
         yield from (backlog, failing, delivered_at)
+
+
+class _Refusals(Collector):
+    def __init__(self, recorder: RefusalRecorder) -> None:
+        self._recorder = recorder
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the refusals by stage and reason, and those without a record of their own."""
+        family = CounterMetricFamily("fleetkey_refusals", "Refusals, by stage and reason.", labels=["stage", "reason"])
+        for labels, count in sorted(self._recorder.counts.items()):
+            family.add_metric(list(labels), count)
+        yield family
+        text = "Refusals without a record of their own, by the bound that was reached."
+        yield _by("fleetkey_refusal_bounds_reached", text, "bound", self._recorder.bounds)
 
 
 class _Time(Collector):

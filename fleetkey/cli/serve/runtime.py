@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access import RefusalLog, build_authenticator, build_worker_pool
+from fleetkey.access import RefusalLog, RefusalRecorder, build_authenticator, build_worker_pool
 from fleetkey.admin_api import build_api, build_api_pools
 from fleetkey.broker import (
     Accounts,
@@ -42,6 +42,8 @@ from fleetkey.operations import (
 from fleetkey.registration import build_registrar, register_route
 from fleetkey.registry import (
     ChangeFollower,
+    RefusalListener,
+    RefusalStage,
     SteadyClock,
     StoreError,
     make_private_folder,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fleetkey.config import Settings
-    from fleetkey.registry import Change
+    from fleetkey.registry import Change, RefusalReason
 
 __all__ = ["Runtime"]
 
@@ -62,7 +64,7 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING_SECONDS = 1.0
 """Interval between housekeeping rounds, which retire expired keys."""
 AUDIT_SECONDS = 60.0
-"""Interval between checks for old audit entries. They are deleted in batches, one batch per housekeeping round."""
+"""Interval between checks for old audit entries and refusal records, which are deleted in batches, one each round."""
 
 
 class Runtime:
@@ -91,7 +93,8 @@ class Runtime:
         self._api_pools = build_api_pools()
         self._api_watch = self.store.watch(waits=False)
         self._api_refusal_log = RefusalLog()
-        self._registrar = build_registrar(settings, self.store, self._pool)
+        self._recorder = RefusalRecorder(self.store.add_refusals, now=self.store.now)
+        self._registrar = build_registrar(settings, self.store, self._pool, recorder=self._recorder)
         self.webhooks = Webhooks(settings.webhooks, self.store)
         self._follower = ChangeFollower(self.store, self._tell)
         self._loop = asyncio.get_running_loop()
@@ -123,7 +126,7 @@ class Runtime:
         await self._claim_folder()
         await self._verify_certificates()
         try:
-            self._http = HttpServer(settings.http, self._descriptors)
+            self._http = HttpServer(settings.http, self._descriptors, refused=self._refuse_http)
         except OSError as error:
             raise CommandError(cannot_listen("registration", settings.http.bind, error, "--http")) from None
         self._follower.start()
@@ -143,6 +146,7 @@ class Runtime:
                     clock=self._clock,
                     descriptors=self._descriptors,
                     accounts=accounts,
+                    recorder=self._recorder,
                 )
             )
             await engine.start()
@@ -160,6 +164,7 @@ class Runtime:
         metrics = Metrics(
             registrar=self._registrar,
             authenticator=self._authenticator,
+            recorder=self._recorder,
             api_refusal_log=self._api_refusal_log,
             pool=self._pool,
             engine=engine,
@@ -243,6 +248,7 @@ class Runtime:
             except EngineError as error:
                 # The rest is to be closed all the same.
                 log.error("engine_stop_failed", error=str(error))  # noqa: TRY400 - the message says it all
+        await self._recorder.close()
         if self._housekeepers:
             await self._clock_keeper.save()
         await asyncio.to_thread(self._follower.stop)
@@ -312,6 +318,14 @@ class Runtime:
             self._loop.call_soon_threadsafe(self._authenticator.apply, changes)
             self._loop.call_soon_threadsafe(self.webhooks.wake)
 
+    def _refuse_http(self, why: RefusalReason, address: str, detail: str) -> None:
+        """Trace a client of registration or the admin API that was refused before it sent a request."""
+        listener = RefusalListener.HTTPS if self.settings.http.tls_cert else RefusalListener.HTTP
+        self._recorder.note(RefusalStage.CONNECT, why, listener, address, detail=detail)
+        self._registrar.refusal_log.stranger(
+            "connection_refused", reason=why.value, detail=detail, listener=listener.value, address=address
+        )
+
     async def _watch_certificates(self) -> None:
         await watch_certificates(self._certificates.values())
 
@@ -321,16 +335,18 @@ class Runtime:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
     async def _keep_house(self) -> None:
-        """Retire expired keys, which disconnects the clients that use them, and delete old audit entries."""
-        days = self.settings.store.max_audit_days
+        """Retire expired keys, which disconnects the clients that use them, and delete old entries and records."""
+        days, refusal_days = self.settings.store.max_audit_days, self.settings.store.max_refusal_days
         audit_due = self._loop.time()
         while True:
             try:
                 # A bulk rotation can expire thousands at once: one batch per transaction, without a pause in between.
                 while await asyncio.to_thread(self.store.retire_expired_keys):
                     pass
-                if days and self._loop.time() >= audit_due:
-                    dropped = await asyncio.to_thread(self.store.drop_old_audit, days=days)
+                if self._loop.time() >= audit_due:
+                    dropped = days and await asyncio.to_thread(self.store.drop_old_audit, days=days)
+                    if refusal_days:
+                        dropped += await asyncio.to_thread(self.store.drop_old_refusals, days=refusal_days)
                     audit_due = self._loop.time() + (0 if dropped else AUDIT_SECONDS)
             except StoreError as error:
                 log.error("housekeeping_failed", error=str(error))  # noqa: TRY400 - the message says it all

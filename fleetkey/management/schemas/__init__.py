@@ -21,6 +21,7 @@ from fleetkey.management.schemas.devices import (
     TagsBody,
 )
 from fleetkey.management.schemas.keys import CreatedKeyAnswer, KeyAnswer, KeyBody, KeyPage, ScopeAnswer, ScopeBody
+from fleetkey.management.schemas.refusals import RefusalAnswer, RefusalPage
 from fleetkey.management.schemas.serials import AddedAnswer, SerialAnswer, SerialEntry, SerialPage, SerialsBody
 from fleetkey.management.schemas.server import AboutAnswer, MqttAnswer
 from fleetkey.management.schemas.times import when
@@ -50,6 +51,8 @@ __all__ = [
     "KeyPage",
     "MqttAnswer",
     "PolicyAnswer",
+    "RefusalAnswer",
+    "RefusalPage",
     "RotationAnswer",
     "RotationBody",
     "ScopeAnswer",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from fleetkey.access import WorkerPool
@@ -26,5 +27,5 @@ class AllowlistVerifier:
         """Accept a listed serial."""
         listed = await self._pool.run(self._store.find_serial, claim.serial)
         if listed is None:
-            return Rejected("not_listed")
+            return Rejected(RefusalReason.NOT_LISTED)
         return Accepted(name=listed.name, profile=listed.profile, tags=listed.tags, attributes=listed.attributes)

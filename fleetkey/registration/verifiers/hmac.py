@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from fleetkey.access import GroupSecrets
@@ -31,9 +32,9 @@ class HmacVerifier:
     async def verify(self, claim: Claim) -> Accepted | Rejected:
         """Accept a proof by any of the group secrets."""
         if claim.proof is None:
-            return Rejected("no_proof")
+            return Rejected(RefusalReason.NO_PROOF)
         group = self._groups.group_of(claim.serial, claim.proof)
         if group is None:
-            return Rejected("wrong_proof")
+            return Rejected(RefusalReason.WRONG_PROOF)
         log.info("proof_accepted", group=group, serial=claim.serial)
         return Accepted()

@@ -16,6 +16,7 @@ from fleetkey.config.labels import LabelError, check_labels, check_name
 from fleetkey.http.body import refuse_repeated
 from fleetkey.http_client import HttpClient, RequestFailedError, ResponseTooLargeError
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected, Undecided
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,21 +80,21 @@ class HttpVerifier:
         """Ask the API."""
         settings = self._settings
         if self._taken >= settings.max_concurrent + settings.max_waiting:
-            return Undecided("too_many_waiting")
+            return Undecided(RefusalReason.HTTP_TOO_MANY_WAITING)
         self._taken += 1
         try:
             async with asyncio.timeout(settings.timeout_seconds), self._turns:
                 status, content = await self._post(claim)
         except TimeoutError:
-            return _undecided("too_slow")
+            return _undecided(RefusalReason.HTTP_TOO_SLOW)
         except ResponseTooLargeError:
-            return _undecided("answer_too_large")
+            return _undecided(RefusalReason.HTTP_ANSWER_TOO_LARGE)
         except RequestFailedError as error:
-            return _undecided("unreachable", error=str(error))
+            return _undecided(RefusalReason.HTTP_UNREACHABLE, error=str(error))
         finally:
             self._taken -= 1
         if status != HTTPStatus.OK:
-            return _undecided("bad_status", status=status)
+            return _undecided(RefusalReason.HTTP_BAD_STATUS, status=status)
         return _verdict(content)
 
     async def close(self) -> None:
@@ -116,8 +117,8 @@ class HttpVerifier:
         )
 
 
-def _undecided(reason: str, **fields: Any) -> Undecided:
-    log.error("verifier_api_failed", reason=reason, **fields)
+def _undecided(reason: RefusalReason, **fields: Any) -> Undecided:
+    log.error("verifier_api_failed", reason=reason.value, **fields)
     return Undecided(reason)
 
 
@@ -126,7 +127,7 @@ def _verdict(content: bytes) -> Accepted | Rejected | Undecided:
         refuse_repeated(content)
         answer = msgspec.json.decode(content, type=_Answer)
         if not answer.accept:
-            return Rejected("refused")
+            return Rejected(RefusalReason.HTTP_REFUSED)
         return Accepted(
             name=check_name(answer.name),
             profile=answer.profile,
@@ -134,4 +135,4 @@ def _verdict(content: bytes) -> Accepted | Rejected | Undecided:
             attributes=check_labels(answer.attributes, "attribute"),
         )
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LabelError) as error:
-        return _undecided("bad_answer", error=str(error)[:200])
+        return _undecided(RefusalReason.HTTP_BAD_ANSWER, error=str(error)[:200])

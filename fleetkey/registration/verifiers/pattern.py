@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.config import SerialPattern
 from fleetkey.registration.verifiers.verifier import Accepted, Claim, Rejected
+from fleetkey.registry import RefusalReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +30,7 @@ class PatternVerifier:
         """Accept a serial that one of the patterns matches."""
         if await self._pool.run(self._matches, claim.serial):
             return Accepted()
-        return Rejected("no_match")
+        return Rejected(RefusalReason.NO_MATCH)
 
     def _matches(self, serial: str) -> bool:
         return any(pattern.matches(serial) for pattern in self._patterns)

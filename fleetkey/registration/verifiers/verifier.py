@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fleetkey.registry import RefusalReason
+
 __all__ = ["Accepted", "Claim", "Rejected", "Undecided", "Verifier"]
 
 
@@ -34,14 +36,14 @@ class Accepted:
 class Rejected:
     """The serial may not register. `reason` is for the audit log only, not for the client."""
 
-    reason: str
+    reason: RefusalReason
 
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
     """The verifier can't decide now, so the registration is answered 503. `reason` is for the audit log."""
 
-    reason: str
+    reason: RefusalReason
 
 
 class Verifier(Protocol):

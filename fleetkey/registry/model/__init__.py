@@ -13,7 +13,7 @@ from fleetkey.registry.model.devices import (
     Presence,
     Reregistration,
 )
-from fleetkey.registry.model.issuing import DeniedReason, IssueDenied, IssuePending, IssueRequest, KeyIssued
+from fleetkey.registry.model.issuing import IssueDenied, IssuePending, IssueRequest, KeyIssued
 from fleetkey.registry.model.keys import (
     MAX_EXPIRED_AT_ONCE,
     AccessKey,
@@ -23,6 +23,17 @@ from fleetkey.registry.model.keys import (
     KeyStatus,
     Login,
     RetiredReason,
+)
+from fleetkey.registry.model.refusal_reasons import RefusalReason, RefusalStage
+from fleetkey.registry.model.refusals import (
+    RefusalCount,
+    RefusalFilter,
+    RefusalIncrement,
+    RefusalListener,
+    RefusalPage,
+    RefusalRecord,
+    redacted,
+    shown_claim,
 )
 from fleetkey.registry.model.scans import Scan
 from fleetkey.registry.model.serials import ListedSerial, SerialConflict, SerialsAdded
@@ -41,7 +52,6 @@ __all__ = [
     "AuditRecord",
     "Change",
     "ChangeKind",
-    "DeniedReason",
     "Device",
     "DeviceCount",
     "DeviceOrder",
@@ -58,6 +68,14 @@ __all__ = [
     "ListedSerial",
     "Login",
     "Presence",
+    "RefusalCount",
+    "RefusalFilter",
+    "RefusalIncrement",
+    "RefusalListener",
+    "RefusalPage",
+    "RefusalReason",
+    "RefusalRecord",
+    "RefusalStage",
     "Reregistration",
     "RetiredReason",
     "Role",
@@ -67,4 +85,6 @@ __all__ = [
     "Token",
     "TokenVerifier",
     "WebhookState",
+    "redacted",
+    "shown_claim",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.registry.model.devices import NO_POLICY
@@ -12,16 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fleetkey.registry.model.devices import Device, DevicePolicy, Reregistration
+    from fleetkey.registry.model.refusal_reasons import RefusalReason
 
-__all__ = ["DeniedReason", "IssueDenied", "IssuePending", "IssueRequest", "KeyIssued"]
-
-
-class DeniedReason(StrEnum):
-    """Why a device with a proven serial gets no key."""
-
-    DEVICE_DISABLED = "device_disabled"
-    DEVICE_REJECTED = "device_rejected"
-    ALREADY_REGISTERED = "already_registered"
+__all__ = ["IssueDenied", "IssuePending", "IssueRequest", "KeyIssued"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,4 +66,4 @@ class IssueDenied:
     """No key was stored."""
 
     device: Device
-    reason: DeniedReason
+    reason: RefusalReason

@@ -11,12 +11,12 @@ from fleetkey.config.topic_tags import missing_tags_text
 from fleetkey.registry.model import (
     AuditEntry,
     ChangeKind,
-    DeniedReason,
     Device,
     DeviceState,
     IssueDenied,
     IssuePending,
     KeyIssued,
+    RefusalReason,
     Reregistration,
     RetiredReason,
 )
@@ -35,8 +35,8 @@ IssueResult: TypeAlias = KeyIssued | IssuePending | IssueDenied
 
 NAME_PLACEHOLDER = re.compile(r"\{(serial|device_id)\}")
 DENIED_STATES = {
-    DeviceState.DISABLED: DeniedReason.DEVICE_DISABLED,
-    DeviceState.REJECTED: DeniedReason.DEVICE_REJECTED,
+    DeviceState.DISABLED: RefusalReason.DEVICE_DISABLED,
+    DeviceState.REJECTED: RefusalReason.DEVICE_REJECTED,
 }
 
 
@@ -135,7 +135,7 @@ def _decide(
         return IssuePending(device=device)
     # A key that an operator is rotating doesn't prevent its device from registering.
     if policy.reregistration is Reregistration.DENY and any(key.rotated_at is None for key in live):
-        return IssueDenied(device=device, reason=DeniedReason.ALREADY_REGISTERED)
+        return IssueDenied(device=device, reason=RefusalReason.ALREADY_REGISTERED)
     return KeyIssued(device=device, created=created)
 
 

@@ -54,6 +54,9 @@ class SqliteBase:
         max_audit_rows: int = 1_000_000,
         max_stranger_audit_rows: int = 100_000,
         max_change_rows: int = 1_000_000,
+        max_refusals: int = 100_000,
+        max_refusals_per_device: int = 40,
+        max_stranger_refusals: int = 10_000,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Open the file, or create it with its tables.
@@ -64,6 +67,9 @@ class SqliteBase:
             max_audit_rows: maximum number of audit entries, except those of strangers.
             max_stranger_audit_rows: maximum number of strangers' audit entries.
             max_change_rows: maximum number of rows in the change feed.
+            max_refusals: maximum number of refusal records about devices, application keys and listed serials.
+            max_refusals_per_device: the same for one of them.
+            max_stranger_refusals: maximum number of refusal records about strangers.
             clock: seconds since 1970.
         """
         self.path = path
@@ -71,6 +77,9 @@ class SqliteBase:
         self._max_audit_rows = max_audit_rows
         self._max_stranger_audit_rows = max_stranger_audit_rows
         self._max_change_rows = max_change_rows
+        self._max_refusals = max_refusals
+        self._max_refusals_per_device = max_refusals_per_device
+        self._max_stranger_refusals = max_stranger_refusals
         self._clock = clock
         self._closed = False
         self._unwritable_since: float | None = None

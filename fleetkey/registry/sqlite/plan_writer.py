@@ -64,7 +64,7 @@ def _write(connection: sqlite3.Connection, write: Write) -> None:
                 "UPDATE devices SET state = ?, updated_at = ? WHERE device_id = ?", (state, at, device_id)
             )
         case DeleteDevice(device_id=device_id):
-            for table in ("device_tags", "device_attributes", "presence", "devices"):
+            for table in ("device_tags", "device_attributes", "presence", "refusals", "devices"):
                 connection.execute(f"DELETE FROM {table} WHERE device_id = ?", (device_id,))  # noqa: S608 - the table is ours
         case InsertKey():
             connection.execute(

@@ -262,3 +262,40 @@ def _strangers_in_the_audit(db: Database) -> None:
            BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END""",
     ):
         db.conn.execute(statement)
+
+
+@migrations(name="0010_refusals")
+def _refusals(db: Database) -> None:
+    for statement in (
+        # One row per client (device, key, listed serial, or what a stranger claimed), stage and reason.
+        """CREATE TABLE refusals (
+             id INTEGER PRIMARY KEY,
+             identity TEXT NOT NULL,
+             stage TEXT NOT NULL,
+             reason TEXT NOT NULL,
+             position INTEGER NOT NULL,
+             count INTEGER NOT NULL,
+             first_at INTEGER NOT NULL,
+             last_at INTEGER NOT NULL,
+             listener TEXT NOT NULL,
+             address TEXT NOT NULL,
+             serial TEXT,
+             key TEXT,
+             client_id TEXT,
+             topic TEXT,
+             detail TEXT NOT NULL,
+             device_id TEXT,
+             is_proven INTEGER NOT NULL CHECK (is_proven IN (0, 1)),
+             is_known INTEGER NOT NULL CHECK (is_known IN (0, 1)),
+             UNIQUE (identity, stage, reason)
+           )""",
+        "CREATE INDEX refusals_newest ON refusals (position)",
+        "CREATE INDEX refusals_bounded ON refusals (is_known, position)",
+        "CREATE INDEX refusals_old ON refusals (last_at)",
+        "CREATE INDEX refusals_of_device ON refusals (device_id, position) WHERE device_id IS NOT NULL",
+        "CREATE INDEX refusals_of_serial ON refusals (serial, position) WHERE serial IS NOT NULL",
+        "CREATE INDEX refusals_of_key ON refusals (key, position) WHERE key IS NOT NULL",
+        "CREATE INDEX refusals_of_client ON refusals (client_id, position) WHERE client_id IS NOT NULL",
+        "CREATE INDEX refusals_from_address ON refusals (address, position)",
+    ):
+        db.conn.execute(statement)

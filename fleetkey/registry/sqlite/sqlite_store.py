@@ -11,6 +11,7 @@ from fleetkey.registry.sqlite.device_search import SqliteDeviceSearch
 from fleetkey.registry.sqlite.issuing import SqliteIssuing
 from fleetkey.registry.sqlite.keys import SqliteKeys
 from fleetkey.registry.sqlite.presence import SqlitePresence
+from fleetkey.registry.sqlite.refusals import SqliteRefusals
 from fleetkey.registry.sqlite.serials import SqliteSerials
 from fleetkey.registry.sqlite.tokens import SqliteTokens
 from fleetkey.registry.sqlite.webhooks import SqliteWebhooks
@@ -23,6 +24,7 @@ class SqliteStore(
     SqliteKeys,
     SqliteDeviceSearch,
     SqlitePresence,
+    SqliteRefusals,
     SqliteSerials,
     SqliteTokens,
     SqliteWebhooks,

@@ -23,6 +23,7 @@ from fleetkey.registry.store.devices import (
 )
 from fleetkey.registry.store.keys import KeyBatches, KeyChanges, KeyLookup, Keys, Logins
 from fleetkey.registry.store.presence import PresenceRecords
+from fleetkey.registry.store.refusals import RefusalReader, RefusalRecords, RefusalWriter
 from fleetkey.registry.store.serials import SerialLookup, Serials
 from fleetkey.registry.store.store import Availability, Store
 from fleetkey.registry.store.tokens import Tokens
@@ -50,6 +51,9 @@ __all__ = [
     "Keys",
     "Logins",
     "PresenceRecords",
+    "RefusalReader",
+    "RefusalRecords",
+    "RefusalWriter",
     "SerialLookup",
     "Serials",
     "Store",

@@ -10,6 +10,7 @@ from fleetkey.registry.store.clock import ClockMarks, StoreTime
 from fleetkey.registry.store.devices import Devices
 from fleetkey.registry.store.keys import Keys
 from fleetkey.registry.store.presence import PresenceRecords
+from fleetkey.registry.store.refusals import RefusalRecords
 from fleetkey.registry.store.serials import Serials
 from fleetkey.registry.store.tokens import Tokens
 from fleetkey.registry.store.webhooks import Webhooks
@@ -29,6 +30,7 @@ class Store(
     Serials,
     Devices,
     PresenceRecords,
+    RefusalRecords,
     Keys,
     Tokens,
     ChangeFeed,

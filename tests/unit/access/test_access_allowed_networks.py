@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import AllowedNetworks, Granted, Refusal, Refused, hash_secret, new_secret
-from fleetkey.registry import ApplicationScope, new_access_key
+from fleetkey.access import AllowedNetworks, Granted, Refused, hash_secret, new_secret
+from fleetkey.registry import ApplicationScope, RefusalReason, new_access_key
 from tests.unit.access.access_rig import Credentials
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def test_authenticate_from_elsewhere(world: World, *, is_remembered: bool)
     if is_remembered:
         assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Granted)
     refused = await world.authenticator.authenticate(credentials.attempt(address="198.51.100.1"))
-    assert refused == Refused(Refusal.WRONG_ADDRESS)
+    assert refused == Refused(RefusalReason.WRONG_ADDRESS)
     assert refused.return_code == 5
     assert isinstance(await world.authenticator.authenticate(credentials.attempt()), Granted)
 
@@ -64,7 +64,7 @@ async def test_authenticate_from_elsewhere(world: World, *, is_remembered: bool)
 async def test_authenticate_unreadable_list(world: World) -> None:
     """A stored list that can't be parsed admits nobody."""
     credentials = _application(world, sources=("nonsense",))
-    assert await world.authenticator.authenticate(credentials.attempt()) == Refused(Refusal.WRONG_ADDRESS)
+    assert await world.authenticator.authenticate(credentials.attempt()) == Refused(RefusalReason.WRONG_ADDRESS)
 
 
 async def test_authenticate_expired(world: World) -> None:

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.access import (
-    ConnectAttempt,
-    Granted,
-    Refusal,
-    Refused,
-    TemplateError,
-    build_authenticator,
-    build_worker_pool,
-)
+from fleetkey.access import ConnectAttempt, Granted, Refused, TemplateError, build_authenticator, build_worker_pool
 from fleetkey.access.protection.fair_queue import MAX_QUEUED_PER_SOURCE
 from fleetkey.config import Settings
+from fleetkey.registry import RefusalReason
 from tests.unit.access.access_rig import SECONDS, until
 
 if TYPE_CHECKING:
@@ -36,7 +29,7 @@ def _wrong(address: str = FLOODED) -> ConnectAttempt:
 
 async def _fail(world: World, count: int, address: str = FLOODED) -> None:
     for _ in range(count):
-        assert await world.authenticator.authenticate(_wrong(address)) == Refused(Refusal.UNKNOWN_KEY)
+        assert await world.authenticator.authenticate(_wrong(address)) == Refused(RefusalReason.UNKNOWN_KEY)
 
 
 async def test_authenticate_cached(world: World, bcrypt: Bcrypt) -> None:
@@ -75,7 +68,7 @@ async def test_authenticate_cached_key_expires(world: World) -> None:
     await world.connect(credentials)
     world.clock.advance(10)
     outcome = await world.authenticator.authenticate(credentials.attempt())
-    assert outcome == Refused(Refusal.KEY_EXPIRED)
+    assert outcome == Refused(RefusalReason.KEY_EXPIRED)
 
 
 async def test_authenticate_overloaded(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
@@ -89,7 +82,7 @@ async def test_authenticate_overloaded(make_world: WorldFactory, bcrypt: Bcrypt)
     calls = bcrypt.calls
     for _ in range(10):
         outcome = await asyncio.wait_for(world.authenticator.authenticate(late.attempt()), timeout=0.5)
-        assert outcome == Refused(Refusal.OVERLOADED)
+        assert outcome == Refused(RefusalReason.OVERLOADED)
         assert isinstance(outcome, Refused)
         assert outcome.return_code == UNAVAILABLE
     assert bcrypt.calls <= calls + 2
@@ -111,7 +104,7 @@ async def test_authenticate_over_the_limit(make_world: WorldFactory) -> None:
     assert isinstance(outcome, Granted)
     await _fail(world, LIMIT)
     outcome = await world.authenticator.authenticate(credentials.attempt(address=FLOODED, password=WRONG))
-    assert outcome == Refused(Refusal.WRONG_SECRET)
+    assert outcome == Refused(RefusalReason.WRONG_SECRET)
 
 
 async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
@@ -127,13 +120,13 @@ async def test_authenticate_flood(make_world: WorldFactory, bcrypt: Bcrypt) -> N
         for number in range(2 * (MAX_QUEUED_PER_SOURCE + 25) + 1)
     ]
     await until(lambda: sum(task.done() for task in flood) == 50)
-    assert {task.result() for task in flood if task.done()} == {Refused(Refusal.OVERLOADED)}
+    assert {task.result() for task in flood if task.done()} == {Refused(RefusalReason.OVERLOADED)}
     assert world.pool.pending == 1
     await asyncio.wait_for(world.connect(credentials), timeout=SECONDS)
     assert isinstance(await world.authenticator.authenticate(credentials.attempt(address=FLOODED)), Granted)
     bcrypt.release()
     outcomes = await asyncio.gather(*flood)
-    assert outcomes.count(Refused(Refusal.UNKNOWN_KEY)) == 2 * MAX_QUEUED_PER_SOURCE + 1
+    assert outcomes.count(Refused(RefusalReason.UNKNOWN_KEY)) == 2 * MAX_QUEUED_PER_SOURCE + 1
 
 
 async def test_flood_delays_no_other_source(make_world: WorldFactory, bcrypt: Bcrypt) -> None:
@@ -211,7 +204,7 @@ async def test_key_over_the_limit(make_world: WorldFactory) -> None:
     credentials, other = world.device(), world.device("S2")
     for number in range(LIMIT - 1):
         attempt = credentials.attempt(address=f"198.51.100.{number}", password=WRONG)
-        assert await world.authenticator.authenticate(attempt) == Refused(Refusal.WRONG_SECRET)
+        assert await world.authenticator.authenticate(attempt) == Refused(RefusalReason.WRONG_SECRET)
     slowed = asyncio.create_task(
         world.authenticator.authenticate(credentials.attempt(address="203.0.113.9", password=WRONG))
     )
@@ -219,7 +212,7 @@ async def test_key_over_the_limit(make_world: WorldFactory) -> None:
     for good in (credentials, other):
         assert await asyncio.wait_for(world.connect(good), SECONDS)
     refused = await asyncio.wait_for(world.authenticator.authenticate(other.attempt(password=WRONG)), SECONDS)
-    assert refused == Refused(Refusal.WRONG_SECRET)
+    assert refused == Refused(RefusalReason.WRONG_SECRET)
     slowed.cancel()
     await asyncio.gather(slowed, return_exceptions=True)
 
@@ -292,7 +285,7 @@ async def test_queue_timeout(make_world: WorldFactory, bcrypt: Bcrypt, monkeypat
     bcrypt.hold(WRONG)
     first = asyncio.create_task(world.authenticator.authenticate(_wrong()))
     await asyncio.to_thread(bcrypt.begun.acquire)
-    assert await world.authenticator.authenticate(_wrong()) == Refused(Refusal.OVERLOADED)
+    assert await world.authenticator.authenticate(_wrong()) == Refused(RefusalReason.OVERLOADED)
     assert not first.done()
     bcrypt.release()
-    assert await first == Refused(Refusal.UNKNOWN_KEY)
+    assert await first == Refused(RefusalReason.UNKNOWN_KEY)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from fleetkey.access import Granted, Refusal, Refused, hash_secret, new_secret
-from fleetkey.registry import ApplicationScope, DeviceState, KeyKind, new_access_key
+from fleetkey.access import Granted, Refused, hash_secret, new_secret
+from fleetkey.registry import ApplicationScope, DeviceState, KeyKind, RefusalReason, new_access_key
 from tests.unit.registry.store_rig import JournalReader, issue
 
 if TYPE_CHECKING:
@@ -87,53 +87,53 @@ def _too_many(world: World) -> ConnectAttempt:
 
 
 ALL = ApplicationScope(all_devices=True)
-REFUSALS: dict[str, tuple[Refusal, Callable[[World], ConnectAttempt]]] = {
-    "unknown_key": (Refusal.UNKNOWN_KEY, _claims(username="0" * 32)),
-    "wrong_secret": (Refusal.WRONG_SECRET, _claims(password=b"f" * 64)),
-    "another_devices_secret": (Refusal.WRONG_SECRET, _other_secret),
-    "no_username": (Refusal.MALFORMED, _claims(username=None)),
-    "no_password": (Refusal.WRONG_SECRET, _claims(password=None)),
-    "neither": (Refusal.MALFORMED, _claims(username=None, password=None)),
-    "empty_username": (Refusal.MALFORMED, _claims(username="")),
-    "empty_password": (Refusal.WRONG_SECRET, _claims(password=b"")),
-    "long_password": (Refusal.WRONG_SECRET, _claims(password=b"x" * 73)),
-    "password_with_nul": (Refusal.WRONG_SECRET, _claims(password=b"x\0")),
-    "password_not_utf8": (Refusal.WRONG_SECRET, _claims(password=b"\xff" * 64)),
-    "malformed_key": (Refusal.MALFORMED, _claims(username="x" * 32)),
-    "upper_case_key": (Refusal.MALFORMED, _claims(username="ABCDEF01" * 4)),
-    "key_with_line_end": (Refusal.MALFORMED, _claims(username="0" * 32 + "\n")),
-    "key_with_sql": (Refusal.MALFORMED, _claims(username="' OR 1=1 --")),
-    "key_of_surrogates": (Refusal.MALFORMED, _claims(username="\ud800" * 32)),
-    "wrong_client_id": (Refusal.WRONG_CLIENT_ID, _claims(client_id="other")),
-    "empty_client_id": (Refusal.WRONG_CLIENT_ID, _claims(client_id="")),
-    "another_devices_id": (Refusal.WRONG_CLIENT_ID, _other_device),
-    "upper_case_id": (Refusal.WRONG_CLIENT_ID, _claims_id(lambda own: "A" + own[1:].upper())),
-    "longer_id": (Refusal.WRONG_CLIENT_ID, _claims_id(lambda own: own + "0")),
-    "application_as_device": (Refusal.WRONG_CLIENT_ID, _application(ALL, client_id="0" * 24)),
-    "application_as_upper_case_device": (Refusal.WRONG_CLIENT_ID, _application(ALL, client_id="A" * 24)),
-    "disabled_device": (Refusal.DEVICE_NOT_ACTIVE, _state(DeviceState.DISABLED)),
-    "pending_device": (Refusal.DEVICE_NOT_ACTIVE, _state(DeviceState.PENDING)),
-    "revoked_key": (Refusal.KEY_RETIRED, _revoked),
-    "replaced_key": (Refusal.KEY_RETIRED, _replaced),
-    "deleted_device": (Refusal.KEY_RETIRED, _deleted),
-    "expired_key": (Refusal.KEY_EXPIRED, _expired),
-    "foreign_will": (Refusal.FOREIGN_WILL, _claims(will_topic="devices/other/x")),
-    "will_to_everyone": (Refusal.FOREIGN_WILL, _claims(will_topic="devices/+/x")),
-    "will_to_the_system": (Refusal.FOREIGN_WILL, _claims(will_topic="$SYS/x")),
-    "will_to_nothing": (Refusal.FOREIGN_WILL, _claims(will_topic="")),
-    "will_with_nul": (Refusal.FOREIGN_WILL, _claims(will_topic="devices\0")),
-    "will_of_surrogates": (Refusal.FOREIGN_WILL, _claims(will_topic="\ud800")),
-    "application_will_elsewhere": (Refusal.FOREIGN_WILL, _application(ALL, will_topic="elsewhere")),
-    "malformed_extra_topic": (Refusal.UNSAFE_SCOPE, _application(ApplicationScope(publish=("a/#/b",)))),
-    "too_many_devices": (Refusal.SCOPE_TOO_LARGE, _too_many),
-    "stored_cost_too_high": (Refusal.WRONG_SECRET, lambda world: world.device(secret_hash=EXPENSIVE).attempt()),
-    "stored_hash_malformed": (Refusal.WRONG_SECRET, lambda world: world.device(secret_hash="-").attempt()),
+REFUSALS: dict[str, tuple[RefusalReason, Callable[[World], ConnectAttempt]]] = {
+    "unknown_key": (RefusalReason.UNKNOWN_KEY, _claims(username="0" * 32)),
+    "wrong_secret": (RefusalReason.WRONG_SECRET, _claims(password=b"f" * 64)),
+    "another_devices_secret": (RefusalReason.WRONG_SECRET, _other_secret),
+    "no_username": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username=None)),
+    "no_password": (RefusalReason.WRONG_SECRET, _claims(password=None)),
+    "neither": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username=None, password=None)),
+    "empty_username": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="")),
+    "empty_password": (RefusalReason.WRONG_SECRET, _claims(password=b"")),
+    "long_password": (RefusalReason.WRONG_SECRET, _claims(password=b"x" * 73)),
+    "password_with_nul": (RefusalReason.WRONG_SECRET, _claims(password=b"x\0")),
+    "password_not_utf8": (RefusalReason.WRONG_SECRET, _claims(password=b"\xff" * 64)),
+    "malformed_key": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="x" * 32)),
+    "upper_case_key": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="ABCDEF01" * 4)),
+    "key_with_line_end": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="0" * 32 + "\n")),
+    "key_with_sql": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="' OR 1=1 --")),
+    "key_of_surrogates": (RefusalReason.MALFORMED_CREDENTIALS, _claims(username="\ud800" * 32)),
+    "wrong_client_id": (RefusalReason.WRONG_CLIENT_ID, _claims(client_id="other")),
+    "empty_client_id": (RefusalReason.WRONG_CLIENT_ID, _claims(client_id="")),
+    "another_devices_id": (RefusalReason.WRONG_CLIENT_ID, _other_device),
+    "upper_case_id": (RefusalReason.WRONG_CLIENT_ID, _claims_id(lambda own: "A" + own[1:].upper())),
+    "longer_id": (RefusalReason.WRONG_CLIENT_ID, _claims_id(lambda own: own + "0")),
+    "application_as_device": (RefusalReason.WRONG_CLIENT_ID, _application(ALL, client_id="0" * 24)),
+    "application_as_upper_case_device": (RefusalReason.WRONG_CLIENT_ID, _application(ALL, client_id="A" * 24)),
+    "disabled_device": (RefusalReason.DEVICE_NOT_ACTIVE, _state(DeviceState.DISABLED)),
+    "pending_device": (RefusalReason.DEVICE_NOT_ACTIVE, _state(DeviceState.PENDING)),
+    "revoked_key": (RefusalReason.KEY_RETIRED, _revoked),
+    "replaced_key": (RefusalReason.KEY_RETIRED, _replaced),
+    "deleted_device": (RefusalReason.KEY_RETIRED, _deleted),
+    "expired_key": (RefusalReason.KEY_EXPIRED, _expired),
+    "foreign_will": (RefusalReason.FOREIGN_WILL, _claims(will_topic="devices/other/x")),
+    "will_to_everyone": (RefusalReason.FOREIGN_WILL, _claims(will_topic="devices/+/x")),
+    "will_to_the_system": (RefusalReason.FOREIGN_WILL, _claims(will_topic="$SYS/x")),
+    "will_to_nothing": (RefusalReason.FOREIGN_WILL, _claims(will_topic="")),
+    "will_with_nul": (RefusalReason.FOREIGN_WILL, _claims(will_topic="devices\0")),
+    "will_of_surrogates": (RefusalReason.FOREIGN_WILL, _claims(will_topic="\ud800")),
+    "application_will_elsewhere": (RefusalReason.FOREIGN_WILL, _application(ALL, will_topic="elsewhere")),
+    "malformed_extra_topic": (RefusalReason.UNSAFE_SCOPE, _application(ApplicationScope(publish=("a/#/b",)))),
+    "too_many_devices": (RefusalReason.SCOPE_TOO_LARGE, _too_many),
+    "stored_cost_too_high": (RefusalReason.WRONG_SECRET, lambda world: world.device(secret_hash=EXPENSIVE).attempt()),
+    "stored_hash_malformed": (RefusalReason.WRONG_SECRET, lambda world: world.device(secret_hash="-").attempt()),
 }
 
 
 @pytest.mark.parametrize(("reason", "prepare"), REFUSALS.values(), ids=REFUSALS.keys())
 async def test_authenticate_refused(
-    reason: Refusal, prepare: Callable[[World], ConnectAttempt], world: World, bcrypt: Bcrypt
+    reason: RefusalReason, prepare: Callable[[World], ConnectAttempt], world: World, bcrypt: Bcrypt
 ) -> None:
     """Every refusal tells the client the same, costs exactly one bcrypt each time, and touches nothing."""
     bystander = world.device("bystander")
@@ -161,20 +161,20 @@ async def test_authenticate_unsafe_serial(serial: str, make_world: WorldFactory,
     assert await world.connect(world.device("harmless"))
     attempt = world.device(serial).attempt()
     bcrypt.calls = 0
-    assert await world.authenticator.authenticate(attempt) == Refused(Refusal.UNSAFE_SCOPE)
+    assert await world.authenticator.authenticate(attempt) == Refused(RefusalReason.UNSAFE_SCOPE)
     assert bcrypt.calls == 1
 
 
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
-        pytest.param({"client_id": "other"}, Refusal.WRONG_CLIENT_ID, id="wrong_client_id"),
-        pytest.param({"will_topic": "devices/other/x"}, Refusal.FOREIGN_WILL, id="foreign_will"),
-        pytest.param({"password": b"f" * 64}, Refusal.WRONG_SECRET, id="wrong_secret"),
+        pytest.param({"client_id": "other"}, RefusalReason.WRONG_CLIENT_ID, id="wrong_client_id"),
+        pytest.param({"will_topic": "devices/other/x"}, RefusalReason.FOREIGN_WILL, id="foreign_will"),
+        pytest.param({"password": b"f" * 64}, RefusalReason.WRONG_SECRET, id="wrong_secret"),
     ],
 )
 async def test_authenticate_refused_secret_remembered(
-    claims: dict[str, object], reason: Refusal, world: World, bcrypt: Bcrypt
+    claims: dict[str, object], reason: RefusalReason, world: World, bcrypt: Bcrypt
 ) -> None:
     """A cached secret makes no refusal cheaper, and a refusal doesn't remove it from the cache."""
     credentials = world.device()
@@ -205,7 +205,7 @@ async def test_authenticate_store_closed(world: World, bcrypt: Bcrypt) -> None:
     principal = await world.connect(known)
     world.store.close()
     outcome = await world.authenticator.authenticate(unknown.attempt())
-    assert outcome == Refused(Refusal.STORE_UNAVAILABLE)
+    assert outcome == Refused(RefusalReason.STORE_UNAVAILABLE)
     assert isinstance(outcome, Refused)
     assert outcome.return_code == UNAVAILABLE
     bcrypt.calls = 0
@@ -245,5 +245,5 @@ async def test_authenticate_key_unknown_to_this_fleet(make_world: WorldFactory) 
     """Credentials from one fleet are worthless in another."""
     mine, theirs = make_world(), make_world()
     credentials = theirs.device()
-    assert await mine.authenticator.authenticate(credentials.attempt()) == Refused(Refusal.UNKNOWN_KEY)
+    assert await mine.authenticator.authenticate(credentials.attempt()) == Refused(RefusalReason.UNKNOWN_KEY)
     assert new_access_key() != credentials.key

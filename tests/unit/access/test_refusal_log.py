@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from structlog.testing import capture_logs
 
-from fleetkey.access import ConnectAttempt, Refusal, RefusalLog, Refused
+from fleetkey.access import ConnectAttempt, RefusalLog, Refused, login
 from fleetkey.access.protection import refusal_log
 from fleetkey.access.protection.refusal_log import MAX_LINES, MAX_LINES_OF_ONE, MAX_SUMMARIES
+from fleetkey.registry import RefusalReason
 from tests.unit.access.access_rig import until
 from tests.unit.registry.store_rig import FakeClock
 
@@ -106,11 +109,32 @@ async def test_authenticate_flood(world: World, lines: Lines) -> None:
             password=b"f" * 64,
             address=f"198.18.{number // 250}.{number % 250}",
         )
-        assert await world.authenticator.authenticate(attempt) == Refused(Refusal.UNKNOWN_KEY)
-    assert await world.authenticator.authenticate(device.attempt(client_id="other")) == Refused(Refusal.WRONG_CLIENT_ID)
+        assert await world.authenticator.authenticate(attempt) == Refused(RefusalReason.UNKNOWN_KEY)
+    assert await world.authenticator.authenticate(device.attempt(client_id="other")) == Refused(
+        RefusalReason.WRONG_CLIENT_ID
+    )
     assert Counter(line["reason"] for line in lines) == {"unknown_key": MAX_LINES, "wrong_client_id": 1}
     world.authenticator.refusal_log.close()
     assert _summaries(lines) == {("login_refused", "unknown_key"): 20}
+
+
+async def test_authenticate_names_the_client(world: World, lines: Lines) -> None:
+    """A line has the key and the client id as they were claimed, and the key's device; never a secret."""
+    device = world.device()
+    for changes in (
+        {"client_id": "other\n"},
+        {"password": b"0" * 64},
+        {"username": device.secret, "client_id": device.secret},
+        {"username": "f" * 32},
+    ):
+        await world.authenticator.authenticate(device.attempt(**changes))
+    assert [(line["reason"], line["key"], line["device_id"], line["client_id"]) for line in lines] == [
+        ("wrong_client_id", device.key, device.client_id, "other\\n"),
+        ("wrong_secret", device.key, device.client_id, device.client_id),
+        ("malformed_credentials", None, None, "[64 hex digits]"),
+        ("unknown_key", "f" * 32, None, device.client_id),
+    ]
+    assert device.secret not in repr(lines)
 
 
 async def test_authenticate_over_limit(make_world: WorldFactory, lines: Lines) -> None:
@@ -128,8 +152,17 @@ async def test_authenticate_over_limit(make_world: WorldFactory, lines: Lines) -
     assert _summaries(lines) == {("login_refused", "wrong_secret"): 2}
 
 
-@pytest.mark.parametrize("reason", Refusal)
-def test_is_proven(reason: Refusal) -> None:
+LOGIN_REASONS = sorted(
+    {
+        RefusalReason[name]
+        for file in Path(login.__path__[0]).glob("*.py")
+        for name in re.findall(r"RefusalReason\.([A-Z_]+)", file.read_text())
+    }
+)
+
+
+@pytest.mark.parametrize("reason", LOGIN_REASONS)
+def test_is_proven(reason: RefusalReason) -> None:
     """Whoever is told apart from strangers had the right secret."""
     unproven = {"malformed_credentials", "unknown_key", "wrong_secret", "overloaded", "store_unavailable"}
     assert Refused(reason).is_proven is (reason.value not in unproven)

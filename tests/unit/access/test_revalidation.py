@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import Action, Refusal
+from fleetkey.access import Action
 from fleetkey.access.login import revalidation
-from fleetkey.registry import ApplicationScope, Change, ChangeKind
+from fleetkey.registry import ApplicationScope, Change, ChangeKind, RefusalReason
 from tests.unit.access.access_rig import until
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def revalidated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from fleetkey.access.login.verification import Verification  # noqa: PLC0415 - patched here alone
 
     keys: list[str] = []
-    revalidate: Callable[[Any, str], VerifiedLogin | Refusal] = Verification.revalidate
+    revalidate: Callable[[Any, str], VerifiedLogin | RefusalReason] = Verification.revalidate
 
-    def noting(self: Verification, key: str) -> VerifiedLogin | Refusal:
+    def noting(self: Verification, key: str) -> VerifiedLogin | RefusalReason:
         keys.append(key)
         return revalidate(self, key)
 
@@ -100,7 +100,7 @@ async def test_schedule_for_devices(
     await _until_idle(world)
     assert revalidated == ([application.key] if is_revalidated else [])
     fresh = world.authenticator._verification.revalidate(application.key)
-    assert not isinstance(fresh, Refusal)
+    assert not isinstance(fresh, RefusalReason)
     assert sorted(principal.scope.subscribe) == sorted(fresh.scope.subscribe)
 
 

@@ -14,6 +14,7 @@ from fleetkey.broker.device_rates import DeviceRates
 from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
 from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
+from fleetkey.broker.refusals import Refusals
 from fleetkey.broker.scheduler import Scheduler
 from fleetkey.broker.work import WORK_PER_TURN
 from fleetkey.operations import Descriptors
@@ -63,8 +64,9 @@ class Client:
 class Rig:
     """Connections over parts; whoever `who` says is let in."""
 
-    def __init__(self, parts: Parts, who: Principal) -> None:
+    def __init__(self, parts: Parts, who: Principal, refusals: Refusals | None = None) -> None:
         self.parts, self.who = parts, who
+        refusals = refusals or Refusals()
         scheduler = Scheduler(parts.loop.as_loop())
         publisher = PublishHandler(
             parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
@@ -87,6 +89,7 @@ class Rig:
             parts.censor,
             parts.counters,
             None,
+            refusals=refusals,
         )
         self.work = scheduler.work
         self.connection_parts = ConnectionParts(
@@ -97,12 +100,13 @@ class Rig:
             delivery=parts.delivery,
             observer=parts.observer,
             topic_authorizer=parts.censor,
-            connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors()),
+            connections=ConnectionLimits(parts.limits, parts.bounds, scheduler, Descriptors(), refusals=refusals),
             applications=parts.applications,
             rates=DeviceRates(parts.limits, parts.counters, parts.loop.as_loop()),
             held_back=HeldBackConnections(parts.accounts, parts.sessions),
             lingering=Lingering(parts.bounds),
             bounds=parts.bounds,
+            refusals=refusals,
             on_connect=self.handler,
             on_publish=publisher,
             on_subscribe=SubscribeHandler(

@@ -27,7 +27,7 @@ from fleetkey.broker.subscriptions import SubscriptionTrie
 from fleetkey.broker.topic_queues import TopicQueues
 from fleetkey.broker.work import WorkQueue
 from fleetkey.config import LimitSettings, MqttSettings
-from fleetkey.registry import KeyKind, SteadyClock
+from fleetkey.registry import KeyKind, RefusalReason, SteadyClock
 from tests.support.packets import Packet, Publication, publication_of
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Sink:
         """Go on."""
         self.is_working = False
 
-    def log_refusal(self, action: str, topic: bytes) -> None:
+    def log_refusal(self, action: str, topic: bytes, why: RefusalReason | None = None, detail: str = "") -> None:
         """Note a refusal."""
         self.refused.append((action, topic))
 

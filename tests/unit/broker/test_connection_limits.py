@@ -26,6 +26,7 @@ class Client:
 
     def __init__(self, address: str = "192.0.2.1") -> None:
         self.address = address
+        self.listener = "tcp"
         self.keep_alive_seconds = 0.0
         self.last_heard = 0.0
         self.is_suspended = False

@@ -190,7 +190,7 @@ def test_description_for_generators(schema: dict[str, Any]) -> None:
         for parameter in operation.get("parameters", []):
             assert "null" not in str(parameter["schema"]), (name, parameter["name"])
             assert parameter["required"] == (parameter["in"] == "path" or name == "DELETE /api/v1/serials")
-    for path, form in (("keys", "^key:"), ("tokens", "^token:"), ("audit", "^audit:")):
+    for path, form in (("keys", "^key:"), ("tokens", "^token:"), ("audit", "^audit:"), ("refusals", "^refusal:")):
         parameters = {parameter["name"]: parameter for parameter in operations[f"GET /api/v1/{path}"]["parameters"]}
         assert parameters["cursor"]["schema"]["pattern"].startswith(form)
     bulk = operations["POST /api/v1/devices/bulk"]["requestBody"]["content"]["application/json"]["schema"]

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from fleetkey.access import Authenticator, ConnectAttempt, Granted, WorkerPool, build_authenticator, build_worker_pool
+from fleetkey.access import (
+    Authenticator,
+    ConnectAttempt,
+    Granted,
+    RefusalRecorder,
+    WorkerPool,
+    build_authenticator,
+    build_worker_pool,
+)
 from fleetkey.config import MqttEndpoint, Settings, load_settings
 from fleetkey.http import build_app
 from fleetkey.management import Management, build_management
 from fleetkey.registration import Registrar, build_registrar, register_route
-from fleetkey.registry import SqliteStore
+from fleetkey.registry import RefusalFilter, RefusalRecord, SqliteStore
 from tests.support.ledger import the_ledger
 from tests.unit.registry.store_rig import FakeClock
 
@@ -36,6 +44,7 @@ class Registration:
     management: Management
     authenticator: Authenticator
     registrar: Registrar
+    recorder: RefusalRecorder
     pool: WorkerPool
     client: httpx.AsyncClient
 
@@ -57,6 +66,11 @@ class Registration:
     def reasons(self) -> list[str]:
         """Return why registrations were refused, oldest first."""
         return [entry.reason for entry in self.store.last_audit(1000) if entry.outcome == "refused"]
+
+    async def records(self) -> list[RefusalRecord]:
+        """Return the refusal records, newest first, and record nothing more."""
+        await self.recorder.close()
+        return list(self.store.find_refusals(RefusalFilter(), limit=1_000).records)
 
     async def can_connect(self, answer: dict[str, Any]) -> bool:
         """Whether the credentials of an answer let a device in; counts as its connection if they do."""
@@ -87,7 +101,8 @@ async def registration(folder: Path, toml: str = "", **flags: Any) -> AsyncItera
     settings.data_dir.mkdir(exist_ok=True)
     store = SqliteStore(settings.data_dir / "fleetkey.db", clock=clock)
     pool = build_worker_pool(settings)
-    registrar = build_registrar(settings, store, pool)
+    recorder = RefusalRecorder(store.add_refusals, now=store.now, flush_seconds=1e9)
+    registrar = build_registrar(settings, store, pool, recorder=recorder)
     authenticator = build_authenticator(settings, store, pool)
     authenticator._verification._clock = clock
     app = build_app(
@@ -107,6 +122,7 @@ async def registration(folder: Path, toml: str = "", **flags: Any) -> AsyncItera
                 management=build_management(settings, store),
                 authenticator=authenticator,
                 registrar=registrar,
+                recorder=recorder,
                 pool=pool,
                 client=client,
             )

@@ -43,6 +43,9 @@ class StoreFactory(Protocol):
         max_audit_rows: int = UNBOUNDED,
         max_stranger_audit_rows: int = UNBOUNDED,
         max_change_rows: int = UNBOUNDED,
+        max_refusals: int = UNBOUNDED,
+        max_refusals_per_device: int = UNBOUNDED,
+        max_stranger_refusals: int = UNBOUNDED,
     ) -> Store:
         """Open it."""
         ...

@@ -17,6 +17,8 @@ from fleetkey.tls import TlsConnections, TlsTransport
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fleetkey.registry import RefusalReason
+
 __all__ = ["Above", "Client", "Socket", "key_updates", "turn"]
 
 KEY_UPDATE = b"\x18\x00\x00\x01\x00"
@@ -86,6 +88,7 @@ class Above(asyncio.Protocol):
         self.transport: TlsTransport | None = None
         self.came: list[bytes] = []
         self.events: list[str] = []
+        self.closed_for: list[tuple[str, str]] = []
 
     @property
     def data(self) -> bytes:
@@ -96,6 +99,10 @@ class Above(asyncio.Protocol):
         """Note it."""
         self.transport = transport
         self.events.append("made")
+
+    def note_closed(self, why: RefusalReason, detail: str = "") -> None:
+        """Keep why it is closed."""
+        self.closed_for.append((why.value, detail))
 
     def data_received(self, data: bytes) -> None:
         """Keep the data."""
@@ -136,6 +143,10 @@ class Client:
         self.take()
         with suppress(ssl.SSLWantReadError):
             self.tls.do_handshake()
+        return self._outgoing.read()
+
+    def sent(self) -> bytes:
+        """Return what it has to send."""
         return self._outgoing.read()
 
     async def shake_hands(self) -> None:

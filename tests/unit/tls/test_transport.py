@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey import turns
+from fleetkey.registry import RefusalReason
 from fleetkey.tls import TlsConnections, connections
 from fleetkey.tls.connections import (
     DECRYPTS_PER_TURN,
@@ -39,8 +40,13 @@ class Listener:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(made.certificate, made.key)
         self.reached: list[str] = []
+        self.refused: list[tuple[RefusalReason, str, str]] = []
         self.shared = TlsConnections(
-            context, lambda bound, _: self.reached.append(bound), handshake_seconds=1e9, shutdown_seconds=1e9
+            context,
+            lambda bound, _: self.reached.append(bound),
+            lambda *refusal: self.refused.append(refusal),
+            handshake_seconds=1e9,
+            shutdown_seconds=1e9,
         )
         self.client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.client_context.check_hostname, self.client_context.verify_mode = False, ssl.CERT_NONE
@@ -187,6 +193,8 @@ async def test_key_updates(listener: Listener, tmp_path: Path) -> None:
     client.socket.feed(next(updates))
     assert client.transport.is_closing()
     assert listener.reached == ["tls_empty_records"]
+    assert client.above.closed_for == [("bound_reached", "tls_empty_records")]
+    assert listener.refused == []
 
 
 async def test_key_updates_of_a_long_life(listener: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +436,50 @@ async def test_handshake_time(listener: Listener) -> None:
     await asyncio.sleep(0.01)
     assert client.socket.is_closed
     assert client.ended_handshakes == 1
+    assert listener.refused == [(RefusalReason.TLS_TIMEOUT, "192.0.2.1", "")]
+
+
+async def test_refused_for_a_bound(listener: Listener) -> None:
+    """A bound that is reached during a handshake is told as such, once."""
+    client = listener.client()
+    client.socket.feed(b"\x16\x03\x01\x00\x04\x01\x00\xff\xff")
+    client.transport.eof_received()
+    await turn(2)
+    assert listener.refused == [(RefusalReason.BOUND_REACHED, "192.0.2.1", "tls_hello_bytes")]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("has_turn", [True, False], ids=["in_turn", "before_its_turn"])
+async def test_untrusted(listener: Listener, version: ssl.TLSVersion, *, has_turn: bool) -> None:
+    """A client that doesn't trust the certificate says so in its last record, even if that hasn't had its turn."""
+    listener.client_context.maximum_version = version
+    listener.client_context.verify_mode = ssl.CERT_REQUIRED
+    client = listener.client()
+    client.socket.feed(client.step())
+    await turn()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        client.step()
+    if not has_turn:
+        # Others take all of this turn.
+        for _ in range(HANDSHAKES_PER_TURN):
+            listener.shared.handshake_turns.do(lambda: None)
+    client.socket.feed(client.sent())
+    client.transport.eof_received()
+    await turn(3)
+    assert [(why, address) for why, address, _ in listener.refused] == [
+        (RefusalReason.CERTIFICATE_REFUSED, "192.0.2.1")
+    ]
+
+
+async def test_left_during_the_handshake(listener: Listener) -> None:
+    """A client that leaves once it has seen the certificate has a reason of its own; one that says nothing has none."""
+    client, silent = listener.client(), listener.client()
+    client.socket.feed(client.step())
+    await turn()
+    for each in (client, silent):
+        each.transport.eof_received()
+    await turn(2)
+    assert listener.refused == [(RefusalReason.TLS_FAILED, "192.0.2.1", "client_left")]
 
 
 async def test_garbage(listener: Listener) -> None:

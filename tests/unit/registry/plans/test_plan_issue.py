@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from fleetkey.registry import (
     ChangeKind,
-    DeniedReason,
     Device,
     DevicePolicy,
     DeviceState,
     IssueDenied,
     IssuePending,
     KeyIssued,
+    RefusalReason,
     Reregistration,
     TooManyLabelsError,
 )
@@ -247,7 +247,7 @@ def test_deny(request: IssueRequest, device: Device, keys: list[HeldKey]) -> Non
     stays = any(key.is_live(NOW) and key.rotated_at is None for key in keys)
     assert isinstance(plan.result, IssueDenied if stays else KeyIssued)
     if isinstance(plan.result, IssueDenied):
-        assert plan.result.reason is DeniedReason.ALREADY_REGISTERED
+        assert plan.result.reason is RefusalReason.ALREADY_REGISTERED
 
 
 @thorough
@@ -274,9 +274,9 @@ def test_expired_keys_have_no_say(request: IssueRequest, device: Device, keys: l
 
 @pytest.mark.parametrize(
     ("state", "reason"),
-    [(DeviceState.DISABLED, DeniedReason.DEVICE_DISABLED), (DeviceState.REJECTED, DeniedReason.DEVICE_REJECTED)],
+    [(DeviceState.DISABLED, RefusalReason.DEVICE_DISABLED), (DeviceState.REJECTED, RefusalReason.DEVICE_REJECTED)],
 )
-def test_denied_states(state: DeviceState, reason: DeniedReason) -> None:
+def test_denied_states(state: DeviceState, reason: RefusalReason) -> None:
     """A device that was disabled or rejected gets nothing, and the audit says which."""
     device = _device(state=state)
     plan = _plan(new_request(), device, [])

@@ -48,12 +48,18 @@ def _sqlite(folder: Path, clock: FakeClock) -> StoreFactory:
         max_audit_rows: int = UNBOUNDED,
         max_stranger_audit_rows: int = UNBOUNDED,
         max_change_rows: int = UNBOUNDED,
+        max_refusals: int = UNBOUNDED,
+        max_refusals_per_device: int = UNBOUNDED,
+        max_stranger_refusals: int = UNBOUNDED,
     ) -> Store:
         return SqliteStore(
             folder / "fleetkey.db",
             max_audit_rows=max_audit_rows,
             max_stranger_audit_rows=max_stranger_audit_rows,
             max_change_rows=max_change_rows,
+            max_refusals=max_refusals,
+            max_refusals_per_device=max_refusals_per_device,
+            max_stranger_refusals=max_stranger_refusals,
             clock=clock,
         )
 
@@ -86,12 +92,18 @@ def make_store(implementation: Implementation, tmp_path: Path, clock: FakeClock)
         max_audit_rows: int = UNBOUNDED,
         max_stranger_audit_rows: int = UNBOUNDED,
         max_change_rows: int = UNBOUNDED,
+        max_refusals: int = UNBOUNDED,
+        max_refusals_per_device: int = UNBOUNDED,
+        max_stranger_refusals: int = UNBOUNDED,
     ) -> Store:
         opened.append(
             factory(
                 max_audit_rows=max_audit_rows,
                 max_stranger_audit_rows=max_stranger_audit_rows,
                 max_change_rows=max_change_rows,
+                max_refusals=max_refusals,
+                max_refusals_per_device=max_refusals_per_device,
+                max_stranger_refusals=max_stranger_refusals,
             )
         )
         return opened[-1]
