@@ -115,7 +115,8 @@ class SubscribeHandler:
             return False
         if topic_filter not in session.subscriptions and not self._has_room(session, principal, topic_filter):
             return False
-        return principal.allows(Action.SUBSCRIBE, topic_filter) and self._topic_authorizer.allow(
+        # `Delivery` and the routes ask for each message whether the receiver may have it.
+        return principal.allows_filter(topic_filter) and self._topic_authorizer.allow(
             session, Action.SUBSCRIBE, topic_filter
         )
 
