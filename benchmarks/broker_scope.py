@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from benchmarks.bare_connections import Sink, admit, packet, text
 from benchmarks.figure import Figure, Target
 from benchmarks.logins import opened_authenticator
 from benchmarks.rounds import alternate
@@ -30,7 +31,6 @@ from fleetkey.access import ConnectAttempt, Principal
 from fleetkey.broker import FleetkeyBroker, Limits, broker_config, connection, scheduler
 from fleetkey.broker.codec import Kind
 from fleetkey.broker.connection import Connection
-from fleetkey.broker.transport.outbound import State
 from fleetkey.cli.logs import configure_logs
 from fleetkey.config import load_settings
 
@@ -51,33 +51,6 @@ ROUNDS = 101
 PAYLOAD = b"x" * 64
 SETTLE_SECONDS = 0.2
 MICROSECONDS = 1e6
-TCP = "tcp"
-CLEAN_SESSION_WITH_PASSWORD = 0xC2
-PROTOCOL_LEVEL = 4
-
-
-class _Sink:
-    """The part of a transport that a connection uses; counts the bytes that are written and keeps nothing."""
-
-    def __init__(self) -> None:
-        self.written = 0
-
-    def get_extra_info(self, name: str) -> Any:
-        return ("127.0.0.1", 1) if name == "peername" else None
-
-    def write(self, data: bytes) -> None:
-        self.written += len(data)
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int, low: int) -> None:
-        """Nothing is ever buffered."""
-
-    def pause_reading(self) -> None:
-        """Nothing is read."""
-
-    resume_reading = close = abort = pause_reading
 
 
 class _Anyone(Principal):
@@ -145,11 +118,11 @@ class _Core:
     def __init__(self, broker: FleetkeyBroker, kind: type[Connection], clients: list[str]) -> None:
         self._core = broker.core
         self._kind = kind
-        self.back_end = _Sink()
+        self.back_end = Sink()
         self._admit(clients[0], self.back_end).data_received(
-            _packet(Kind.SUBSCRIBE << 4 | 2, b"\0\1" + _text("devices/+/state/#") + b"\0")
+            packet(Kind.SUBSCRIBE << 4 | 2, b"\0\1" + text("devices/+/state/#") + b"\0")
         )
-        self.devices = [self._admit(client, _Sink()) for client in clients[1:]]
+        self.devices = [self._admit(client, Sink()) for client in clients[1:]]
 
     def flush(self) -> None:
         """Write what was gathered, as at the end of a turn of the loop."""
@@ -159,15 +132,9 @@ class _Core:
         """Close the broker's store."""
         await self._core.close()
 
-    def _admit(self, client: str, sink: _Sink) -> Connection:
+    def _admit(self, client: str, sink: Sink) -> Connection:
         client_id, username, password = client.split("\t")
-        connection = self._kind(self._core.parts, TCP)
-        connection.connection_made(sink)  # type: ignore[arg-type] # the part of it that is used
-        head = _text("MQTT") + bytes((PROTOCOL_LEVEL, CLEAN_SESSION_WITH_PASSWORD, 0, 0))
-        connection.data_received(
-            _packet(Kind.CONNECT << 4, head + _text(client_id) + _text(username) + _text(password))
-        )
-        assert connection.state is State.OPEN
+        connection = admit(self._core, self._kind, sink, client_id, username, password)
         assert connection.session is not None
         assert connection.principal is not None
         if self._kind is _UncheckedConnection:
@@ -177,7 +144,7 @@ class _Core:
 
 def scope_figures(folder: Path, fleet: BrokerFleet) -> list[Figure]:
     """Measure with topics that come again, and with topics that don't."""
-    clients = fleet.clients.read_text().splitlines()[: DEVICES + 1]
+    clients = fleet.clients.readtext().splitlines()[: DEVICES + 1]
     settings = load_settings(None, {"data_dir": fleet.data_dir})
     configure_logs(settings.log)
     with (
@@ -247,7 +214,7 @@ def _figure(
 def _seconds_per_message(core: _Core, tails: Iterator[str]) -> float:
     senders = itertools.islice(itertools.cycle(core.devices), MESSAGES)
     messages = [
-        (sender, _packet(Kind.PUBLISH << 4, _text(f"devices/{sender.session.client_id}/{next(tails)}") + PAYLOAD))
+        (sender, packet(Kind.PUBLISH << 4, text(f"devices/{sender.session.client_id}/{next(tails)}") + PAYLOAD))
         for sender in senders
         if sender.session is not None
     ]
@@ -259,13 +226,3 @@ def _seconds_per_message(core: _Core, tails: Iterator[str]) -> float:
     seconds = time.thread_time() - start
     assert core.back_end.written - before == sum(len(message) for _, message in messages)
     return seconds / MESSAGES
-
-
-def _text(text: str) -> bytes:
-    return len(text).to_bytes(2, "big") + text.encode()
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    length = len(body)
-    encoded = bytes((length,)) if length < 128 else bytes((length % 128 | 0x80, length // 128))
-    return bytes((first,)) + encoded + body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks import (
+    across_devices,
     admin_api,
     authentication,
     broker_memory,
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         authentication,
         same_answers,
         topics,
+        across_devices,
         scale,
         admin_api,
         broker_suite,

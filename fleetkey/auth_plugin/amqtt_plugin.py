@@ -104,7 +104,8 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
             registry=str(self._standalone.registry.absolute()),
             kept="authentication, client id and will at CONNECT, topics of publish, subscribe and live delivery",
             needs_the_bundled_broker="refusals that touch no session, sessions owned by their principal, retained and "
-            "queued messages decided for their receiver, connections closed on revocation",
+            "queued messages decided for their receiver, one filter for all devices of a key, connections closed on "
+            "revocation",
         )
 
     async def authenticate(self, *, session: Session) -> bool | None:
@@ -127,6 +128,7 @@ class FleetkeyAuthPlugin(BaseAuthPlugin, BaseTopicPlugin):
         principal = principal_of(session)
         if principal is None or topic is None or action is None:
             return False
+        # Not `allows_filter`: amqtt asks nobody about retained and queued messages.
         return principal.allows(ACTIONS[action], topic)
 
     async def close(self) -> None:

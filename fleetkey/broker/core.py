@@ -138,7 +138,7 @@ class BrokerCore:
         )
         self.owners = Owners(self.sessions, self.retained, store, self._connect_handler, self.scheduler.work)
         authenticator.on_revoked(self.owners.revoke)
-        authenticator.on_rescoped(routes.all_changed)
+        authenticator.on_rescoped(routes.scope_changed)
         authenticator.on_ended(self.owners.forget)
 
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:

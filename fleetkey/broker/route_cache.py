@@ -10,7 +10,7 @@ from fleetkey.access import Action
 from fleetkey.broker.delivery import BYTES_PER_SEND
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Collection, Generator, Iterable, Iterator
 
     from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.session import Session
@@ -43,6 +43,8 @@ SENDS_AT_ONCE = 16
 NEVER = -1
 BRANCHES_PER_UNIT = 32
 """Branches invalidated per unit of work."""
+PATTERNS_AT_ONCE = 64
+"""Patterns of a changed scope for which branches are looked up; for more, everything is forgotten."""
 BRANCH_LEVELS = 2
 """Leading levels by which topics are grouped: a change to a filter affects only topics that share them."""
 LONGEST_PACKET = 2**28 + 4
@@ -177,10 +179,7 @@ class RouteCache:
         yield from self._trie.search(topic, since, found)
         targets: Targets = []
         for number, (session, options) in enumerate(found.items(), 1):
-            # For a disconnected client, `Delivery.drain` authorizes each message when it sends it.
-            if not session.is_over and (
-                session.connection is None or (session.principal and session.principal.allows(Action.RECEIVE, topic))
-            ):
+            if not session.is_over and _is_due(session, topic):
                 targets.append((session, options))
             if not number % CHECKED_PER_STEP:
                 yield CHECKED_PER_STEP * UNITS_PER_CHECK
@@ -216,8 +215,16 @@ class RouteCache:
             self.bytes -= branch.size
         return cost
 
+    def scope_changed(self, patterns: Collection[str] | None) -> None:
+        """Forget the routes that a principal's gain or loss of patterns may affect; None for any."""
+        if patterns is None or len(patterns) > PATTERNS_AT_ONCE:
+            self.all_changed()
+            return
+        for pattern in patterns:
+            self.changed(pattern)
+
     def all_changed(self) -> None:
-        """Forget everything; also called when any scope changes."""
+        """Forget everything."""
         branches, self._branches = self._branches, {}
         if branches:
             self._end(branches.values())
@@ -256,6 +263,18 @@ class RouteCache:
                 yield cost
             self.bytes -= branch.size
             self._ended.popleft()
+
+
+def _is_due(session: Session, topic: str) -> bool:
+    """Whether a message is sent to a session, or queued for it."""
+    principal = session.principal
+    if session.connection is not None:
+        return principal is not None and principal.allows(Action.RECEIVE, topic)
+    # `Delivery.drain` authorizes each message when it sends it. But an application's filter may span a whole fleet, of
+    # which it reaches a few devices: messages of the others would take their place in the queue. What another key of
+    # the owner may have isn't known before it connects.
+    is_known = principal is not None and principal.device_id is None and not principal.is_revoked
+    return not is_known or (principal is not None and principal.allows(Action.RECEIVE, topic))
 
 
 def _branch_of(topic: str) -> str:

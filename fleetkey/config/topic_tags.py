@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["PLACEHOLDER", "is_safe_in_topics", "missing_tags", "missing_tags_text", "tag_names"]
+__all__ = ["OWN_PLACEHOLDERS", "PLACEHOLDER", "is_safe_in_topics", "missing_tags", "missing_tags_text", "tag_names"]
 
 PLACEHOLDER = re.compile(r"\{(device_id|serial|tag:[^{}/]+)\}")
 """The placeholders that may stand for a whole level of a topic pattern."""
+OWN_PLACEHOLDERS = frozenset({"{device_id}", "{serial}"})
+"""Those whose values no two devices have in common."""
 FORBIDDEN = frozenset("+#/$\0")
 MAX_NAMED_TAGS = 5
 """How many missing tags the log and the audit name."""

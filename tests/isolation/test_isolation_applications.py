@@ -38,12 +38,17 @@ def test_create_device(scene: Scene) -> None:
     mine, other = scene.victim, scene.attacker
     application = _create(scene.fleet, "--device", mine.client_id)
     with scene.fleet.connect(application) as client:
-        filters = (mine.topic("#"), other.topic("#"), "devices/+/#", "#", f"devices/{mine.client_id}x/#", "$SYS/#")
+        filters = (mine.topic("#"), other.topic("#"), "devices/#", "#", f"devices/{mine.client_id}x/#", "$SYS/#")
         assert client.subscribe(*filters) == [1, *[REFUSED] * 5]
+        assert client.subscribe("devices/+/#") == [1]
         assert _publishes(scene, client, mine.topic("command"))
         assert not _publishes(scene, client, other.topic("command"))
         assert scene.victim_client.publish(mine.topic("state"), b"21")
         assert client.hears(mine.topic("state"), b"21")
+        with scene.fleet.connect(other) as stranger:
+            assert stranger.publish(other.topic("state"), b"22")
+        client.unsubscribe("nothing")
+        assert not [topic for topic, _ in client.heard if topic == other.topic("state")]
 
 
 def test_create_tag(scene: Scene) -> None:
@@ -58,7 +63,7 @@ def test_create_tag(scene: Scene) -> None:
         assert client.subscribe(scene.victim.topic("#")) == [REFUSED]
         store.tag_device(scene.victim.client_id, {"line": "3"}, actor="test")
         assert eventually(lambda: client.subscribe(scene.victim.topic("#")) == [1], 1)
-        assert client.subscribe(scene.attacker.topic("#"), "devices/+/#") == [REFUSED, REFUSED]
+        assert client.subscribe(scene.attacker.topic("#"), "devices/#", "devices/+/#") == [REFUSED, REFUSED, 1]
         assert scene.victim_client.publish(state, b"tagged")
         assert client.hears(state, b"tagged")
         assert _publishes(scene, client, scene.victim.topic("command"))

@@ -36,6 +36,7 @@ filters = st.sampled_from(
     (
         *("devices/{me}/#", "site/{site}/#", "site/{site}/a", "devices/{d1}/#", "devices/{d2}/#", "site/a/#") * 4,
         *("devices/{me}/a", "devices/{me}/+", "devices/+/#", "site/+/#", "devices/+/a", "site/b/+", "fleet/news") * 2,
+        *("devices/+/+/c", "devices/+", "devices/+/b/#"),
         *("devices/{me}/+/c", "devices/#", "#", "+/#", "+/+/a", "+/{me}/#", "fleet/#", "jobs/#", "jobs/b"),
         *("$fleet/#", "$SYS/#", "$share/g/devices/{me}/#", "/#", "devices/{me}/../#", "site/{site}"),
     )
@@ -97,7 +98,7 @@ class IsolationMachine(RuleBasedStateMachine):
     def begin(self, qos: int, *, answers: bool) -> None:
         """Everyone is there from the beginning, and listens."""
         for name, topic_filter in zip(
-            (*DEVICES, *APPLICATIONS), (*["site/{site}/#"] * 3, "devices/+/#", "devices/{me}/#"), strict=True
+            (*DEVICES, *APPLICATIONS), (*["site/{site}/#"] * 3, "devices/+/#", "devices/+/#"), strict=True
         ):
             self.world.log_in(name, "x" if name == "A" else "y", clean=False, answers=answers)
             self.world.subscribe(len(self.world.clients) - 1, [(topic_filter, qos), ("devices/{me}/#", qos)])

@@ -281,7 +281,8 @@ class Model:
                 owed.must = owed.must and owed.topic_filter != topic_filter
             for topic, kept in self.retained.items():
                 if matches(topic_filter, topic):
-                    sure = len(kept) == 1
+                    # A filter that spans devices may match what is outside the scope.
+                    sure = len(kept) == 1 and session.party.must("receive", topic)
                     session.owed += [
                         Owed(m, min(qos, m.qos), retain=True, must=sure, topic_filter=topic_filter)
                         for m in kept
@@ -325,6 +326,7 @@ class Model:
     def _scope(self, party: Party) -> Scope:
         """Return what a party reaches: its own topics and its site's, those of its devices, and its extra ones."""
         devices = [other for other in self.parties.values() if other.device_id and not other.is_deleted]
+        across: tuple[str, ...] = ()
         if party.device_id:
             patterns = [f"devices/{party.device_id}/#", f"site/{party.site}/#"]
         elif party.reach == "all":
@@ -333,7 +335,8 @@ class Model:
             reached = [device for device in devices if device.site == party.reach]
             patterns = [f"devices/{device.device_id}/#" for device in reached]
             patterns += [f"site/{party.reach}/#"] if reached else []
-        return Scope((*patterns, *party.extra.publish), (*patterns, *party.extra.subscribe))
+            across = ("devices/*/#",)
+        return Scope((*patterns, *party.extra.publish), (*patterns, *party.extra.subscribe), across)
 
 
 def _is_device_id(client_id: str) -> bool:

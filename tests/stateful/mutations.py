@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import Action, Authenticator, Principal
 from fleetkey.access.login import authenticator, claims, verification
 from fleetkey.broker.retained import RetainedMessages
+from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.store import BrokerStore
 from fleetkey.registry import RefusalReason
 
@@ -50,7 +51,7 @@ def publishing_is_not_decided(patch: pytest.MonkeyPatch) -> None:
 
 def subscribing_is_not_decided(patch: pytest.MonkeyPatch) -> None:
     """Anyone subscribes to anything; what comes is still decided."""
-    _allow(patch, Action.SUBSCRIBE)
+    patch.setattr(Principal, "allows_filter", lambda *_: True)
 
 
 def foreign_wills_are_allowed(patch: pytest.MonkeyPatch) -> None:
@@ -97,6 +98,36 @@ def restarts_forget_what_waits(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(BrokerStore, "add_delivery", lambda *_: None)
 
 
+def filters_across_devices_bring_everything(patch: pytest.MonkeyPatch) -> None:
+    """Whoever may span devices with a filter hears all of them, live and retained."""
+    allows = Principal.allows
+
+    def spanning(self: Principal, action: Action, topic: str) -> bool:
+        hears_all = action is Action.RECEIVE and bool(self.scope.across_devices)
+        return allows(self, action, topic) or hears_all
+
+    patch.setattr(Principal, "allows", spanning)
+    may_receive = Principal.may_receive
+    patch.setattr(
+        Principal, "may_receive", lambda self, topic: may_receive(self, topic) or bool(self.scope.across_devices)
+    )
+
+
+def scopes_stay_in_the_routes(patch: pytest.MonkeyPatch) -> None:
+    """The receivers of a topic aren't looked up again when a scope changes."""
+    patch.setattr(RouteCache, "scope_changed", lambda *_: None)
+
+
+def devices_span_devices(patch: pytest.MonkeyPatch) -> None:
+    """A device subscribes with `+` in place of its id; what comes is still decided."""
+    allows_filter = Principal.allows_filter
+    patch.setattr(
+        Principal,
+        "allows_filter",
+        lambda self, topic_filter: allows_filter(self, topic_filter) or topic_filter.startswith("devices/+/"),
+    )
+
+
 MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
     deliveries_are_not_decided,
     deliveries_are_decided_once,
@@ -109,4 +140,7 @@ MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
     deletions_leave_everything,
     retained_messages_match_every_filter,
     restarts_forget_what_waits,
+    filters_across_devices_bring_everything,
+    scopes_stay_in_the_routes,
+    devices_span_devices,
 ]

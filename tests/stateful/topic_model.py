@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NOTHING", "Scope", "covers", "matches"]
+__all__ = ["NOTHING", "Scope", "covers", "matches", "spans"]
 
 ANY_OTHER_LEVEL = "~"
 """A level that no filter in the tests names."""
@@ -41,6 +41,14 @@ def covers(pattern: str, topic_filter: str) -> bool:
     return all(matches(pattern, topic) for topic in _examples(pattern, topic_filter))
 
 
+def spans(pattern: str, topic_filter: str) -> bool:
+    """Whether a filter has `+` where a pattern has `*`, the place of a device, and is covered by it otherwise."""
+    levels = topic_filter.split("/")
+    places = [place for place, level in enumerate(pattern.split("/")) if level == "*"]
+    is_open = all(levels[place : place + 1] == ["+"] for place in places)
+    return is_open and not topic_filter.startswith("$") and covers(pattern.replace("*", "+"), topic_filter)
+
+
 def _examples(pattern: str, topic_filter: str) -> Iterator[str]:
     names = sorted({*pattern.split("/"), *topic_filter.split("/"), ANY_OTHER_LEVEL} - {"+", "#"})
     levels = topic_filter.split("/")
@@ -59,6 +67,8 @@ class Scope:
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    across: tuple[str, ...] = ()
+    """What may be subscribed to with `+` in place of its devices, which are `*` here, and only that."""
 
     def reaches(self, action: str, topic: str) -> bool:
         """Whether someone may `publish` to a topic, or `receive` from it; nobody publishes to `$…`."""
@@ -67,8 +77,10 @@ class Scope:
         return any(matches(pattern, topic) for pattern in self.subscribe)
 
     def may_subscribe(self, topic_filter: str) -> bool:
-        """Whether one pattern has every topic that the filter can match."""
-        return any(covers(pattern, topic_filter) for pattern in self.subscribe)
+        """Whether one pattern has every topic that the filter can match, or spans it."""
+        return any(covers(pattern, topic_filter) for pattern in self.subscribe) or any(
+            spans(pattern, topic_filter) for pattern in self.across
+        )
 
 
 NOTHING = Scope((), ())

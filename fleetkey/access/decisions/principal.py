@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access.decisions.scope import Action, Reach, TopicScope, decide, receives
+from fleetkey.access.decisions.scope import Action, decide, receives
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 from fleetkey.registry import NO_POLICY
 
 if TYPE_CHECKING:
-    from fleetkey.registry import ChangeKind, DevicePolicy, KeyKind
+    from fleetkey.access.decisions.scope import TopicScope
+    from fleetkey.registry import ApplicationScope, ChangeKind, DevicePolicy, KeyKind
 
 __all__ = ["Principal"]
 
@@ -62,7 +63,7 @@ class Principal:
         """Whether a change to a device's tags may change its scope."""
         self.policy = policy
         """What its device got from its profile; it never changes."""
-        self.reach: Reach | None = None
+        self.reach: ApplicationScope | None = None
         """What an application's scope was compiled from; None for a device."""
         self.expires_at: int | None = None
         """When its key expires, in milliseconds since 1970; None for never."""
@@ -81,6 +82,10 @@ class Principal:
     def may_receive(self, topic: str) -> bool:
         """Decide RECEIVE for a topic that is known to be well-formed, as one that was published is."""
         return not self.is_revoked and receives(self.scope, topic)
+
+    def allows_filter(self, topic_filter: str) -> bool:
+        """Decide a subscription for a broker that asks `allows` again for each delivery: live, retained and queued."""
+        return not self.is_revoked and decide(self.scope, Action.SUBSCRIBE, topic_filter, each_delivery_is_decided=True)
 
     def __repr__(self) -> str:
         """Return the identifiers."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from fleetkey.access.decisions.templates import PRESETS
-from fleetkey.config.topic_tags import tag_names
+from fleetkey.config.topic_tags import OWN_PLACEHOLDERS, tag_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +18,6 @@ __all__ = ["Sharing", "SharingKind", "can_meet", "find_sharing"]
 
 MAX_FOUND = 100
 """How many pairs of patterns are found of each kind, and as many that are meant."""
-OWN = frozenset({"{device_id}", "{serial}"})
-"""The placeholders whose values no two devices have in common."""
 
 
 class SharingKind(StrEnum):
@@ -175,10 +173,10 @@ class _Tree:
         if _is_word(level):
             if level in self.words:
                 yield level, self.words[level]
-        elif level not in OWN:
+        elif level not in OWN_PLACEHOLDERS:
             yield from self.words.items()
         for other, node in self.others.items():
-            if {"+", "#"} & {level, other} or not ({level, other} & OWN):
+            if {"+", "#"} & {level, other} or not ({level, other} & OWN_PLACEHOLDERS):
                 yield other, node
 
     def branches(self, level: str) -> dict[str, _Tree]:

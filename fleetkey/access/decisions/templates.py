@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fleetkey.access.decisions.scope import TopicScope
-from fleetkey.access.decisions.topics import is_topic_filter
+from fleetkey.access.decisions.topics import DEVICE_PLACE, is_topic_filter
 from fleetkey.access.errors import TemplateError, UnsafeValueError
-from fleetkey.config.topic_tags import PLACEHOLDER, is_safe_in_topics, missing_tags, tag_names
+from fleetkey.config.topic_tags import OWN_PLACEHOLDERS, PLACEHOLDER, is_safe_in_topics, missing_tags, tag_names
 
 if TYPE_CHECKING:
     import re
@@ -100,32 +100,47 @@ class TopicTemplates:
         )
 
     def for_application(
-        self, scope: ApplicationScope, devices: Iterable[Device], *, of_devices: Iterable[str] = ()
+        self, scope: ApplicationScope, devices: Iterable[Device], *, of_profiles: Iterable[str] = ()
     ) -> TopicScope:
         """Return an application's scope: all topics of the devices it reaches, in both directions, and its own.
 
-        A back end subscribes to what devices publish, and publishes what they subscribe to. A device whose values
-        can't be filled in safely is left out.
+        A back end subscribes to what devices publish, and publishes what they subscribe to.
 
         Args:
             scope: what the key reaches.
             devices: the devices that the key reaches by id or tag.
-            of_devices: patterns that profiles, current or former, have given to devices.
+            of_profiles: patterns that profiles, current or former, have given to devices.
         """
-        patterns: list[str] = []
-        if scope.all_devices:
-            every = dict.fromkeys((*self.publish, *self.subscribe, *self.of_profiles, *of_devices))
-            patterns += dict.fromkeys(PLACEHOLDER.sub("+", template) for template in every)
+        every = dict.fromkeys((*self.publish, *self.subscribe, *self.of_profiles, *of_profiles))
+        fixed = tuple(dict.fromkeys(PLACEHOLDER.sub("+", each) for each in every)) if scope.all_devices else ()
+        across_devices: Iterable[str] = ()
+        if scope.device_ids or scope.tags:
+            opened = (_open(each, dict(scope.tags)) for each in every)
+            across_devices = dict.fromkeys(pattern for pattern in opened if pattern is not None)
+        return TopicScope(
+            publish=(*fixed, *scope.publish),
+            subscribe=(*fixed, *scope.subscribe),
+            across_devices=across_devices,
+            of_devices=self.of_devices(devices),
+        )
+
+    def of_devices(self, devices: Iterable[Device]) -> dict[str, tuple[str, ...]]:
+        """Return by device id the patterns through which an application reaches each device.
+
+        There are none for a device whose values can't be filled in safely.
+        """
         # Many devices share a few policies, and checking one costs more than filling it in.
         known: dict[DevicePolicy, TopicTemplates] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for device in devices:
             try:
                 own = known.get(device.policy) or known.setdefault(device.policy, self.of_policy(device.policy))
                 both = dict.fromkeys((*own.publish, *own.subscribe))
-                patterns += [_fill(template, device.device_id, device.serial, device.tags) for template in both]
+                patterns = [_fill(template, device.device_id, device.serial, device.tags) for template in both]
             except (UnsafeValueError, TemplateError):
-                continue
-        return TopicScope(publish=(*patterns, *scope.publish), subscribe=(*patterns, *scope.subscribe))
+                patterns = []
+            found[device.device_id] = tuple(patterns)
+        return found
 
 
 def _check(template: str) -> None:
@@ -159,3 +174,25 @@ def _fill(template: str, device_id: str, serial: str, tags: Mapping[str, str]) -
         # Too long, or can't be encoded.
         raise UnsafeValueError(template)
     return filled
+
+
+def _open(template: str, tags: Mapping[str, str]) -> str | None:
+    """Return a pattern with `DEVICE_PLACE` where the device's id or serial goes; None if it has neither.
+
+    A tag has to be one of those that every device in the scope has, and becomes its value: with a wildcard in its
+    place, a filter would span groups that the key has nothing to do with.
+    """
+    levels = []
+    for level in template.split("/"):
+        match = PLACEHOLDER.fullmatch(level)
+        if match is None:
+            levels.append(level)
+        elif level in OWN_PLACEHOLDERS:
+            levels.append(DEVICE_PLACE)
+        else:
+            value = tags.get(match[1].removeprefix("tag:"), "")
+            if not is_safe_in_topics(value):
+                return None
+            levels.append(value)
+    opened = "/".join(levels)
+    return opened if DEVICE_PLACE in opened and is_topic_filter(opened.replace(DEVICE_PLACE, "+")) else None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["MAX_TOPIC_BYTES", "is_topic_filter", "is_topic_name"]
+__all__ = ["DEVICE_PLACE", "MAX_TOPIC_BYTES", "is_topic_filter", "is_topic_name"]
 
 MAX_TOPIC_BYTES = 65_535
 """The longest string that a two-byte length prefix allows (MQTT 3.1.1, 1.5.3)."""
+DEVICE_PLACE = "\0"
+"""The level of a pattern in which any device's id or serial may be. No topic or filter has NUL in it (1.5.3-2)."""
 
 
 def is_topic_name(text: str) -> bool:

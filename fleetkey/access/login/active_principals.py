@@ -13,11 +13,14 @@ from fleetkey.access.login.verification import VerifiedLogin
 from fleetkey.registry import ChangeKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from fleetkey.access.decisions.scope import TopicScope
     from fleetkey.access.login.credential_cache import CredentialCache
-    from fleetkey.access.login.verification import Verification
+    from fleetkey.access.login.verification import RescopedApplication, Verification
     from fleetkey.registry import Change, RefusalReason
+
+    RescopedListener = Callable[[Collection[str] | None], None]
 
 __all__ = ["ActivePrincipals"]
 
@@ -37,9 +40,9 @@ class ActivePrincipals:
     def __init__(self, verification: Verification, cache: CredentialCache) -> None:
         self._cache = cache
         self._index = PrincipalIndex()
-        self._revalidation = Revalidation(verification, self._device_dependent, self._on_revalidated)
+        self._revalidation = Revalidation(verification, self._device_dependent, self._on_revalidated, self._on_followed)
         self._revoked_listeners: list[Callable[[Principal], None]] = []
-        self._rescoped_listeners: list[Callable[[], None]] = []
+        self._rescoped_listeners: list[RescopedListener] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._reset_listeners: list[Callable[[], None]] = []
 
@@ -58,7 +61,7 @@ class ActivePrincipals:
                 follows_devices=verified.follows_devices,
                 policy=login.policy,
             )
-            principal.reach = verified.reach
+            principal.reach = login.scope
             self._index.add(principal)
         else:
             self._rescope(principal, verified)
@@ -105,8 +108,8 @@ class ActivePrincipals:
         """Call `callback` with each principal that stops being valid."""
         self._revoked_listeners.append(callback)
 
-    def on_rescoped(self, callback: Callable[[], None]) -> None:
-        """Call `callback` whenever a principal's topics change."""
+    def on_rescoped(self, callback: RescopedListener) -> None:
+        """Call `callback` whenever a principal's topics change, with the patterns gained and lost; None for any."""
         self._rescoped_listeners.append(callback)
 
     def on_ended(self, callback: Callable[[str], None]) -> None:
@@ -135,14 +138,19 @@ class ActivePrincipals:
         else:
             self._revoke(principal, key, ChangeKind.KEY_RETIRED)
 
+    def _on_followed(self, principal: Principal, rescoped: RescopedApplication) -> None:
+        if not principal.is_revoked:
+            self._set_scope(principal, rescoped.scope, rescoped.patterns)
+
     def _rescope(self, principal: Principal, verified: VerifiedLogin) -> None:
-        principal.reach = verified.reach
-        scope = verified.scope
-        if (scope.publish, scope.subscribe) == (principal.scope.publish, principal.scope.subscribe):
-            return
+        principal.reach = verified.login.scope
+        if not verified.scope.has_same_patterns(principal.scope):
+            self._set_scope(principal, verified.scope, None)
+
+    def _set_scope(self, principal: Principal, scope: TopicScope, patterns: Collection[str] | None) -> None:
         principal.scope = scope
         for listener in self._rescoped_listeners:
-            listener()
+            listener(patterns)
 
     def _revoke(self, principal: Principal | None, key: str, because: ChangeKind) -> None:
         self._cache.remove(key)

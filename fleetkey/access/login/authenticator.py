@@ -18,7 +18,7 @@ from fleetkey.access.protection.refusal_timing import RefusalTiming
 from fleetkey.registry import ChangeKind, RefusalReason, StoreError, is_access_key, redacted, shown_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from fleetkey.access.decisions.principal import Principal
     from fleetkey.access.login.credential_cache import CredentialCache
@@ -146,8 +146,11 @@ class Authenticator:
         """Call `callback`, on the event loop, with each principal that stops being valid."""
         self._principals.on_revoked(callback)
 
-    def on_rescoped(self, callback: Callable[[], None]) -> None:
-        """Call `callback`, on the event loop, whenever the topics of a principal in use change."""
+    def on_rescoped(self, callback: Callable[[Collection[str] | None], None]) -> None:
+        """Call `callback`, on the event loop, whenever the topics of a principal in use change.
+
+        It gets the patterns that the principal gained and lost, or None if any topic may be affected.
+        """
         self._principals.on_rescoped(callback)
 
     def on_ended(self, callback: Callable[[str], None]) -> None:

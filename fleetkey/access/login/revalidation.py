@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from fleetkey.access.decisions.principal import Principal
-    from fleetkey.access.login.verification import Verification, VerifiedLogin
+    from fleetkey.access.decisions.scope import TopicScope
+    from fleetkey.access.login.verification import RescopedApplication, Verification, VerifiedLogin
+    from fleetkey.registry import ApplicationScope
 
 __all__ = ["Revalidation"]
 
 log = structlog.get_logger(__name__)
 
 MAX_CHANGED_DEVICES = 10_000
-"""Changed devices that are compared with each application's scope; beyond it, all applications are revalidated."""
+"""Changed devices that are followed one by one in each scope; beyond it, all applications are revalidated."""
 REVALIDATION_BATCH = 500
 """Device keys that are revalidated in one call of a thread; an application key gets a call of its own."""
 
@@ -35,6 +37,7 @@ class Revalidation:
         verification: decides; its calls block.
         applications: returns the applications in use whose scope depends on devices.
         on_decided: called on the event loop with each key and the decision. A key that can't be decided is refused.
+        on_followed: called on the event loop with each application whose scope changes as devices do.
     """
 
     def __init__(
@@ -42,10 +45,12 @@ class Revalidation:
         verification: Verification,
         applications: Callable[[], Sequence[Principal]],
         on_decided: Callable[[str, VerifiedLogin | RefusalReason], None],
+        on_followed: Callable[[Principal, RescopedApplication], None],
     ) -> None:
         self._verification = verification
         self._applications = applications
         self._on_decided = on_decided
+        self._on_followed = on_followed
         self._changed_devices: dict[str, None] = {}
         self._application_keys: dict[str, None] = {}
         self._device_keys: dict[str, None] = {}
@@ -80,10 +85,7 @@ class Revalidation:
     async def _run(self) -> None:
         while self._changed_devices or self._application_keys or self._device_keys:
             if self._changed_devices:
-                device_ids = _take(self._changed_devices, MAX_CHANGED_DEVICES)
-                applications = self._applications()
-                affected = await asyncio.to_thread(self._affected, applications, device_ids)
-                self.schedule(one for one, is_affected in zip(applications, affected, strict=True) if is_affected)
+                await self._follow(_take(self._changed_devices, MAX_CHANGED_DEVICES))
             keys = _take(self._application_keys, 1) or _take(self._device_keys, REVALIDATION_BATCH)
             for key, found in await asyncio.to_thread(self._decide, keys) if keys else ():
                 try:
@@ -92,15 +94,35 @@ class Revalidation:
                     # A failing listener must not keep the other keys from being decided.
                     log.exception("recheck_failed", key=key)
 
-    def _affected(self, applications: Sequence[Principal], device_ids: Sequence[str]) -> list[bool]:
+    async def _follow(self, device_ids: Sequence[str]) -> None:
+        """Change the scopes of applications as devices changed; revalidate those for which that can't be done."""
+        applications = self._applications()
+        before = [one.scope for one in applications]
+        reaches = [(one.reach, one.scope) for one in applications]
+        for one, scope, found in zip(
+            applications, before, await asyncio.to_thread(self._followed, reaches, device_ids), strict=True
+        ):
+            if one.scope is not scope or isinstance(found, RefusalReason):
+                # It logged in meanwhile, or isn't valid any more.
+                self.schedule([one])
+            elif found is not None:
+                try:
+                    self._on_followed(one, found)
+                except Exception:
+                    # A failing listener must not keep the others from following.
+                    log.exception("recheck_failed", key=one.key)
+
+    def _followed(
+        self, applications: Sequence[tuple[ApplicationScope | None, TopicScope]], device_ids: Sequence[str]
+    ) -> Sequence[RescopedApplication | RefusalReason | None]:
         try:
-            return self._verification.may_change_scopes([one.reach for one in applications], device_ids)
+            return self._verification.follow_devices(applications, device_ids)
         except StoreError:
             # Fail closed: revalidate all of them, which also logs what is wrong.
-            return [True] * len(applications)
+            return [RefusalReason.STORE_UNAVAILABLE] * len(applications)
         except Exception:
             log.exception("recheck_failed", devices=len(device_ids))
-            return [True] * len(applications)
+            return [RefusalReason.STORE_UNAVAILABLE] * len(applications)
 
     def _decide(self, keys: Sequence[str]) -> list[tuple[str, VerifiedLogin | RefusalReason]]:
         return [(key, self._decide_one(key)) for key in keys]

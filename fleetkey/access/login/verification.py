@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fleetkey.access.decisions.scope import Reach, TopicScope
+from fleetkey.access.decisions.scope import TopicScope
 from fleetkey.access.errors import TemplateError, UnsafeValueError
 from fleetkey.access.login.claims import check_claims
 from fleetkey.access.login.outcome import Refused
 from fleetkey.access.protection.allowed_networks import AllowedNetworks
 from fleetkey.access.secrets.hashing import hash_secret, is_hash_affordable, is_secret_shape, new_secret, verify_secret
-from fleetkey.registry import NO_POLICY, ApplicationScope, DeviceState, KeyKind, KeyStatus, RefusalReason, is_access_key
+from fleetkey.registry import ApplicationScope, DeviceState, KeyKind, KeyStatus, RefusalReason, is_access_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Protocol
 
     from fleetkey.access.decisions.templates import TopicTemplates
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         """What verification needs from a store: keys, devices, and noting a first connection."""
 
 
-__all__ = ["Verification", "VerifiedLogin"]
+__all__ = ["RescopedApplication", "Verification", "VerifiedLogin"]
 
 STAND_IN_PASSWORD = b"-"
 """Hashed in place of a password that can't be hashed."""
@@ -41,8 +41,15 @@ class VerifiedLogin:
     allowed_networks: AllowedNetworks
     follows_devices: bool
     """Whether the scope may change with tags: the device's own, or for an application those of any device."""
-    reach: Reach | None = None
-    """What an application's scope was compiled from; None for a device's key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RescopedApplication:
+    """An application's scope after some devices changed."""
+
+    scope: TopicScope
+    patterns: frozenset[str]
+    """Those that it no longer has, or didn't have before."""
 
 
 class Verification:
@@ -122,17 +129,40 @@ class Verification:
         """Return whether a time, in milliseconds since 1970, has come; None never expires."""
         return expires_at is not None and expires_at <= self._clock() * 1000
 
-    def may_change_scopes(self, reaches: Sequence[Reach | None], device_ids: Sequence[str]) -> list[bool]:
-        """Return for each application whether changes to these devices may change its scope.
+    def follow_devices(
+        self, applications: Sequence[tuple[ApplicationScope | None, TopicScope]], device_ids: Sequence[str]
+    ) -> list[RescopedApplication | RefusalReason | None]:
+        """Return for each application its scope after changes to these devices; None if they don't change it.
 
         Reads the changed devices alone, however many an application already reaches. Raises `StoreError`.
         """
         found = self._store.scope_devices(ApplicationScope(device_ids=tuple(device_ids)), limit=len(device_ids))
         devices = {device.device_id: device for device in found}
-        return [
-            reach is None or any(_may_change(reach, each, devices.get(each)) for each in device_ids)
-            for reach in reaches
-        ]
+        patterns = self._templates.of_devices(found)
+        return [self._follow(reach, scope, devices, patterns, device_ids) for reach, scope in applications]
+
+    def _follow(
+        self,
+        reach: ApplicationScope | None,
+        scope: TopicScope,
+        devices: Mapping[str, Device],
+        patterns: Mapping[str, tuple[str, ...]],
+        device_ids: Sequence[str],
+    ) -> RescopedApplication | RefusalReason | None:
+        if reach is None:
+            return RefusalReason.UNSAFE_SCOPE
+        changed: dict[str, tuple[str, ...] | None] = {}
+        for device_id in device_ids:
+            device = devices.get(device_id)
+            new = patterns[device_id] if device is not None and _reaches(reach, device) else None
+            if new != scope.of_devices.get(device_id):
+                changed[device_id] = new
+        if not changed:
+            return None
+        rescoped, affected = scope.with_devices(changed)
+        if len(rescoped.of_devices) > self._max_scope_devices:
+            return RefusalReason.SCOPE_TOO_LARGE
+        return RescopedApplication(scope=rescoped, patterns=affected)
 
     def _resolve_scope(self, login: Login) -> VerifiedLogin | RefusalReason:
         try:
@@ -149,35 +179,24 @@ class Verification:
             )
         if login.scope is None:
             return RefusalReason.UNSAFE_SCOPE
+        reach = login.scope
+        is_by_device = bool(reach.device_ids or reach.tags)
         devices: list[Device] = []
-        of_devices: list[str] = []
-        if login.scope.all_devices:
-            of_devices = self._store.topic_patterns()
-        else:
-            devices = self._store.scope_devices(login.scope, limit=self._max_scope_devices + 1)
+        if not reach.all_devices:
+            devices = self._store.scope_devices(reach, limit=self._max_scope_devices + 1)
         if len(devices) > self._max_scope_devices:
             return RefusalReason.SCOPE_TOO_LARGE
-        scope = self._templates.for_application(login.scope, devices, of_devices=of_devices)
-        reach = Reach(
-            scope=login.scope,
-            device_ids=frozenset(device.device_id for device in devices),
-            # A device's own topics may use tags; finding out which ones do isn't worth the cost.
-            has_tags_in_topics=self._templates.uses_tags or any(device.policy != NO_POLICY for device in devices),
-        )
+        of_profiles = self._store.topic_patterns() if reach.all_devices or is_by_device else ()
         return VerifiedLogin(
             login=login,
-            scope=scope,
+            scope=self._templates.for_application(reach, devices, of_profiles=of_profiles),
             allowed_networks=allowed_networks,
-            follows_devices=bool(login.scope.device_ids or login.scope.tags),
-            reach=reach,
+            follows_devices=is_by_device,
         )
 
 
-def _may_change(reach: Reach, device_id: str, device: Device | None) -> bool:
-    """Return whether a device's current state may change an application's scope; None is a deleted device."""
-    was_in = device_id in reach.device_ids
-    is_in = device is not None and (
-        device_id in reach.scope.device_ids
-        or (bool(reach.scope.tags) and all(device.tags.get(name) == value for name, value in reach.scope.tags))
+def _reaches(reach: ApplicationScope, device: Device) -> bool:
+    """Return whether an application reaches a device, by id or by tags."""
+    return device.device_id in reach.device_ids or (
+        bool(reach.tags) and all(device.tags.get(name) == value for name, value in reach.tags)
     )
-    return was_in != is_in or (is_in and reach.has_tags_in_topics)

@@ -122,7 +122,8 @@ class SubscribeHandler:
             bound := self._bound_reached(session, principal, topic_filter)
         ):
             return RefusalReason.BOUND_REACHED, bound
-        if not principal.allows(Action.SUBSCRIBE, topic_filter):
+        # `Delivery` and the routes ask for each message whether the receiver may have it.
+        if not principal.allows_filter(topic_filter):
             return (RefusalReason.REVOKED if principal.is_revoked else RefusalReason.FOREIGN_FILTER), ""
         if not self._topic_authorizer.allow(session, Action.SUBSCRIBE, topic_filter):
             return RefusalReason.PLUGIN_REFUSED, ""

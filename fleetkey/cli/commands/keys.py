@@ -110,7 +110,10 @@ def create(  # noqa: PLR0917 - options, which Typer passes by name
         list[str] | None, typer.Option("--publish", metavar="TOPIC", help="Also allow publishing to this topic.")
     ] = None,
     subscribe: Annotated[
-        list[str] | None, typer.Option("--subscribe", metavar="TOPIC", help="Also allow subscribing to this topic.")
+        list[str] | None,
+        typer.Option(
+            "--subscribe", metavar="TOPIC", help="Also allow subscribing to this topic, whichever devices it is about."
+        ),
     ] = None,
     source: Annotated[
         list[str] | None,

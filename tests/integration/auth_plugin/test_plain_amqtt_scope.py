@@ -51,6 +51,18 @@ def test_receive_after_scope_shrank(tmp_path: Path) -> None:
             assert not north.hears(device.topic("state"), b"after", QUIET_SECONDS)
 
 
+def test_subscribe_across_devices(tmp_path: Path) -> None:
+    """Retained and queued messages aren't decided for their receiver here, so no filter may span devices."""
+    with running(tmp_path) as broker:
+        device = broker.device()
+        with broker.store() as store:
+            store.tag_device(device.client_id, {"site": "north"}, actor="test")
+        by_id = broker.application(ApplicationScope(device_ids=(device.client_id,)))
+        for key in (_of_site(broker, "north"), by_id):
+            with broker.client(key) as client:
+                assert client.subscribe("devices/+/state", "devices/+/#", device.topic("#")) == [REFUSED, REFUSED, 1]
+
+
 def test_close(tmp_path: Path) -> None:
     """When the broker ends, the plugin's threads end and its registry is closed, with nothing left in the log."""
     before = set(threading.enumerate())

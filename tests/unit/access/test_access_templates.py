@@ -198,4 +198,33 @@ def test_for_application_unsafe_device(value: str) -> None:
     templates = _templates("sites/{tag:site}/{device_id}")
     devices = [_device(OTHER, site=value), _device(site="a")]
     scope = templates.for_application(ApplicationScope(tags=(("fleet", "1"),)), devices)
-    assert scope.publish == (f"sites/a/{ID}",)
+    assert scope.of_devices == {OTHER: (), ID: (f"sites/a/{ID}",)}
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (ApplicationScope(device_ids=(ID,)), {"up/\0/#", "by/\0/\0"}),
+        (ApplicationScope(tags=(("site", "north"),)), {"up/\0/#", "by/\0/\0", "site/north/\0"}),
+        (ApplicationScope(tags=(("site", "a/b"),)), {"up/\0/#", "by/\0/\0"}),
+        (ApplicationScope(tags=(("site", "{serial}"),)), {"up/\0/#", "by/\0/\0", "site/{serial}/\0"}),
+        (ApplicationScope(all_devices=True), set()),
+        (ApplicationScope(subscribe=("up/a",)), set()),
+    ],
+    ids=["ids", "tag", "unsafe_tag", "tag_like_a_placeholder", "all", "topics_alone"],
+)
+def test_for_application_across_devices(scope: ApplicationScope, expected: set[str]) -> None:
+    """A device's id and serial are left open; a tag is the one that the key names, or the pattern isn't spanned."""
+    templates = TopicTemplates(
+        publish=("up/{device_id}/#", "site/{tag:site}/#", "site/{tag:site}/{device_id}"),
+        subscribe=("all/news",),
+        of_profiles=("by/{device_id}/{serial}", "line/{tag:line}/{serial}"),
+    )
+    assert set(templates.for_application(scope, []).across_devices) == expected
+
+
+def test_for_device_across_devices() -> None:
+    """A device's own key spans nothing."""
+    scope = _templates("devices/{device_id}/#").for_device(device_id=ID, serial="S", tags={})
+    assert scope.across_devices == ()
+    assert not decide(scope, Action.SUBSCRIBE, "devices/+/#", each_delivery_is_decided=True)

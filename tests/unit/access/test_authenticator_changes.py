@@ -196,7 +196,7 @@ async def test_on_rescoped(make_world: WorldFactory) -> None:
     world.store.tag_device(credentials.client_id, {"site": "a"}, actor="cli")
     told: list[str] = []
     principal = await world.connect(credentials)
-    world.authenticator.on_rescoped(lambda: told.append(principal.scope.publish[0]))
+    world.authenticator.on_rescoped(lambda _patterns: told.append(principal.scope.publish[0]))
     world.apply_committed()
     world.store.tag_device(credentials.client_id, {"floor": "1"}, actor="cli")
     world.apply_committed()

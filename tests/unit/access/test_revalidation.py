@@ -1,4 +1,4 @@
-"""Revalidation: application keys first, each key once, and a key that can't be decided is revoked."""
+"""Revalidation: applications follow devices, each key once, and a key that can't be decided is revoked."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fleetkey.access import Action
+from fleetkey.access import Action, decide
 from fleetkey.access.login import revalidation
 from fleetkey.registry import ApplicationScope, Change, ChangeKind, RefusalReason
 from tests.unit.access.access_rig import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from fleetkey.access.login.verification import VerifiedLogin
     from tests.unit.access.access_rig import Credentials, World
@@ -60,7 +60,7 @@ def _move_all(world: World, devices: list[Credentials]) -> None:
 
 
 async def test_schedule_after_a_bulk_change(make_world: WorldFactory, revalidated: list[str]) -> None:
-    """A change of many devices revalidates the application once, and no device whose topics don't use the tag."""
+    """The application follows all changed devices at once; no key is revalidated, as no topics use the tag."""
     world = make_world(max_scope_devices=MANY)
     devices, application = await _tagged_fleet(world)
     principal = await world.connect(application)
@@ -68,26 +68,33 @@ async def test_schedule_after_a_bulk_change(make_world: WorldFactory, revalidate
     assert principal.allows(Action.SUBSCRIBE, topic)
     await _until_idle(world)
     revalidated.clear()
+    told: list[Collection[str] | None] = []
+    world.authenticator.on_rescoped(told.append)
     _move_all(world, devices)
     await until(lambda: not principal.allows(Action.SUBSCRIBE, topic))
-    assert revalidated == [application.key]
+    assert told == [{f"devices/{device.client_id}/#" for device in devices}]
+    assert revalidated == []
 
 
 @pytest.mark.parametrize(
-    ("change", "is_revalidated"),
+    ("change", "follows"),
     [
-        pytest.param(lambda store, inside, _: store.tag_device(inside, {"line": "3"}, actor="cli"), False, id="stays"),
-        pytest.param(lambda store, _, other: store.tag_device(other, {"line": "3"}, actor="cli"), False, id="not_in"),
-        pytest.param(lambda store, _, other: store.delete_device(other, actor="cli"), False, id="other_is_gone"),
-        pytest.param(lambda store, inside, _: store.tag_device(inside, {"site": None}, actor="cli"), True, id="leaves"),
-        pytest.param(lambda store, _, other: store.tag_device(other, {"site": "north"}, actor="cli"), True, id="comes"),
-        pytest.param(lambda store, inside, _: store.delete_device(inside, actor="cli"), True, id="is_gone"),
+        pytest.param(lambda store, inside, _: store.tag_device(inside, {"line": "3"}, actor="cli"), "", id="stays"),
+        pytest.param(lambda store, _, other: store.tag_device(other, {"line": "3"}, actor="cli"), "", id="not_in"),
+        pytest.param(lambda store, _, other: store.delete_device(other, actor="cli"), "", id="other_is_gone"),
+        pytest.param(
+            lambda store, inside, _: store.tag_device(inside, {"site": None}, actor="cli"), "inside", id="leaves"
+        ),
+        pytest.param(
+            lambda store, _, other: store.tag_device(other, {"site": "north"}, actor="cli"), "other", id="comes"
+        ),
+        pytest.param(lambda store, inside, _: store.delete_device(inside, actor="cli"), "inside", id="is_gone"),
     ],
 )
 async def test_schedule_for_devices(
-    make_world: WorldFactory, revalidated: list[str], change: Callable[[Any, str, str], object], *, is_revalidated: bool
+    make_world: WorldFactory, revalidated: list[str], change: Callable[[Any, str, str], object], *, follows: str
 ) -> None:
-    """An application is revalidated if a device enters or leaves its scope, not for every tag in the fleet."""
+    """An application follows a device that enters or leaves its scope, and is the same as if it logged in anew."""
     world = make_world(max_scope_devices=MANY)
     inside, other = world.device("S1", tags={"site": "north"}), world.device("S2", tags={"site": "south"})
     application = world.application(ApplicationScope(tags=(("site", "north"),)))
@@ -95,13 +102,62 @@ async def test_schedule_for_devices(
     world.apply_committed()
     await _until_idle(world)
     revalidated.clear()
+    told: list[Collection[str] | None] = []
+    world.authenticator.on_rescoped(told.append)
     change(world.store, inside.client_id, other.client_id)
     world.apply_committed()
     await _until_idle(world)
-    assert revalidated == ([application.key] if is_revalidated else [])
+    moved = {"": None, "inside": inside, "other": other}[follows]
+    assert told == ([] if moved is None else [{f"devices/{moved.client_id}/#"}])
+    assert revalidated == []
     fresh = world.authenticator._verification.revalidate(application.key)
     assert not isinstance(fresh, RefusalReason)
-    assert sorted(principal.scope.subscribe) == sorted(fresh.scope.subscribe)
+    assert principal.scope.has_same_patterns(fresh.scope)
+    for device in (inside, other):
+        topic = f"devices/{device.client_id}/x"
+        assert [principal.allows(action, topic) for action in Action] == [
+            decide(fresh.scope, action, topic) for action in Action
+        ]
+
+
+async def test_schedule_for_devices_beyond_the_bound(make_world: WorldFactory) -> None:
+    """A device that makes a scope larger than it may be ends the key's connections, as a login would be refused."""
+    world = make_world(max_scope_devices=1)
+    world.device("S1", tags={"site": "north"})
+    other = world.device("S2", tags={"site": "south"})
+    principal = await world.connect(world.application(ApplicationScope(tags=(("site", "north"),))))
+    world.apply_committed()
+    await _until_idle(world)
+    assert not principal.is_revoked
+    world.store.tag_device(other.client_id, {"site": "north"}, actor="cli")
+    world.apply_committed()
+    await until(lambda: principal.is_revoked)
+
+
+async def test_schedule_for_devices_during_a_login(make_world: WorldFactory, revalidated: list[str]) -> None:
+    """If the scope was replaced while the devices were read, the key is revalidated rather than put back."""
+    world = make_world(max_scope_devices=MANY)
+    device = world.device("S1", tags={"site": "north"})
+    application = world.application(ApplicationScope(tags=(("site", "north"),)))
+    principal = await world.connect(application)
+    world.apply_committed()
+    await _until_idle(world)
+    revalidated.clear()
+    verification = world.authenticator._verification
+    follow_devices = verification.follow_devices
+
+    def interrupted(*arguments: Any) -> Any:
+        found = follow_devices(*arguments)
+        principal.scope = principal.scope.with_devices({})[0]
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verification, "follow_devices", interrupted)
+        world.store.tag_device(device.client_id, {"site": "south"}, actor="cli")
+        world.apply_committed()
+        await until(lambda: revalidated == [application.key])
+        await _until_idle(world)
+    assert principal.scope.of_devices == {}
 
 
 async def test_schedule_for_devices_tags_in_topics(make_world: WorldFactory) -> None:
@@ -148,15 +204,17 @@ async def test_schedule_for_devices_unreadable(make_world: WorldFactory) -> None
 async def test_schedule_applications_first(make_world: WorldFactory, revalidated: list[str]) -> None:
     """Even if the devices' own topics use the tag, the application doesn't wait behind them."""
     world = make_world(pattern="sites/{tag:site}/{device_id}/#", max_scope_devices=MANY)
-    devices, application = await _tagged_fleet(world)
+    devices, _ = await _tagged_fleet(world)
     principals = [await world.connect(device) for device in devices]
     await _until_idle(world)
     revalidated.clear()
+    told: list[Collection[str] | None] = []
+    world.authenticator.on_rescoped(told.append)
     _move_all(world, devices)
     moved = [f"sites/south/{device.client_id}/x" for device in devices]
     await until(lambda: all(map(lambda one, topic: one.allows(Action.PUBLISH, topic), principals, moved)))
-    assert revalidated[0] == application.key
-    assert sorted(revalidated) == sorted([application.key, *(device.key for device in devices)])
+    assert told[0] == {f"sites/north/{device.client_id}/#" for device in devices}
+    assert sorted(revalidated) == sorted(device.key for device in devices)
 
 
 @pytest.mark.parametrize("broken", [ValueError("a row that can't be"), MemoryError()])

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetkey.access import Principal, TopicScope
 from fleetkey.broker import route_cache
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.delivery import BYTES_PER_SEND
@@ -20,6 +21,7 @@ from fleetkey.broker.route_cache import (
     BRANCHES_PER_UNIT,
     LONGEST_PACKET,
     NEVER,
+    PATTERNS_AT_ONCE,
     RECEIVER_BYTES,
     RECEIVERS_PER_UNIT,
     SEARCH_AT_ONCE,
@@ -29,6 +31,7 @@ from fleetkey.broker.route_cache import (
 from fleetkey.broker.session import Session
 from fleetkey.broker.subscriptions import NODES_PER_UNIT, SubscriptionTrie
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, WorkQueue
+from fleetkey.registry import KeyKind
 from tests.unit.broker.rig import Loop, session_of
 
 if TYPE_CHECKING:
@@ -82,6 +85,51 @@ def test_changed(topic_filter: str, *, is_over: bool) -> None:
     found = table.find("a/b/c")
     assert (found is route) != is_over
     assert ((session, OPTIONS) in found.targets) == is_over
+
+
+@pytest.mark.parametrize(
+    ("patterns", "is_over"),
+    [
+        pytest.param(["a/b/#"], True, id="its_branch"),
+        pytest.param(["a/x/#", "a/b/c"], True, id="the_topic"),
+        pytest.param(["+/b/#"], True, id="a_wildcard"),
+        pytest.param(["a/x/#", "a/b/d"], False, id="others"),
+        pytest.param([f"x/{number}" for number in range(PATTERNS_AT_ONCE + 1)], True, id="many"),
+        pytest.param(None, True, id="any"),
+    ],
+)
+def test_scope_changed(patterns: list[str] | None, *, is_over: bool) -> None:
+    """A scope's change ends each route that it may touch; only if too many patterns changed does it end all."""
+    table = Table()
+    route = table.find("a/b/c")
+    table.routes.scope_changed(patterns)
+    assert route.branch.is_over == is_over
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_revoked", "is_due"),
+    [
+        pytest.param(KeyKind.APPLICATION, False, False, id="application"),
+        pytest.param(KeyKind.APPLICATION, True, True, id="its_scope_is_not_known"),
+        pytest.param(KeyKind.DEVICE, False, True, id="device"),
+        pytest.param(None, False, True, id="after_a_restart"),
+    ],
+)
+def test_find_for_one_who_is_away(kind: KeyKind | None, *, is_revoked: bool, is_due: bool) -> None:
+    """Nothing is queued for an application beyond its scope, if that is known; for a device, it is decided later."""
+    table = Table()
+    session = table.subscribe("a/+/c")
+    if kind is not None:
+        session.principal = Principal(
+            key="key",
+            kind=kind,
+            device_id="device" if kind is KeyKind.DEVICE else None,
+            name=None,
+            scope=TopicScope(publish=(), subscribe=("a/x/c",)),
+        )
+        session.principal.is_revoked = is_revoked
+    assert ((session, OPTIONS) in table.find("a/b/c").targets) == is_due
+    assert (session, OPTIONS) in table.find("a/x/c").targets
 
 
 def test_all_changed_many() -> None:
