@@ -339,16 +339,13 @@ class Delivery:
     def _transmit_if_allowed(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
         """Send a message that is in flight, or drop it if its receiver may not have it any more."""
         if self._may_have(session, outgoing.message.topic):
-            self._transmit(connection, outgoing)
+            # Marked as a duplicate if it was sent before (3.3.1-1).
+            connection.send(_encode(connection, outgoing, is_duplicate=outgoing.is_sent))
+            outgoing.is_sent = True
             return _sends(outgoing)
         del session.inflight[outgoing.packet_id]
         self._forget(session, outgoing)
         return 1
-
-    def _transmit(self, connection: ClientSink, outgoing: OutboundMessage) -> None:
-        """Write a message to the connection, marked as a duplicate if it was sent before (3.3.1-1)."""
-        connection.send(_encode(connection, outgoing, is_duplicate=outgoing.is_sent))
-        outgoing.is_sent = True
 
     def _may_have(self, session: Session, topic: str) -> bool:
         principal = session.principal
