@@ -1,5 +1,6 @@
 """Who may connect, and which topics they may use; knows no framework and no broker."""
 
+from fleetkey.access.decisions.deciding_pattern import deciding_pattern
 from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
 from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
@@ -50,6 +51,7 @@ __all__ = [
     "build_worker_pool",
     "can_meet",
     "decide",
+    "deciding_pattern",
     "find_sharing",
     "hash_secret",
     "is_topic_filter",

@@ -1,0 +1,30 @@
+"""The pattern that decides, against the decision itself."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetkey.access import Action, TopicScope, decide, deciding_pattern, is_topic_filter
+
+EXAMPLES = 200
+
+LEVELS = st.lists(st.sampled_from(["a", "b", "", "+", "$s"]), min_size=1, max_size=4)
+FILTERS = st.builds(lambda levels, ending: "/".join([*levels, *ending]), LEVELS, st.sampled_from([[], ["#"]])).filter(
+    is_topic_filter
+)
+PATTERNS = st.lists(FILTERS, max_size=4)
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(PATTERNS, PATTERNS, st.sampled_from(Action), FILTERS | st.text(max_size=6))
+def test_deciding_pattern(publish: list[str], subscribe: list[str], action: Action, topic: str) -> None:
+    """There is one exactly if the scope allows the action; it is of that direction, and alone allows it too."""
+    scope = TopicScope(publish=publish, subscribe=subscribe)
+    found = deciding_pattern(scope, action, topic)
+    assert (found is not None) is decide(scope, action, topic)
+    if found is not None:
+        patterns = publish if action is Action.PUBLISH else subscribe
+        assert decide(TopicScope(publish=[found], subscribe=[found]), action, topic)
+        before = patterns[: patterns.index(found)]
+        assert not decide(TopicScope(publish=before, subscribe=before), action, topic)
