@@ -10,6 +10,7 @@ from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretErr
 from fleetkey.access.factory import build_authenticator, build_worker_pool
 from fleetkey.access.login.authenticator import Authenticator
 from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refused
+from fleetkey.access.login.verification import Verification, VerifiedLogin
 from fleetkey.access.protection.allowed_networks import AllowedNetworkError, AllowedNetworks, parse_networks
 from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
@@ -45,6 +46,8 @@ __all__ = [
     "TopicScope",
     "TopicTemplates",
     "UnsafeValueError",
+    "Verification",
+    "VerifiedLogin",
     "WorkerPool",
     "address_bucket",
     "build_authenticator",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.bulk_changes import BulkOptions, change_many
+from fleetkey.cli.commands.last_events import last_events
 from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.credentials_file import application_credentials, new_file
 from fleetkey.cli.device_options import DeviceOptions, names_one
@@ -204,7 +205,7 @@ def show(
     *,
     options: FleetOptions,
 ) -> None:
-    """Show one key, active or retired; its secret is not stored and can't be shown.
+    """Show one key, active or retired, its last refusal and its last success; its secret can't be shown.
 
     Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
     """
@@ -212,7 +213,9 @@ def show(
         found = fleet.keys.get(key)
         if isinstance(fleet, Management) and found.online:
             note_stale_presence(fleet, options.settings())
-        print_one(found, as_json=options.as_json)
+        print_one(
+            {**as_fields(found), **last_events(fleet, found.key, as_json=options.as_json)}, as_json=options.as_json
+        )
 
 
 @app.command("revoke")
