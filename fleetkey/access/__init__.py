@@ -1,5 +1,6 @@
 """Who may connect, and which topics they may use; knows no framework and no broker."""
 
+from fleetkey.access.decisions.deciding_pattern import deciding_pattern
 from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
 from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
@@ -9,6 +10,7 @@ from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretErr
 from fleetkey.access.factory import build_authenticator, build_worker_pool
 from fleetkey.access.login.authenticator import Authenticator
 from fleetkey.access.login.outcome import ConnectAttempt, Granted, Refused
+from fleetkey.access.login.verification import Verification, VerifiedLogin
 from fleetkey.access.protection.allowed_networks import AllowedNetworkError, AllowedNetworks, parse_networks
 from fleetkey.access.protection.rate_limits import ExponentialBackoff, RateLimiter, address_bucket
 from fleetkey.access.protection.refusal_log import RefusalLog
@@ -44,12 +46,15 @@ __all__ = [
     "TopicScope",
     "TopicTemplates",
     "UnsafeValueError",
+    "Verification",
+    "VerifiedLogin",
     "WorkerPool",
     "address_bucket",
     "build_authenticator",
     "build_worker_pool",
     "can_meet",
     "decide",
+    "deciding_pattern",
     "find_sharing",
     "hash_secret",
     "is_topic_filter",

@@ -17,6 +17,7 @@ from fleetkey.admin_api.context import ApiContext, Asked
 from fleetkey.admin_api.description import answers
 from fleetkey.admin_api.devices import device_handlers
 from fleetkey.admin_api.exception_handlers import EXCEPTION_HANDLERS
+from fleetkey.admin_api.explain import explain_handlers
 from fleetkey.admin_api.keys import key_handlers
 from fleetkey.admin_api.refusals import refusal_handlers
 from fleetkey.admin_api.responses import Answer, as_json
@@ -129,7 +130,7 @@ def build_api(
         "devices": device_handlers(context),
         "keys": key_handlers(context),
         "audit": audit_handlers(context),
-        "refusals": refusal_handlers(context),
+        "refusals": [*refusal_handlers(context), *explain_handlers(context)],
         "tokens": token_handlers(context),
         "webhooks": webhook_handlers(context, settings.webhooks),
     }

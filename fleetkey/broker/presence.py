@@ -29,15 +29,19 @@ __all__ = ["PresenceRecorder"]
 log = structlog.get_logger(__name__)
 
 MAX_NOTED = 100_000
-"""How many devices may wait to be recorded; beyond that the oldest are dropped until a later record replaces them."""
+"""How many devices and application keys may wait to be recorded; beyond that the oldest are dropped until a later
+record replaces them."""
 BATCH = 1_000
-"""How many devices are recorded in one transaction, so that registrations aren't delayed for long."""
+"""How many are recorded in one transaction, so that registrations aren't delayed for long."""
 NOBODY_LEFT = "server_ended"
-"""The reason for devices that were connected when the server was killed."""
+"""The reason for those that were connected when the server was killed."""
 
 
 class PresenceRecorder:
-    """Records connects and disconnects every `flush_seconds`, and the time of last contact every `seen_seconds`."""
+    """Records connects and disconnects every `flush_seconds`, and the time of last contact every `seen_seconds`.
+
+    It does so for owners: devices, which have one connection, and application keys, which may have many.
+    """
 
     def __init__(
         self,
@@ -53,13 +57,14 @@ class PresenceRecorder:
         self._flush_seconds = flush_seconds
         self._seen_seconds = seen_seconds
         self._noted: dict[str, Presence] = {}
-        self._connections: dict[str, tuple[Heard, int]] = {}
+        self._connections: dict[str, dict[Heard, int]] = {}
+        """By owner: its connections, oldest first, and when each was made."""
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._is_failing = False
 
     async def start(self) -> None:
-        """Record that no device is connected, and start recording. Raises `StoreError`."""
+        """Record that nobody is connected, and start recording. Raises `StoreError`."""
         await asyncio.to_thread(self._store.end_presence, reason=NOBODY_LEFT)
         self._task = asyncio.create_task(self._run(), name="fleetkey-presence")
 
@@ -70,20 +75,21 @@ class PresenceRecorder:
             await asyncio.gather(self._task, return_exceptions=True)
             await self._flush()
 
-    def connected(self, device_id: str, connection: Heard) -> None:
-        """Note that a device has connected."""
+    def connected(self, owner: str, connection: Heard) -> None:
+        """Note that an owner has connected."""
         now = _now()
-        self._connections[device_id] = connection, now
-        self._note(device_id, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
+        self._connections.setdefault(owner, {})[connection] = now
+        self._note(owner, Presence(is_online=True, connected_at=now, last_seen_at=now, address=connection.address))
 
-    def disconnected(self, device_id: str, connection: Heard, reason: str) -> None:
-        """Note that a device's connection has ended; the end of an older connection doesn't affect a newer one."""
-        known, connected_at = self._connections.get(device_id, (None, 0))
-        if known is not connection:
+    def disconnected(self, owner: str, connection: Heard, reason: str) -> None:
+        """Note that an owner's connection has ended; it stays online as long as it has another one."""
+        connections = self._connections.get(owner, {})
+        connected_at = connections.pop(connection, None)
+        if connected_at is None or connections:
             return
-        del self._connections[device_id]
+        del self._connections[owner]
         self._note(
-            device_id,
+            owner,
             Presence(
                 connected_at=connected_at,
                 # It is later anyway, unless the clock was set back in the meantime.
@@ -118,20 +124,19 @@ class PresenceRecorder:
                 await self._stopping.wait()
 
     async def _look(self) -> None:
-        """Note the time of last contact of each connected device, one batch per turn of the loop."""
-        for ids in _batches(list(self._connections)):
-            for device_id in ids:
-                connection, connected_at = self._connections.get(device_id, (None, 0))
-                if connection is not None and device_id not in self._noted:
-                    self._note(
-                        device_id, Presence(is_online=True, last_seen_at=self._seen_at(connection, connected_at))
-                    )
+        """Note the time of last contact of each connected owner, one batch per turn of the loop."""
+        for owners in _batches(list(self._connections)):
+            for owner in owners:
+                connections = self._connections.get(owner)
+                if connections and owner not in self._noted:
+                    last = max(connections, key=lambda connection: connection.last_heard)
+                    self._note(owner, Presence(is_online=True, last_seen_at=self._seen_at(last, connections[last])))
             await asyncio.sleep(0)
 
     async def _flush(self) -> None:
         noted, self._noted = self._noted, {}
         for ids in _batches(list(noted)):
-            batch = {device_id: noted.pop(device_id) for device_id in ids}
+            batch = {owner: noted.pop(owner) for owner in ids}
             try:
                 await asyncio.to_thread(self._store.record_presence, batch)
             except StoreError as error:
@@ -152,11 +157,11 @@ class PresenceRecorder:
         silent_seconds = max(self._loop_time() - connection.last_heard, 0.0)
         return max(int((time.time() - silent_seconds) * 1000), connected_at)
 
-    def _note(self, device_id: str, presence: Presence) -> None:
-        if device_id not in self._noted and len(self._noted) >= MAX_NOTED:
+    def _note(self, owner: str, presence: Presence) -> None:
+        if owner not in self._noted and len(self._noted) >= MAX_NOTED:
             with contextlib.suppress(StopIteration):
                 del self._noted[next(iter(self._noted))]
-        self._noted[device_id] = presence
+        self._noted[owner] = presence
 
 
 def _batches(ids: list[str]) -> Iterable[list[str]]:

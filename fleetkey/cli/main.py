@@ -17,6 +17,7 @@ from fleetkey.cli.commands import (
     demo,
     devices,
     doctor,
+    explain,
     keys,
     restore,
     serials,
@@ -47,6 +48,7 @@ Examples:
 - `fleetkey serve`
 - `fleetkey serials add SN-0001`
 - `fleetkey devices list --online`
+- `fleetkey explain SN-0001`
 - `fleetkey devices list --url https://fleet.example.com --token-file credentials/ci.token`
 """
 app = typer.Typer(
@@ -68,6 +70,7 @@ app.add_typer(tls.app, name="tls")
 app.add_typer(audit.app, name="audit")
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
+app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 
 

@@ -9,6 +9,7 @@ import itertools
 import json
 import shutil
 import sys
+import textwrap
 import traceback
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -34,8 +35,11 @@ __all__ = [
     "say",
     "say_aside",
     "say_lines",
+    "say_wrapped",
 ]
 
+MAX_TEXT_WIDTH = 80
+"""How wide text is that is made of sentences, also on a wider terminal."""
 MAX_MEASURED_ROWS = 200
 """How many rows of a list are measured before the first is printed."""
 
@@ -43,6 +47,21 @@ MAX_MEASURED_ROWS = 200
 def say(text: str, *, flush: bool = False) -> None:
     """Print one line for people."""
     _put(printable(text), flush=flush)
+
+
+def say_wrapped(text: str, *, indent: str = "", rest: str = "") -> None:
+    """Print text for people in lines of at most `MAX_TEXT_WIDTH` characters.
+
+    Args:
+        text: what to print.
+        indent: what the first line begins with.
+        rest: what the other lines begin with.
+    """
+    lines = textwrap.wrap(
+        printable(text), MAX_TEXT_WIDTH, initial_indent=indent, subsequent_indent=rest, break_on_hyphens=False
+    )
+    for line in lines:
+        _put(line, flush=True)
 
 
 def say_aside(text: str) -> None:

@@ -5,6 +5,7 @@ from fleetkey.management.bulk import MAX_EXAMPLES, BulkChange
 from fleetkey.management.decisions import APPROVE, DECISIONS, DISABLE, ENABLE, REJECT, Decision
 from fleetkey.management.devices import DeviceService
 from fleetkey.management.errors import ConflictError, InvalidRequestError, ManagementError, SerialFileError
+from fleetkey.management.explain import ExplainService
 from fleetkey.management.filters import DeviceFilter, DeviceSelection, KeyFilter, SerialFilter
 from fleetkey.management.keys import ApplicationKeyRequest, CreatedKey, KeyService, check_application_key
 from fleetkey.management.losant_keys import LosantKey, LosantKeyAnswer, losant_answer, parse_losant_key
@@ -38,6 +39,7 @@ __all__ = [
     "DeviceSelection",
     "DeviceService",
     "EncodedPage",
+    "ExplainService",
     "InvalidRequestError",
     "KeyFilter",
     "KeyService",

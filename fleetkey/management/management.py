@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.management.audit import AuditService
 from fleetkey.management.devices import DeviceService
+from fleetkey.management.explain import ExplainService
 from fleetkey.management.keys import KeyService
 from fleetkey.management.refusals import RefusalService
 from fleetkey.management.serials import SerialService
@@ -26,7 +27,7 @@ __all__ = ["Management", "build_management"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """The services for operators: devices, keys, serials, audit, refusals, tokens and webhooks.
+    """The services for operators: devices, keys, serials, audit, refusals, explanations, tokens and webhooks.
 
     Its methods block; on an event loop, run them in a thread.
     """
@@ -36,6 +37,7 @@ class Management:
     serials: SerialService
     audit: AuditService
     refusals: RefusalService
+    explain: ExplainService
     tokens: TokenService
     webhooks: WebhookService
     clock: Callable[[], float]
@@ -59,6 +61,7 @@ def build_management(settings: Settings, store: Store) -> Management:
         serials=SerialService(store, profiles=settings.profiles),
         audit=AuditService(store),
         refusals=RefusalService(store),
+        explain=ExplainService(settings, store),
         tokens=TokenService(store),
         webhooks=WebhookService(store, settings.webhooks),
         clock=store.now,

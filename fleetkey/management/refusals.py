@@ -19,7 +19,7 @@ from fleetkey.management.pages import (
     position_cursor,
 )
 from fleetkey.management.schemas import RefusalAnswer
-from fleetkey.registry import RefusalFilter
+from fleetkey.registry import RefusalFilter, is_whole_claim
 
 if TYPE_CHECKING:
     from fleetkey.registry import RefusalCount, RefusalRecord
@@ -63,10 +63,16 @@ class RefusalService:
 
 
 def command_for(refused: RefusalCount) -> str | None:
-    """Return the command to paste for a refusal; None if there is none, or the record doesn't have what it needs."""
+    """Return the command to paste for a refusal; None if there is none, or the record doesn't have what it needs.
+
+    A claim that is cut or escaped in the record isn't put into a command, which might then be about another device.
+    """
     template = refused.reason.command
     values = {"device_id": refused.device_id, "serial": refused.serial, "key": refused.key}
-    if not template or not all(values[name] for name in PLACEHOLDER.findall(template)):
+    if not template:
+        return None
+    needed = [values[name] for name in PLACEHOLDER.findall(template)]
+    if not all(value and is_whole_claim(value) for value in needed):
         return None
 
     def filled(found: re.Match[str]) -> str:

@@ -59,6 +59,7 @@ from fleetkey.registry.model import (
     Token,
     TokenVerifier,
     WebhookState,
+    is_whole_claim,
     redacted,
     shown_claim,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "is_access_key",
     "is_device",
     "is_device_id",
+    "is_whole_claim",
     "make_private_folder",
     "new_access_key",
     "new_device_id",

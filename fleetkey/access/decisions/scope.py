@@ -9,7 +9,7 @@ from fleetkey.access.decisions.pattern_trie import PatternTrie
 from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Action", "TopicScope", "decide", "receives"]
 
@@ -74,6 +74,12 @@ class TopicScope:
             other.across_devices,
             other.of_devices,
         )
+
+    def patterns(self, action: Action) -> Iterator[str]:
+        """Yield the patterns for an action: its own first, then those of the devices that an application reaches."""
+        yield from self.publish if action is PUBLISH else self.subscribe
+        for of_device in self.of_devices.values():
+            yield from of_device
 
     def with_devices(self, patterns: Mapping[str, tuple[str, ...] | None]) -> tuple[TopicScope, frozenset[str]]:
         """Return a scope that has other patterns of some devices, None for those it doesn't reach, and what changed.

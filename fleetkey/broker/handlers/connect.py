@@ -172,8 +172,8 @@ class ConnectHandler:
         self._counters.disconnections[reason] += 1
         log.info("disconnected", client_id=session.client_id, reason=reason, address=connection.address)
         self._observer.disconnected(session, connection.address)
-        if self._presence is not None and principal is not None and principal.device_id is not None:
-            self._presence.disconnected(principal.device_id, connection, reason)
+        if self._presence is not None and principal is not None:
+            self._presence.disconnected(principal.owner, connection, reason)
         if will is None or principal is None:
             return
         # It was allowed at CONNECT (`access/login/claims.py`), and may not be any more.
@@ -276,8 +276,8 @@ class ConnectHandler:
         log.info("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
         self._observer.connected(session)
         self._counters.connections += 1
-        if self._presence is not None and principal.device_id is not None:
-            self._presence.connected(principal.device_id, connection)
+        if self._presence is not None:
+            self._presence.connected(principal.owner, connection)
         if opened.is_present:
             self._sessions.resume(session)
         if connection.is_suspended:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.bulk_changes import BulkOptions, change_many
+from fleetkey.cli.commands.last_events import last_events
 from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.device_options import (
     AttributeOption,
@@ -144,7 +145,7 @@ def show(
     *,
     options: FleetOptions,
 ) -> None:
-    """Show one device and its active keys.
+    """Show one device, its active keys, its last refusal and its last success.
 
     Example: fleetkey devices show 5f0c1d2e3a4b5c6d7e8f9a0c
     """
@@ -153,6 +154,7 @@ def show(
         if isinstance(fleet, Management) and fields["online"]:
             note_stale_presence(fleet, options.settings())
         fields["keys"] = [as_fields(key) for key in fleet.keys.iterate(KeyFilter(device_id=device_id))]
+        fields |= last_events(fleet, fields["device_id"], as_json=options.as_json)
     if not options.as_json:
         fields["keys"] = [key["key"] for key in fields["keys"]]
     print_one(fields, as_json=options.as_json)

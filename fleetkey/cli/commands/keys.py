@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleetkey.cli.bulk_changes import BulkOptions, change_many
+from fleetkey.cli.commands.last_events import last_events
+from fleetkey.cli.commands.stale_presence import note_stale_presence
 from fleetkey.cli.credentials_file import application_credentials, new_file
 from fleetkey.cli.device_options import DeviceOptions, names_one
 from fleetkey.cli.errors import CommandError, UsageError
@@ -42,7 +44,7 @@ from fleetkey.registry import ApplicationScope, KeyKind
 
 if TYPE_CHECKING:
     from fleetkey.access import Secret
-    from fleetkey.management.schemas import RotationAnswer
+    from fleetkey.management.schemas import KeyAnswer, RotationAnswer
 
 __all__ = ["app"]
 
@@ -61,9 +63,10 @@ COLUMNS = (
     ("key", 32),
     ("kind", 11),
     ("status", 7),
-    ("device_id", 24),
     ("name", 16),
-    ("first_connected_at", 24),
+    ("reaches", 24),
+    ("online", 6),
+    ("last_seen_at", 24),
     ("expires_at", 24),
 )
 
@@ -77,7 +80,7 @@ def list_keys(
     *,
     options: FleetOptions,
 ) -> None:
-    """List the keys, oldest first; secrets are not stored and can't be shown.
+    """List the keys, oldest first, and what each reaches; secrets are not stored and can't be shown.
 
     Example: fleetkey keys list --applications --json
     """
@@ -85,7 +88,11 @@ def list_keys(
     wanted = KeyFilter(device_id=device, kind=kind, include_retired=everything)
     with options.fleet() as fleet:
         nothing = "No keys match." if device or applications else "No keys."
-        print_list(fleet.keys.iterate(wanted), COLUMNS, nothing=nothing, as_json=options.as_json)
+        if isinstance(fleet, Management):
+            note_stale_presence(fleet, options.settings())
+        keys = fleet.keys.iterate(wanted)
+        rows = keys if options.as_json else ({**as_fields(key), "reaches": _reach(key)} for key in keys)
+        print_list(rows, COLUMNS, nothing=nothing, as_json=options.as_json)
 
 
 @app.command("create")
@@ -201,12 +208,17 @@ def show(
     *,
     options: FleetOptions,
 ) -> None:
-    """Show one key, active or retired; its secret is not stored and can't be shown.
+    """Show one key, active or retired, its last refusal and its last success; its secret can't be shown.
 
     Example: fleetkey keys show 6f575800639de382efb6c92467b68b0b
     """
     with options.fleet() as fleet:
-        print_one(fleet.keys.get(key), as_json=options.as_json)
+        found = fleet.keys.get(key)
+        if isinstance(fleet, Management) and found.online:
+            note_stale_presence(fleet, options.settings())
+        print_one(
+            {**as_fields(found), **last_events(fleet, found.key, as_json=options.as_json)}, as_json=options.as_json
+        )
 
 
 @app.command("revoke")
@@ -261,6 +273,22 @@ def rotate(
         print_json(as_fields(rotation))
     else:
         say(_rotated(rotation))
+
+
+def _reach(key: KeyAnswer) -> str:
+    """Return what a key reaches, in a few words: what isn't a device's topic comes last."""
+    scope = key.scope
+    if scope is None:
+        return key.device_id or ""
+    tags = ",".join(f"{name}={value}" for name, value in scope.tags.items())
+    parts = [
+        "all devices" if scope.all_devices else "",
+        f"tag {tags}" if tags else "",
+        f"device {' '.join(scope.device_ids)}" if scope.device_ids else "",
+        f"publish {' '.join(scope.publish)}" if scope.publish else "",
+        f"subscribe {' '.join(scope.subscribe)}" if scope.subscribe else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def _rotated(rotation: RotationAnswer) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fleetkey.cli.output import note
-from fleetkey.management import DeviceFilter
+from fleetkey.management import DeviceFilter, KeyFilter
 from fleetkey.operations import serving_pid
-from fleetkey.registry import store_path
+from fleetkey.registry import KeyKind, store_path
 
 if TYPE_CHECKING:
     from fleetkey.config import Settings
@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
 __all__ = ["note_stale_presence"]
 
-NOTE = "no server is running on this registry: devices shown as online were online when the last server was killed"
+NOTE = "no server is running on this registry: what is shown as online was online when the last server was killed"
 
 
 def note_stale_presence(fleet: Management, settings: Settings) -> None:
-    """Note on standard error that devices shown as online are not: a killed server could not record disconnections."""
-    if serving_pid(store_path(settings)) is None and fleet.devices.page(DeviceFilter(online=True), limit=1).items:
+    """Note on standard error that those shown as online are not: a killed server could not record disconnections."""
+    if serving_pid(store_path(settings)) is None and _is_anyone_online(fleet):
         note(NOTE)
+
+
+def _is_anyone_online(fleet: Management) -> bool:
+    applications = KeyFilter(kind=KeyKind.APPLICATION)
+    return bool(fleet.devices.page(DeviceFilter(online=True), limit=1).items) or any(
+        key.online for key in fleet.keys.iterate(applications)
+    )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.cli.remote.audit import RemoteAudit
 from fleetkey.cli.remote.devices import RemoteDevices
+from fleetkey.cli.remote.explain import RemoteExplain
 from fleetkey.cli.remote.keys import RemoteKeys
 from fleetkey.cli.remote.serials import RemoteSerials
 from fleetkey.cli.remote.tokens import RemoteTokens
@@ -29,6 +30,7 @@ class RemoteFleet:
         self.keys = RemoteKeys(client)
         self.serials = RemoteSerials(client)
         self.audit = RemoteAudit(client)
+        self.explain = RemoteExplain(client)
         self.tokens = RemoteTokens(client)
         self.webhooks = RemoteWebhooks(client)
 

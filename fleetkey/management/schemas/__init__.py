@@ -20,6 +20,15 @@ from fleetkey.management.schemas.devices import (
     RotationBody,
     TagsBody,
 )
+from fleetkey.management.schemas.explain import (
+    ConditionAnswer,
+    ConditionEffect,
+    EventAnswer,
+    EventOutcome,
+    ExplainAnswer,
+    TopicAction,
+    TopicAnswer,
+)
 from fleetkey.management.schemas.keys import CreatedKeyAnswer, KeyAnswer, KeyBody, KeyPage, ScopeAnswer, ScopeBody
 from fleetkey.management.schemas.refusals import RefusalAnswer, RefusalPage
 from fleetkey.management.schemas.serials import AddedAnswer, SerialAnswer, SerialEntry, SerialPage, SerialsBody
@@ -40,12 +49,17 @@ __all__ = [
     "BulkBody",
     "BulkDevice",
     "BulkOutcome",
+    "ConditionAnswer",
+    "ConditionEffect",
     "CountAnswer",
     "CreatedKeyAnswer",
     "CreatedTokenAnswer",
     "DeviceAnswer",
     "DeviceBody",
     "DevicePage",
+    "EventAnswer",
+    "EventOutcome",
+    "ExplainAnswer",
     "KeyAnswer",
     "KeyBody",
     "KeyPage",
@@ -65,6 +79,8 @@ __all__ = [
     "TokenAnswer",
     "TokenBody",
     "TokenPage",
+    "TopicAction",
+    "TopicAnswer",
     "TrialAnswer",
     "WebhookAnswer",
     "WebhookPage",

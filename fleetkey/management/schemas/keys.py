@@ -54,6 +54,15 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: Time | None
     retired_at: Time | None
     retired_reason: str | None
+    online: Annotated[
+        bool | None,
+        msgspec.Meta(description="Whether an application is connected with it; null for a device's key."),
+    ]
+    last_seen_at: Time | None
+    connected_at: Time | None
+    disconnected_at: Time | None
+    address: str
+    disconnect_reason: str
 
     @classmethod
     def of(cls, key: AccessKey) -> Self:
@@ -72,6 +81,12 @@ class KeyAnswer(msgspec.Struct, frozen=True, kw_only=True):
             expires_at=when(key.expires_at),
             retired_at=when(key.retired_at),
             retired_reason=key.retired_reason,
+            online=key.presence.is_online if key.kind is KeyKind.APPLICATION else None,
+            last_seen_at=when(key.presence.last_seen_at),
+            connected_at=when(key.presence.connected_at),
+            disconnected_at=when(key.presence.disconnected_at),
+            address=key.presence.address,
+            disconnect_reason=key.presence.reason,
         )
 
 

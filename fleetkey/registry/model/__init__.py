@@ -32,6 +32,7 @@ from fleetkey.registry.model.refusals import (
     RefusalListener,
     RefusalPage,
     RefusalRecord,
+    is_whole_claim,
     redacted,
     shown_claim,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "Token",
     "TokenVerifier",
     "WebhookState",
+    "is_whole_claim",
     "redacted",
     "shown_claim",
 ]

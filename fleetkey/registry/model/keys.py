@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from fleetkey.registry.model.devices import NO_POLICY
+from fleetkey.registry.model.devices import NO_POLICY, Presence
 
 if TYPE_CHECKING:
     from fleetkey.registry.model.devices import DevicePolicy, DeviceState
@@ -24,6 +24,8 @@ __all__ = [
 
 MAX_EXPIRED_AT_ONCE = 1000
 """How many expired keys are retired in one transaction."""
+
+NEVER_CONNECTED = Presence()
 
 
 class KeyKind(StrEnum):
@@ -74,6 +76,8 @@ class AccessKey:
     scope: ApplicationScope | None
     sources: tuple[str, ...] = ()
     """Addresses and networks from which it may connect; empty = from anywhere."""
+    presence: Presence = NEVER_CONNECTED
+    """For an application key, by all connections with it; a device has its own."""
     created_at: int
     first_connected_at: int | None
     expires_at: int | None

@@ -19,6 +19,7 @@ __all__ = [
     "RefusalListener",
     "RefusalPage",
     "RefusalRecord",
+    "is_whole_claim",
     "redacted",
     "shown_claim",
 ]
@@ -51,6 +52,11 @@ def shown_claim(text: str) -> str:
     """Return a claim as records have it: on one line, escaped, and cut to `MAX_CLAIM_CHARACTERS`."""
     escaped = printable(text[: MAX_CLAIM_CHARACTERS + 1])
     return escaped if len(escaped) <= MAX_CLAIM_CHARACTERS else escaped[: MAX_CLAIM_CHARACTERS - 1] + CUT
+
+
+def is_whole_claim(shown: str) -> bool:
+    """Whether a claim as records have it is certainly what the client sent: nothing is escaped, cut or left out."""
+    return "\\" not in shown and not shown.endswith(CUT) and REDACTED not in shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

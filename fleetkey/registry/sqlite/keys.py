@@ -26,6 +26,7 @@ from fleetkey.registry.sqlite.devices import SqliteDevices
 from fleetkey.registry.sqlite.rows import (
     HELD_KEY_COLUMNS,
     KEY_COLUMNS,
+    KEYS,
     LOGIN_QUERY,
     held_key_from,
     key_from,
@@ -138,7 +139,7 @@ class SqliteKeys(SqliteDevices):
             where.append(f"kind = '{KeyKind(kind).value}'")
         if not include_retired:
             where.append("status = 'active'")
-        query = f"SELECT {KEY_COLUMNS} FROM access_keys WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"  # noqa: S608 - the conditions are ours
+        query = f"SELECT {KEY_COLUMNS} FROM {KEYS} WHERE {' AND '.join(where)} ORDER BY seq LIMIT ?"  # noqa: S608 - the conditions are ours
         with self._reading() as connection:
             rows = connection.execute(query, [*parameters, *values, limit]).fetchall()
         return [(row[0], key_from(row)) for row in rows]
@@ -205,7 +206,7 @@ class SqliteKeys(SqliteDevices):
             return int(connection.execute("SELECT count(*) FROM access_keys").fetchone()[0])
 
     def _key(self, connection: sqlite3.Connection, key: str) -> AccessKey:
-        row = connection.execute(f"SELECT {KEY_COLUMNS} FROM access_keys WHERE key = ?", (key,)).fetchone()  # noqa: S608 - the columns are ours
+        row = connection.execute(f"SELECT {KEY_COLUMNS} FROM {KEYS} WHERE key = ?", (key,)).fetchone()  # noqa: S608 - the columns are ours
         if row is None:
             raise NotFoundError("key", key)
         return key_from(row)

@@ -29,6 +29,7 @@ __all__ = [
     "DEVICE_COLUMNS",
     "DEVICE_VALUES",
     "HELD_KEY_COLUMNS",
+    "KEYS",
     "KEY_COLUMNS",
     "LOGIN_QUERY",
     "details_text",
@@ -47,8 +48,10 @@ DEVICE_COLUMNS = "device_id, serial, state, name, profile, policy, created_at, u
 
 KEY_COLUMNS = (
     "seq, key, kind, status, device_id, name, scope, created_at, first_connected_at, expires_at, retired_at,"
-    " retired_reason, description, sources"
+    " retired_reason, description, sources, is_online, connected_at, disconnected_at, last_seen_at, address, reason"
 )
+KEYS = "access_keys LEFT JOIN key_presence ON owner = key"
+"""Where `KEY_COLUMNS` are."""
 HELD_KEY_COLUMNS = "key, expires_at, first_connected_at, rotated_at, replaces_older"
 DEVICE_VALUES = """
 json_array(
@@ -134,6 +137,7 @@ def key_from(row: tuple[Any, ...]) -> AccessKey:
         expires_at=expires_at,
         retired_at=retired_at,
         retired_reason=reason,
+        presence=_presence_from(row[14:]),
     )
 
 

@@ -299,3 +299,21 @@ def _refusals(db: Database) -> None:
         "CREATE INDEX refusals_from_address ON refusals (address, position)",
     ):
         db.conn.execute(statement)
+
+
+@migrations(name="0011_key_presence")
+def _key_presence(db: Database) -> None:
+    # What `presence` is for devices, for application keys; its columns are those of `presence`.
+    for statement in (
+        """CREATE TABLE key_presence (
+             owner TEXT PRIMARY KEY,
+             is_online INTEGER NOT NULL,
+             connected_at INTEGER,
+             disconnected_at INTEGER,
+             last_seen_at INTEGER,
+             address TEXT NOT NULL DEFAULT '',
+             reason TEXT NOT NULL DEFAULT ''
+           ) WITHOUT ROWID""",
+        "CREATE INDEX key_presence_online ON key_presence (owner) WHERE is_online",
+    ):
+        db.conn.execute(statement)

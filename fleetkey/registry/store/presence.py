@@ -13,12 +13,15 @@ __all__ = ["PresenceRecords"]
 
 
 class PresenceRecords(Protocol):
-    """Recording presence; it is read with the devices."""
+    """Recording presence; it is read with the devices and the application keys."""
 
     def record_presence(self, entries: Mapping[str, Presence]) -> None:
-        """Record devices' presence; None and empty values leave the previous ones, unknown devices are ignored."""
+        """Record the presence of devices, by id, and of application keys; unknown ones are ignored.
+
+        None and empty values leave the previous ones.
+        """
         ...
 
     def end_presence(self, *, reason: str) -> int:
-        """Record that no device is connected any more, as of when each was last seen; return how many were."""
+        """Record that nobody is connected any more, as of when each was last seen; return how many were."""
         ...

@@ -101,6 +101,11 @@ def test_described_answers(api: Api, operations: list[Operation]) -> None:
         "POST /keys/losant": {"name": "backend", "deviceTags": [{"key": "site", "value": "north"}]},
         "POST /tokens": {"name": "ci", "role": "viewer"},
     }
+    queries: dict[str, dict[str, str]] = {
+        "DELETE /serials": {"serial": "SN-described"},
+        "GET /explain": {"what": device_id},
+        "GET /explain/topic": {"action": "subscribe", "topic": "#", "key": key},
+    }
     for operation in sorted(operations, key=lambda operation: operation.method.upper() == "DELETE"):
         method, path = operation.method.upper(), operation.path.removeprefix("/api/v1")
         if path == "/serials/import":
@@ -118,7 +123,7 @@ def test_described_answers(api: Api, operations: list[Operation]) -> None:
         options: dict[str, Any] = {} if body is None else {"body": body, "media_type": "application/json"}
         case = operation.Case(
             path_parameters={name: value for name, value in values.items() if f"{{{name}}}" in path},
-            query={"serial": "SN-described"} if (method, path) == ("DELETE", "/serials") else {},
+            query=queries.get(f"{method} {path}", {}),
             **options,
         )
         response = case.call(headers={"Authorization": f"Bearer {api.tokens[Role.ADMIN]}"})

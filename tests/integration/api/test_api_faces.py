@@ -153,6 +153,14 @@ ROWS = {
         ("POST", "devices/{active}/rotate-keys", {"grace_seconds": 60}),
         {"device_id": "{active}", "keys": 1, "grace_seconds": 60},
     ),
+    "explain_topic_show": Row(
+        "explain --device {active} --publish devices/{active}/state",
+        ("GET", "explain/topic?action=publish&topic=devices/{active}/state&device_id={active}", None),
+        {"allowed": True, "pattern": "devices/{active}/#", "refused": None},
+    ),
+    "explain_show": Row(
+        "explain {active}", ("GET", "explain?what={active}", None), {"what": "{active}", "is_known": True}
+    ),
     "tokens_create": Row(
         "tokens create --name ci --role viewer --expires 2100-01-01",
         ("POST", "tokens", {"name": "ci", "role": "viewer", "expires": "2100-01-01"}),
@@ -186,6 +194,10 @@ SAME = (
     "audit --since 2000-01-01 --until 2100-01-01T00:00:00.001 --actor api",
     "audit --address 127.0.0.1 --since 1h",
     "tokens list --all",
+    "explain",
+    "explain {active}",
+    "explain {key} --limit 2",
+    "explain --key {key} --subscribe #",
 )
 WRONG = {
     "serials import {wrong}": 1,
@@ -218,6 +230,15 @@ WRONG = {
     "keys show 00000000000000000000000000000000": 1,
     "keys rotate 000000000000000000000000": 1,
     "tokens revoke 000000000000": 1,
+    "explain nowhere": 1,
+    "explain --device 000000000000000000000000 --publish x": 1,
+    "explain --key 00000000000000000000000000000000 --will x": 1,
+    "explain --device {active}": 2,
+    "explain --publish x": 2,
+    "explain --device {active} --key {key} --publish x": 2,
+    "explain --device {active} --publish x --will x": 2,
+    "explain {active} --device {active} --publish x": 2,
+    "explain --follow --device {active} --publish x": 2,
     "webhooks test backend": 1,
     "webhooks test other": 1,
 }

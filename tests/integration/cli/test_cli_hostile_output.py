@@ -13,7 +13,14 @@ import pytest
 import typer.main
 
 from fleetkey.cli.main import app
-from fleetkey.registry import AuditEntry, Presence
+from fleetkey.registry import (
+    AuditEntry,
+    Presence,
+    RefusalIncrement,
+    RefusalListener,
+    RefusalReason,
+    RefusalStage,
+)
 from tests.integration.cli.cli_rig import CommandLine
 from tests.unit.test_printable import HOSTILE, harmful
 
@@ -72,6 +79,25 @@ def words(fleetkey: CommandLine) -> dict[str, str]:
         store.record(
             AuditEntry(actor=HOSTILE, action="register", outcome="refused", reason=HOSTILE, serial=HOSTILE, key=HOSTILE)
         )
+        store.add_refusals(
+            [
+                RefusalIncrement(
+                    stage=RefusalStage.PUBLISH,
+                    reason=RefusalReason.FOREIGN_TOPIC,
+                    count=1,
+                    first_at=1,
+                    last_at=1,
+                    listener=RefusalListener.MQTT,
+                    address=HOSTILE,
+                    serial=HOSTILE,
+                    key=key,
+                    client_id=HOSTILE,
+                    topic=HOSTILE,
+                    detail=HOSTILE,
+                    claimant="key",
+                )
+            ]
+        )
     with closing(sqlite3.connect(fleetkey.database)) as connection, connection:
         for statement in STATEMENTS:
             connection.execute(statement, {"text": HOSTILE})
@@ -108,6 +134,13 @@ LINES = (
     "keys create --from-json FILE",
     "keys revoke APPLICATION",
     "keys rotate DEVICE",
+    "explain",
+    "explain DEVICE",
+    "explain APPLICATION",
+    "explain HOSTILE",
+    "explain --device DEVICE --publish HOSTILE",
+    "explain --key APPLICATION --subscribe HOSTILE",
+    "explain --key HOSTILE --will HOSTILE",
     "tokens list",
     "tokens create --name HOSTILE --role viewer",
     "tokens revoke TOKEN",

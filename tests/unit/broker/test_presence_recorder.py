@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +15,16 @@ if TYPE_CHECKING:
     from fleetkey.registry import Presence
 
 DEVICE_ID = "0" * 24
+KEY = "0" * 32
 NOW_SECONDS = 1_700_000_000.0
+
+
+class Connection:
+    """What is noted of a connection."""
+
+    def __init__(self, address: str = "127.0.0.9") -> None:
+        self.address = address
+        self.last_heard = 0.0
 
 
 class Recorded:
@@ -54,7 +62,7 @@ def test_disconnected_order(
         recorded = Recorded()
         recorder = PresenceRecorder(recorded, flush_seconds=60, seen_seconds=60, loop_time=lambda: silent_for)
         await recorder.start()
-        connection: Any = SimpleNamespace(address="127.0.0.9", last_heard=0.0)
+        connection = Connection()
         monkeypatch.setattr("fleetkey.broker.presence.time.time", lambda: NOW_SECONDS)
         recorder.connected(DEVICE_ID, connection)
         monkeypatch.setattr("fleetkey.broker.presence.time.time", lambda: NOW_SECONDS + connected_for)
@@ -68,3 +76,24 @@ def test_disconnected_order(
     assert said.last_seen_at == pytest.approx((NOW_SECONDS + seen_after) * 1000, abs=1)
     assert said.last_seen_at is not None
     assert said.connected_at <= said.last_seen_at <= said.disconnected_at
+
+
+@pytest.mark.parametrize("has_ended", [False, True], ids=["one", "both"])
+def test_disconnected_of_two(*, has_ended: bool) -> None:
+    """An application key stays online until its last connection ends, whichever that is."""
+
+    async def run() -> bool:
+        recorded = Recorded()
+        recorder = PresenceRecorder(recorded, flush_seconds=60, seen_seconds=60, loop_time=lambda: 0.0)
+        await recorder.start()
+        first, second = Connection(), Connection("127.0.0.10")
+        recorder.connected(KEY, first)
+        recorder.connected(KEY, second)
+        recorder.disconnected(KEY, second, "disconnect")
+        recorder.disconnected(KEY, second, "disconnect")
+        if has_ended:
+            recorder.disconnected(KEY, first, "disconnect")
+        await recorder.close()
+        return recorded.entries[KEY].is_online
+
+    assert asyncio.run(run()) is not has_ended

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetkey.management import command_for
-from fleetkey.registry import RefusalCount, RefusalListener, RefusalReason, RefusalStage
+from fleetkey.registry import RefusalCount, RefusalListener, RefusalReason, RefusalStage, shown_claim
 
 
 def refused(reason: RefusalReason, **claims: Any) -> RefusalCount:
@@ -34,6 +34,8 @@ def refused(reason: RefusalReason, **claims: Any) -> RefusalCount:
         (RefusalReason.NOT_LISTED, {"serial": "$(id)"}, "fleetkey serials add '$(id)'"),
         (RefusalReason.NOT_LISTED, {"serial": "--help"}, "fleetkey serials add -- --help"),
         (RefusalReason.TOO_MANY_FOR_SERIAL, {"serial": "-x;y"}, "fleetkey audit --serial='-x;y'"),
+        (RefusalReason.NOT_LISTED, {"serial": shown_claim("S\n1")}, None),
+        (RefusalReason.NOT_LISTED, {"serial": shown_claim("S" * 200)}, None),
         (RefusalReason.TLS_ON_PLAIN_PORT, {}, "fleetkey doctor"),
         (RefusalReason.PROTOCOL_5, {}, None),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.registry import Presence
+from fleetkey.registry import ApplicationScope, Presence, new_access_key
 from tests.unit.registry.store_rig import JournalReader, issue
 
 if TYPE_CHECKING:
@@ -58,3 +58,20 @@ def test_presence_of_a_deleted_device(store: Store) -> None:
     store.record_presence({device_id: Presence(is_online=True, connected_at=1)})
     store.delete_device(device_id, actor="cli")
     assert store.count_online() == 0
+
+
+def test_presence_of_an_application(store: Store) -> None:
+    """An application key has its own, however it is read; that isn't a device's, and a device's key has none."""
+    device_key, device_id = issue(store)
+    application = new_access_key()
+    scope = ApplicationScope(all_devices=True)
+    store.create_application_key(key=application, secret_hash="-", name="app", scope=scope, actor="cli")
+    connected = Presence(is_online=True, connected_at=10, last_seen_at=10, address="192.0.2.1")
+    store.record_presence({application: connected, device_key: connected, device_id: connected, "f" * 32: connected})
+    assert store.get_key(application).presence == connected
+    assert [key.presence for _, key in store.list_keys()] == [Presence(), connected]
+    assert store.count_online() == 1
+    store.record_presence({application: Presence(is_online=True, last_seen_at=20)})
+    assert store.end_presence(reason="server_ended") == 2
+    ended = store.get_key(application).presence
+    assert (ended.is_online, ended.disconnected_at, ended.reason) == (False, 20, "server_ended")
