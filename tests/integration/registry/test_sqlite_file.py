@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlite_utils import Database
 
-MAX_STEPS = 200
+MAX_STEPS = 300
 FULL = 2
 """As SQLite numbers `synchronous=FULL`."""
 
