@@ -144,7 +144,7 @@ class _Core:
 
 def scope_figures(folder: Path, fleet: BrokerFleet) -> list[Figure]:
     """Measure with topics that come again, and with topics that don't."""
-    clients = fleet.clients.readtext().splitlines()[: DEVICES + 1]
+    clients = fleet.clients.read_text().splitlines()[: DEVICES + 1]
     settings = load_settings(None, {"data_dir": fleet.data_dir})
     configure_logs(settings.log)
     with (
