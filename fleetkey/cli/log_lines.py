@@ -8,20 +8,21 @@ import json
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import msgspec
 import structlog
 
 from fleetkey.printable import printable_json
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ["LineWriter", "json_line", "line_logger", "to_json"]
 
 WRITE_SECONDS = 0.02
-"""How long a line of level `info` may wait to be written together with later ones."""
+"""How long a line of level `info` may wait to be rendered and written together with later ones."""
+MAX_WAITING = 256
+"""How many lines may wait; rendering as many takes about a millisecond."""
+SIMPLE = frozenset({str, int, float, bool, type(None)})
+"""Types whose values can't change while their line waits."""
 LEVELS = {"warn": "warning", "exception": "error"}
 """Names of structlog's methods that differ from those of their levels."""
 MICROSECONDS = 1_000_000
@@ -38,7 +39,8 @@ class LineWriter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.RLock()
-        self._waiting: list[str] = []
+        self._waiting: list[str | tuple[structlog.typing.EventDict, int]] = []
+        """Lines, and events that aren't rendered yet, with their time in nanoseconds."""
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop that will write them."""
         atexit.register(self.flush)
@@ -49,26 +51,24 @@ class LineWriter:
             self._waiting.append(line)
             self.flush()
 
-    def write_soon(self, line: str) -> None:
-        """Write a line within `WRITE_SECONDS`, or now if no event loop is running."""
+    def write_soon(self, line: str | tuple[structlog.typing.EventDict, int]) -> None:
+        """Write a line, or an event of level `info`, within `WRITE_SECONDS`; now if no event loop is running."""
         loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for this; the public one raises
-        if loop is None:
-            self.write(line)
-            return
         with self._lock:
             self._waiting.append(line)
-            if len(self._waiting) == 1 or loop is not self._loop:
+            if loop is None or len(self._waiting) >= MAX_WAITING:
+                self.flush()
+            elif len(self._waiting) == 1 or loop is not self._loop:
                 self._loop = loop
                 loop.call_later(WRITE_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Write the lines that wait."""
         with self._lock:
-            if self._waiting:
-                self._waiting.append("")
-                text = "\n".join(self._waiting)
-                self._waiting.clear()
-                self._stream.write(text)
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                lines = [each if isinstance(each, str) else _rendered(each[0], "info", each[1]) for each in waiting]
+                self._stream.write("\n".join([*lines, ""]))
                 self._stream.flush()
 
     msg = log = warn = warning = error = exception = critical = fatal = failure = err = write
@@ -76,35 +76,38 @@ class LineWriter:
 
 
 class _Clock:
-    """Tells the time as text; only its fraction of a second changes from one line to most others."""
+    """Shows times; only the fraction of a second changes from one line to most others."""
 
     def __init__(self) -> None:
         self._second = 0
         self._text = ""
 
-    def __call__(self) -> str:
-        second, micros = divmod(time.time_ns() // 1000, MICROSECONDS)
+    def __call__(self, nanoseconds: int) -> str:
+        second, micros = divmod(nanoseconds // 1000, MICROSECONDS)
         if second != self._second:
             self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = second
         return f"{self._text}.{micros:06d}Z"
 
 
-_now: Callable[[], str] = _Clock()
+_shown = _Clock()
 
 
 def line_logger(level: int) -> type[structlog.typing.FilteringBoundLogger]:
-    """Return a logger for `json_line` as the only processor, whose `info` does without structlog's chain of calls."""
+    """Return a logger for a `LineWriter` and `json_line` as the only processor, whose `info` leaves rendering to later.
+
+    Many lines rendered at once take a fraction of the time: a busy broker would otherwise spend a tenth of its own.
+    """
     base = structlog.make_filtering_bound_logger(level)
     if level > logging.INFO:
         return base
 
     class LineLogger(base):  # type: ignore[valid-type, misc] # made at run time
         def info(self, event: str, *arguments: Any, **fields: Any) -> Any:
-            if arguments or self._context:
+            if arguments or self._context or not SIMPLE.issuperset(map(type, fields.values())):
                 return super().info(event, *arguments, **fields)
             fields["event"] = event
-            return self._logger.info(json_line(self._logger, "info", fields))
+            return self._logger.info((fields, time.time_ns()))
 
     return LineLogger
 
@@ -113,8 +116,12 @@ def json_line(_logger: structlog.typing.WrappedLogger, method: str, event: struc
     """Return an event as a line of JSON: a processor that does what five of structlog's would do one by one."""
     if event.get("exc_info"):
         event = structlog.processors.format_exc_info(_logger, method, event)
-    event["level"] = LEVELS.get(method, method)
-    event["timestamp"] = _now()
+    return _rendered(event, LEVELS.get(method, method), time.time_ns())
+
+
+def _rendered(event: structlog.typing.EventDict, level: str, nanoseconds: int) -> str:
+    event["level"] = level
+    event["timestamp"] = _shown(nanoseconds)
     return to_json(event)
 
 

@@ -170,7 +170,7 @@ class ConnectHandler:
             # Nobody was notified that it connected, so nobody is notified that it disconnected.
             return
         self._counters.disconnections[reason] += 1
-        log.info("disconnected", client_id=session.client_id, reason=reason, address=connection.address)
+        log.info("disconnected", client_id=session.client_id, reason=reason.value, address=connection.address)
         self._observer.disconnected(session, connection.address)
         if self._presence is not None and principal is not None:
             self._presence.disconnected(principal.owner, connection, reason)
