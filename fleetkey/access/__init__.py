@@ -5,7 +5,7 @@ from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
 from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
 from fleetkey.access.decisions.templates import TopicTemplates
-from fleetkey.access.decisions.topics import is_topic_filter, is_topic_name
+from fleetkey.access.decisions.topics import DEVICE_PLACE, is_topic_filter, is_topic_name
 from fleetkey.access.errors import AccessError, OverloadedError, SharedSecretError, TemplateError, UnsafeValueError
 from fleetkey.access.factory import build_authenticator, build_worker_pool
 from fleetkey.access.login.authenticator import Authenticator
@@ -22,6 +22,7 @@ from fleetkey.access.secrets.secret import Secret
 from fleetkey.access.worker_pool import WorkerPool
 
 __all__ = [
+    "DEVICE_PLACE",
     "AccessError",
     "Action",
     "AllowedNetworkError",

@@ -11,7 +11,7 @@ from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
 from fleetkey.broker.inbound_flow import InboundFlow
 from fleetkey.broker.transport.outbound import CLOSED, DECIDING, NEW, OPEN
 from fleetkey.broker.transport.unread import read_unread
-from fleetkey.registry import RefusalReason, RefusalStage
+from fleetkey.registry import RefusalReason, RefusalStage, redacted
 from fleetkey.tls import Spoken, spoken
 
 if TYPE_CHECKING:
@@ -26,11 +26,18 @@ __all__ = ["ConnectionLifecycle"]
 
 log = structlog.get_logger(__name__)
 
+READ_TOPIC_BYTES, SHOWN_TOPIC = 2_048, 256
+"""How much of a refused topic is looked at, and how many characters of it are logged."""
 FOREIGN_PROTOCOLS: dict[Spoken | None, RefusalReason] = {
     Spoken.TLS: RefusalReason.TLS_ON_PLAIN_PORT,
     Spoken.HTTP: RefusalReason.HTTP_ON_MQTT_PORT,
 }
 """Which protocol a client speaks where MQTT is expected."""
+RECORDED = {
+    Reason.NOT_STORED: (RefusalReason.NOT_STORED, "store_failing"),
+    Reason.SESSION_TAKEN_OVER: (RefusalReason.TAKEN_OVER, ""),
+}
+"""Why a connection ends that leaves a record, if nothing else has left one, with the record's detail."""
 BEFORE_THE_END = frozenset({DECIDING, OPEN})
 
 
@@ -229,7 +236,7 @@ class ConnectionLifecycle(InboundFlow):
             detail: more, in our own words.
         """
         principal, client_id = self.principal, self.session.client_id if self.session else ""
-        shown = topic[:256].decode(errors="replace")
+        shown = redacted(topic[:READ_TOPIC_BYTES].decode(errors="replace"))[:SHOWN_TOPIC]
         if why is None:
             if principal is not None and principal.is_revoked:
                 why = RefusalReason.REVOKED
@@ -289,10 +296,8 @@ class ConnectionLifecycle(InboundFlow):
             if will is not None:
                 rate.take(self._scheduler.time(), len(will.topic.encode()) + len(will.payload))
             self._parts.rates.leave(rate)
-        if session is not None and reason is Reason.NOT_STORED:
-            self._parts.refusals.closed(
-                self, self.principal, session.client_id, RefusalReason.NOT_STORED, "store_failing"
-            )
+        if session is not None and reason in RECORDED:
+            self._parts.refusals.closed(self, self.principal, session.client_id, *RECORDED[reason])
         if session is not None and session.connection is self:
             self._parts.on_connect.left(self, session, will, reason)
 

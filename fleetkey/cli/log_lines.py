@@ -14,12 +14,13 @@ import msgspec
 import structlog
 
 from fleetkey.printable import printable_json
+from fleetkey.registry import redacted
 
 __all__ = ["LineWriter", "json_line", "line_logger", "to_json"]
 
 WRITE_SECONDS = 0.02
 """How long a line of level `info` may wait to be rendered and written together with later ones."""
-MAX_WAITING = 256
+LINES_AT_ONCE = 256
 """How many lines may wait; rendering as many takes about a millisecond."""
 SIMPLE = frozenset({str, int, float, bool, type(None)})
 """Types whose values can't change while their line waits."""
@@ -56,7 +57,7 @@ class LineWriter:
         loop = asyncio._get_running_loop()  # noqa: SLF001 - documented for this; the public one raises
         with self._lock:
             self._waiting.append(line)
-            if loop is None or len(self._waiting) >= MAX_WAITING:
+            if loop is None or len(self._waiting) >= LINES_AT_ONCE:
                 self.flush()
             elif len(self._waiting) == 1 or loop is not self._loop:
                 self._loop = loop
@@ -126,10 +127,10 @@ def _rendered(event: structlog.typing.EventDict, level: str, nanoseconds: int) -
 
 
 def to_json(value: Any, **_: Any) -> str:
-    """Return JSON on one line, with everything escaped that a terminal could interpret."""
+    """Return JSON on one line: what a terminal could interpret is escaped, what may be a secret is left out."""
     try:
         text = _encode(value).decode()
     except UnicodeEncodeError:
         # A lone surrogate, which UTF-8 can't encode. Logging must not fail because of what is logged.
         text = json.dumps(value, default=str)
-    return printable_json(text)
+    return printable_json(redacted(text))

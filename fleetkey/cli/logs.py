@@ -11,6 +11,7 @@ import structlog
 
 from fleetkey.cli.log_lines import LineWriter, json_line, line_logger, to_json
 from fleetkey.printable import printable, printable_lines
+from fleetkey.registry import redacted
 
 if TYPE_CHECKING:
     from fleetkey.config import LogSettings
@@ -77,17 +78,17 @@ class _Shown(str):
 def _show_fields(
     _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Escape everything that the pretty renderer writes, both names and values."""
+    """Escape everything that the pretty renderer writes, both names and values; leave out what may be a secret."""
     shown: structlog.typing.EventDict = {}
     for name, value in event.items():
         if name == "exc_info":
             shown[name] = value
         elif name in LINES:
-            shown[name] = printable_lines(str(value), indent=INDENT)
+            shown[name] = printable_lines(redacted(str(value)), indent=INDENT)
         elif name == "event":
             shown[name] = _Shown(printable(str(value)))
         else:
-            shown[printable(str(name))] = _Shown(_value(value))
+            shown[printable(str(name))] = _Shown(redacted(_value(value)))
     return shown
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.explain_conditions import Conditions
-from fleetkey.management.explain_events import audit_event, presence_event, refusal_event
+from fleetkey.management.explain_events import REGISTER, audit_event, presence_event, refusal_event
 from fleetkey.management.explain_topics import TopicExplainer
 from fleetkey.management.pages import check_limit
 from fleetkey.management.schemas import ConditionAnswer, ConditionEffect, ExplainAnswer
@@ -19,6 +19,7 @@ from fleetkey.registry import (
     RefusalFilter,
     is_access_key,
     is_device_id,
+    redacted,
     shown_claim,
 )
 
@@ -115,11 +116,11 @@ class ExplainService:
         subject = self._find(what)
         events = self._events(subject, limit)
         return ExplainAnswer(
-            what=what,
+            what=redacted(what),
             subject=subject.text,
             is_known=subject.is_known or bool(events),
             events=events,
-            conditions=_of_client_id(subject, events) or self._in_force(subject),
+            conditions=_of_client_id(subject, events) or self._in_force(subject, events),
         )
 
     def _find(self, what: str) -> _Subject:
@@ -184,7 +185,7 @@ class ExplainService:
         if device is not None:
             return self._of_device(device)
         return _Subject(
-            text=f"serial or client id {serial}",
+            text=f"serial or client id {redacted(serial)}",
             is_known=self._store.find_serial(serial) is not None,
             serial=serial,
             missing="No device has registered with this serial.",
@@ -205,7 +206,7 @@ class ExplainService:
         # Of those at one time, the one that was found last is the newest.
         return _newest_first([event for event in reversed(events) if event])[:limit]
 
-    def _in_force(self, subject: _Subject) -> list[ConditionAnswer]:
+    def _in_force(self, subject: _Subject, events: list[EventAnswer]) -> list[ConditionAnswer]:
         found: list[ConditionAnswer] = []
         if subject.missing:
             # A serial without a device may register as one.
@@ -216,7 +217,8 @@ class ExplainService:
         if subject.key is not None:
             found += self._conditions.of_key(subject.key)
         if subject.serial is not None:
-            found += self._conditions.of_serial(subject.serial)
+            is_certain = any(event.tried == REGISTER for event in events) or _may_be_serial(subject.serial)
+            found += self._conditions.of_serial(subject.serial, is_certain=is_certain)
         return found
 
 
@@ -241,6 +243,13 @@ def _of_client_id(subject: _Subject, events: list[EventAnswer]) -> list[Conditio
             command=f"fleetkey explain {owner}" if owner else None,
         )
     ]
+
+
+def _may_be_serial(text: str) -> bool:
+    """Whether it isn't rather something else: an id, a key, a secret, or an address with a port."""
+    return not (
+        is_device_id(text) or is_access_key(text) or redacted(text) != text or _address(text.rpartition(":")[0])
+    )
 
 
 def _address(text: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from fleetkey.access import Action
+from fleetkey.access import DEVICE_PLACE, Action
 from fleetkey.config import SerialPattern
 from fleetkey.management.explain_topics import state_refusal
 from fleetkey.management.schemas import ConditionAnswer, ConditionEffect, when
@@ -89,8 +89,13 @@ class Conditions:
         yield ConditionAnswer(effect=NOTE, text="Its client id is free, but must not look like a device id.")
         yield from _topics_of(subject)
 
-    def of_serial(self, serial: str) -> Iterator[ConditionAnswer]:
-        """Yield whether a serial may register, by each verifier in the settings."""
+    def of_serial(self, serial: str, *, is_certain: bool = True) -> Iterator[ConditionAnswer]:
+        """Yield whether a serial may register, by each verifier in the settings.
+
+        Args:
+            serial: the serial.
+            is_certain: whether it is one; there is no command to add to the allow-list what may be something else.
+        """
         try:
             parse_serial(serial)
         except InvalidSerialError as error:
@@ -100,14 +105,15 @@ class Conditions:
         quoted = f"-- {shlex.quote(serial)}" if serial.startswith("-") else shlex.quote(serial)
         for verifier in registration.verifiers:
             if verifier == "allowlist":
-                yield self._listed(serial, quoted)
+                yield self._listed(serial, quoted, is_certain=is_certain)
             elif verifier == "pattern":
                 matches = any(SerialPattern(pattern).matches(serial) for pattern in registration.pattern.serials)
                 text = f"The serial matches {'a' if matches else 'no'} pattern in [registration.pattern] serials."
                 yield ConditionAnswer(effect=LETS_IN if matches else KEEPS_OUT, text=text)
             elif verifier == "hmac":
                 text = "To register, it must send the serial's proof (verifier hmac)."
-                yield ConditionAnswer(effect=NOTE, text=text, command=f"fleetkey serials prove {quoted}")
+                command = f"fleetkey serials prove {quoted}" if is_certain else None
+                yield ConditionAnswer(effect=NOTE, text=text, command=command)
             elif verifier == "http":
                 yield ConditionAnswer(effect=NOTE, text="Your own API decides whether it may register (verifier http).")
             else:
@@ -116,13 +122,13 @@ class Conditions:
             text = "A new device waits for approval ([registration] require_approval)."
             yield ConditionAnswer(effect=NOTE, text=text)
 
-    def _listed(self, serial: str, quoted: str) -> ConditionAnswer:
+    def _listed(self, serial: str, quoted: str, *, is_certain: bool) -> ConditionAnswer:
         if self._store.find_serial(serial) is not None:
             return ConditionAnswer(effect=LETS_IN, text="The serial is on the allow-list, so it may register.")
         return ConditionAnswer(
             effect=KEEPS_OUT,
             text="The serial is not on the allow-list, so it can't register.",
-            command=f"fleetkey serials add {quoted}",
+            command=f"fleetkey serials add {quoted}" if is_certain else None,
         )
 
     def _works(self, key: AccessKey) -> bool:
@@ -135,6 +141,11 @@ def _topics_of(subject: TopicSubject) -> Iterator[ConditionAnswer]:
         for verb, action in (("publish", Action.PUBLISH), ("subscribe", Action.SUBSCRIBE)):
             patterns = tuple(subject.scope.patterns(action))
             text = f"It may {verb} to {_listed(patterns)}." if patterns else f"It may not {verb} to anything."
+            yield ConditionAnswer(effect=NOTE, text=text)
+        across = [pattern.replace(DEVICE_PLACE, "+") for pattern in subject.scope.across_devices]
+        if across:
+            count = len(subject.scope.of_devices)
+            text = f"With one filter, it hears all devices that it reaches (now {count}): {_listed(across)}."
             yield ConditionAnswer(effect=NOTE, text=text)
 
 

@@ -13,10 +13,12 @@ from fleetkey.registry import RefusalReason, RefusalStage
 if TYPE_CHECKING:
     from fleetkey.registry import AuditRecord, Presence, RefusalRecord
 
-__all__ = ["audit_event", "presence_event", "refusal_event"]
+__all__ = ["REGISTER", "audit_event", "presence_event", "refusal_event"]
 
+REGISTER = "register"
+"""What is tried when a client registers."""
 TRIED = {
-    RefusalStage.REGISTER: "register",
+    RefusalStage.REGISTER: REGISTER,
     RefusalStage.CONNECT: "connect",
     RefusalStage.SUBSCRIBE: "subscribe",
     RefusalStage.PUBLISH: "publish",
@@ -67,9 +69,9 @@ def audit_event(entry: AuditRecord) -> EventAnswer | None:
     said = ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)
     where = f"from {entry.address}" if entry.address else ""
     if entry.action == AuditAction.REGISTER:
-        tried, result = "register", f"registered: {entry.reason}" if entry.reason else "registered"
+        tried, result = REGISTER, f"registered: {entry.reason}" if entry.reason else "registered"
     elif entry.action == AuditAction.KEY_CONNECTED:
-        tried, result = "connect", "first connection with this key"
+        tried, result = "connect", "logged in with this key for the first time"
     else:
         tried = entry.action.replace("_", " ")
         result = f"by {entry.actor}: {entry.reason}" if entry.reason else f"by {entry.actor}"

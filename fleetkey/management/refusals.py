@@ -68,7 +68,7 @@ def command_for(refused: RefusalCount) -> str | None:
     A claim that is cut or escaped in the record isn't put into a command, which might then be about another device.
     """
     template = refused.reason.command
-    values = {"device_id": refused.device_id, "serial": refused.serial, "key": refused.key}
+    values = {"device_id": refused.device_id, "serial": refused.serial, "key": refused.key, "topic": refused.topic}
     if not template:
         return None
     needed = [values[name] for name in PLACEHOLDER.findall(template)]

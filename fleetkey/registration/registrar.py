@@ -48,6 +48,7 @@ from fleetkey.registry import (
     is_device_id,
     new_access_key,
     parse_serial,
+    redacted,
 )
 
 if TYPE_CHECKING:
@@ -243,6 +244,9 @@ class Registrar:
         self._record(reason, address, serial, is_proven=not by_stranger)
         if not reason.startswith("too_many_"):
             self.counts[reason] += 1
+        if by_stranger and serial is not None:
+            # It may be a secret in the wrong place.
+            serial = redacted(serial)
         if by_stranger or serial is None:
             self.refusal_log.stranger("registration_refused", reason=reason.value, address=address, serial=serial)
         else:

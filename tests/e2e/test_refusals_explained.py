@@ -199,7 +199,12 @@ def disabled(fleet: Fleet) -> Story:
         lets_in=(f"It has a working key: {device.key}.", "The serial is on the allow-list, so it may register."),
         keeps_out=("The device is disabled.",),
         notes=_own(device),
-        before=("by cli:somebody", "was connected until", "first connection with this key", "registered: created"),
+        before=(
+            "by cli:somebody",
+            "was connected until",
+            "logged in with this key for the first time",
+            "registered: created",
+        ),
     )
 
 
@@ -269,7 +274,7 @@ def foreign_will(fleet: Fleet) -> Story:
             "will topic devices/other/gone",
         ),
         is_proven=True,
-        command=f"fleetkey keys show {device.key}",
+        command=f"fleetkey explain --key {device.key} --will=devices/other/gone",
         **_of_active(device),
     )
 
@@ -279,7 +284,9 @@ def foreign_publish(fleet: Fleet) -> Story:
     device = _device(fleet)
     with fleet.client(device) as client:
         assert client.publish("devices/other/x")
-    return _foreign(fleet, device, "publish to devices/other/x", RefusalReason.FOREIGN_TOPIC)
+    return _foreign(
+        fleet, device, "publish to devices/other/x", RefusalReason.FOREIGN_TOPIC, "--publish=devices/other/x"
+    )
 
 
 def foreign_subscribe(fleet: Fleet) -> Story:
@@ -287,10 +294,10 @@ def foreign_subscribe(fleet: Fleet) -> Story:
     device = _device(fleet)
     with fleet.client(device) as client:
         assert client.subscribe("devices/#") == [REFUSED]
-    return _foreign(fleet, device, "subscribe to devices/#", RefusalReason.FOREIGN_FILTER)
+    return _foreign(fleet, device, "subscribe to devices/#", RefusalReason.FOREIGN_FILTER, "--subscribe='devices/#'")
 
 
-def _foreign(fleet: Fleet, device: Credentials, tried: str, reason: RefusalReason) -> Story:
+def _foreign(fleet: Fleet, device: Credentials, tried: str, reason: RefusalReason, option: str) -> Story:
     with fleet.store() as store:
         assert eventually(lambda: store.get_device(device.device_id).presence.disconnected_at is not None)
         presence = store.get_device(device.device_id).presence
@@ -301,8 +308,10 @@ def _foreign(fleet: Fleet, device: Credentials, tried: str, reason: RefusalReaso
         reason=reason,
         claims=(f"device {device.device_id}", f"key {device.key}", f"client id {device.client_id}"),
         is_proven=True,
-        command=f"fleetkey keys show {device.key}",
-        **_of_active(device, before=("was connected until", "first connection with this key", "registered: created")),
+        command=f"fleetkey explain --key {device.key} {option}",
+        **_of_active(
+            device, before=("was connected until", "logged in with this key for the first time", "registered: created")
+        ),
     )
 
 
@@ -405,7 +414,7 @@ def test_explain(cause: Cause, fleet: Fleet, stories: dict[Cause, Story]) -> Non
         assert own.pop(0).startswith("The key ")
     assert in_force == {effect: [*texts] for effect, texts in expected.items()}
     text = _explain(fleet, story.what).out
-    assert all(len(line) <= WIDTH for line in text.splitlines()), text
+    assert all(len(line) <= WIDTH or line.strip() == story.command for line in text.splitlines()), text
     words = " ".join(text.split())
     for sentence in (story.reason.meaning, story.reason.advice, story.command or "", *story.keeps_out):
         assert sentence in words

@@ -26,6 +26,8 @@ FLUSH_SECONDS = 1.0
 """How long refusals are counted in memory before they are added to the registry."""
 BATCH = 1_000
 """How many counts are added in one transaction."""
+READ_CLAIM = 1_024
+"""How much of a claim is looked at for secrets; as much as that shrinks to is more than a record has."""
 MAX_CLAIM_TEXT = 256
 """Characters of a claim that are kept in memory; a record has fewer."""
 COUNT_BYTES = 700
@@ -112,7 +114,9 @@ class RefusalRecorder:
         self.counts[stage, reason] += 1
         if self._add is None:
             return
-        claims = _cut(serial), _cut(key), _redacted(_cut(client_id)), _redacted(_cut(topic))
+        # A known serial may well have 64 hex digits; what strangers send as theirs may be a secret in the wrong place.
+        shown_serial = _cut(serial) if is_known or is_proven else _redacted(serial)
+        claims = shown_serial, _cut(key), _redacted(client_id), _redacted(topic)
         if is_known or is_proven:
             claimant = device_id or claims[1] or claims[0] or ""
         else:
@@ -322,7 +326,8 @@ def _cut(claim: str | None) -> str | None:
 
 
 def _redacted(claim: str | None) -> str | None:
-    return None if claim is None else redacted(claim)
+    """Leave out what may be a secret before cutting, which might leave most of one."""
+    return redacted(claim[:READ_CLAIM])[:MAX_CLAIM_TEXT] if claim else None
 
 
 def _claimant(claims: tuple[str | None, ...]) -> str:

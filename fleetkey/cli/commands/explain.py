@@ -15,6 +15,8 @@ from fleetkey.cli.options import FleetOptions
 from fleetkey.cli.output import as_fields, print_json, say, say_wrapped
 from fleetkey.management import MAX_PAGE, Management
 from fleetkey.management.schemas import ConditionEffect, EventOutcome, TopicAction
+from fleetkey.printable import printable
+from fleetkey.registry import redacted
 
 if TYPE_CHECKING:
     from fleetkey.cli.options import Fleet
@@ -97,7 +99,7 @@ def explain(
         found = fleet.explain.explain(what, limit=limit)
     print_json(as_fields(found)) if options.as_json else _print(found)
     if not found.is_known:
-        msg = f"nothing is known about {what!r}: no device, key or listed serial is called that, and no client named it"
+        msg = f"nothing is known about {redacted(what or '')!r}: no device, key or listed serial, and nothing recorded"
         raise CommandError(msg)
 
 
@@ -160,15 +162,18 @@ def _print_event(event: EventAnswer) -> None:
     detail = f" ({refusal.detail})" if refusal.detail else ""
     say_wrapped(f"Why: {refusal.meaning}{detail}", indent=INDENT, rest=INDENT * 2)
     say_wrapped(f"Do:  {refusal.advice}", indent=INDENT, rest=INDENT * 2)
-    if refusal.command:
-        # Never broken, so that it can be pasted.
-        say(f"{INDENT * 2}{refusal.command}", flush=True)
+    _print_command(refusal.command)
 
 
 def _print_condition(condition: ConditionAnswer) -> None:
     say_wrapped(f"{MARKS[condition.effect]} {condition.text}", rest=INDENT)
-    if condition.command:
-        say(f"{INDENT * 2}{condition.command}")
+    _print_command(condition.command)
+
+
+def _print_command(command: str | None) -> None:
+    """Print a command to paste, on one line; none if something in it can't be shown as it is."""
+    if command and printable(command) == command:
+        say(f"{INDENT * 2}{command}", flush=True)
 
 
 def _print_topic(answer: TopicAnswer) -> None:
@@ -186,5 +191,4 @@ def _print_topic(answer: TopicAnswer) -> None:
             say(f"{INDENT}and {answer.more_patterns} more")
     if answer.refused is not None:
         say_wrapped(f"At present it can't connect at all: {answer.refused}.", rest=INDENT)
-        if answer.command is not None:
-            say(f"{INDENT * 2}{answer.command}")
+        _print_command(answer.command)

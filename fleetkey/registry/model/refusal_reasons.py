@@ -245,7 +245,7 @@ class RefusalReason(StrEnum):
         "foreign_will",
         "The client may not publish to the topic of its will.",
         "Correct the topic of the will: it must be one that the client may publish to.",
-        SHOW_KEY,
+        "fleetkey explain --key {key} --will={topic}",
     )
     UNSAFE_SCOPE = (
         "unsafe_scope",
@@ -312,6 +312,12 @@ class RefusalReason(StrEnum):
         "`broker.db` couldn't be written, and the client asked for something that must be stored.",
         "Check the disk and its free space; `broker_store_failed` in the log says what failed.",
         DOCTOR,
+    )
+    TAKEN_OVER = (
+        "taken_over",
+        "Another connection with the same key and client id took this one's place.",
+        "Once, it's a client that lost its network and came back; again and again, two clients share credentials.",
+        SHOW_KEY,
     )
     INTERNAL_ERROR = (
         "internal_error",
@@ -423,12 +429,12 @@ class RefusalReason(StrEnum):
     FOREIGN_TOPIC = (
         "foreign_topic",
         "The client may not publish to the topic; the message was dropped.",
-        "Correct the topic, or give the key a scope that has it.",
-        SHOW_KEY,
+        "Correct the topic, or use a key whose scope has it; the command says which topics this one has.",
+        "fleetkey explain --key {key} --publish={topic}",
     )
     FOREIGN_FILTER = (
         "foreign_filter",
         "The filter matches topics that the client may not read.",
-        "Correct the filter, or give the key a scope that has it.",
-        SHOW_KEY,
+        "Correct the filter, or use a key whose scope has it; the command says which topics this one has.",
+        "fleetkey explain --key {key} --subscribe={topic}",
     )

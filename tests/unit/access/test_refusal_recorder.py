@@ -218,3 +218,32 @@ async def test_only_counted() -> None:
     note(recorder)
     await recorder.close()
     assert recorder.counts.total() == 1
+
+
+SECRET = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"serial": SECRET},
+        {"serial": f"key:{SECRET}"},
+        {"client_id": SECRET},
+        {"topic": f"{'a' * 64}/{'b' * 64}/{'c' * 64}/{SECRET}"},
+        {"topic": f"{'x' * 100}/{SECRET}/{'y' * 2_000}"},
+        {"client_id": "z" * 250 + SECRET},
+    ],
+)
+async def test_secret_in_a_claim(recorder: RefusalRecorder, records: Records, claims: dict[str, str]) -> None:
+    """No part of a secret that a client sent in the wrong place is recorded, however the claim is cut."""
+    note(recorder, **claims)
+    await recorder.close()
+    shown = repr(records.added)
+    assert not any(SECRET[start : start + 16] in shown for start in range(48))
+
+
+async def test_known_serial_of_hex_digits(recorder: RefusalRecorder, records: Records) -> None:
+    """A serial that was proved is recorded as it is, even if it looks like a secret."""
+    note(recorder, serial=SECRET, is_known=True, is_proven=True)
+    await recorder.close()
+    assert records.added[0].serial == SECRET

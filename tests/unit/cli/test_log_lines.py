@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from fleetkey.cli.log_lines import WRITE_SECONDS, LineWriter, json_line, line_logger
+from fleetkey.cli.logs import log_renderers
 
 
 @pytest.fixture
@@ -97,3 +98,21 @@ def test_terminal_safe(stream: io.StringIO) -> None:
     _logger(stream).info("happened", name="\x1b[2J\u202e")
     assert stream.getvalue().rstrip("\n").isprintable()
     assert json.loads(stream.getvalue())["name"] == "\x1b[2J\u202e"
+
+
+@pytest.mark.parametrize("pretty", [False, True])
+def test_secrets(stream: io.StringIO, *, pretty: bool) -> None:
+    """What may be a secret isn't written, whatever field it is in."""
+    secret = "0123456789abcdef" * 4
+    fields: Any = {"client_id": secret, "topic": f"devices/{secret}/x", "event": "topic_refused"}
+    if pretty:
+        line: Any = fields
+        for renderer in log_renderers(pretty=True, colors=False):
+            line = renderer(None, "info", line)
+    else:
+        log = _logger(stream)
+        log.info("topic_refused", client_id=secret, topic=f"devices/{secret}/x")
+        log.warning("topic_refused", client_id=secret, error=ValueError(secret))
+        line = stream.getvalue()
+    assert "topic_refused" in line
+    assert secret[:32] not in line

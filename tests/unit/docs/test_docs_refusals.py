@@ -36,4 +36,4 @@ def test_texts() -> None:
         for text in (reason.meaning, reason.advice):
             assert re.fullmatch(r"[A-Z`].*[.)]", text), text
         placeholders = set(re.findall(r"\{(\w+)\}", reason.command))
-        assert placeholders <= {"device_id", "serial", "key"}
+        assert placeholders <= {"device_id", "serial", "key", "topic"}
