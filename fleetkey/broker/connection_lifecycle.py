@@ -268,6 +268,14 @@ class ConnectionLifecycle(InboundFlow):
         else:
             self._parts.refusals.closed(self, self.principal, self.session.client_id, why, detail)
 
+    def give_up_for_room(self) -> None:
+        """Close: there has been no room for the rest of its packet for too long."""
+        memory = self.memory
+        bound = memory.bound_reached(0) if memory is not None else "memory"
+        self._parts.bounds.reached(bound, owner=memory.owner if memory is not None else "")
+        self.note_closed(RefusalReason.BOUND_REACHED, bound)
+        self.abort(Reason.QUOTA_EXCEEDED)
+
     def _note_malformed(self, error: MalformedPacketError, data: bytes) -> None:
         """Record what is wrong with a packet, or which protocol it is that begins with `data`."""
         if self.state is NEW and (why := FOREIGN_PROTOCOLS.get(spoken(data))) is not None:

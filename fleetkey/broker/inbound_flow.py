@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["InboundFlow"]
 
+STUCK_SECONDS = 5.0
+"""How long the beginning of a long packet is kept while there is no room for the rest; then it is closed."""
 BY_RATE, BY_BUDGET = 1, 2
 """Why a connection is held back."""
 
@@ -38,6 +40,7 @@ class InboundFlow(OutboundStream):
         "_rate",
         "_rest",
         "_shared_owner",
+        "_stuck_since",
         "_working_bytes",
         "disk",
         "held_back_by",
@@ -72,6 +75,8 @@ class InboundFlow(OutboundStream):
         """Whether a packet's job, or the sending of its message, still continues over several turns."""
         self._working_bytes = 0
         """What that packet takes meanwhile."""
+        self._stuck_since = 0.0
+        """Since when there has been no room for the rest of its packet; 0 = there is."""
         self._frame_bytes = 0
         """Bytes of WebSocket frames that aren't complete yet."""
         self._is_leaving = False
@@ -141,13 +146,22 @@ class InboundFlow(OutboundStream):
         self._parts.scheduler.packets.wait(owner, self._resume)
 
     def _resume(self) -> None:
-        memory = self.memory
-        if memory is not None and not self._backlog and memory.must_not_grow(len(self._rest)):
-            # Its client could only complete a long packet.
-            self._parts.held_back.wait(self)
+        memory, now = self.memory, self._scheduler.now
+        if memory is not None and not self._backlog and memory.must_not_grow(len(self._rest) + self._frame_bytes):
+            # Its client could only complete a long packet. Nothing is read from it, so it may even be gone.
+            self._stuck_since = self._stuck_since or now
+            if now - self._stuck_since < STUCK_SECONDS:
+                self._parts.held_back.wait(self)
+            else:
+                self.give_up_for_room()
             return
+        self._stuck_since = 0.0
         self._parts.scheduler.packets.used(PACKETS_PER_TURN)
         self._end_hold(BY_BUDGET)
+
+    def give_up_for_room(self) -> None:
+        """Close: there has been no room for the rest of its packet for too long."""
+        raise NotImplementedError
 
     def _end_hold(self, why: int) -> None:
         if self.state is CLOSED:

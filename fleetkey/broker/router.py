@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Router"]
 
+SHORT_BYTES = 4 * 1024
+"""A longer message of QoS 0 is sent only if there is room for it in case the receiver doesn't read it."""
 UNITS_PER_PACKET = 64
 """Units of work for a new topic at the cost of one packet."""
 UNITS_PER_STEP = 16
@@ -92,13 +94,14 @@ class Router:
         counters.messages_delivered += len(targets)
         if self._must_ask:
             targets = self._allowed(targets, route.topic)
+        is_short = len(packet) <= SHORT_BYTES
         for session, _ in targets:
             receiver = session.connection
             if receiver is None:
                 continue
             if session.queue and self._delivery.must_follow(session, route.topic):
                 self._delivery.follow(session, Message(route.topic, route.topic_bytes, packet[payload_at:], 0))
-            elif not receiver.is_paused:
+            elif not receiver.is_paused and (is_short or receiver.has_room(len(packet))):
                 if receiver.codec is codec:
                     receiver.send(packet)
                 else:
@@ -249,7 +252,7 @@ class Router:
             return
         elif session.queue and self._delivery.must_follow(session, message.topic):
             self._delivery.follow(session, message)
-        elif not receiver.is_paused:
+        elif not receiver.is_paused and (message.size <= SHORT_BYTES or receiver.has_room(message.size)):
             packet = packets.get(receiver.codec)
             if packet is None:
                 packet = receiver.codec.publish(message.topic_bytes, message.payload)

@@ -61,6 +61,10 @@ class ClientSink(Protocol):
         """Send one packet, batched with the others of this turn of the event loop."""
         ...
 
+    def has_room(self, size: int) -> bool:
+        """Whether its owner has room for so many bytes that its client doesn't read at once."""
+        ...
+
     def acknowledge(self, packet: bytes, position: int) -> None:
         """Send an acknowledgement once the store has committed up to a position, after every older one."""
         ...

@@ -121,8 +121,8 @@ class Account:
         return self.used <= (budget.fair_input if budget.charged <= budget.growing else budget.little)
 
     def must_not_grow(self, size: int) -> bool:
-        """Whether nothing is kept but for owners with little, for input that isn't little itself."""
-        return size > self.budget.little and self.budget.charged > self.budget.growing
+        """Whether there is no room for the rest of input that isn't little: in the budget, or in the owner's share."""
+        return size > self.budget.little and (self.budget.charged > self.budget.growing or self.used > self.share)
 
     @property
     def is_held_back(self) -> bool:

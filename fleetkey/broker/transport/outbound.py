@@ -114,6 +114,10 @@ class OutboundStream:
         if self._hears_out:
             self._observer.packet_sent(data, self.session)
 
+    def has_room(self, size: int) -> bool:
+        """Whether its owner has room for so many bytes that its client doesn't read at once."""
+        return self.memory is None or self.memory.has_room(size)
+
     def flush(self) -> None:
         """Hand the batched packets to the transport."""
         gathered = self._gathered
