@@ -111,13 +111,13 @@ class Account:
     def charge_input(self, kind: str, size: int) -> bool:
         """Charge bytes that arrived and can't be handled yet; False if they leave too little for everything else.
 
-        They are charged in any case. An owner with less than its part of the budget waits only once nothing is kept but
-        for owners with little.
+        They are charged in any case. Within its share, an owner with less than its part of the budget waits only once
+        nothing is kept but for owners with little.
         """
         self._add(kind, size, 0)
         budget = self.budget
-        if budget.charged <= budget.input_room:
-            return self.used <= self.share or self.used <= budget.fair_input
+        if budget.charged <= budget.input_room or self.used > self.share:
+            return self.used <= self.share
         return self.used <= (budget.fair_input if budget.charged <= budget.growing else budget.little)
 
     def must_not_grow(self, size: int) -> bool:

@@ -191,3 +191,39 @@ def test_scarce_memory(scarce: Fleet) -> None:
                 store.delete_device(device.device_id, actor="test")
         assert eventually(lambda: log_lines(scarce, "budget_over"))
         assert _held_back(scarce) == 0
+
+
+def test_incomplete_packets(scarce: Fleet) -> None:
+    """Clients in the middle of a packet for which there is no room are closed, and others get in again."""
+    resident, greedy = scarce.device(), scarce.application(all_devices=True)
+    with Wire.to(scarce) as small:
+        small.enter(resident, clean=False).subscribe(resident.topic("#"), qos=1)
+        stuck = [Wire.to(scarce).enter(replace(greedy, client_id=f"stuck-{number}")) for number in range(300)]
+        whole = publish(resident.topic("x"), LARGE)
+        for wire in stuck:
+            with suppress(OSError):
+                wire.send(whole[:-1])
+        assert eventually(lambda: log_lines(scarce, "budget_reached"))
+        small.publish(resident.topic("y"), b"alive", qos=1)
+        assert [got.payload for got in small.hear(1)] == [b"alive"]
+        assert eventually(lambda: bound_count(scarce, "memory") > 0, seconds=30)
+        with Wire.to(scarce) as late:
+            late.enter(scarce.device())
+        assert memory_bytes(scarce) < 160 * MIB
+        for wire in stuck:
+            wire.close()
+
+
+def test_unread_messages_of_one_owner(fleet: Fleet) -> None:
+    """Long messages of QoS 0 are charged to the owner of those who don't read them, up to its share."""
+    device, greedy = fleet.device(), fleet.application(all_devices=True)
+    slow = [Wire.to(fleet, receive_buffer=4_096).enter(replace(greedy, client_id=f"slow-{n}")) for n in range(60)]
+    for wire in slow:
+        wire.subscribe(device.topic("#"))
+    with Wire.to(fleet).enter(device) as sender:
+        for _ in range(8):
+            sender.publish(device.topic("x"), LARGE)
+        sender.publish(device.topic("y"), b"", qos=1)
+        assert 0 < _charged(fleet, "memory")["connections"] < 3 * MIB
+    for wire in slow:
+        wire.close()
