@@ -26,6 +26,8 @@ GROWING = 0.85
 NEWCOMERS = 0.9
 """Part of a budget beyond which nothing is kept for owners for whom nothing is kept yet: the last tenth is for those
 with little."""
+INPUT_BEYOND_SHARE = 1024 * 1024
+"""How much of an owner's input may exceed its share: it has to be read before it can be answered that it's too much."""
 LITTLE_BYTES = 65_536
 """How much counts as little, at most; less if there are so many owners that the last tenth wouldn't suffice."""
 MIN_LITTLE_BYTES = 16_384
@@ -117,12 +119,14 @@ class Account:
         self._add(kind, size, 0)
         budget = self.budget
         if budget.charged <= budget.input_room or self.used > self.share:
-            return self.used <= self.share
+            return self.used <= self.share + INPUT_BEYOND_SHARE
         return self.used <= (budget.fair_input if budget.charged <= budget.growing else budget.little)
 
     def must_not_grow(self, size: int) -> bool:
         """Whether there is no room for the rest of input that isn't little: in the budget, or in the owner's share."""
-        return size > self.budget.little and (self.budget.charged > self.budget.growing or self.used > self.share)
+        return size > self.budget.little and (
+            self.budget.charged > self.budget.growing or self.used > self.share + INPUT_BEYOND_SHARE
+        )
 
     @property
     def is_held_back(self) -> bool:
