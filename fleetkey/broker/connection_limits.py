@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectionLimits"]
 
 
-PENDING_CONNECTION_BYTES = 2_200
+PENDING_CONNECTION_BYTES = 2_250
 """Memory of an unauthenticated connection that hasn't sent anything."""
 MAX_PENDING_BYTES = 32 * 1024 * 1024
 """How many bytes all unauthenticated connections together may hold; one that would exceed it is closed."""

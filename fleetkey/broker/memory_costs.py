@@ -42,7 +42,7 @@ WEBSOCKET_BYTES = 5_600
 """What WebSocket adds to it."""
 SESSION_BYTES = 1_100
 """A session, apart from what is in it."""
-DEVICE_BYTES = 2_400
+DEVICE_BYTES = 3_000
 """What else is known of a device that has a session: its principal, and its secret in the cache."""
 FILTER_BYTES = 150
 """A filter in its session, apart from its text and what it takes in the tree."""
