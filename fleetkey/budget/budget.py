@@ -118,8 +118,10 @@ class Account:
         """
         self._add(kind, size, 0)
         budget = self.budget
-        if budget.charged <= budget.input_room or self.used > self.share:
-            return self.used <= self.share + INPUT_BEYOND_SHARE
+        if self.used > self.share + INPUT_BEYOND_SHARE:
+            return False
+        if budget.charged <= budget.input_room:
+            return True
         return self.used <= (budget.fair_input if budget.charged <= budget.growing else budget.little)
 
     def must_not_grow(self, size: int) -> bool:
@@ -150,9 +152,9 @@ class Budget:
     """What may be kept in all, and for each owner.
 
     Up to `CALM` of the budget, only the owners' shares bound what is kept. Beyond it, `look` determines how much an
-    owner may have before it is held back, from the largest down; beyond `GROWING`, nothing more is kept for any but
-    those with little and new ones; beyond `NEWCOMERS`, nothing is kept for new owners either,
-    and the rest of the budget is left to those who are in and have little.
+    owner may have before it is held back, from the largest down. Beyond `GROWING`, nothing more is kept but for those
+    with little and new ones; beyond `NEWCOMERS`, nothing for new ones either, and the rest of the budget is left to
+    those who are in and have little.
 
     Args:
         resource: its name, in settings, log and metrics.

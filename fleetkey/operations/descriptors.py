@@ -25,8 +25,8 @@ log = structlog.get_logger(__name__)
 QUIET_LOOKS = 10
 """How many checks in a row must find enough descriptors before a shortage is over and the next one is logged again."""
 ADMITTED_PER_CHECK = 16
-"""Transports admitted for each one whose number is looked up, as that takes a call to the system; as many more than
-that may be open beyond the reserve."""
+"""Transports admitted for each one whose number is looked up, which takes a system call. So a few may get into the
+reserve, fewer than this."""
 SHORT_OF_THEM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -67,7 +67,7 @@ class Descriptors:
         taken = transport.get_extra_info("socket")
         # A transport that is already closed has the number -1 and holds no descriptor.
         number = taken.fileno() if taken is not None else -1
-        if number + 2 * ADMITTED_PER_CHECK < self._ceiling:
+        if 0 <= number < self._ceiling - 2 * ADMITTED_PER_CHECK:
             self._unchecked = ADMITTED_PER_CHECK - 1
         return self.admits(number)
 

@@ -65,6 +65,27 @@ async def test_max_sessions_per_application(new_parts: Callable[..., Parts]) -> 
     assert increment.client_id == "two"
 
 
+async def test_taken_over(parts: Parts) -> None:
+    """A client whose place another one of its key takes is recorded, as two may share credentials by mistake."""
+    recorded = Recorded(parts)
+    recorded.rig.connect()
+    recorded.rig.connect()
+    increment = await recorded.only()
+    assert _told(increment) == ("connection", "taken_over", "", True)
+    assert increment.client_id == CLIENT
+
+
+async def test_secret_as_a_topic(parts: Parts) -> None:
+    """A secret in a refused topic is neither recorded nor logged, wherever it is in there."""
+    recorded, secret = Recorded(parts, is_device=True), "0123456789abcdef" * 4
+    recorded.who.scope = TopicScope(publish=(), subscribe=())
+    with capture_logs() as lines:
+        recorded.rig.connect(client_id=DEVICE).send(wire.publish(f"{'x' * 220}/{secret}/y", b""))
+    increment = await recorded.only()
+    assert increment.reason is RefusalReason.FOREIGN_TOPIC
+    assert secret[:16] not in repr((lines, increment))
+
+
 async def test_revoked_before_the_answer(parts: Parts) -> None:
     """A client whose key ends while it is connecting is known."""
     recorded = Recorded(parts)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from fleetkey.budget import Budget
-from fleetkey.budget.budget import CALM, GROWING, LITTLE_BYTES, NEWCOMERS
+from fleetkey.budget.budget import CALM, GROWING, INPUT_BEYOND_SHARE, LITTLE_BYTES, NEWCOMERS
 
 if TYPE_CHECKING:
     from fleetkey.budget import Account
@@ -108,6 +108,17 @@ def test_input_in_the_last_part() -> None:
     assert not more.charge_input("connections", 100)
     assert not little.must_not_grow(100)
     assert little.must_not_grow(LITTLE_BYTES + 1)
+
+
+def test_input_beyond_the_share() -> None:
+    """An owner's input may exceed its share a little, but not when the budget is short."""
+    calm, scarce = Budget("memory", LIMIT), _filled(GROWING + 0.01)
+    scarce.look()
+    for budget, goes_on in ((calm, True), (scarce, False)):
+        beyond = _account(budget, "beyond", 2 * MIB, share=2 * MIB)
+        assert beyond.charge_input("connections", INPUT_BEYOND_SHARE) is goes_on
+        assert not beyond.charge_input("connections", 1)
+        assert beyond.must_not_grow(LITTLE_BYTES + 1)
 
 
 def test_held_back() -> None:

@@ -84,6 +84,17 @@ def test_explain_not_listed(service: ExplainService) -> None:
     assert keeps_out.command == "fleetkey serials add -- '-a b'"
 
 
+@pytest.mark.parametrize("what", ["0" * 24, "0" * 32, "ab" * 32, "192.0.2.9:1883", "192.0.2.9"])
+def test_explain_no_serial(service: ExplainService, what: str) -> None:
+    """What is rather an id, a key, a secret or an address isn't proposed for the allow-list."""
+    assert not any(each.command for each in service.explain(what).conditions)
+
+
+def test_explain_secret(service: ExplainService) -> None:
+    """A secret that somebody asks about isn't repeated."""
+    assert "ab" * 32 not in repr(service.explain("ab" * 32))
+
+
 @pytest.mark.parametrize(
     ("registration", "effect", "text"),
     [
@@ -170,6 +181,19 @@ def test_explain_application(service: ExplainService, store: SqliteStore) -> Non
         "It may publish to a, b, c, d, e and 1 more.",
         "It may not subscribe to anything.",
     ]
+
+
+def test_explain_application_by_tag(service: ExplainService, store: SqliteStore) -> None:
+    """One filter for all devices that it reaches is named, also while it reaches none."""
+    key = new_access_key()
+    store.create_application_key(
+        key=key, secret_hash="-", name="north", scope=ApplicationScope(tags=(("site", "north"),)), actor="cli"
+    )
+    said = "With one filter, it hears all devices that it reaches (now {}): devices/+/#."
+    assert said.format(0) in texts(service.explain(key), NOTE)
+    _, device_id = issue(store, "SN-north")
+    store.tag_device(device_id, {"site": "north"}, actor="cli")
+    assert said.format(1) in texts(service.explain(key), NOTE)
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,15 @@ async def test_issued(tmp_path: Path) -> None:
         served.store.add_serials(["SN-1"], actor="test")
         await served.register("SN-1")
         assert await served.records() == []
+
+
+async def test_secret_as_a_serial(tmp_path: Path) -> None:
+    """A secret that is sent as a serial and proves nothing is neither recorded nor audited."""
+    secret = "0123456789abcdef" * 4
+    async with registration(tmp_path) as served:
+        assert (await served.post(secret)).status_code == 400
+        record = await _record(served, 1, is_proven=False)
+        audited = served.store.last_audit(10)
+        assert record.reason is RefusalReason.NOT_LISTED
+        assert any(entry.reason == record.reason.value for entry in audited)
+        assert secret[:16] not in repr((record, audited))
