@@ -13,15 +13,46 @@ __all__ = ["Message", "OutboundMessage"]
 class Message:
     """One published message, shared by all its receivers and, if it is retained, by its topic."""
 
-    __slots__ = ("in_memory", "on_disk", "owner", "payload", "qos", "references", "row", "size", "topic", "topic_bytes")
+    __slots__ = (
+        "expires_at",
+        "in_memory",
+        "is_retained",
+        "on_disk",
+        "owner",
+        "payload",
+        "properties",
+        "qos",
+        "references",
+        "row",
+        "size",
+        "topic",
+        "topic_bytes",
+    )
 
-    def __init__(self, topic: str, topic_bytes: bytes, payload: bytes, qos: int, owner: str = "") -> None:
+    def __init__(
+        self,
+        topic: str,
+        topic_bytes: bytes,
+        payload: bytes,
+        qos: int,
+        owner: str = "",
+        properties: bytes = b"",
+        expires_at: float | None = None,
+        *,
+        is_retained: bool = False,
+    ) -> None:
         self.topic = topic
         self.topic_bytes = topic_bytes
         self.payload = payload
-        self.size = len(topic_bytes) + len(payload)
-        """Bytes of topic and payload."""
+        self.properties = properties
+        """The properties that are passed on with it, as encoded by MQTT 5.0."""
+        self.expires_at = expires_at
+        """Until when it may be delivered, by `SteadyClock.lasted`; None = without end."""
+        self.size = len(topic_bytes) + len(payload) + len(properties)
+        """Bytes of topic, payload and properties."""
         self.qos = qos
+        self.is_retained = is_retained
+        """Whether it was published with the retain flag."""
         self.owner = owner
         """Its publisher's owner: a device id or an application's key; empty for the broker's own messages."""
         self.row = 0
@@ -37,12 +68,33 @@ class Message:
 class OutboundMessage:
     """One message on its way to one session."""
 
-    __slots__ = ("is_released", "is_retained", "is_sent", "message", "must_wait", "packet_id", "qos", "row", "sent")
+    __slots__ = (
+        "identifiers",
+        "is_released",
+        "is_retained",
+        "is_sent",
+        "message",
+        "must_wait",
+        "packet_id",
+        "qos",
+        "row",
+        "sent",
+    )
 
-    def __init__(self, message: Message, qos: int, *, is_retained: bool = False) -> None:
+    def __init__(
+        self,
+        message: Message,
+        qos: int,
+        *,
+        is_retained: bool = False,
+        identifiers: tuple[int, ...] = (),
+    ) -> None:
         self.message = message
         self.qos = qos
         self.is_retained = is_retained
+        """Whether it is sent with the retain flag."""
+        self.identifiers = identifiers
+        """Subscription identifiers that are sent with it (MQTT 5.0, 3.3.2.3.8)."""
         self.packet_id = 0
         self.is_sent = False
         self.is_released = False

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fleetkey.broker.codec.reasons import Reason
-    from fleetkey.broker.codec.values import SubscriptionOptions
+    from fleetkey.broker.codec.values import Leave, PublishHead, SubscriptionOptions, Terms
 
 __all__ = ["Codec"]
 
@@ -16,11 +16,26 @@ __all__ = ["Codec"]
 class Codec(Protocol):
     """Reads and writes the packets of one version. Every reading method may raise `MalformedPacketError`.
 
-    `data[start:end]` is a packet's body throughout.
+    `data[start:end]` is a packet's body throughout. What a version can't express is left out of what is written.
     """
 
-    def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> tuple[int, int, int]:
-        """Return a PUBLISH's QoS, its packet identifier (0 for QoS 0), and where its payload begins."""
+    @property
+    def wire(self) -> Codec:
+        """The codec whose receivers can be sent a message as its client encoded it."""
+        ...
+
+    @property
+    def plain_tail(self) -> bytes:
+        """What follows the topic in a PUBLISH of QoS 0 that has nothing but a topic and a payload."""
+        ...
+
+    @property
+    def tells_reasons(self) -> bool:
+        """Whether a refused publish is answered with its reason; otherwise it is acknowledged like any other."""
+        ...
+
+    def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
+        """Read what is between a PUBLISH's topic and its payload."""
         ...
 
     def read_subscribe(
@@ -36,24 +51,28 @@ class Codec(Protocol):
         """Return an UNSUBSCRIBE's packet identifier, and its filters as they are read; like `read_subscribe`."""
         ...
 
-    def read_acknowledgement(self, data: bytes, start: int, end: int) -> int:
-        """Return the packet identifier of a PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    def read_acknowledgement(self, data: bytes, start: int, end: int) -> tuple[int, bool]:
+        """Return the packet identifier of a PUBACK, PUBREC, PUBREL or PUBCOMP, and whether it is one of success."""
         ...
 
-    def connack(self, reason: Reason, *, is_session_present: bool = False) -> bytes:
-        """Return a CONNACK."""
+    def read_disconnect(self, data: bytes, start: int, end: int) -> Leave:
+        """Read a DISCONNECT."""
+        ...
+
+    def connack(self, reason: Reason, *, is_session_present: bool = False, terms: Terms | None = None) -> bytes:
+        """Return a CONNACK; `terms` go with an acceptance."""
         ...
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
         """Return a SUBACK: for each filter the granted QoS, or why it was refused."""
         ...
 
-    def unsuback(self, packet_id: int) -> bytes:
-        """Return an UNSUBACK."""
+    def unsuback(self, packet_id: int, answers: Sequence[bool]) -> bytes:
+        """Return an UNSUBACK: for each filter, whether there was such a subscription."""
         ...
 
-    def acknowledgement(self, kind: int, packet_id: int) -> bytes:
-        """Return a PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    def acknowledgement(self, kind: int, packet_id: int, reason: Reason | None = None) -> bytes:
+        """Return a PUBACK, PUBREC, PUBREL or PUBCOMP; `reason` if it isn't one of success."""
         ...
 
     def publish(
@@ -65,8 +84,11 @@ class Codec(Protocol):
         packet_id: int = 0,
         is_retained: bool = False,
         is_duplicate: bool = False,
+        properties: bytes = b"",
+        expiry_seconds: int | None = None,
+        identifiers: tuple[int, ...] = (),
     ) -> bytes:
-        """Return a PUBLISH."""
+        """Return a PUBLISH; empty if it is longer than the client takes."""
         ...
 
     def disconnect(self, reason: Reason) -> bytes:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fleetkey.broker.codec.reasons import Reason
 
-__all__ = ["MalformedPacketError", "TooManyFiltersError", "UnsupportedProtocolError"]
+__all__ = [
+    "MalformedPacketError",
+    "PacketTooLargeError",
+    "ProtocolError",
+    "QuotaExceededError",
+    "ReceiveMaximumExceededError",
+    "TooManyFiltersError",
+    "TopicAliasInvalidError",
+    "TopicFilterInvalidError",
+    "TopicNameInvalidError",
+    "UnsupportedProtocolError",
+]
 
 
 class MalformedPacketError(Exception):
@@ -25,10 +36,50 @@ class MalformedPacketError(Exception):
         self.bound = bound
 
 
-class TooManyFiltersError(MalformedPacketError):
-    """A SUBSCRIBE or UNSUBSCRIBE with more filters than one packet may have."""
+class ProtocolError(MalformedPacketError):
+    """A well-formed packet that isn't allowed, or isn't allowed now (MQTT 5.0, 4.13.1)."""
+
+    reason = Reason.PROTOCOL_ERROR
+
+
+class PacketTooLargeError(MalformedPacketError):
+    """A packet longer than the server takes."""
+
+    reason = Reason.PACKET_TOO_LARGE
+
+
+class ReceiveMaximumExceededError(MalformedPacketError):
+    """More unacknowledged messages than the server takes."""
+
+    reason = Reason.RECEIVE_MAXIMUM_EXCEEDED
+
+
+class TopicAliasInvalidError(MalformedPacketError):
+    """A topic alias of 0, or larger than the server allows (MQTT 5.0, 3.3.2.3.4)."""
+
+    reason = Reason.TOPIC_ALIAS_INVALID
+
+
+class TopicNameInvalidError(MalformedPacketError):
+    """A topic with a wildcard, that is empty, or that is longer than allowed."""
+
+    reason = Reason.TOPIC_NAME_INVALID
+
+
+class TopicFilterInvalidError(MalformedPacketError):
+    """An ill-formed topic filter."""
+
+    reason = Reason.TOPIC_FILTER_INVALID
+
+
+class QuotaExceededError(MalformedPacketError):
+    """A packet that would take more than its client may have."""
 
     reason = Reason.QUOTA_EXCEEDED
+
+
+class TooManyFiltersError(QuotaExceededError):
+    """A SUBSCRIBE or UNSUBSCRIBE with more filters than one packet may have."""
 
 
 class UnsupportedProtocolError(Exception):

@@ -54,20 +54,40 @@ class Reader:
             raise _ends_too_soon()
         return self._data[start:end]
 
-    def skip_properties(self) -> None:
-        """Skip the properties of MQTT 5.0, which follow their length (2.2.2)."""
-        size = 0
+    def long_number(self) -> int:
+        """Read a four-byte integer (MQTT 5.0, 1.5.3)."""
+        return self.number() << 16 | self.number()
+
+    def variable_number(self) -> int:
+        """Read an integer of one to four bytes, of 7 bits each, in no more of them than necessary (MQTT 5.0, 1.5.5)."""
+        value = 0
         for place in range(MAX_LENGTH_BYTES):
             digit = self.byte()
-            size |= (digit & 0x7F) << 7 * place
+            value |= (digit & 0x7F) << 7 * place
             if not digit & 0x80:
-                break
-        else:
-            msg = "a length of properties in more than four bytes"
-            raise MalformedPacketError(msg)
-        self._position += size
+                if place and not digit:
+                    break
+                return value
+        msg = "an integer in more bytes than necessary or allowed"
+        raise MalformedPacketError(msg)
+
+    @property
+    def position(self) -> int:
+        """Where the next field begins."""
+        return self._position
+
+    def part(self) -> Reader:
+        """Return a reader of the properties that follow, which begin with their length, and skip them here."""
+        size = self.variable_number()
+        start = self._position
+        self._position = start + size
         if self._position > self._end:
             raise _ends_too_soon()
+        return Reader(self._data, start, self._position)
+
+    def since(self, start: int) -> bytes:
+        """Return the bytes from `start` up to the next field."""
+        return self._data[start : self._position]
 
     def text(self) -> str:
         """Read a string (1.5.3)."""

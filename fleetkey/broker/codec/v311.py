@@ -8,12 +8,13 @@ from fleetkey.broker.codec.errors import MalformedPacketError, TooManyFiltersErr
 from fleetkey.broker.codec.frame import encode_length
 from fleetkey.broker.codec.reader import Reader
 from fleetkey.broker.codec.reasons import Reason
-from fleetkey.broker.codec.values import EXACTLY_ONCE, Kind, SubscriptionOptions
+from fleetkey.broker.codec.values import EXACTLY_ONCE, Kind, Leave, SubscriptionOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fleetkey.broker.codec.codec import Codec
+    from fleetkey.broker.codec.values import PublishHead, Terms
 
 __all__ = ["MQTT_3_1_1"]
 
@@ -22,6 +23,7 @@ RETURN_CODES = {
     Reason.UNSUPPORTED_PROTOCOL: 1,
     Reason.INVALID_CLIENT_ID: 2,
     Reason.SERVER_BUSY: 3,
+    Reason.CONNECTION_RATE_EXCEEDED: 3,
     Reason.NOT_AUTHORIZED: 5,
 }
 """The CONNACK return codes (3.2.2.3)."""
@@ -29,6 +31,7 @@ SUBSCRIPTION_REFUSED = 0x80
 PACKET_ID_BYTES = 2
 PUBREL = int(Kind.PUBREL)
 """A plain integer: comparing with an enum member takes longer than the rest of an acknowledgement."""
+LEAVE = Leave()
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
 """The only possible values, each created once."""
 
@@ -38,14 +41,22 @@ class _Codec311:
 
     __slots__ = ()
 
-    def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> tuple[int, int, int]:
+    plain_tail = b""
+    tells_reasons = False
+
+    @property
+    def wire(self) -> Codec:
+        """See `Codec`."""
+        return self
+
+    def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""
         qos = first >> 1 & 3
         if qos > EXACTLY_ONCE or (first & 0x08 and not qos):
             msg = "contradictory PUBLISH flags"
             raise MalformedPacketError(msg)
         if not qos:
-            return 0, 0, topic_end
+            return 0, 0, topic_end, b"", None, 0
         if end - topic_end < PACKET_ID_BYTES:
             msg = "PUBLISH without a packet identifier"
             raise MalformedPacketError(msg)
@@ -53,7 +64,7 @@ class _Codec311:
         if not packet_id:
             msg = "a packet identifier of 0"
             raise MalformedPacketError(msg)
-        return qos, packet_id, topic_end + PACKET_ID_BYTES
+        return qos, packet_id, topic_end + PACKET_ID_BYTES, b"", None, 0
 
     def read_subscribe(
         self, data: bytes, start: int, end: int, most: int
@@ -67,15 +78,24 @@ class _Codec311:
         reader = Reader(data, start, end)
         return reader.packet_id(), _filters(reader, most)
 
-    def read_acknowledgement(self, data: bytes, start: int, end: int) -> int:
+    def read_acknowledgement(self, data: bytes, start: int, end: int) -> tuple[int, bool]:
         """Read an acknowledgement, which contains only a packet identifier (3.4 to 3.7)."""
         if end - start != PACKET_ID_BYTES:
             msg = "an acknowledgement that is not two bytes"
             raise MalformedPacketError(msg)
-        return data[start] << 8 | data[start + 1]
+        return data[start] << 8 | data[start + 1], True
 
-    def connack(self, reason: Reason, *, is_session_present: bool = False) -> bytes:
+    def read_disconnect(self, data: bytes, start: int, end: int) -> Leave:
+        """Read a DISCONNECT, which contains nothing (3.14)."""
+        del data
+        if start != end:
+            msg = "a body in a packet that has none"
+            raise MalformedPacketError(msg)
+        return LEAVE
+
+    def connack(self, reason: Reason, *, is_session_present: bool = False, terms: Terms | None = None) -> bytes:
         """Return a CONNACK; a refusal never says that a session is present (3.2.2-4)."""
+        del terms
         return_code = RETURN_CODES[reason]
         return bytes((Kind.CONNACK << 4, 2, int(is_session_present and not return_code), return_code))
 
@@ -85,12 +105,14 @@ class _Codec311:
         length = encode_length(PACKET_ID_BYTES + len(codes))
         return bytes((Kind.SUBACK << 4,)) + length + packet_id.to_bytes(2, "big") + codes
 
-    def unsuback(self, packet_id: int) -> bytes:
+    def unsuback(self, packet_id: int, answers: Sequence[bool] = ()) -> bytes:
         """Return an UNSUBACK (3.11)."""
+        del answers
         return self.acknowledgement(Kind.UNSUBACK, packet_id)
 
-    def acknowledgement(self, kind: int, packet_id: int) -> bytes:
-        """Return a packet that contains only a packet identifier."""
+    def acknowledgement(self, kind: int, packet_id: int, reason: Reason | None = None) -> bytes:
+        """Return a packet that contains only a packet identifier; it can't say why something is refused."""
+        del reason
         flags = 2 if kind == PUBREL else 0
         return bytes((kind << 4 | flags, 2, packet_id >> 8, packet_id & 0xFF))
 
@@ -103,8 +125,12 @@ class _Codec311:
         packet_id: int = 0,
         is_retained: bool = False,
         is_duplicate: bool = False,
+        properties: bytes = b"",
+        expiry_seconds: int | None = None,
+        identifiers: tuple[int, ...] = (),
     ) -> bytes:
         """Return a PUBLISH (3.3)."""
+        del properties, expiry_seconds, identifiers
         first = 0x30 | is_duplicate << 3 | qos << 1 | is_retained
         if qos:
             length = encode_length(len(topic) + len(payload) + 4)
