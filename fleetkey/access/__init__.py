@@ -2,6 +2,7 @@
 
 from fleetkey.access.decisions.deciding_pattern import deciding_pattern
 from fleetkey.access.decisions.principal import Principal
+from fleetkey.access.decisions.response_topics import response_topics
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
 from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
 from fleetkey.access.decisions.templates import TopicTemplates
@@ -63,5 +64,6 @@ __all__ = [
     "new_secret",
     "parse_networks",
     "read_shared_secret",
+    "response_topics",
     "verify_secret",
 ]

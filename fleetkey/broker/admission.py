@@ -59,7 +59,9 @@ class Admission:
 
     def decide_at_once(self, connect: Connect, address: str) -> Admitted | Rejected | None:
         """Decide without waiting, if the secret is cached or the will is invalid. None: use `decide`."""
-        # This doesn't depend on who the client is, so check it before authenticating.
+        # These don't depend on who the client is, so check them before authenticating.
+        if connect.authentication_method is not None:
+            return Rejected(Reason.BAD_AUTHENTICATION_METHOD, RefusalReason.AUTHENTICATION_METHOD)
         if self._is_will_too_long(connect):
             return Rejected(Reason.NOT_AUTHORIZED, RefusalReason.WILL_TOO_LONG)
         if len(connect.client_id.encode()) > MAX_CLIENT_ID_BYTES:
@@ -100,7 +102,10 @@ class Admission:
         if principal.is_revoked:
             return _of(principal, Reason.NOT_AUTHORIZED, RefusalReason.REVOKED)
         client_id = connect.client_id
-        if not client_id:
+        if not client_id and connect.may_have_no_client_id:
+            # MQTT 5.0, 3.1.3-6: the client is told.
+            client_id = principal.device_id or f"auto-{secrets.token_hex(12)}"
+        elif not client_id:
             if connect.is_session_kept:
                 # MQTT 3.1.1, 3.1.3-8: a persistent session needs a client id.
                 return _of(principal, Reason.INVALID_CLIENT_ID, RefusalReason.CLIENT_ID_MISSING)
@@ -134,4 +139,5 @@ def _attempt_of(connect: Connect, address: str) -> ConnectAttempt:
         password=connect.password,
         address=address,
         will_topic=connect.will.topic if connect.will else None,
+        may_have_no_client_id=connect.may_have_no_client_id,
     )

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from sys import getsizeof
 from typing import TYPE_CHECKING
 
 import structlog
 
-from fleetkey.access import Action
 from fleetkey.broker.codec import (
     Kind,
     MalformedPacketError,
+    PacketTooLargeError,
     TooManyFiltersError,
     UnsupportedProtocolError,
     read_connect,
 )
 from fleetkey.broker.codec.frame import ONE_BYTE_LENGTH, is_two_byte_length, read_length
-from fleetkey.broker.codec.reader import decode_text
-from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 from fleetkey.broker.message import Message
+from fleetkey.broker.publish_topics import PublishTopics
 from fleetkey.broker.transport.outbound import CLOSED, DECIDING, NEW, OPEN
 from fleetkey.turns import TRICKLE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from fleetkey.access import Principal, TopicScope
     from fleetkey.broker.connection_parts import ConnectionParts
     from fleetkey.broker.route_cache import Route
     from fleetkey.broker.session import Session
@@ -38,10 +35,6 @@ RECEIVERS_PER_PACKET = 4
 """Receivers of a message that count as one more packet."""
 BYTES_PER_PACKET = 16 * 1024
 """Bytes of a message that count as one more packet."""
-MAX_REMEMBERED_BYTES = 32 * 1024
-"""Bytes of the topic decisions cached per connection, with the topics' routes; beyond that, they are cleared."""
-REMEMBERED_BYTES = 112
-"""Memory per such decision, in addition to its topic and route."""
 MAX_UNDECIDED_BYTES = 64 * 1024
 """How much a client may send after its CONNECT before the CONNACK."""
 JOB_BYTES = 6
@@ -49,29 +42,31 @@ JOB_BYTES = 6
 SHORT_JOB_BYTES = 128
 """A packet with filters up to this length is handled at once: it can only have a few."""
 QOS_0_PUBLISH, CONNECT = 0x30, int(Kind.CONNECT) << 4
-PINGREQ, SUBSCRIBE, UNSUBSCRIBE = int(Kind.PINGREQ), int(Kind.SUBSCRIBE), int(Kind.UNSUBSCRIBE)
+PINGREQ, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT = (
+    int(Kind.PINGREQ),
+    int(Kind.SUBSCRIBE),
+    int(Kind.UNSUBSCRIBE),
+    int(Kind.DISCONNECT),
+)
 """Plain integers, which compare faster than enum members."""
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
 SHORT_PACKET_BYTES = ONE_BYTE_LENGTH + 2
 """The longest packet with a one-byte remaining length (2.2.3)."""
-BODILESS = frozenset({PINGREQ, int(Kind.DISCONNECT)})
 FLAGS_OF_TWO = frozenset({int(Kind.PUBREL), SUBSCRIBE, UNSUBSCRIBE})
 WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
 
 
-class Connection(ConnectionLifecycle):
+class Connection(PublishTopics):
     """An `asyncio.Protocol`; the WebSocket listener feeds the same class."""
 
     __slots__ = (
         "_hears_in",
+        "_last_head",
         "_max_length",
         "_may_trickle",
         "_need",
         "_packets",
         "_publisher",
-        "_remembered_bytes",
-        "_routes",
-        "_scope",
     )
 
     def __init__(self, parts: ConnectionParts, listener: str, *, is_websocket: bool = False) -> None:
@@ -84,11 +79,8 @@ class Connection(ConnectionLifecycle):
         self._max_length = parts.limits.max_connect_bytes
         self._need = 2
         """Bytes that `_rest` needs before it is worth parsing."""
-        self._scope: TopicScope | None = None
-        self._routes: dict[bytes, Route | None] = {}
-        """Routes of the topics decided so far, valid while the scope is `_scope`; None means refused."""
-        self._remembered_bytes = 0
-        """Bytes that they take."""
+        self._last_head = b""
+        """How a packet goes on after its length if it may take the fast path of `_last_route`."""
 
     def data_received(self, data: bytes) -> None:
         """Handle received bytes, packet by packet."""
@@ -96,7 +88,7 @@ class Connection(ConnectionLifecycle):
         start = 2 if size <= SHORT_PACKET_BYTES else 3
         if (
             route is not None
-            and data.startswith(route.head, start)
+            and data.startswith(self._last_head, start)
             and data[0] == QOS_0_PUBLISH
             and (data[1] == size - 2 if start == 2 else is_two_byte_length(data, size - 3))  # noqa: PLR2004
             and size - start <= self._max_length
@@ -106,7 +98,7 @@ class Connection(ConnectionLifecycle):
         ):
             # Fast path: one complete QoS 0 message to the same topic as the last one; most of a fleet's traffic.
             self.last_heard = self._scheduler.now
-            self._publisher.forward(self, route, data, start + len(route.head))
+            self._publisher.forward(self, route, data, start + len(self._last_head))
             return
         if self.state is CLOSED:
             return
@@ -147,7 +139,7 @@ class Connection(ConnectionLifecycle):
 
     def _split(self, data: bytes, position: int) -> None:  # noqa: PLR0912, PLR0915 - the one hot loop
         """Split bytes into packets (2.2) and handle as many of them now as this turn allows."""
-        size, routes, rate = len(data), self._routes, self._rate
+        size, routes, rate, tail = len(data), self._routes, self._rate, self.codec.plain_tail
         owner, packets = self._shared_owner, self._packets
         turns = share = 0 if self.held_back_by else packets.share(owner) if owner else packets.single
         last_route: Route | None = None
@@ -189,8 +181,13 @@ class Connection(ConnectionLifecycle):
                 try:
                     route = routes[topic_bytes]
                 except KeyError:
-                    route = self._decide_topic(principal, topic_bytes)
-                    turns -= self._parts.router.take_cost()
+                    if tail and not topic_bytes:
+                        topic_bytes = self._topic_of_alias(first, data, topic_end, end)
+                    if topic_bytes in routes:
+                        route = routes[topic_bytes]
+                    else:
+                        route = self._decide_topic(principal, topic_bytes)
+                        turns -= self._parts.router.take_cost()
                 if principal.is_revoked:
                     route = None
                 elif route is not None and route.branch.is_over:
@@ -201,10 +198,10 @@ class Connection(ConnectionLifecycle):
                 if rate is not None and (seconds := rate.take(self._scheduler.time(), end - position)) > 0:
                     self._hold_back(rate, seconds)
                     turns = 0
-                if first != QOS_0_PUBLISH:
+                if first != QOS_0_PUBLISH or not data.startswith(tail, topic_end, end):
                     self._on_publish(session, first, data, topic_bytes, route, topic_end, end)
                 elif route is not None:
-                    self._publisher.forward(self, route, data[position:end], topic_end - position)
+                    self._publisher.forward(self, route, data[position:end], topic_end + len(tail) - position)
                     last_route = route
                 if end < size and route is not None:
                     turns -= len(route.targets) // RECEIVERS_PER_PACKET + length // BYTES_PER_PACKET
@@ -213,7 +210,7 @@ class Connection(ConnectionLifecycle):
                 if first in WITH_FILTERS:
                     turns = 0
                 elif first == CONNECT:
-                    rate = self._rate
+                    rate, tail = self._rate, self.codec.plain_tail
                     if self.held_back_by:
                         turns = 0
             if self.state is CLOSED:
@@ -241,6 +238,7 @@ class Connection(ConnectionLifecycle):
             or self._parts.topic_authorizer
         ):
             self._last_route = last_route
+            self._last_head = last_route.head + tail if tail else last_route.head
 
     def _wait_for_turn(self, data: bytes, position: int) -> None:
         """Keep the bytes from `position` on until this connection's next turn, or until `proceed`."""
@@ -269,13 +267,13 @@ class Connection(ConnectionLifecycle):
                 bound = "max_connect_bytes"
                 self._parts.bounds.reached_by_stranger(bound, self.address)
             msg = f"a packet of {length} bytes, which is too long"
-            raise MalformedPacketError(msg, bound=bound)
+            raise PacketTooLargeError(msg, bound=bound)
 
     def _on_packet(self, first: int, data: bytes, start: int, end: int) -> None:
         """Handle any packet except PUBLISH."""
         kind, session = first >> 4, self.session
         if self.state is NEW:
-            self.codec, connect = read_connect(first, data, start, end)
+            self.codec, connect = read_connect(first, data, start, end, self._parts.mqtt_5)
             self.state = DECIDING
             self._max_length = self._parts.limits.max_packet_bytes
             self._parts.on_connect.handle(self, connect)
@@ -283,14 +281,13 @@ class Connection(ConnectionLifecycle):
         if first & 0x0F != (2 if kind in FLAGS_OF_TWO else 0):
             msg = "reserved flags"
             raise MalformedPacketError(msg)
-        if kind in BODILESS:
+        if kind == PINGREQ:
             if start != end:
                 msg = "a body in a packet that has none"
                 raise MalformedPacketError(msg)
-            if kind == PINGREQ:
-                self._on_ping()
-            else:
-                self._leave()
+            self._on_ping()
+        elif kind == DISCONNECT:
+            self._leave(self.codec.read_disconnect(data, start, end))
         elif session is None:
             return
         elif kind == SUBSCRIBE:
@@ -343,50 +340,16 @@ class Connection(ConnectionLifecycle):
         end: int,
     ) -> None:
         """Handle a PUBLISH with a QoS, the retain flag, or both (3.3.1)."""
-        qos, packet_id, payload_at = self.codec.read_publish(first, data, topic_end, end)
-        topic = route.topic if route is not None else ""
-        message = Message(topic, topic_bytes, data[payload_at:end], qos, session.owner)
-        self._publisher.take(self, session, route, message, packet_id, is_retained=bool(first & 0x01))
+        qos, packet_id, payload_at, properties, expiry, alias = self.codec.read_publish(first, data, topic_end, end)
+        if alias:
+            self._note_alias(alias, topic_bytes)
+        topic, is_retained = route.topic if route is not None else "", bool(first & 0x01)
+        message = Message(topic, topic_bytes, data[payload_at:end], qos, session.owner, properties)
+        message.is_retained = is_retained
+        if expiry is not None:
+            most = self._parts.limits.max_message_expiry_seconds
+            message.expires_at = self._parts.clock.lasted() + min(expiry, most)
+        self._publisher.take(self, session, route, message, packet_id, is_retained=is_retained)
         if not qos:
             # `acknowledge` would have checked this, but QoS 0 has no acknowledgement.
             self._wait_if_behind()
-
-    def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:
-        """Decide a topic, valid until the scope changes; None means refused."""
-        limits = self._parts.limits
-        topic = decode_text(topic_bytes)
-        if not topic or "+" in topic or "#" in topic:
-            msg = "a topic that is empty or has a wildcard"
-            raise MalformedPacketError(msg)
-        if len(topic_bytes) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:
-            msg = "a topic over max_topic_bytes or max_topic_levels"
-            raise MalformedPacketError(msg, bound="max_topic_bytes or max_topic_levels")
-        is_allowed = principal.allows(Action.PUBLISH, topic)
-        if principal.is_revoked:
-            return None
-        route = self._parts.router.resolve(topic_bytes, topic) if is_allowed else None
-        if self._parts.topic_authorizer and self.session is not None:
-            # Its answers must not be cached.
-            return route if self._parts.topic_authorizer.allow(self.session, Action.PUBLISH, topic) else None
-        # Routes are shared, but one that is over may be held by this connection alone.
-        size = REMEMBERED_BYTES + getsizeof(topic_bytes) + (route.text_bytes if route is not None else 0)
-        if self._remembered_bytes + size > MAX_REMEMBERED_BYTES:
-            self._forget_topics()
-        self._remembered_bytes += size
-        self._lasting_bytes += size
-        self._routes[topic_bytes] = route
-        self._charge()
-        return route
-
-    def _forget_topics(self) -> None:
-        self._routes.clear()
-        self._lasting_bytes -= self._remembered_bytes
-        self._remembered_bytes = 0
-
-    def _renew(self, route: Route) -> Route:
-        """Resolve a route's topic again."""
-        topic_bytes = route.topic_bytes
-        renewed = self._parts.router.resolve(topic_bytes, route.topic)
-        if topic_bytes in self._routes:
-            self._routes[topic_bytes] = renewed
-        return renewed

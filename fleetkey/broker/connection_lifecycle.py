@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from fleetkey.access import Principal
-    from fleetkey.broker.codec import Connect, MalformedPacketError, Will
+    from fleetkey.broker.codec import Connect, Leave, MalformedPacketError, Will
     from fleetkey.broker.connection_parts import ConnectionParts
     from fleetkey.broker.session import Session
 
@@ -51,6 +51,7 @@ class ConnectionLifecycle(InboundFlow):
         "is_refusal_logged",
         "keep_alive_seconds",
         "listener",
+        "max_inflight",
         "principal",
         "was_welcomed",
         "will",
@@ -69,6 +70,8 @@ class ConnectionLifecycle(InboundFlow):
         self.was_welcomed = False
         """Whether its CONNECT was accepted."""
         self._deferred_acks = 0
+        self.max_inflight = parts.limits.max_inflight
+        """How many messages of QoS 1 and 2 may be unacknowledged at a time."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Accept a connection, unless a bound on connections is reached."""
@@ -127,7 +130,12 @@ class ConnectionLifecycle(InboundFlow):
         if rate is not None and (seconds := rate.wait_seconds(self._scheduler.time())) > 0:
             # It used up its rate on an earlier connection.
             self._hold_back(rate, seconds)
-        self.keep_alive_seconds = connect.keep_alive_seconds * 1.5
+        limits = self._parts.limits
+        keep_alive = connect.keep_alive_seconds
+        if self.codec.tells_reasons and limits.max_keep_alive_seconds:
+            keep_alive = min(keep_alive or limits.max_keep_alive_seconds, limits.max_keep_alive_seconds)
+        self.keep_alive_seconds = keep_alive * 1.5
+        self.max_inflight = min(limits.max_inflight, connect.peer.receive_maximum)
 
     def hold(self) -> None:
         """Handle no packets and deliver nothing to its session until `open` and `proceed`."""
@@ -138,7 +146,7 @@ class ConnectionLifecycle(InboundFlow):
         """Start serving."""
         self.state, self.will, self.is_paused, self.was_welcomed = OPEN, will, False, True
         if will is not None:
-            self._lasting_bytes += len(will.topic) + len(will.payload)
+            self._lasting_bytes += len(will.topic) + len(will.payload) + len(will.properties)
             self._charge()
 
     @property
@@ -183,9 +191,15 @@ class ConnectionLifecycle(InboundFlow):
         self.transport.close()
 
     def abort(self, reason: Reason) -> None:
-        """Close at once, discarding the will and unsent data."""
+        """Close at once, discarding the will and unsent data; the client is told why, if its version can."""
+        farewell = self.codec.disconnect(reason) if self.was_welcomed and not self.is_gone else b""
         self.stop()
         self._part(reason)
+        if farewell and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self.transport.write(farewell)
+            self._parts.lingering.add(self, len(farewell))
+            self.transport.close()
+            return
         self._uncount()
         self.transport.abort()
 
@@ -285,16 +299,19 @@ class ConnectionLifecycle(InboundFlow):
         else:
             self.note_closed(RefusalReason.MALFORMED, str(error))
 
-    def _leave(self) -> None:
-        """Close without the will (3.14.4-3), after sending the answers that wait for the store."""
-        self.will = None
-        store = self._parts.store
+    def _leave(self, leave: Leave) -> None:
+        """Close, usually without the will (3.14.4-3), after sending the answers that wait for the store."""
+        if leave.session_expiry_seconds is not None and self.session is not None:
+            self._parts.on_connect.change_expiry(self.session, leave.session_expiry_seconds)
+        if not leave.sends_will:
+            self.will = None
+        is_graceful, store = not leave.sends_will, self._parts.store
         if store.is_failing or not (self._deferred_acks or (self.session is not None and self.session.unsent)):
-            self.close(Reason.CLIENT_DISCONNECTED, is_graceful=True)
+            self.close(Reason.CLIENT_DISCONNECTED, is_graceful=is_graceful)
             return
         self._is_leaving = True
         self.suspend()
-        store.after_commit(lambda _: self.close(Reason.CLIENT_DISCONNECTED, is_graceful=True))
+        store.after_commit(lambda _: self.close(Reason.CLIENT_DISCONNECTED, is_graceful=is_graceful))
 
     def _part(self, reason: Reason) -> None:
         """Detach from the session; safe to call again."""

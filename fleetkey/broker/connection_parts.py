@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from fleetkey.broker.codec import MQTT_5, Codec5
 from fleetkey.broker.refusals import Refusals
+from fleetkey.registry import SteadyClock
 
 if TYPE_CHECKING:
     from fleetkey.broker.application_shares import ApplicationShares
@@ -43,6 +45,10 @@ class ConnectionParts:
     lingering: Lingering
     bounds: BoundLog
     refusals: Refusals = field(default_factory=Refusals)
+    clock: SteadyClock = field(default_factory=SteadyClock)
+    """Times the expiry of messages."""
+    mqtt_5: Codec5 = MQTT_5
+    """With the limits on properties."""
     on_connect: ConnectHandler
     on_publish: PublishHandler
     on_subscribe: SubscribeHandler

@@ -9,7 +9,7 @@ from fleetkey.broker.accounts import Accounts
 from fleetkey.broker.admission import Admission
 from fleetkey.broker.application_shares import ApplicationShares
 from fleetkey.broker.bounds import BoundLog
-from fleetkey.broker.codec import Reason
+from fleetkey.broker.codec import Codec5, PropertyLimits, Reason
 from fleetkey.broker.connection import Connection
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.connection_parts import ConnectionParts
@@ -20,6 +20,7 @@ from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, Publish
 from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.owners import Owners
+from fleetkey.broker.pending_wills import PendingWills
 from fleetkey.broker.refusals import Refusals
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
@@ -70,13 +71,20 @@ class BrokerCore:
         self.counters = Counters()
         self.scheduler = Scheduler(asyncio.get_running_loop())
         self.subscriptions = SubscriptionTrie()
-        self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained)
+        clock = clock or SteadyClock()
+        self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained, clock=clock)
         self._bounds = bounds = BoundLog(self.counters)
         applications = ApplicationShares(limits, bounds)
         self._routes = routes = RouteCache(self.subscriptions, self.scheduler.work)
-        delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters)
+        delivery = Delivery(limits, store, self.retained, topic_authorizer, self.counters, clock)
         self._topic_queues = TopicQueues(self.scheduler.work)
-        self.router = Router(self.subscriptions, routes, self._topic_queues, delivery, topic_authorizer, self.counters)
+        self.router = Router(
+            self.subscriptions, routes, self._topic_queues, delivery, topic_authorizer, self.counters, clock
+        )
+        self.publisher = PublishHandler(limits, self.router, self.retained, store, observer, self.counters, bounds)
+        self.wills = PendingWills(
+            limits, self.publisher, store, topic_authorizer, clock, self.scheduler.work, authenticator.principal_of
+        )
         self.sessions = Sessions(
             limits,
             self.subscriptions,
@@ -84,11 +92,11 @@ class BrokerCore:
             delivery,
             store,
             self.scheduler.work,
-            clock or SteadyClock(),
+            clock,
             accounts,
             applications,
+            self.wills,
         )
-        self.publisher = PublishHandler(limits, self.router, self.retained, store, observer, self.counters, bounds)
         self._connect_handler = ConnectHandler(
             Admission(limits, authenticator, connect_authorizer, self.sessions, bounds, applications),
             self.sessions,
@@ -97,9 +105,10 @@ class BrokerCore:
             self.scheduler.work,
             self.scheduler.connects,
             observer,
-            topic_authorizer,
             self.counters,
             presence,
+            wills=self.wills,
+            limits=limits,
             refusals=self.refusals,
         )
         self.connections = ConnectionLimits(
@@ -129,6 +138,15 @@ class BrokerCore:
             lingering=self._lingering,
             bounds=bounds,
             refusals=self.refusals,
+            clock=clock,
+            mqtt_5=Codec5(
+                PropertyLimits(
+                    max_properties=limits.max_properties,
+                    max_property_bytes=limits.max_property_bytes,
+                    max_user_properties=limits.max_user_properties,
+                    max_topic_aliases=limits.max_topic_aliases,
+                )
+            ),
             on_connect=self._connect_handler,
             on_publish=self.publisher,
             on_subscribe=SubscribeHandler(
@@ -136,7 +154,9 @@ class BrokerCore:
             ),
             on_acknowledge=AcknowledgeHandler(delivery, store),
         )
-        self.owners = Owners(self.sessions, self.retained, store, self._connect_handler, self.scheduler.work)
+        self.owners = Owners(
+            self.sessions, self.retained, store, self._connect_handler, self.wills, self.scheduler.work
+        )
         authenticator.on_revoked(self.owners.revoke)
         authenticator.on_rescoped(routes.scope_changed)
         authenticator.on_ended(self.owners.forget)
@@ -162,6 +182,8 @@ class BrokerCore:
             self.connections.expire,
             self._lingering.expire,
             self.sessions.expire,
+            self.wills.expire,
+            self._expire_retained,
             self._rates.expire,
         )
         if self._presence is not None:
@@ -175,6 +197,14 @@ class BrokerCore:
             "store": self._store.own_bytes,
         }
 
+    def _expire_retained(self, now: float) -> None:
+        """Remove retained messages that may no longer be delivered, a few at a time."""
+        del now
+        for kept in self.retained.expired():
+            self.retained.drop(kept.topic)
+            if kept.is_lasting:
+                self._store.drop_retained(kept.topic, kept)
+
     async def stop(self) -> None:
         """Close every connection, and publish wills to queues and as retained messages (3.1.2-8)."""
         self.scheduler.stop()
@@ -184,6 +214,7 @@ class BrokerCore:
                 # Only taps remain; they receive the wills too.
                 session.connection.close(Reason.SERVER_SHUTTING_DOWN)
         await self._connect_handler.close()
+        await self.wills.close()
         await self._topic_queues.settle()
         await self._lingering.settle()
 

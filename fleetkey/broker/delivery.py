@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import Action
-from fleetkey.broker.codec import Kind
+from fleetkey.broker.codec import Kind, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
+from fleetkey.broker.delivery_room import DeliveryRoom
+from fleetkey.broker.encoding import encode, has_expired
 from fleetkey.broker.message import Message, OutboundMessage
-from fleetkey.broker.message_charges import charge_delivery, charge_delivery_anyway, release_delivery
+from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
 from fleetkey.broker.replay_queue import add_replay, remove_replay
 from fleetkey.broker.session import RetainedReplay
+from fleetkey.registry import SteadyClock
 
 if TYPE_CHECKING:
     from fleetkey.broker.codec import SubscriptionOptions
@@ -50,15 +53,25 @@ class Delivery:
         retained: RetainedMessages,
         topic_authorizer: TopicAuthorizer,
         counters: Counters,
+        clock: SteadyClock | None = None,
     ) -> None:
-        self._counters = counters
+        self._clock = clock or SteadyClock()
+        self._room = DeliveryRoom(limits, store, counters, self._clock)
         self._topic_authorizer = topic_authorizer
         self._must_ask = bool(topic_authorizer)
         self._limits = limits
         self._store = store
         self._retained = retained
 
-    def offer(self, session: Session, message: Message, qos: int) -> None:
+    def offer(
+        self,
+        session: Session,
+        message: Message,
+        qos: int,
+        *,
+        is_retained: bool = False,
+        identifiers: tuple[int, ...] = (),
+    ) -> None:
         """Send or queue a QoS 1 or 2 message; the store's position tells whether it was noted there.
 
         While nothing can be stored, it is kept in memory alone: nobody waits for an acknowledgement of it then.
@@ -71,10 +84,10 @@ class Delivery:
             and not session.queue
             and not session.resending
             and not connection.is_paused
-            and len(session.inflight) < self._limits.max_inflight
+            and len(session.inflight) < connection.max_inflight
         )
-        outgoing = OutboundMessage(message, qos)
-        if not self._has_room(session, outgoing, is_queued=not can_send):
+        outgoing = OutboundMessage(message, qos, is_retained=is_retained, identifiers=identifiers)
+        if not self._room.take(session, outgoing, is_queued=not can_send):
             return
         if can_send:
             self._send(session, outgoing, is_new=True)
@@ -110,10 +123,17 @@ class Delivery:
         """
         return session.followers > 0 or (bool(session.replays) and self._retained.get(topic) is not None)
 
-    def follow(self, session: Session, message: Message) -> None:
+    def follow(
+        self,
+        session: Session,
+        message: Message,
+        *,
+        is_retained: bool = False,
+        identifiers: tuple[int, ...] = (),
+    ) -> None:
         """Queue a QoS 0 message that must wait."""
-        outgoing = OutboundMessage(message, 0)
-        if self._has_room(session, outgoing, is_queued=True):
+        outgoing = OutboundMessage(message, 0, is_retained=is_retained, identifiers=identifiers)
+        if self._room.take(session, outgoing, is_queued=True):
             session.followers += 1
             self.enqueue(session, outgoing)
 
@@ -161,7 +181,7 @@ class Delivery:
         if connection is None or session.is_drain_due or connection.is_deciding:
             # Nothing may precede the CONNACK; `resume` sends it later.
             return 1
-        turns, inflight, max_inflight = SENDS_PER_TURN, session.inflight, self._limits.max_inflight
+        turns, inflight, max_inflight = SENDS_PER_TURN, session.inflight, connection.max_inflight
         while not connection.is_paused:
             queue, resending, unsent = session.queue, session.resending, session.unsent
             is_committed = bool(unsent) and not unsent[0].must_wait
@@ -173,6 +193,9 @@ class Delivery:
                 connection.call_next_turn(self._drain_again, session)
                 break
             if resending:
+                if len(inflight) - len(resending) >= connection.max_inflight:
+                    # It takes fewer at a time than on its earlier connection.
+                    break
                 turns -= self._send_again(session, connection, resending.popleft())
                 continue
             if is_committed:
@@ -193,10 +216,10 @@ class Delivery:
             session.followers -= not head.qos
             session.queued_messages -= 1
             session.queued_bytes -= message.size
-            if self._may_have(session, message.topic):
+            if self._may_have(session, message.topic) and not has_expired(message, self._clock):
                 self._send(session, head)
             else:
-                self._forget(session, head)
+                self._room.forget(session, head)
         return 1 + (SENDS_PER_TURN - turns) * UNITS_PER_SEND
 
     def _drain_again(self, session: Session) -> None:
@@ -209,7 +232,7 @@ class Delivery:
             replay.matches = self._retained.walk(replay.topic_filter)
         levels, steps = turns * LEVELS_PER_SEND, 0
         while steps < levels:
-            if connection.is_paused or (replay.options.qos and len(session.inflight) >= self._limits.max_inflight):
+            if connection.is_paused or (replay.options.qos and len(session.inflight) >= connection.max_inflight):
                 return 0
             try:
                 kept = next(replay.matches)
@@ -223,7 +246,7 @@ class Delivery:
                     return steps // LEVELS_PER_SEND + 1
                 del session.replays[replay.topic_filter]
                 if session.is_kept:
-                    self._store.drop_replay(session, replay.topic_filter, replay.options.qos)
+                    self._store.drop_replay(session, replay.topic_filter, replay.options)
                 return steps // LEVELS_PER_SEND + 1
             steps += 1
             if (
@@ -232,9 +255,14 @@ class Delivery:
                 or not self._may_have(session, kept.topic)
             ):
                 continue
-            outgoing = OutboundMessage(kept.message, min(replay.options.qos, kept.qos), is_retained=True)
+            outgoing = OutboundMessage(
+                kept.message,
+                min(replay.options.qos, kept.qos),
+                is_retained=True,
+                identifiers=replay.options.identifiers,
+            )
             steps += LEVELS_PER_SEND * _sends(outgoing)
-            if outgoing.qos and not self._has_room(session, outgoing, is_queued=False):
+            if outgoing.qos and not self._room.take(session, outgoing, is_queued=False):
                 continue
             self._send(session, outgoing, is_new=True)
         return turns
@@ -246,18 +274,29 @@ class Delivery:
             return True
         if outgoing.qos != AT_LEAST_ONCE:
             return False
-        del session.inflight[packet_id]
-        self._forget(session, outgoing)
-        if session.queue:
-            self.drain(session)
+        self._complete(session, outgoing)
         return True
 
-    def received(self, session: Session, packet_id: int) -> bool:
-        """Handle a PUBREC and release the message; False if the message isn't QoS 2."""
+    def _complete(self, session: Session, outgoing: OutboundMessage) -> None:
+        """End a handshake, and send what waits for its place."""
+        del session.inflight[outgoing.packet_id]
+        self._room.forget(session, outgoing)
+        if session.queue or session.resending:
+            self.drain(session)
+
+    def received(self, session: Session, packet_id: int, *, is_refused: bool = False) -> bool:
+        """Handle a PUBREC and release the message; False if the message isn't QoS 2.
+
+        If the client refused it, that ends the handshake (MQTT 5.0, 4.3.3).
+        """
         outgoing = session.inflight.get(packet_id)
         connection = session.connection
         if outgoing is not None and outgoing.qos != EXACTLY_ONCE:
             return False
+        if is_refused:
+            if outgoing is not None and not outgoing.is_released:
+                self._complete(session, outgoing)
+            return True
         if outgoing is not None and outgoing.is_sent and not outgoing.is_released:
             outgoing.is_released = True
             if outgoing.row:
@@ -270,7 +309,8 @@ class Delivery:
             # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
             # released in the store first: it must not be delivered again after a power cut.
             position = self._store.position if outgoing is not None and outgoing.row else 0
-            connection.acknowledge(connection.codec.acknowledgement(PUBREL, packet_id), position)
+            reason = Reason.PACKET_ID_NOT_FOUND if outgoing is None else None
+            connection.acknowledge(connection.codec.acknowledgement(PUBREL, packet_id, reason), position)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:
@@ -280,10 +320,7 @@ class Delivery:
             return True
         if not outgoing.is_released:
             return False
-        del session.inflight[packet_id]
-        self._forget(session, outgoing)
-        if session.queue:
-            self.drain(session)
+        self._complete(session, outgoing)
         return True
 
     def _send_again(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
@@ -301,9 +338,10 @@ class Delivery:
         if connection is None:
             return
         if not outgoing.qos:
-            connection.send(_encode(connection, outgoing, is_duplicate=False))
-            if not outgoing.is_retained:
-                # It was queued, unlike a retained one.
+            if packet := self._encode(connection, outgoing, is_duplicate=False):
+                connection.send(packet)
+            if not is_new:
+                # It was queued.
                 release_delivery(session, outgoing)
             return
         outgoing.packet_id = session.next_packet_id()
@@ -318,8 +356,18 @@ class Delivery:
         if outgoing.must_wait or session.unsent:
             session.postpone(outgoing)
         else:
-            connection.send(_encode(connection, outgoing, is_duplicate=False))
+            self._transmit(session, connection, outgoing)
+
+    def _transmit(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> None:
+        """Send a message that is in flight; if it is too long for its receiver, that ends its handshake."""
+        # Marked as a duplicate if it was sent before (3.3.1-1).
+        packet = self._encode(connection, outgoing, is_duplicate=outgoing.is_sent)
+        if packet:
+            connection.send(packet)
             outgoing.is_sent = True
+        else:
+            del session.inflight[outgoing.packet_id]
+            self._room.forget(session, outgoing)
 
     def _committed(self, session: Session, outgoing: OutboundMessage, *, is_stored: bool) -> None:
         """Send a message whose packet id is committed, and those that waited behind it."""
@@ -339,12 +387,10 @@ class Delivery:
     def _transmit_if_allowed(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> int:
         """Send a message that is in flight, or drop it if its receiver may not have it any more."""
         if self._may_have(session, outgoing.message.topic):
-            # Marked as a duplicate if it was sent before (3.3.1-1).
-            connection.send(_encode(connection, outgoing, is_duplicate=outgoing.is_sent))
-            outgoing.is_sent = True
+            self._transmit(session, connection, outgoing)
             return _sends(outgoing)
         del session.inflight[outgoing.packet_id]
-        self._forget(session, outgoing)
+        self._room.forget(session, outgoing)
         return 1
 
     def _may_have(self, session: Session, topic: str) -> bool:
@@ -353,47 +399,19 @@ class Delivery:
             return False
         return not self._must_ask or self._topic_authorizer.allow(session, RECEIVE, topic)
 
-    def _has_room(self, session: Session, outgoing: OutboundMessage, *, is_queued: bool) -> bool:
-        """Charge a message, to be queued or sent, to the session's owner; False if a bound is reached."""
-        is_full = is_queued and (
-            session.queued_messages >= self._limits.max_queued_messages
-            or session.queued_bytes + outgoing.message.size > self._limits.max_queued_bytes
+    def _encode(self, connection: ClientSink, outgoing: OutboundMessage, *, is_duplicate: bool) -> bytes:
+        return encode(
+            connection.codec,
+            outgoing.message,
+            self._clock,
+            qos=outgoing.qos,
+            packet_id=outgoing.packet_id,
+            is_retained=outgoing.is_retained,
+            is_duplicate=is_duplicate,
+            identifiers=outgoing.identifiers,
         )
-        bound = "max_queued" if is_full else charge_delivery(session, outgoing)
-        if bound:
-            self._dropped(session, bound)
-        return not bound
-
-    def _dropped(self, session: Session, bound: str) -> None:
-        self._counters.bounds[bound] += 1
-        if not session.is_drop_logged:
-            session.is_drop_logged = True
-            log.warning(
-                "queue_full",
-                client_id=session.client_id,
-                bound=bound,
-                queued=session.queued_messages,
-                bytes=session.queued_bytes,
-            )
-
-    def _forget(self, session: Session, outgoing: OutboundMessage) -> None:
-        release_delivery(session, outgoing)
-        if outgoing.row:
-            self._store.drop_delivery(outgoing)
 
 
 def _sends(outgoing: OutboundMessage) -> int:
     """Return as how many messages one counts in a turn."""
     return 1 + outgoing.message.size // BYTES_PER_SEND
-
-
-def _encode(connection: ClientSink, outgoing: OutboundMessage, *, is_duplicate: bool) -> bytes:
-    message = outgoing.message
-    return connection.codec.publish(
-        message.topic_bytes,
-        message.payload,
-        qos=outgoing.qos,
-        packet_id=outgoing.packet_id,
-        is_retained=outgoing.is_retained,
-        is_duplicate=is_duplicate,
-    )

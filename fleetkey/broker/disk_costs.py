@@ -9,9 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fleetkey.broker.codec import Will
     from fleetkey.broker.message import Message
 
-__all__ = ["DELIVERY_BYTES", "INBOUND_BYTES", "message_bytes", "retained_bytes", "session_bytes", "subscription_bytes"]
+__all__ = [
+    "DELIVERY_BYTES",
+    "INBOUND_BYTES",
+    "message_bytes",
+    "retained_bytes",
+    "session_bytes",
+    "subscription_bytes",
+    "will_bytes",
+]
 
 PAGE_BYTES = 4_096
 PAGE_ROOM = PAGE_BYTES - 8
@@ -38,6 +47,8 @@ SUBSCRIPTION_BYTES = 16
 """A row of `subscriptions` without its filter."""
 RETAINED_BYTES = 14
 """A row of `retained` without its topic."""
+WILL_BYTES = 72
+"""A row of `wills` without its text and payload."""
 INBOUND_BYTES = 14
 """A row of `inbound`."""
 
@@ -55,6 +66,12 @@ def session_bytes(client_id: str, owner: str) -> int:
 def subscription_bytes(topic_filter: str) -> int:
     """Return the bytes of a subscription's row."""
     return _in_pages(SUBSCRIPTION_BYTES + len(topic_filter.encode()), INDEX_LOCAL, INDEX_UNUSED)
+
+
+def will_bytes(will: Will) -> int:
+    """Return the bytes of a will's row."""
+    size = WILL_BYTES + len(will.topic.encode()) + len(will.payload) + len(will.properties)
+    return _in_pages(size, TABLE_LOCAL, TABLE_UNUSED)
 
 
 def retained_bytes(message: Message) -> int:

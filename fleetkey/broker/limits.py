@@ -38,6 +38,15 @@ class Limits:
     max_unreleased: int
     write_buffer_bytes: int
     session_expiry_seconds: int
+    max_properties: int
+    max_property_bytes: int
+    max_user_properties: int
+    max_topic_aliases: int
+    max_shared_groups: int
+    max_shared_members: int
+    max_will_delay_seconds: int
+    max_message_expiry_seconds: int
+    max_keep_alive_seconds: int
 
     @classmethod
     def from_settings(cls, settings: MqttSettings) -> Limits:

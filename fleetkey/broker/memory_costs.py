@@ -13,6 +13,7 @@ from fleetkey.registry import is_device
 if TYPE_CHECKING:
     from asyncio import BaseTransport
 
+    from fleetkey.broker.codec import Will
     from fleetkey.broker.message import Message
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "CONNECTION_BYTES",
     "DELIVERY_BYTES",
     "FILTERS",
+    "GROUP_BYTES",
+    "GROUP_MEMBER_BYTES",
     "INBOUND_BYTES",
     "MESSAGES",
     "SESSIONS",
@@ -30,6 +33,7 @@ __all__ = [
     "retained_bytes",
     "retained_node_bytes",
     "session_bytes",
+    "will_bytes",
 ]
 
 CONNECTIONS, SESSIONS, FILTERS, MESSAGES = "connections", "sessions", "filters", "messages"
@@ -48,6 +52,12 @@ FILTER_BYTES = 150
 """A filter in its session, apart from its text and what it takes in the tree."""
 LEVEL_BYTES = 300
 """A level of a filter in the tree, at most, apart from its text."""
+GROUP_BYTES = 700
+"""A group of a shared subscription, apart from what it takes in the tree."""
+GROUP_MEMBER_BYTES = 160
+"""A session's place in such a group."""
+WILL_BYTES = 600
+"""A will that waits out its delay, apart from its text and payload."""
 MESSAGE_BYTES = 350
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
@@ -92,6 +102,12 @@ def message_bytes(message: Message) -> int:
     """Return the memory that a message takes."""
     size = message.size
     return MESSAGE_BYTES + getsizeof(message.topic) + size + size // ROUNDED_UP
+
+
+def will_bytes(will: Will) -> int:
+    """Return the memory that a will takes while it waits out its delay."""
+    size = len(will.payload) + len(will.properties)
+    return WILL_BYTES + getsizeof(will.topic) + size + size // ROUNDED_UP
 
 
 def retained_bytes(topic: str) -> int:

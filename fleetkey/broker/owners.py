@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from fleetkey.access import Principal
     from fleetkey.broker.handlers import ConnectHandler
+    from fleetkey.broker.pending_wills import PendingWills
     from fleetkey.broker.retained import RetainedMessage, RetainedMessages
     from fleetkey.broker.session import ClientSink, Session
     from fleetkey.broker.sessions import Sessions
@@ -35,8 +36,10 @@ class Owners:
         retained: RetainedMessages,
         store: BrokerStore,
         connect_handler: ConnectHandler,
+        wills: PendingWills,
         work: WorkQueue,
     ) -> None:
+        self._wills = wills
         self._sessions = sessions
         self._retained = retained
         self._store = store
@@ -57,6 +60,7 @@ class Owners:
         found: list[ClientSink] = []
         for session in self._sessions.of_owner(principal.owner):
             connection = session.connection
+            self._wills.revoke(session, principal)
             if session.principal is principal and connection is not None:
                 found.append(connection)
                 if not connection.is_deciding:
@@ -72,6 +76,7 @@ class Owners:
         self._work.do(self._drop_retained(self._retained.forget(owner)))
 
     def _drop(self, session: Session) -> None:
+        self._wills.discard(session)
         if session.connection is not None:
             session.connection.abort(Reason.DELETED)
         self._sessions.drop(session)

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.session import RetainedReplay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from fleetkey.broker.codec import SubscriptionOptions
+    from fleetkey.broker.message import OutboundMessage
     from fleetkey.broker.session import Session
 
-__all__ = ["ENTRIES_PER_UNIT", "add_replay", "remove_replay"]
+__all__ = ["ENTRIES_PER_UNIT", "add_replay", "is_replay_wanted", "merged", "remove_replay"]
 
 ENTRIES_PER_UNIT = 32
 """Queue entries skipped per unit of work (`broker.work`)."""
+
+RETAINED_IF_NEW, NO_RETAINED = 1, 2
+"""When retained messages are sent, if not at each SUBSCRIBE."""
+
+
+def is_replay_wanted(options: SubscriptionOptions, *, is_new: bool) -> bool:
+    """Return whether a SUBSCRIBE is followed by retained messages (MQTT 5.0, 3.8.3.1)."""
+    return options.retain_handling != NO_RETAINED and (is_new or options.retain_handling != RETAINED_IF_NEW)
+
+
+def merged(
+    waiting: Iterable[OutboundMessage], replays: Iterable[RetainedReplay]
+) -> Iterator[OutboundMessage | RetainedReplay]:
+    """Yield the unsent messages of a restored session in order, with each unfinished replay in its old place."""
+    ahead = deque(sorted(replays, key=lambda replay: replay.newest))
+    for outgoing in waiting:
+        # What was published after the subscription was made waits behind its retained messages, which are older.
+        while ahead and ahead[0].newest < outgoing.message.row:
+            yield ahead.popleft()
+        yield outgoing
+    yield from ahead
 
 
 def add_replay(session: Session, topic_filter: str, options: SubscriptionOptions, newest: int) -> int:

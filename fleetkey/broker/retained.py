@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from fleetkey.broker import disk_costs
+from fleetkey.broker.encoding import has_expired
 from fleetkey.broker.memory_costs import MESSAGES, retained_bytes, retained_node_bytes
 from fleetkey.broker.message_holders import charge_in_memory, charge_on_disk
+from fleetkey.registry import SteadyClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from fleetkey.budget import Account, SharedCharge
 
 __all__ = ["RetainedMessage", "RetainedMessages"]
+
+LOOKED_AT = 100
+"""Messages that expire of which it is checked at a time whether they have."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,8 +87,11 @@ class RetainedMessages:
     The caller decides who may set or see a message.
     """
 
-    def __init__(self, accounts: Accounts, *, max_per_owner: int) -> None:
+    def __init__(self, accounts: Accounts, *, max_per_owner: int, clock: SteadyClock | None = None) -> None:
         self._accounts = accounts
+        self._clock = clock or SteadyClock()
+        self._expiring: dict[str, None] = {}
+        """The topics of messages that expire; at most those that there are."""
         self._max_per_owner = max_per_owner
         self._root = _Node()
         self._by_topic: dict[str, RetainedMessage] = {}
@@ -116,6 +125,17 @@ class RetainedMessages:
         """
         self.newest = message.message.row - 1
         self.keep(message, is_bounded=False)
+
+    def expired(self) -> list[RetainedMessage]:
+        """Return messages that may no longer be delivered, to be dropped; looks at a few at each call."""
+        found = []
+        for topic in list(islice(self._expiring, LOOKED_AT)):
+            # Behind the others, so that all of them have their turn.
+            self._expiring[topic] = self._expiring.pop(topic)
+            kept = self._by_topic.get(topic)
+            if kept is not None and has_expired(kept.message, self._clock):
+                found.append(kept)
+        return found
 
     def keep(self, message: RetainedMessage, *, is_bounded: bool = True) -> bool:
         """Store a message in place of the topic's older one; False if its owner already has too many or too much.
@@ -175,6 +195,8 @@ class RetainedMessages:
             self._disown(older)
         for charge, account, each, _ in self._costs(message):
             charge.hold_anyway(account, each)
+        if message.message.expires_at is not None:
+            self._expiring[message.topic] = None
         self._topics_of.setdefault(message.owner, set()).add(message.topic)
         self._charges[message.charged_to] += 1
         self._by_topic[message.topic] = message
@@ -278,14 +300,17 @@ class RetainedMessages:
         return iter(list(node.levels.values()))
 
     def _unforgotten(self, message: RetainedMessage | None) -> RetainedMessage | None:
-        """Return a message, unless its owner's messages are being removed."""
-        if message is not None and self._forgotten:
+        """Return a message, unless it has expired or its owner's messages are being removed."""
+        if message is None or (message.message.expires_at is not None and has_expired(message.message, self._clock)):
+            return None
+        if self._forgotten:
             forgotten = self._forgotten.get(message.owner)
             if forgotten is not None and message.number <= forgotten.newest:
                 return None
         return message
 
     def _disown(self, message: RetainedMessage) -> None:
+        self._expiring.pop(message.topic, None)
         for charge, account, each, _ in self._costs(message):
             charge.let_go(account, each)
         topics = self._topics_of.get(message.owner)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from sys import getsizeof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetkey.access import Action
+from fleetkey.broker.codec.values import LONGEST_PACKET
 from fleetkey.broker.delivery import BYTES_PER_SEND
+from fleetkey.broker.shared_group import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Iterator
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from fleetkey.broker.subscriptions import SubscriptionTrie
     from fleetkey.broker.work import WorkQueue
 
-    Targets = list[tuple[Session, SubscriptionOptions]]
+    Targets = list[tuple[Any, SubscriptionOptions]]
+    """Sessions with their options, and groups with `SHARED` instead."""
 
 __all__ = ["Route", "RouteCache"]
 
@@ -47,8 +50,6 @@ PATTERNS_AT_ONCE = 64
 """Patterns of a changed scope for which branches are looked up; for more, everything is forgotten."""
 BRANCH_LEVELS = 2
 """Leading levels by which topics are grouped: a change to a filter affects only topics that share them."""
-LONGEST_PACKET = 2**28 + 4
-"""Bytes of the longest packet that MQTT has (2.2.3)."""
 
 
 class _Branch:
@@ -72,7 +73,7 @@ class Route:
     Valid until `branch` is over.
     """
 
-    __slots__ = ("branch", "head", "is_found", "quick_bytes", "targets", "topic")
+    __slots__ = ("branch", "head", "is_found", "is_plain", "quick_bytes", "raw_bytes", "targets", "topic")
 
     def __init__(self, topic: str, topic_bytes: bytes, branch: _Branch) -> None:
         self.topic = topic
@@ -84,6 +85,10 @@ class Route:
         """Whether `targets` are known; otherwise the search is left to the first message."""
         self.quick_bytes = NEVER
         """How long a message may be to be sent to all of them at once; `NEVER` also while an earlier one is sent."""
+        self.is_plain = True
+        """Whether all targets are sent a message as any subscription of MQTT 3.1.1 is."""
+        self.raw_bytes = NEVER
+        """How long a packet may be to be forwarded to all of them at once as it arrived."""
 
     def end(self) -> None:
         """Invalidate the route, and release its sessions, which may have ended."""
@@ -92,13 +97,14 @@ class Route:
 
     def hold(self) -> None:
         """Send nothing at once: an earlier message is still being sent."""
-        self.quick_bytes = NEVER
+        self.quick_bytes = self.raw_bytes = NEVER
 
     def release(self) -> None:
         """Send short messages at once again."""
         if self.is_found:
             count = len(self.targets)
             self.quick_bytes = SENDS_AT_ONCE // count * BYTES_PER_SEND - 1 if count else LONGEST_PACKET
+            self.raw_bytes = self.quick_bytes if self.is_plain else NEVER
 
     @property
     def size(self) -> int:
@@ -174,17 +180,25 @@ class RouteCache:
         If the route is still valid afterwards, it has them. Otherwise they are what they were, without subscriptions
         added after `since`, and the caller must check each of them.
         """
-        found: dict[Session, SubscriptionOptions] = {}
+        found: dict[Any, SubscriptionOptions] = {}
         topic = route.topic
         yield from self._trie.search(topic, since, found)
         targets: Targets = []
+        is_plain = True
         for number, (session, options) in enumerate(found.items(), 1):
-            if not session.is_over and _is_due(session, topic):
+            if options is SHARED:
+                # Which of its members may have a message is decided for each message.
+                is_due = not session.is_over
+                is_plain = False
+            else:
+                is_due = not session.is_over and _is_due(session, topic)
+                is_plain = is_plain and options.is_plain
+            if is_due:
                 targets.append((session, options))
             if not number % CHECKED_PER_STEP:
                 yield CHECKED_PER_STEP * UNITS_PER_CHECK
         if not route.branch.is_over:
-            route.targets, route.is_found = targets, True
+            route.targets, route.is_found, route.is_plain = targets, True, is_plain
             route.release()
             self._grow(route.branch, RECEIVER_BYTES * len(targets))
         return targets

@@ -51,6 +51,8 @@ class ClientSink(Protocol):
     session: Session | None
     is_paused: bool
     """Whether delivery is paused because its client reads too slowly."""
+    max_inflight: int
+    """How many messages of QoS 1 and 2 may be unacknowledged at a time."""
 
     @property
     def is_deciding(self) -> bool:
@@ -119,6 +121,7 @@ class Session:
         "connection",
         "disk",
         "expires_at",
+        "expiry_seconds",
         "followers",
         "inbound",
         "inflight",
@@ -182,6 +185,8 @@ class Session:
         """Packet ids of QoS 2 messages that were received and not yet released (4.3.3), each with the store's position
         that must be committed before it is acknowledged; 0 = none."""
         self.last_packet_id = 0
+        self.expiry_seconds = 0
+        """How long it is kept after its connection."""
         self.expires_at: float | None = None
         """When it expires, by `SteadyClock.lasted`; None while its client is connected."""
         self.row = 0

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from fleetkey.broker import disk_costs
 from fleetkey.broker.away import AwaySessions
-from fleetkey.broker.codec import Reason, SubscriptionOptions
+from fleetkey.broker.codec import ProtocolError, Reason
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
@@ -21,22 +20,26 @@ from fleetkey.broker.memory_costs import (
     session_bytes,
 )
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
-from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
+from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT, is_replay_wanted, merged
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
+from fleetkey.broker.shared_group import is_shared
+from fleetkey.broker.shared_groups import SharedGroups
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Iterable, Iterator
 
     from fleetkey.access import Principal
     from fleetkey.broker.accounts import Accounts
     from fleetkey.broker.application_shares import ApplicationShares
-    from fleetkey.broker.codec import Connect
+    from fleetkey.broker.codec import Connect, SubscriptionOptions
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.message import OutboundMessage
+    from fleetkey.broker.pending_wills import PendingWills
     from fleetkey.broker.route_cache import RouteCache
     from fleetkey.broker.session import ClientSink
     from fleetkey.broker.store import BrokerStore, StoredSession
@@ -76,8 +79,12 @@ class Sessions:
         clock: SteadyClock,
         accounts: Accounts,
         applications: ApplicationShares,
+        wills: PendingWills,
     ) -> None:
         self._limits = limits
+        self._wills = wills
+        self.groups = SharedGroups(limits, subscriptions, routes)
+        """Of shared subscriptions."""
         self._accounts = accounts
         self._subscriptions = subscriptions
         self._routes = routes
@@ -118,10 +125,13 @@ class Sessions:
         for stored in sessions:
             session = self._restored(stored)
             # None: it was connected when the process ended. No session may expire later than one detached now.
-            session.expires_at = min(stored.expires_at or latest, latest)
+            most = min(latest, self._clock.lasted() + session.expiry_seconds)
+            session.expires_at = min(stored.expires_at or most, latest)
             self._index(session)
             self._applications.session_added(session.owner)
             self._applications.filters_added(session.owner, len(session.subscriptions))
+            if stored.will is not None:
+                self._wills.restore(session, stored.will)
         for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
             self._away.add(session)
 
@@ -143,11 +153,26 @@ class Sessions:
             self._ending.add(client_id, self._store.position)
         # Also if it was dropped earlier and its client was told to try again.
         position = self._ending.position(client_id)
-        session = existing or self.add(client_id, principal.owner, is_kept=connect.is_session_kept)
+        expiry = self.capped_expiry(connect.session_expiry_seconds)
         if existing is not None:
-            self._come_back(existing)
+            session = existing
+            self._come_back(session, expiry)
+        else:
+            session = self.add(client_id, principal.owner, is_kept=expiry > 0, expiry_seconds=expiry)
         session.principal, session.connection, session.is_drop_logged = principal, connection, False
         return OpenedSession(session=session, is_present=existing is not None, position=position)
+
+    def capped_expiry(self, seconds: int | None) -> int:
+        """Return for how long a session is kept if its client asks for so many seconds; None = as long as possible."""
+        most = self._limits.session_expiry_seconds
+        return most if seconds is None else min(seconds, most)
+
+    def change_expiry(self, session: Session, seconds: int) -> None:
+        """Change for how long a session is kept, as its client leaves (MQTT 5.0, 3.14.2.2.2)."""
+        if seconds and not session.expiry_seconds:
+            msg = "a session that was not to be kept is to be kept after all"
+            raise ProtocolError(msg)
+        session.expiry_seconds = self.capped_expiry(seconds)
 
     def is_ending(self, client_id: str) -> bool:
         """Whether the store may still have an ended session of a client."""
@@ -186,9 +211,10 @@ class Sessions:
         disk, size = self._accounts.disk_of(owner), disk_costs.session_bytes(client_id, owner)
         return disk.bound_reached(size) if not disk.has_room(size) else ""
 
-    def add(self, client_id: str, owner: str, *, is_kept: bool) -> Session:
+    def add(self, client_id: str, owner: str, *, is_kept: bool, expiry_seconds: int | None = None) -> Session:
         """Create a session without a connection; see `bound_reached`."""
         session = self._new(client_id, owner, is_kept=is_kept)
+        session.expiry_seconds = self.capped_expiry(expiry_seconds) if is_kept else 0
         self._index(session)
         self._applications.session_added(owner)
         if is_kept:
@@ -198,10 +224,10 @@ class Sessions:
     def leave(self, session: Session) -> None:
         """Detach a session from its connection: it is kept for its client, or ends."""
         session.connection = None
-        if not session.is_kept:
+        if not session.expiry_seconds:
             self.drop(session)
             return
-        session.expires_at = self._clock.lasted() + self._limits.session_expiry_seconds
+        session.expires_at = self._clock.lasted() + session.expiry_seconds
         self._away.add(session)
         self._store.set_expiry(session)
 
@@ -210,6 +236,7 @@ class Sessions:
         if session.is_over:
             return
         session.is_over = True
+        self._wills.ended(session)
         self._applications.session_ended(session.owner, len(session.subscriptions))
         self._away.discard(session)
         session.memory.release(SESSIONS, session_bytes(session.client_id, session.owner))
@@ -247,13 +274,28 @@ class Sessions:
             self._applications.filters_added(session.owner)
             self._charge_filter(session, topic_filter)
         session.subscriptions[topic_filter] = options
-        self._subscriptions.add(topic_filter, session, options)
-        cost = self._routes.changed(topic_filter)
-        replay_cost = self._delivery.schedule_replay(session, topic_filter, options)
+        cost = self._enter(session, topic_filter, options)
+        replay_cost = 0
+        if not is_shared(topic_filter) and is_replay_wanted(options, is_new=is_new):
+            replay_cost = self._delivery.schedule_replay(session, topic_filter, options)
         if session.is_kept:
             note = self._store.add_subscription if is_new else self._store.change_subscription
-            note(session, topic_filter, options.qos, is_replay_due=replay_cost > 0)
+            note(session, topic_filter, options, is_replay_due=replay_cost > 0)
         return cost + replay_cost
+
+    def _enter(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
+        """Enter a subscription into the tree, or into its group; return the units of work done."""
+        if is_shared(topic_filter):
+            return self.groups.add(session, topic_filter, options)
+        self._subscriptions.add(topic_filter, session, options)
+        return self._routes.changed(topic_filter)
+
+    def _take(self, session: Session, topic_filter: str) -> int:
+        """Undo `_enter`."""
+        if is_shared(topic_filter):
+            return self.groups.remove(session, topic_filter)
+        self._subscriptions.remove(topic_filter, session)
+        return self._routes.changed(topic_filter)
 
     def subscribe(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
         """Add a subscription, and send its retained messages."""
@@ -267,8 +309,7 @@ class Sessions:
             return cost
         self._release_filter(session, topic_filter)
         self._applications.filters_added(session.owner, -1)
-        self._subscriptions.remove(topic_filter, session)
-        self._routes.changed(topic_filter)
+        self._take(session, topic_filter)
         if session.is_kept:
             self._store.drop_subscription(session, topic_filter)
         return cost + self._delivery.cancel_replay(session, topic_filter)
@@ -303,9 +344,10 @@ class Sessions:
             if not of_key:
                 del self._by_key[session.owner]
 
-    def _come_back(self, session: Session) -> None:
+    def _come_back(self, session: Session, expiry_seconds: int) -> None:
+        self._wills.discard(session)
         if session.expires_at is not None:
-            session.expires_at = None
+            session.expires_at, session.expiry_seconds = None, expiry_seconds
             self._away.discard(session)
             self._store.set_expiry(session)
 
@@ -318,10 +360,10 @@ class Sessions:
     ) -> Iterator[int]:
         for topic_filter in filters:
             self._release_filter(session, topic_filter)
-            self._subscriptions.remove(topic_filter, session)
+            cost = self._take(session, topic_filter)
             if session.is_kept:
                 self._store.free_subscription(session, topic_filter)
-            yield filter_cost(topic_filter) + self._routes.changed(topic_filter)
+            yield filter_cost(topic_filter) + cost
         while queue or inflight:
             freed = 0
             for _ in range(min(len(queue) + len(inflight), ENTRIES_PER_UNIT)):
@@ -338,10 +380,11 @@ class Sessions:
         session = self._new(stored.client_id, stored.owner, is_kept=True)
         session.row, session.inbound = stored.row, dict.fromkeys(stored.inbound, 0)
         session.memory.charge_anyway(MESSAGES, INBOUND_BYTES * len(session.inbound))
-        for topic_filter, qos in stored.subscriptions.items():
-            options = session.subscriptions[topic_filter] = SubscriptionOptions(qos)
+        session.expiry_seconds = self.capped_expiry(stored.expiry_seconds)
+        for topic_filter, options in stored.subscriptions.items():
+            session.subscriptions[topic_filter] = options
             self._charge_filter(session, topic_filter)
-            self._subscriptions.add(topic_filter, session, options)
+            self._enter(session, topic_filter, options)
         # Sent messages are resent in the order in which they were sent (4.6.0-1); the others are queued in order of
         # arrival. The sort is stable, so messages without a number stay in row order.
         waiting = []
@@ -356,17 +399,10 @@ class Sessions:
             RetainedReplay(topic_filter, session.subscriptions[topic_filter], newest)
             for topic_filter, newest in stored.owed.items()
         ]
-        self._fill_queue(session, waiting, replays)
-        return session
-
-    def _fill_queue(self, session: Session, waiting: list[OutboundMessage], replays: list[RetainedReplay]) -> None:
-        """Queue the unsent messages of a restored session in order, with each unfinished replay in its old place."""
-        ahead = deque(sorted(replays, key=lambda replay: replay.newest))
-        for outgoing in waiting:
-            # What was published after the subscription was made waits behind its retained messages, which are older.
-            while ahead and ahead[0].newest < outgoing.message.row:
-                session.append(ahead.popleft())
-            self._delivery.enqueue(session, outgoing)
-        for replay in ahead:
-            session.append(replay)
+        for entry in merged(waiting, replays):
+            if isinstance(entry, RetainedReplay):
+                session.append(entry)
+            else:
+                self._delivery.enqueue(session, entry)
         session.replays.update((replay.topic_filter, replay) for replay in replays)
+        return session

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from sys import getsizeof
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetkey.broker.memory_costs import FILTERS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from typing import Protocol
 
     from fleetkey.broker.codec import SubscriptionOptions
-    from fleetkey.broker.session import Session
     from fleetkey.budget import Account
 
-    Holders = dict[Session, tuple[SubscriptionOptions, int]]
-    """Sessions with the same filter, each with its options and the number of the change that added it."""
+    class Receiver(Protocol):
+        """A session, or a group of sessions that share a subscription."""
+
+        memory: Account
+        changed_at: int
+        is_over: bool
+
+    class OneSession(Receiver, Protocol):
+        """A session."""
+
+        subscriptions: dict[str, SubscriptionOptions]
+
+    Holders = dict[Any, tuple[SubscriptionOptions, int]]
+    """Receivers with the same filter, each with its options and the number of the change that added it."""
 
 __all__ = ["SubscriptionTrie"]
 
@@ -129,7 +141,7 @@ class SubscriptionTrie:
         self.changes = 0
         """How many changes there were; a message accepted at one of them isn't due to a subscription added later."""
 
-    def add(self, topic_filter: str, session: Session, options: SubscriptionOptions) -> int:
+    def add(self, topic_filter: str, session: Receiver, options: SubscriptionOptions) -> int:
         """Add or replace a session's subscription (3.8.4-3); return the bytes by which the trie grew.
 
         They are charged to the session's owner. Nodes remain charged to the owner they were made for.
@@ -170,7 +182,7 @@ class SubscriptionTrie:
         session.changed_at = self.changes
         return grown
 
-    def remove(self, topic_filter: str, session: Session) -> int:
+    def remove(self, topic_filter: str, session: Receiver) -> int:
         """Remove a session's subscription and the levels no longer used; return the bytes by which the trie shrank."""
         path = self._path(topic_filter)
         if path is None:
@@ -212,8 +224,8 @@ class SubscriptionTrie:
             path.append(following)
         return path
 
-    def search(self, topic: str, since: int, found: dict[Session, SubscriptionOptions]) -> Iterator[int]:
-        """Collect the sessions that match a topic, each with the highest QoS of its matching filters (3.3.5-1).
+    def search(self, topic: str, since: int, found: dict[Any, SubscriptionOptions]) -> Iterator[int]:
+        """Collect the sessions that match a topic, each with what its matching filters ask for (3.3.5-1).
 
         An iterator that does a little at each step, and yields the units of work done. Subscriptions added after
         `since`, a value of `changes`, are left out. Those changed or removed while it runs may or may not be seen;
@@ -249,8 +261,8 @@ class SubscriptionTrie:
                 units = 0.0
         yield 1 + int(units)
 
-    def due(self, topic: str, since: int, session: Session) -> Generator[int, None, SubscriptionOptions | None]:
-        """Find the best of one session's own filters that match a topic and were not added after `since`.
+    def due(self, topic: str, since: int, session: OneSession) -> Generator[int, None, SubscriptionOptions | None]:
+        """Find how one session is served by its own filters that match a topic and were not added after `since`.
 
         An iterator like `search`; it returns None if there is no such filter.
         """
@@ -260,13 +272,13 @@ class SubscriptionTrie:
                 path = self._path(topic_filter)
                 holders = path and (path[-1].rest if topic_filter[-1] == "#" else path[-1].sessions)
                 options, added = holders.get(session, (None, 0)) if holders else (None, 0)
-                if options is not None and added <= since and (best is None or options.qos > best.qos):
-                    best = options
+                if options is not None and added <= since:
+                    best = options if best is None else best.merged(options)
             if not number % (UNITS_PER_STEP * FILTERS_PER_UNIT):
                 yield UNITS_PER_STEP
         return best
 
-    def filters(self) -> Iterator[tuple[str, dict[Session, SubscriptionOptions]]]:
+    def filters(self) -> Iterator[tuple[str, dict[Any, SubscriptionOptions]]]:
         """Yield every filter with its sessions; for plugins, not for the message path."""
         stack: list[tuple[_Node, str]] = [(self._root, "")]
         while stack:
@@ -283,15 +295,14 @@ def _node_size(level: str) -> int:
     return NODE_BYTES + (0 if len(level) <= 1 and level.isascii() else getsizeof(level))
 
 
-def _collect(holders: Holders, since: int, found: dict[Session, SubscriptionOptions]) -> None:
+def _collect(holders: Holders, since: int, found: dict[Any, SubscriptionOptions]) -> None:
     for session, (options, added) in holders.items():
         if added <= since:
             other = found.get(session)
-            if other is None or other.qos < options.qos:
-                found[session] = options
+            found[session] = options if other is None else other.merged(options)
 
 
-def _collect_in_steps(holders: Holders, since: int, found: dict[Session, SubscriptionOptions]) -> Iterator[int]:
+def _collect_in_steps(holders: Holders, since: int, found: dict[Any, SubscriptionOptions]) -> Iterator[int]:
     """Collect many sessions. A copy, since they may change in the meantime: that takes a fraction of collecting."""
     sessions = list(holders)
     yield 1 + len(sessions) // COPIED_PER_UNIT

@@ -37,6 +37,7 @@ class _Tap:
         self.session: Session | None = None
         self.is_paused = False
         self.is_deciding = False
+        self.max_inflight = 1
         self._packets: deque[bytes] = deque()
         self._bytes = 0
         self._missed = 0

@@ -156,6 +156,25 @@ class MqttSettings(Table):
     """Maximum number of bytes waiting for a slow client; above it, QoS 0 messages are dropped and reading stops."""
     session_expiry_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] = 7 * 86_400
     """How long a persistent session is kept after its connection ends."""
+    max_properties: Annotated[int, Field(ge=1, le=10_000)] = 128
+    """Maximum number of properties of an MQTT 5 packet; one with more closes the connection."""
+    max_property_bytes: Annotated[int, Field(ge=16, le=1024 * 1024)] = 16 * 1024
+    """Maximum length of the properties of an MQTT 5 packet, with the same effect."""
+    max_user_properties: Annotated[int, Field(ge=0, le=10_000)] = 64
+    """Maximum number of user properties of an MQTT 5 packet, with the same effect."""
+    max_topic_aliases: Annotated[int, Field(ge=0, le=1_000)] = 16
+    """Maximum number of topic aliases of an MQTT 5 connection, in each direction; 0 = none."""
+    max_shared_groups: Positive = 100
+    """Maximum number of groups of shared subscriptions of one device or application key; filters that would need
+    another one are refused."""
+    max_shared_members: Positive = 100
+    """Maximum number of sessions in such a group; further ones are refused."""
+    max_will_delay_seconds: Annotated[int, Field(ge=0, le=365 * 86_400)] = 86_400
+    """Longest will delay of an MQTT 5 client; a longer one is treated as this."""
+    max_message_expiry_seconds: Annotated[int, Field(ge=1, le=10 * 365 * 86_400)] = 30 * 86_400
+    """Longest message expiry interval of an MQTT 5 client; a longer one is treated as this."""
+    max_keep_alive_seconds: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Longest keep-alive of an MQTT 5 client, which is told to use it instead of a longer one; 0 = no limit."""
     presence_flush_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
     """How often connects and disconnects are recorded."""
     presence_seen_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60.0

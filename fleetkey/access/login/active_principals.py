@@ -51,23 +51,21 @@ class ActivePrincipals:
         login = verified.login
         principal = self._index.by_key(login.key)
         if principal is None or principal.is_revoked:
-            principal = Principal(
-                key=login.key,
-                kind=login.kind,
-                device_id=login.device_id,
-                name=login.name,
-                scope=verified.scope,
-                allowed_networks=verified.allowed_networks,
-                follows_devices=verified.follows_devices,
-                policy=login.policy,
-            )
-            principal.reach = login.scope
+            principal = _new_principal(verified)
             self._index.add(principal)
         else:
             self._rescope(principal, verified)
         principal.expires_at = login.expires_at
         self._cache.add(principal, password)
         return principal
+
+    def find(self, key: str) -> Principal | None:
+        """Return the principal of a key that is in use."""
+        return self._index.by_key(key)
+
+    def stand_in(self, verified: VerifiedLogin) -> Principal:
+        """Return a principal for a single decision: nothing keeps it up to date."""
+        return _new_principal(verified)
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply committed changes: uncache, revoke or revalidate whom they affect."""
@@ -165,3 +163,19 @@ class ActivePrincipals:
     def _end(self, owner: str) -> None:
         for listener in self._ended_listeners:
             listener(owner)
+
+
+def _new_principal(verified: VerifiedLogin) -> Principal:
+    login = verified.login
+    principal = Principal(
+        key=login.key,
+        kind=login.kind,
+        device_id=login.device_id,
+        name=login.name,
+        scope=verified.scope,
+        allowed_networks=verified.allowed_networks,
+        follows_devices=verified.follows_devices,
+        policy=login.policy,
+    )
+    principal.reach = login.scope
+    return principal

@@ -136,6 +136,30 @@ class Authenticator:
             await self._refusal_timing.wait(received_at)
         return outcome
 
+    async def principal_of(self, key: str) -> Principal | None:
+        """Return who a key belongs to now, to decide what was left behind with it; None if it isn't valid.
+
+        It is also None while the registry can't be read, or too much waits for it.
+        """
+        principal = self._principals.find(key)
+        if principal is not None:
+            return None if principal.is_revoked else principal
+        pending = _PendingLogin(key)
+        self._pending.add(pending)
+        try:
+            for _ in range(MAX_STALE_RETRIES):
+                found = await self._pool.run(self._verification.revalidate, key)
+                if isinstance(found, RefusalReason):
+                    return None
+                if not pending.is_stale:
+                    return self._principals.stand_in(found)
+                pending.is_stale = False
+        except (OverloadedError, StoreError):
+            return None
+        finally:
+            self._pending.discard(pending)
+        return None
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply committed changes: uncache, revoke or revalidate whom they affect. Call on the event loop."""
         for change in changes:

@@ -25,6 +25,8 @@ class ConnectAttempt:
     password: bytes | None = field(repr=False)
     address: str
     will_topic: str | None = None
+    may_have_no_client_id: bool = False
+    """Whether an empty client id leaves it to the server (MQTT 5.0): a device's own id then."""
 
     @property
     def claimed_key(self) -> str | None:

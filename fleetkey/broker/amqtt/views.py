@@ -10,6 +10,7 @@ from amqtt.broker import RetainedApplicationMessage
 from amqtt.session import Session as AmqttSession
 
 from fleetkey.auth_plugin.session_principal import set_outcome
+from fleetkey.broker.shared_group import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +78,10 @@ class SessionViews:
         """Return every subscription, as `Broker.subscriptions` does."""
         return {
             topic_filter: [
-                (self.for_session(session), options.qos) for session, options in holders.items() if not session.is_over
+                (self.for_session(session), options.qos)
+                for receiver, of_all in holders.items()
+                for session, options in (receiver.options if of_all is SHARED else {receiver: of_all}).items()
+                if not session.is_over
             ]
             for topic_filter, holders in subscriptions.filters()
         }

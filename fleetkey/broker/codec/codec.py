@@ -34,6 +34,11 @@ class Codec(Protocol):
         """Whether a refused publish is answered with its reason; otherwise it is acknowledged like any other."""
         ...
 
+    @property
+    def shares_subscriptions(self) -> bool:
+        """Whether `$share/` begins a shared subscription."""
+        ...
+
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read what is between a PUBLISH's topic and its payload."""
         ...

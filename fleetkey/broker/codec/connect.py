@@ -13,6 +13,7 @@ from fleetkey.broker.codec.values import (
     EXACTLY_ONCE,
     LONGEST_PACKET,
     MOST_PACKET_IDS,
+    NO_END,
     NO_LIMITS,
     Connect,
     Kind,
@@ -30,8 +31,6 @@ PROTOCOL_NAME = b"MQTT"
 OLDER_PROTOCOL_NAME = b"MQIsdp"
 LEVEL_3_1_1, LEVEL_5 = 4, 5
 """The protocol levels (3.1.2.2)."""
-NO_END = 0xFFFF_FFFF
-"""The session expiry interval of a session that never expires (MQTT 5.0, 3.1.2.11.2)."""
 
 
 def read_connect(first: int, data: bytes, start: int, end: int, mqtt_5: Codec5 = MQTT_5) -> tuple[Codec, Connect]:

@@ -39,15 +39,13 @@ OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
 class _Codec311:
     """See `Codec`."""
 
-    __slots__ = ()
+    __slots__ = ("wire",)
 
     plain_tail = b""
-    tells_reasons = False
+    tells_reasons = shares_subscriptions = False
 
-    @property
-    def wire(self) -> Codec:
-        """See `Codec`."""
-        return self
+    def __init__(self) -> None:
+        self.wire: Codec = self
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""

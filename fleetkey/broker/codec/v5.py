@@ -86,7 +86,7 @@ SCOPE_TEXTS = {
 NO_SUBSCRIPTION = 0x11
 WITH_WILL = 0x04
 ID_BYTES = 2
-RESERVED_OPTIONS, NO_LOCAL, RETAIN_AS_PUBLISHED = 0xC0, 0x04, 0x08
+RESERVED_OPTIONS, NO_LOCAL = 0xC0, 0x04
 MAX_RETAIN_HANDLING = 2
 MIN_ALIASED_BYTES = 4
 """An alias takes three bytes, so it saves nothing for a shorter topic."""
@@ -100,20 +100,16 @@ PUBACK, PUBREC, PUBREL, SUBACK = int(Kind.PUBACK), int(Kind.PUBREC), int(Kind.PU
 class Codec5:
     """See `Codec`. It serves all clients that take packets of any length and no topic aliases."""
 
-    __slots__ = ("limits",)
+    __slots__ = ("limits", "wire")
 
     plain_tail = b"\0"
-    tells_reasons = True
+    tells_reasons = shares_subscriptions = True
     max_packet_bytes = LONGEST_PACKET
     wants_problem_information = True
 
     def __init__(self, limits: PropertyLimits | None = None) -> None:
         self.limits = limits or PropertyLimits()
-
-    @property
-    def wire(self) -> Codec:
-        """See `Codec`."""
-        return self
+        self.wire: Codec = self
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""
@@ -147,8 +143,8 @@ class Codec5:
         """Read a SUBSCRIBE (3.8)."""
         reader = Reader(data, start, end)
         packet_id = reader.packet_id()
-        identifier = read_properties(reader, OF_SUBSCRIBE, self.limits).get(Property.SUBSCRIPTION_IDENTIFIER)
-        return packet_id, _pairs(reader, most, (identifier,) if identifier is not None else ())
+        identifier = read_properties(reader, OF_SUBSCRIBE, self.limits).get(Property.SUBSCRIPTION_IDENTIFIER, 0)
+        return packet_id, _pairs(reader, most, identifier)
 
     def read_unsubscribe(self, data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[str]]:
         """Read an UNSUBSCRIBE (3.10)."""
@@ -269,21 +265,16 @@ class Codec5:
 class _PeerCodec5(Codec5):
     """The codec of one client, which takes topic aliases, or no long packets, or no reason strings."""
 
-    __slots__ = ("_aliases", "_most_aliases", "_shared", "max_packet_bytes", "wants_problem_information")
+    __slots__ = ("_aliases", "_most_aliases", "max_packet_bytes", "wants_problem_information")
 
     def __init__(self, shared: Codec5, peer: PeerLimits) -> None:
         super().__init__(shared.limits)
-        self._shared = shared
+        self.wire = shared
         self.max_packet_bytes = peer.max_packet_bytes
         self.wants_problem_information = peer.wants_problem_information
         self._most_aliases = min(peer.topic_alias_maximum, shared.limits.max_topic_aliases)
         self._aliases: dict[bytes, int] = {}
         """By topic (3.3.2.3.4). They end with the connection, as this does."""
-
-    @property
-    def wire(self) -> Codec:
-        """See `Codec`."""
-        return self._shared
 
     def publish(
         self,
@@ -358,7 +349,7 @@ def _properties_of(terms: Terms) -> dict[Property, int | str]:
     return properties
 
 
-def _pairs(reader: Reader, most: int, identifiers: tuple[int, ...]) -> Iterator[tuple[str, SubscriptionOptions]]:
+def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, SubscriptionOptions]]:
     """Read filters with their options one at a time; there is at least one (3.8.3-2)."""
     while True:
         topic_filter, options = _next_filter(reader, most), reader.byte()
@@ -372,19 +363,10 @@ def _pairs(reader: Reader, most: int, identifiers: tuple[int, ...]) -> Iterator[
             msg = "no local for a shared subscription"
             raise ProtocolError(msg)
         most -= 1
-        if options == qos and not identifiers:
+        if options == qos and not identifier:
             yield topic_filter, OPTIONS[qos]
         else:
-            yield (
-                topic_filter,
-                SubscriptionOptions(
-                    qos,
-                    no_local=bool(options & NO_LOCAL),
-                    retain_as_published=bool(options & RETAIN_AS_PUBLISHED),
-                    retain_handling=retain_handling,
-                    identifiers=identifiers,
-                ),
-            )
+            yield topic_filter, SubscriptionOptions.unpacked(qos, options, identifier)
         if reader.is_at_end:
             return
 

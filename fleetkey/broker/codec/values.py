@@ -12,6 +12,8 @@ __all__ = [
     "EXACTLY_ONCE",
     "LONGEST_PACKET",
     "MOST_PACKET_IDS",
+    "NO_END",
+    "NO_LIMITS",
     "Connect",
     "Kind",
     "Leave",
@@ -27,6 +29,9 @@ MOST_PACKET_IDS = 65_535
 """As many handshakes can be unfinished at a time (2.3.1)."""
 LONGEST_PACKET = 2**28 + 4
 """Bytes of the longest packet that MQTT has (2.2.3)."""
+
+NO_END = 0xFFFF_FFFF
+"""The session expiry interval of a session that never expires (MQTT 5.0, 3.1.2.11.2)."""
 
 
 class Kind(IntEnum):
@@ -155,6 +160,22 @@ class SubscriptionOptions:
     identifiers: tuple[int, ...] = ()
     """Subscription identifiers to send with its messages: at most one, but several if this stands for several
     subscriptions of a session that match the same topic."""
+
+    @property
+    def packed(self) -> int:
+        """The options as in SUBSCRIBE, besides the QoS."""
+        return self.no_local << 2 | self.retain_as_published << 3 | self.retain_handling << 4
+
+    @classmethod
+    def unpacked(cls, qos: int, packed: int, identifier: int) -> SubscriptionOptions:
+        """Return the options that `packed` and the other two stand for; 0 = no identifier."""
+        return cls(
+            qos,
+            no_local=bool(packed & 4),
+            retain_as_published=bool(packed & 8),
+            retain_handling=packed >> 4 & 3,
+            identifiers=(identifier,) if identifier else (),
+        )
 
     @property
     def is_plain(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Kind, MalformedPacketError
+from fleetkey.broker.codec import Kind, ProtocolError, Reason
 from fleetkey.broker.memory_costs import INBOUND_BYTES, MESSAGES
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ __all__ = ["AcknowledgeHandler"]
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = int(Kind.PUBACK), int(Kind.PUBREC), int(Kind.PUBREL), int(Kind.PUBCOMP)
 """Plain integers, which compare faster than enum members."""
+ACKNOWLEDGEMENTS = frozenset({PUBACK, PUBREC, PUBREL, PUBCOMP})
 
 
 class AcknowledgeHandler:
@@ -27,29 +28,34 @@ class AcknowledgeHandler:
 
     def handle(self, connection: ClientSink, session: Session, kind: int, data: bytes, start: int, end: int) -> None:
         """Handle an acknowledgement; any other kind of packet is a protocol violation."""
-        packet_id = connection.codec.read_acknowledgement(data, start, end)
+        if kind not in ACKNOWLEDGEMENTS:
+            # A second CONNECT (3.1.0-2), a packet that only servers send, or a reserved type (2.2.1).
+            raise _unexpected(kind)
+        packet_id, is_success = connection.codec.read_acknowledgement(data, start, end)
         if kind == PUBACK:
             is_right = self._delivery.acknowledged(session, packet_id)
         elif kind == PUBREC:
-            is_right = self._delivery.received(session, packet_id)
+            is_right = self._delivery.received(session, packet_id, is_refused=not is_success)
         elif kind == PUBCOMP:
             is_right = self._delivery.completed(session, packet_id)
-        elif kind == PUBREL:
+        else:
             self._release(connection, session, packet_id)
             is_right = True
-        else:
-            # A second CONNECT (3.1.0-2), a packet that only servers send, or a reserved type (2.2.1).
-            is_right = False
         if not is_right:
-            msg = f"unexpected packet of type {kind}"
-            raise MalformedPacketError(msg)
+            raise _unexpected(kind)
 
     def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
         """Release a QoS 2 message's identifier, and answer once the store has committed that."""
+        reason: Reason | None = Reason.PACKET_ID_NOT_FOUND
         if session.inbound.pop(packet_id, None) is not None:
+            reason = None
             session.memory.release(MESSAGES, INBOUND_BYTES)
             if session.is_kept:
                 self._store.drop_inbound(session, packet_id)
-        acknowledgement = connection.codec.acknowledgement(PUBCOMP, packet_id)
+        acknowledgement = connection.codec.acknowledgement(PUBCOMP, packet_id, reason)
         # Even if it was already released here: that may not be committed yet.
         connection.acknowledge(acknowledgement, self._store.position if session.is_kept else 0)
+
+
+def _unexpected(kind: int) -> ProtocolError:
+    return ProtocolError(f"unexpected packet of type {kind}")

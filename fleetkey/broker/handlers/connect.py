@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import structlog
 
-from fleetkey.access import Action
+from fleetkey.access import response_topics
 from fleetkey.broker.admission import Admitted
-from fleetkey.broker.codec import Reason
-from fleetkey.broker.message import Message
+from fleetkey.broker.codec import Reason, Terms
+from fleetkey.broker.codec.values import NO_END
 from fleetkey.broker.refusals import Claims, Refusals, Rejected
 from fleetkey.broker.session import ClientSink, Publisher
 from fleetkey.registry import RefusalReason
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from fleetkey.broker.codec import Connect, UnsupportedProtocolError, Will
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.handlers.publish import PublishHandler
-    from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.pending_wills import PendingWills
+    from fleetkey.broker.ports import BrokerObserver
     from fleetkey.broker.presence import PresenceRecorder
     from fleetkey.broker.session import Session
     from fleetkey.broker.sessions import OpenedSession, Sessions
@@ -37,8 +39,10 @@ __all__ = ["ConnectHandler"]
 log = structlog.get_logger(__name__)
 
 
+CODE_AT = 3
+"""Where the return code, or reason code, is in a refusing CONNACK."""
 NO_CLAIMS = Claims()
-VERSIONS = {3: RefusalReason.PROTOCOL_3_1, 5: RefusalReason.PROTOCOL_5}
+VERSIONS = {3: RefusalReason.PROTOCOL_3_1}
 """The versions that aren't supported, by protocol level."""
 
 
@@ -89,10 +93,11 @@ class ConnectHandler:
         work: WorkQueue,
         turns: FairTurnQueue,
         observer: BrokerObserver,
-        topic_authorizer: TopicAuthorizer,
         counters: Counters,
         presence: PresenceRecorder | None,
         *,
+        wills: PendingWills,
+        limits: Limits,
         refusals: Refusals | None = None,
     ) -> None:
         self._admission = admission
@@ -101,9 +106,10 @@ class ConnectHandler:
         self._store = store
         self._work = work
         self._observer = observer
-        self._topic_authorizer = topic_authorizer
         self._counters = counters
         self._presence = presence
+        self._wills = wills
+        self._limits = limits
         self._refusals = refusals or Refusals()
         self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
@@ -139,7 +145,7 @@ class ConnectHandler:
     def refuse(self, connection: Client, rejected: Rejected, claims: Claims = NO_CLAIMS) -> None:
         """Answer with a refusal and close; what the client claims is for the record alone."""
         packet = connection.codec.connack(rejected.reason)
-        code = packet[-1]
+        code = packet[CODE_AT]
         self._counters.refusals[code] += 1
         connection.send(packet)
         connection.close(Reason.REFUSED, is_graceful=True)
@@ -174,14 +180,12 @@ class ConnectHandler:
         self._observer.disconnected(session, connection.address)
         if self._presence is not None and principal is not None:
             self._presence.disconnected(principal.owner, connection, reason)
-        if will is None or principal is None:
-            return
-        # It was allowed at CONNECT (`access/login/claims.py`), and may not be any more.
-        if principal.allows(Action.PUBLISH, will.topic) and self._topic_authorizer.allow(
-            session, Action.PUBLISH, will.topic
-        ):
-            message = Message(will.topic, will.topic.encode(), will.payload, will.qos, session.owner)
-            self._publisher.publish(message, connection, session, is_retained=will.is_retained)
+        if will is not None and principal is not None:
+            self._wills.leave(session, will, principal)
+
+    def change_expiry(self, session: Session, seconds: int) -> None:
+        """Change for how long a session is kept after its connection; see `Sessions`."""
+        self._sessions.change_expiry(session, seconds)
 
     def _refuse_revoked(self, connection: Client) -> None:
         self._refuse_known(connection, Reason.NOT_AUTHORIZED, RefusalReason.REVOKED)
@@ -271,7 +275,8 @@ class ConnectHandler:
             # Of many connections of one key, this one's turn to be closed hasn't come yet.
             self._refuse_revoked(connection)
             return
-        connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present))
+        terms = self._terms(connect, session, principal) if connection.codec.tells_reasons else None
+        connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present, terms=terms))
         connection.open(connect.will)
         log.info("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
         self._observer.connected(session)
@@ -282,6 +287,22 @@ class ConnectHandler:
             self._sessions.resume(session)
         if connection.is_suspended:
             connection.proceed()
+
+    def _terms(self, connect: Connect, session: Session, principal: Principal) -> Terms:
+        """Return what a client is told at its acceptance (MQTT 5.0, 3.2.2.3)."""
+        limits = self._limits
+        wanted = NO_END if connect.session_expiry_seconds is None else connect.session_expiry_seconds
+        most = limits.max_keep_alive_seconds
+        is_too_long = bool(most) and not 0 < connect.keep_alive_seconds <= most
+        return Terms(
+            session_expiry_seconds=session.expiry_seconds if session.expiry_seconds != wanted else None,
+            receive_maximum=limits.max_unreleased,
+            max_packet_bytes=limits.max_packet_bytes,
+            topic_alias_maximum=limits.max_topic_aliases,
+            assigned_client_id=session.client_id if not connect.client_id else None,
+            keep_alive_seconds=most if is_too_long else None,
+            response_information=response_topics(principal.scope) if connect.peer.wants_response_information else None,
+        )
 
 
 def _claims_of(connect: Connect) -> Claims:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
+from fleetkey.broker.codec import Kind, QuotaExceededError, Reason, ReceiveMaximumExceededError
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.memory_costs import INBOUND_BYTES, MESSAGES
 from fleetkey.broker.message import Message
@@ -14,6 +14,7 @@ from fleetkey.broker.retained import RetainedMessage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fleetkey.access import Principal
     from fleetkey.broker.bounds import BoundLog
     from fleetkey.broker.counters import Counters
     from fleetkey.broker.limits import Limits
@@ -102,8 +103,8 @@ class PublishHandler:
             self._acknowledge(connection, message.qos, packet_id, session.inbound[packet_id])
             return
         if route is None:
-            # 3.3.5-2: an unauthorized message is acknowledged and discarded.
-            self._acknowledge(connection, message.qos, packet_id, 0)
+            # MQTT 3.1.1, 3.3.5-2: an unauthorized message is acknowledged and discarded.
+            self._acknowledge(connection, message.qos, packet_id, 0, Reason.NOT_AUTHORIZED)
             return
         if self._store.is_failing and self._adds_to_store(message, session, route, is_retained=is_retained):
             connection.close(Reason.NOT_STORED)
@@ -112,7 +113,7 @@ class PublishHandler:
         if not (is_exactly_once or is_retained) and message.size <= route.quick_bytes:
             # Most messages with a QoS.
             self._count(message, session)
-            self._router.send_at_once(message, route.targets)
+            self._router.send_at_once(message, route.targets, session)
             if unstored == self._store.unstored:
                 self._acknowledge(connection, message.qos, packet_id, self._store.since(before))
             else:
@@ -144,10 +145,11 @@ class PublishHandler:
     def publish(
         self,
         message: Message,
-        connection: Publisher,
+        connection: Publisher | None,
         session: Session,
         route: Route | None = None,
         *,
+        principal: Principal | None = None,
         is_retained: bool = False,
         done: Callable[[bool], None] | None = None,
     ) -> None:
@@ -155,17 +157,18 @@ class PublishHandler:
 
         Args:
             message: the message.
-            connection: the client's connection.
+            connection: the client's connection, which waits for a message that isn't a will.
             session: its session.
             route: the valid route of the topic, if known.
+            principal: whose message it is, if that isn't the connection's.
             is_retained: whether it has the retain flag.
             done: called once it is sent, for which the connection waits; None for a will, for which nobody waits.
         """
         self._count(message, session)
-        principal = connection.principal
+        principal = principal or (connection.principal if connection is not None else None)
         begin = partial(self.retain, message) if is_retained else None
         sender = connection if done is not None else None
-        self._router.publish(message, route, sender=sender, principal=principal, begin=begin, done=done)
+        self._router.publish(message, route, sender=sender, origin=session, principal=principal, begin=begin, done=done)
 
     def _count(self, message: Message, session: Session) -> None:
         if self._observer.hears_messages:
@@ -196,11 +199,16 @@ class PublishHandler:
             self._store.keep_retained(kept, older)
         self._observer.retained(kept)
 
-    def _acknowledge(self, connection: ClientSink, qos: int, packet_id: int, position: int) -> None:
-        """Acknowledge a message once the store has committed up to a position; one of QoS 0 has no answer."""
+    def _acknowledge(
+        self, connection: ClientSink, qos: int, packet_id: int, position: int, reason: Reason | None = None
+    ) -> None:
+        """Acknowledge a message once the store has committed up to a position; one of QoS 0 has no answer.
+
+        A `reason` says why it is refused, if the client's version can be told.
+        """
         if qos:
             kind = PUBACK if qos == AT_LEAST_ONCE else PUBREC
-            connection.acknowledge(connection.codec.acknowledgement(kind, packet_id), position)
+            connection.acknowledge(connection.codec.acknowledgement(kind, packet_id, reason), position)
 
     def _adds_to_store(self, message: Message, session: Session, route: Route, *, is_retained: bool) -> bool:
         """Whether a message with a QoS can be acknowledged only once something more is stored."""
@@ -217,12 +225,12 @@ class PublishHandler:
         if len(session.inbound) >= self._limits.max_unreleased:
             self._bounds.reached("max_unreleased", client_id=session.client_id)
             msg = "more QoS 2 messages than max_unreleased"
-            raise MalformedPacketError(msg, bound="max_unreleased")
+            raise ReceiveMaximumExceededError(msg, bound="max_unreleased")
         if not session.memory.charge(MESSAGES, INBOUND_BYTES):
             bound = session.memory.bound_reached(INBOUND_BYTES)
             self._bounds.reached(bound, client_id=session.client_id)
             msg = "a QoS 2 message while there is no room for its identifier"
-            raise MalformedPacketError(msg, bound=bound)
+            raise QuotaExceededError(msg, bound=bound)
         session.inbound[packet_id] = 0
         if session.is_kept:
             self._store.add_inbound(session, packet_id)

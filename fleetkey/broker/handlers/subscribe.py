@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_topic_filter
 from fleetkey.broker import disk_costs
-from fleetkey.broker.codec import MalformedPacketError, Reason
+from fleetkey.broker.codec import Reason, TopicFilterInvalidError
 from fleetkey.broker.memory_costs import most_filter_bytes
+from fleetkey.broker.shared_group import is_shared, split_shared
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import RefusalReason
 
@@ -76,7 +77,7 @@ class SubscribeHandler:
                 self._bounds.reached("store_failing", client_id=session.client_id)
                 connection.log_refusal("subscribe", topic_filter.encode(), RefusalReason.NOT_STORED, "store_failing")
                 answers.append(Reason.NOT_STORED)
-            elif (refused := self._refused(session, connection.principal, topic_filter)) is None:
+            elif (refused := self._refused(session, connection, topic_filter)) is None:
                 # From here on, its retained messages are queued, and newly published ones are queued behind them.
                 added = self._sessions.add_subscription(session, topic_filter, options)
                 self._observer.subscribed(session, topic_filter, options.qos)
@@ -84,7 +85,8 @@ class SubscribeHandler:
             else:
                 added = 0
                 connection.log_refusal("subscribe", topic_filter.encode(), *refused)
-                answers.append(Reason.NOT_AUTHORIZED)
+                is_bound = refused[0] is RefusalReason.BOUND_REACHED
+                answers.append(Reason.QUOTA_EXCEEDED if is_bound else Reason.NOT_AUTHORIZED)
             yield 2 * cost + added
         # For a session that isn't kept, nothing was noted; notes made between two turns belong to others.
         position = self._store.since(before) if session.is_kept else 0
@@ -101,18 +103,24 @@ class SubscribeHandler:
             _check_filter(topic_filter)
             filters.append(topic_filter)
             yield filter_cost(topic_filter)
+        answers = []
         for topic_filter in filters:
+            answers.append(topic_filter in session.subscriptions)
             cost = self._sessions.remove_subscription(session, topic_filter)
             self._observer.unsubscribed(session, topic_filter)
             yield cost
         # Even for subscriptions that were already removed: that may not be committed yet.
         position = self._store.position if session.is_kept else 0
-        connection.acknowledge(connection.codec.unsuback(packet_id), position)
+        connection.acknowledge(connection.codec.unsuback(packet_id, answers), position)
 
-    def _refused(
-        self, session: Session, principal: Principal | None, topic_filter: str
-    ) -> tuple[RefusalReason, str] | None:
-        """Return why a filter is refused, with the bound that it reached, if any; None if it is granted."""
+    def _refused(self, session: Session, connection: ClientSink, topic_filter: str) -> tuple[RefusalReason, str] | None:
+        """Return why a filter is refused, with the bound that it reached, if any; None if it is granted.
+
+        A shared subscription is granted exactly when its filter is.
+        """
+        principal, inner = connection.principal, topic_filter
+        if is_shared(topic_filter) and connection.codec.shares_subscriptions:
+            inner = split_shared(topic_filter)[1]
         if principal is None:
             return RefusalReason.REVOKED, ""
         limits = self._limits
@@ -123,9 +131,9 @@ class SubscribeHandler:
         ):
             return RefusalReason.BOUND_REACHED, bound
         # `Delivery` and the routes ask for each message whether the receiver may have it.
-        if not principal.allows_filter(topic_filter):
+        if not principal.allows_filter(inner):
             return (RefusalReason.REVOKED if principal.is_revoked else RefusalReason.FOREIGN_FILTER), ""
-        if not self._topic_authorizer.allow(session, Action.SUBSCRIBE, topic_filter):
+        if not self._topic_authorizer.allow(session, Action.SUBSCRIBE, inner):
             return RefusalReason.PLUGIN_REFUSED, ""
         return None
 
@@ -139,6 +147,9 @@ class SubscribeHandler:
             return "max_subscriptions"
         if not (is_device or self._applications.has_room_for_filter(session.owner)):
             return "max_filters_per_application"
+        if is_shared(topic_filter) and (bound := self._sessions.groups.bound_reached(session.owner, topic_filter)):
+            self._bounds.reached(bound, owner=session.owner)
+            return bound
         if bound := _exceeded(session, topic_filter):
             self._bounds.reached(bound, owner=session.owner)
         return bound
@@ -156,4 +167,7 @@ def _exceeded(session: Session, topic_filter: str) -> str:
 def _check_filter(topic_filter: str) -> None:
     if not is_topic_filter(topic_filter):
         msg = "an ill-formed topic filter"
-        raise MalformedPacketError(msg)
+        raise TopicFilterInvalidError(msg)
+    if is_shared(topic_filter) and not split_shared(topic_filter)[0]:
+        msg = "an ill-formed shared subscription"
+        raise TopicFilterInvalidError(msg)

@@ -15,6 +15,7 @@ from fleetkey.broker.disk_costs import (
     retained_bytes,
     session_bytes,
     subscription_bytes,
+    will_bytes,
 )
 from fleetkey.broker.store.group_commit import GroupCommit
 from fleetkey.broker.store.loading import Stored, drop_strays, load_all
@@ -25,27 +26,36 @@ from fleetkey.registry import SteadyClock
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fleetkey.broker.codec import SubscriptionOptions
     from fleetkey.broker.message import Message, OutboundMessage
+    from fleetkey.broker.pending_wills import PendingWill
     from fleetkey.broker.retained import RetainedMessage
     from fleetkey.broker.session import Session
 
 __all__ = ["BrokerStore"]
 
-SESSION, END, SUBSCRIPTION, DELIVERY, INBOUND, MESSAGE, RETAINED = "sefdimr"
+SESSION, END, SUBSCRIPTION, DELIVERY, INBOUND, MESSAGE, RETAINED, WILL = "sefdimrw"
 """What a note is about, in its key."""
-PUT_SESSION = """INSERT OR REPLACE INTO sessions (row, client_id, owner, expires_at) VALUES (?, ?, ?, ?)
-  ON CONFLICT (row) DO UPDATE SET expires_at = excluded.expires_at"""
+PUT_SESSION = """INSERT OR REPLACE INTO sessions (row, client_id, owner, expires_at, expiry_seconds)
+  VALUES (?, ?, ?, ?, ?)
+  ON CONFLICT (row) DO UPDATE SET expires_at = excluded.expires_at, expiry_seconds = excluded.expiry_seconds"""
 """It replaces an older session of the same client, which is there only if the note of its deletion was lost."""
-PUT_DELIVERY = """INSERT INTO deliveries (row, session, message, qos, is_retained, packet_id, is_released, sent)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+PUT_SUBSCRIPTION = """INSERT OR REPLACE INTO subscriptions (session, filter, qos, options, identifier, owed)
+  VALUES (?, ?, ?, ?, ?, ?)"""
+PUT_WILL = """INSERT OR REPLACE INTO wills
+  (session, key, due, topic, payload, qos, is_retained, properties, expiry_seconds)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+PUT_DELIVERY = """INSERT INTO deliveries
+  (row, session, message, qos, is_retained, packet_id, is_released, sent, identifiers)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (row) DO UPDATE SET message = excluded.message, packet_id = excluded.packet_id,
     is_released = excluded.is_released, sent = excluded.sent"""
 DROP_DELIVERY = "DELETE FROM deliveries WHERE row = ?"
 BULK = {
     PUT_DELIVERY: PUT_DELIVERY.replace(
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        "SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7"
-        " FROM json_each(?) WHERE true",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,"
+        " value ->> 8 FROM json_each(?) WHERE true",
     ),
     DROP_DELIVERY: "DELETE FROM deliveries WHERE row IN (SELECT value ->> 0 FROM json_each(?))",
 }
@@ -129,30 +139,61 @@ class BrokerStore(GroupCommit):
             session.client_id,
             session.owner,
             session.expires_at,
+            session.expiry_seconds,
             size=len(session.client_id) + len(session.owner),
             key=(SESSION, session.row),
         )
 
-    def add_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool) -> None:
+    def add_will(self, session: Session, pending: PendingWill) -> None:
+        """Note a will that waits out its delay."""
+        will = pending.will
+        self.stored_bytes += will_bytes(will)
+        self.note(
+            PUT_WILL,
+            session.row,
+            pending.key,
+            pending.due,
+            will.topic,
+            will.payload,
+            will.qos,
+            int(will.is_retained),
+            will.properties,
+            will.expiry_seconds,
+            size=len(will.topic) + len(will.payload) + len(will.properties),
+            key=(WILL, session.row),
+        )
+
+    def drop_will(self, session: Session, pending: PendingWill) -> None:
+        """Note that a will waits no longer."""
+        self.stored_bytes -= will_bytes(pending.will)
+        self.note("DELETE FROM wills WHERE session = ?", session.row, key=(WILL, session.row), effect=Effect.REMOVES)
+
+    def add_subscription(
+        self, session: Session, topic_filter: str, options: SubscriptionOptions, *, is_replay_due: bool
+    ) -> None:
         """Note a new subscription, and whether the retained messages kept so far are still to be sent."""
         self.stored_bytes += subscription_bytes(topic_filter)
-        self.change_subscription(session, topic_filter, qos, is_replay_due=is_replay_due)
+        self.change_subscription(session, topic_filter, options, is_replay_due=is_replay_due)
 
-    def change_subscription(self, session: Session, topic_filter: str, qos: int, *, is_replay_due: bool) -> None:
+    def change_subscription(
+        self, session: Session, topic_filter: str, options: SubscriptionOptions, *, is_replay_due: bool
+    ) -> None:
         """Note a subscription that is there, in place of the older one."""
         self.note(
-            "INSERT OR REPLACE INTO subscriptions (session, filter, qos, owed) VALUES (?, ?, ?, ?)",
+            PUT_SUBSCRIPTION,
             session.row,
             topic_filter,
-            qos,
+            options.qos,
+            options.packed,
+            options.identifiers[0] if options.identifiers else 0,
             self._rows["messages"] if is_replay_due else 0,
             size=len(topic_filter.encode()),
             key=(SUBSCRIPTION, session.row, topic_filter),
         )
 
-    def drop_replay(self, session: Session, topic_filter: str, qos: int) -> None:
+    def drop_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> None:
         """Note that a subscription has been sent all its retained messages."""
-        self.change_subscription(session, topic_filter, qos, is_replay_due=False)
+        self.change_subscription(session, topic_filter, options, is_replay_due=False)
 
     def drop_subscription(self, session: Session, topic_filter: str) -> None:
         """Note the removal of a subscription."""
@@ -229,6 +270,7 @@ class BrokerStore(GroupCommit):
             outgoing.packet_id,
             int(outgoing.is_released),
             outgoing.sent,
+            ",".join(map(str, outgoing.identifiers)) or None,
             key=(DELIVERY, outgoing.row),
             effect=effect,
         )
@@ -248,12 +290,15 @@ class BrokerStore(GroupCommit):
             message.row = self._rows["messages"]
             self.stored_bytes += message_bytes(message)
             self.note(
-                "INSERT OR REPLACE INTO messages (row, topic, payload, owner, time) VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO messages (row, topic, payload, owner, time, expiry, properties)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 message.row,
                 message.topic,
                 message.payload,
                 message.owner,
                 int(self._clock.lasted()),
+                message.expires_at,
+                message.properties or None,
                 size=message.size,
                 shared=message.size,
                 key=(MESSAGE, message.row),

@@ -95,6 +95,31 @@ def _messages(db: Database) -> None:
         db.conn.execute(statement)
 
 
+@migrations(name="0005_mqtt_5")
+def _mqtt_5(db: Database) -> None:
+    for statement in (
+        # Without a value: as long as the settings allow.
+        "ALTER TABLE sessions ADD COLUMN expiry_seconds INTEGER",
+        # The options as in SUBSCRIBE, besides the QoS (MQTT 5.0, 3.8.3.1); 0 = no identifier.
+        "ALTER TABLE subscriptions ADD COLUMN options INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE subscriptions ADD COLUMN identifier INTEGER NOT NULL DEFAULT 0",
+        # Subscription identifiers to send with a message, separated by commas.
+        "ALTER TABLE deliveries ADD COLUMN identifiers TEXT",
+        """CREATE TABLE wills (
+             session INTEGER PRIMARY KEY, key TEXT NOT NULL, due REAL NOT NULL, topic TEXT NOT NULL,
+             payload BLOB NOT NULL, qos INTEGER NOT NULL, is_retained INTEGER NOT NULL, properties BLOB NOT NULL,
+             expiry_seconds INTEGER)""",
+        "DROP TRIGGER sessions_end",
+        """CREATE TRIGGER sessions_end AFTER DELETE ON sessions BEGIN
+             DELETE FROM subscriptions WHERE session = OLD.row;
+             DELETE FROM deliveries WHERE session = OLD.row;
+             DELETE FROM inbound WHERE session = OLD.row;
+             DELETE FROM wills WHERE session = OLD.row;
+           END""",
+    ):
+        db.conn.execute(statement)
+
+
 def check_broker_database(path: Path) -> None:
     """Check that a file is a broker's database, of this version or older. Raises `sqlite3.Error`; changes nothing."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

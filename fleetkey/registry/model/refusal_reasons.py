@@ -340,6 +340,11 @@ class RefusalReason(StrEnum):
 
     # What isn't MQTT 3.1.1 on this port
 
+    AUTHENTICATION_METHOD = (
+        "authentication_method",
+        "The client asked for a method of extended authentication (MQTT 5), and none is offered.",
+        "Set the client to log in with user name and password alone: its key and secret.",
+    )
     PROTOCOL_5 = (
         "protocol_5",
         "The client speaks MQTT 5, and this broker 3.1.1.",

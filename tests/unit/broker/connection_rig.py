@@ -11,7 +11,7 @@ from fleetkey.broker.connection import Connection
 from fleetkey.broker.connection_limits import ConnectionLimits
 from fleetkey.broker.connection_parts import ConnectionParts
 from fleetkey.broker.device_rates import DeviceRates
-from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, PublishHandler, SubscribeHandler
+from fleetkey.broker.handlers import AcknowledgeHandler, ConnectHandler, SubscribeHandler
 from fleetkey.broker.held_back import HeldBackConnections
 from fleetkey.broker.lingering import Lingering
 from fleetkey.broker.refusals import Refusals
@@ -68,9 +68,6 @@ class Rig:
         self.parts, self.who = parts, who
         refusals = refusals or Refusals()
         scheduler = Scheduler(parts.loop.as_loop())
-        publisher = PublishHandler(
-            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
-        )
         self.handler = ConnectHandler(
             Admission(
                 parts.limits,
@@ -81,14 +78,15 @@ class Rig:
                 parts.applications,
             ),
             parts.sessions,
-            publisher,
+            parts.publisher,
             parts.store,
             scheduler.work,
             scheduler.connects,
             parts.observer,
-            parts.censor,
             parts.counters,
             None,
+            wills=parts.wills,
+            limits=parts.limits,
             refusals=refusals,
         )
         self.work = scheduler.work
@@ -108,7 +106,7 @@ class Rig:
             bounds=parts.bounds,
             refusals=refusals,
             on_connect=self.handler,
-            on_publish=publisher,
+            on_publish=parts.publisher,
             on_subscribe=SubscribeHandler(
                 parts.limits,
                 parts.sessions,

@@ -15,8 +15,10 @@ from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.codec import MQTT_3_1_1, Codec, Connect, Reason, SubscriptionOptions, Will
 from fleetkey.broker.counters import Counters
 from fleetkey.broker.delivery import Delivery
+from fleetkey.broker.handlers import PublishHandler
 from fleetkey.broker.limits import Limits
 from fleetkey.broker.message import Message
+from fleetkey.broker.pending_wills import PendingWills
 from fleetkey.broker.retained import RetainedMessage, RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
 from fleetkey.broker.router import Router
@@ -150,6 +152,7 @@ class Sink:
         self.session: Session | None = None
         self.is_paused = False
         self.is_deciding = False
+        self.max_inflight = limits().max_inflight
         self.sent: list[bytes] = []
         self.acknowledged: list[Acknowledged] = []
         self.refused: list[tuple[str, bytes]] = []
@@ -235,6 +238,10 @@ class Transport:
     def __init__(self) -> None:
         self.written = b""
         self.is_closed = False
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed."""
+        return self.is_closed
 
     def get_extra_info(self, name: str) -> Any:
         """Return where the client is, and nothing else."""
@@ -347,14 +354,21 @@ class Parts:
         self._file = folder / "broker.db"
         self.store = BrokerStore(self._file)
         self.trie = SubscriptionTrie()
-        self.retained = RetainedMessages(self.accounts, max_per_owner=self.limits.max_retained)
+        clock = clock or SteadyClock()
+        self.retained = RetainedMessages(self.accounts, max_per_owner=self.limits.max_retained, clock=clock)
         self.work = WorkQueue(self.loop.as_loop())
         self.routes = RouteCache(self.trie, self.work)
-        self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters)
+        self.delivery = Delivery(self.limits, self.store, self.retained, self.censor, self.counters, clock)
         self.topic_queues = TopicQueues(self.work)
-        self.router = Router(self.trie, self.routes, self.topic_queues, self.delivery, self.censor, self.counters)
+        self.router = Router(
+            self.trie, self.routes, self.topic_queues, self.delivery, self.censor, self.counters, clock
+        )
         self.observer = Observer()
         self.bounds = BoundLog(self.counters)
+        self.publisher = PublishHandler(
+            self.limits, self.router, self.retained, self.store, self.observer, self.counters, self.bounds
+        )
+        self.wills = PendingWills(self.limits, self.publisher, self.store, self.censor, clock, self.work)
         self.applications = ApplicationShares(self.limits, self.bounds)
         self.sessions = Sessions(
             self.limits,
@@ -363,9 +377,10 @@ class Parts:
             self.delivery,
             self.store,
             self.work,
-            clock or SteadyClock(),
+            clock,
             self.accounts,
             self.applications,
+            self.wills,
         )
 
     def open(
@@ -379,6 +394,7 @@ class Parts:
     ) -> tuple[Sink, OpenedSession]:
         """Let a client in, and send it what waits for it."""
         sink = sink or Sink(who, self.loop, codec)
+        sink.max_inflight = self.limits.max_inflight
         opened = self.sessions.open(sink, connect(clean=clean), who, client_id or who.owner)
         sink.belong(opened.session, self.sessions.leave)
         for _ in self.sessions.reroute(opened.session):

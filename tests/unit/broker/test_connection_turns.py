@@ -9,8 +9,9 @@ from sys import getsizeof
 import pytest
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
-from fleetkey.broker.connection import BYTES_PER_PACKET, MAX_REMEMBERED_BYTES, RECEIVERS_PER_PACKET
+from fleetkey.broker.connection import BYTES_PER_PACKET, RECEIVERS_PER_PACKET
 from fleetkey.broker.packet_turns import PACKETS_PER_TURN
+from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_PER_TURN, filter_cost

@@ -28,7 +28,8 @@ def _retain(parts: Parts, topic: str, owner: str) -> None:
 
 
 def _forget(parts: Parts) -> None:
-    Owners(parts.sessions, parts.retained, parts.store, cast("ConnectHandler", None), parts.work).forget(OWNER)
+    handler = cast("ConnectHandler", None)
+    Owners(parts.sessions, parts.retained, parts.store, handler, parts.wills, parts.work).forget(OWNER)
 
 
 async def test_many_retained(parts: Parts) -> None:
@@ -79,7 +80,8 @@ async def rig(parts: Parts) -> Rig:
 
 
 def _owners(rig: Rig) -> Owners:
-    return Owners(rig.parts.sessions, rig.parts.retained, rig.parts.store, rig.handler, rig.work)
+    parts = rig.parts
+    return Owners(parts.sessions, parts.retained, parts.store, rig.handler, parts.wills, rig.work)
 
 
 CONNECTIONS = 4 * WORK_PER_TURN // UNITS_PER_END

@@ -8,7 +8,6 @@ import pytest
 
 from fleetkey.broker.codec import Kind, MalformedPacketError, Reason
 from fleetkey.broker.delivery import UNITS_PER_SEND
-from fleetkey.broker.handlers import PublishHandler
 from fleetkey.broker.work import WORK_PER_TURN
 from tests.unit.broker.rig import Parts, Sink, message
 
@@ -25,9 +24,7 @@ class Rig:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.handler = PublishHandler(
-            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
-        )
+        self.handler = parts.publisher
         self.sender, self.session = parts.join("sender")
         self.receiver, _ = parts.join("receiver", TOPIC, qos=2, clean=True)
 

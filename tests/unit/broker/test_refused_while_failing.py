@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fleetkey.broker.codec import Reason, SubscriptionOptions
-from fleetkey.broker.handlers import PublishHandler, SubscribeHandler
+from fleetkey.broker.handlers import SubscribeHandler
 from fleetkey.broker.message import OutboundMessage
 from tests.support.packets import subscribe as subscribe_packet
 from tests.unit.broker.rig import Parts, Sink, connect, message, packets_of, principal
@@ -26,9 +26,7 @@ class Rig:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.publisher = PublishHandler(
-            parts.limits, parts.router, parts.retained, parts.store, parts.observer, parts.counters, parts.bounds
-        )
+        self.publisher = parts.publisher
         sink, self.away = parts.join("away", "away/#", qos=2)
         sink.close(Reason.CLIENT_DISCONNECTED)
         self.live, _ = parts.join("live", "#", qos=2, clean=True)

@@ -1,0 +1,226 @@
+"""Wills that wait out their delay after their client is gone (MQTT 5.0, 3.1.3.2.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from fleetkey.access import Action
+from fleetkey.broker import disk_costs
+from fleetkey.broker.memory_costs import MESSAGES, will_bytes
+from fleetkey.broker.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from fleetkey.access import Principal
+    from fleetkey.broker.codec import Will
+    from fleetkey.broker.limits import Limits
+    from fleetkey.broker.ports import TopicAuthorizer
+    from fleetkey.broker.session import Session
+    from fleetkey.broker.work import WorkQueue
+    from fleetkey.registry import SteadyClock
+
+    class WillPublisher(Protocol):
+        """What publishes a will."""
+
+        def publish(
+            self,
+            message: Message,
+            connection: None,
+            session: Session,
+            *,
+            principal: Principal | None,
+            is_retained: bool,
+        ) -> None:
+            """Publish a message that nobody waits for."""
+            ...
+
+    class WillStore(Protocol):
+        """What keeps wills across a restart."""
+
+        def add_will(self, session: Session, pending: PendingWill) -> None:
+            """Note a will that waits."""
+            ...
+
+        def drop_will(self, session: Session, pending: PendingWill) -> None:
+            """Note that it doesn't any more."""
+            ...
+
+
+__all__ = ["PendingWill", "PendingWills"]
+
+UNITS_PER_WILL = 16
+"""Units of work for publishing a will, besides sending it (`broker.work`)."""
+
+
+class PendingWill(NamedTuple):
+    """A will that waits."""
+
+    will: Will
+    key: str
+    """Whose it is: what its principal may publish is decided when it is published."""
+    due: float
+    """When it is published, by `SteadyClock.lasted`, unless its session ends earlier or its client comes back."""
+
+
+class PendingWills:
+    """The wills of sessions that are kept and whose clients are away; at most one for each.
+
+    Args:
+        limits: the longest delay.
+        publisher: publishes them.
+        store: keeps them across a restart.
+        topic_authorizer: must allow their topics, too.
+        clock: times their delays.
+        work: publishes those that are due in turns.
+        principal_of: finds the principal of a key that isn't in use any more; None if it isn't valid.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        publisher: WillPublisher,
+        store: WillStore,
+        topic_authorizer: TopicAuthorizer,
+        clock: SteadyClock,
+        work: WorkQueue,
+        principal_of: Callable[[str], Awaitable[Principal | None]] | None = None,
+    ) -> None:
+        self._limits = limits
+        self._publisher = publisher
+        self._store = store
+        self._topic_authorizer = topic_authorizer
+        self._clock = clock
+        self._work = work
+        self._principal_of = principal_of
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[Session, PendingWill] = {}
+        self._slots: dict[int, dict[Session, None]] = {}
+        """Those that are due within the second before the key."""
+        self._next_slot = math.floor(clock.lasted())
+        self._ready: deque[Session] = deque()
+        """Those that are due now."""
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    def leave(self, session: Session, will: Will, principal: Principal) -> None:
+        """Take the will of a client that is gone: publish it after its delay, or at once if there is none.
+
+        If there is no room for it, it doesn't wait.
+        """
+        delay = min(will.delay_seconds, self._limits.max_will_delay_seconds, session.expiry_seconds)
+        size = will_bytes(will)
+        if session.is_over or not delay or not session.memory.charge(MESSAGES, size):
+            self._publish(session, will, principal)
+            return
+        pending = PendingWill(will, principal.key, self._clock.lasted() + delay)
+        self._wait(session, pending)
+        session.disk.charge_anyway(MESSAGES, disk_costs.will_bytes(will))
+        self._store.add_will(session, pending)
+
+    def restore(self, session: Session, pending: PendingWill) -> None:
+        """Restore a stored will."""
+        self._wait(session, pending)
+        session.memory.charge_anyway(MESSAGES, will_bytes(pending.will))
+        session.disk.charge_anyway(MESSAGES, disk_costs.will_bytes(pending.will))
+
+    def discard(self, session: Session) -> None:
+        """Discard a session's will: its client is there again, or its owner is gone for good."""
+        self._take(session)
+
+    def ended(self, session: Session) -> None:
+        """Publish a session's will: it ends before the delay is over."""
+        pending = self._take(session)
+        if pending is not None:
+            self._fire(session, pending)
+
+    def revoke(self, session: Session, principal: Principal) -> None:
+        """Discard a session's will if it is of a principal that isn't valid any more."""
+        pending = self._waiting.get(session)
+        if pending is not None and pending.key == principal.key:
+            self._take(session)
+
+    def expire(self, now: float) -> None:
+        """Publish the wills whose delay is over, in turns."""
+        del now
+        lasted = math.floor(self._clock.lasted())
+        if not self._slots:
+            self._next_slot = lasted
+            return
+        is_running = bool(self._ready)
+        while self._next_slot <= lasted:
+            self._ready.extend(self._slots.pop(self._next_slot, ()))
+            self._next_slot += 1
+        if self._ready and not is_running:
+            self._work.do_later(self._publish_ready())
+
+    async def close(self) -> None:
+        """Stop looking up principals; what waits is in the store."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _publish_ready(self) -> Iterator[int]:
+        """Publish those that are due: a job for `WorkQueue`."""
+        while self._ready:
+            session = self._ready.popleft()
+            pending = self._waiting.get(session)
+            # Its client may have come back, and left again.
+            if pending is not None and pending.due <= self._clock.lasted():
+                self.ended(session)
+            yield UNITS_PER_WILL
+
+    def _wait(self, session: Session, pending: PendingWill) -> None:
+        self._waiting[session] = pending
+        slot = max(math.ceil(pending.due), self._next_slot)
+        self._slots.setdefault(slot, {})[session] = None
+
+    def _take(self, session: Session) -> PendingWill | None:
+        pending = self._waiting.pop(session, None)
+        if pending is not None:
+            slot = math.ceil(pending.due)
+            in_slot = self._slots.get(slot)
+            if in_slot is not None:
+                in_slot.pop(session, None)
+                if not in_slot:
+                    del self._slots[slot]
+            session.memory.release(MESSAGES, will_bytes(pending.will))
+            session.disk.release(MESSAGES, disk_costs.will_bytes(pending.will))
+            self._store.drop_will(session, pending)
+        return pending
+
+    def _fire(self, session: Session, pending: PendingWill) -> None:
+        principal = session.principal
+        if principal is not None and principal.key == pending.key:
+            self._publish(session, pending.will, principal)
+        elif self._principal_of is not None:
+            # After a restart, or after another key of the device was used.
+            task = asyncio.get_running_loop().create_task(self._look_up(session, pending))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _look_up(self, session: Session, pending: PendingWill) -> None:
+        if self._principal_of is None:
+            return
+        principal = await self._principal_of(pending.key)
+        if principal is not None:
+            self._publish(session, pending.will, principal)
+
+    def _publish(self, session: Session, will: Will, principal: Principal) -> None:
+        """Publish a will if it is still allowed: it was at CONNECT (`access/login/claims.py`)."""
+        if not (
+            principal.allows(Action.PUBLISH, will.topic)
+            and self._topic_authorizer.allow(session, Action.PUBLISH, will.topic)
+        ):
+            return
+        message = Message(will.topic, will.topic.encode(), will.payload, will.qos, session.owner, will.properties)
+        message.is_retained = will.is_retained
+        if will.expiry_seconds is not None:
+            most = self._limits.max_message_expiry_seconds
+            message.expires_at = self._clock.lasted() + min(will.expiry_seconds, most)
+        self._publisher.publish(message, None, session, principal=principal, is_retained=will.is_retained)
