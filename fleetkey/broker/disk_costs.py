@@ -43,13 +43,13 @@ DELIVERY_BYTES = 48
 """A row of `deliveries`, with its entry in the index."""
 SESSION_BYTES = 32
 """A row of `sessions` and its entry in the index, without their text."""
-SUBSCRIPTION_BYTES = 16
+SUBSCRIPTION_BYTES = 18
 """A row of `subscriptions` without its filter."""
 RETAINED_BYTES = 14
 """A row of `retained` without its topic."""
 WILL_BYTES = 72
 """A row of `wills` without its text and payload."""
-INBOUND_BYTES = 14
+INBOUND_BYTES = 15
 """A row of `inbound`."""
 
 

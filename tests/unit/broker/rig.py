@@ -122,6 +122,8 @@ class OtherCodec:
         self.encoded = 0
         """How many it wrote."""
 
+        self.wire = self
+
     def __getattr__(self, name: str) -> Any:
         return getattr(MQTT_3_1_1, name)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fleetkey.broker.accounts import Accounts
+from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.message import OutboundMessage
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.session import Session
@@ -104,10 +105,13 @@ def _kinds(store: BrokerStore) -> dict[str, Callable[[int], None]]:
         outgoing.references = 1
         store._unrefer(outgoing)
 
+    options = SubscriptionOptions(1)
     return {
         "session": lambda number: store.add_session(session(number)),
         "session_dropped": lambda number: store.drop_session(session(number)),
-        "subscription": lambda number: store.add_subscription(one, topic(number), 1, is_replay_due=False),
+        "subscription": lambda number: store.add_subscription(
+            one, topic(number), SubscriptionOptions(1), is_replay_due=False
+        ),
         "subscription_dropped": lambda number: store.drop_subscription(one, topic(number)),
         "delivery": lambda number: store.add_delivery(one, delivery(number)),
         "delivery_sent": lambda number: store.mark_sent(one, delivery(number)),

@@ -252,7 +252,7 @@ async def test_sending_that_fails(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> 
     rig.parts.loop.settle()
     rig.send(qos=1)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(rig.parts.delivery, "offer", fail)

@@ -187,7 +187,7 @@ async def test_removals_take_no_more(rig: Rig) -> None:
     assert unlucky is not None
     for number in range(100):
         parts.sessions.leave(unlucky)
-        parts.sessions._come_back(unlucky)
+        parts.sessions._come_back(unlucky, unlucky.expiry_seconds)
         sink, session = parts.join("sender", clean=True)
         rig.send(sink, session, "away/kept", qos=0, retain=True, payload=b"")
         if number == 0:

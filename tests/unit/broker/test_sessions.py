@@ -259,7 +259,7 @@ async def test_subscriptions(parts: Parts) -> None:
     assert dict(parts.trie.filters()) == {"x/+": {session: SubscriptionOptions(1)}}
     assert await parts.commit()
     (stored,) = parts.store.load().sessions
-    assert stored.subscriptions == {"x/+": 1}
+    assert stored.subscriptions == {"x/+": SubscriptionOptions(1)}
 
 
 async def test_subscriptions_of_clean_session(parts: Parts) -> None:

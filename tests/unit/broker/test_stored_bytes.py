@@ -71,7 +71,7 @@ class Growth:
         """Add a subscription of any session."""
         self.session.row = ROWS_SO_FAR + self.chance.randrange(1_000)
         topic_filter = f"{self.chance.getrandbits(4 * size):x}"
-        self.store.add_subscription(self.session, topic_filter, 1, is_replay_due=True)
+        self.store.add_subscription(self.session, topic_filter, SubscriptionOptions(1), is_replay_due=True)
 
     def retained(self, size: int) -> None:
         """Retain a message that is there."""

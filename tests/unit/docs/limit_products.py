@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from fleetkey.admin_api.bodies import MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_TOKEN
 from fleetkey.admin_api.cache import MAX_REMEMBERED_BYTES
 from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
-from fleetkey.broker.connection import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
 from fleetkey.broker.connection import MAX_UNDECIDED_BYTES
 from fleetkey.broker.connection_limits import MAX_PENDING_BYTES, PENDING_CONNECTION_BYTES
 from fleetkey.broker.lingering import MAX_LINGERING_BYTES
@@ -30,6 +29,7 @@ from fleetkey.broker.memory_costs import (
     retained_node_bytes,
 )
 from fleetkey.broker.message import Message
+from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
 from fleetkey.broker.route_cache import MAX_ROUTE_BYTES
 from fleetkey.broker.store.group_commit import MAX_WAITING_BYTES
 from fleetkey.broker.transport.frames import MAX_MESSAGE_BYTES

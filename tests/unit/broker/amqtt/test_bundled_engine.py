@@ -64,7 +64,7 @@ async def test_counters(rig: EngineRig) -> None:
 @pytest.mark.parametrize(
     ("packet", "code"),
     [
-        pytest.param(wire.connect_fields(0x02, "c", level=5), 1, id="version"),
+        pytest.param(wire.connect_fields(0x02, "c", level=6), 1, id="version"),
         pytest.param(wire.connect("c", "u", b"p", will=wire.Will("x" * 2_000)), 5, id="will"),
     ],
 )

@@ -49,7 +49,8 @@ def _unsubscribe(body: bytes, most: int = MOST) -> tuple[int, list[str]]:
 def _publish(packet: bytes) -> tuple[int, int, bytes]:
     body = _body(packet)
     topic_end = 2 + int.from_bytes(body[:2], "big")
-    qos, packet_id, payload_at = CODEC.read_publish(packet[0], body, topic_end, len(body))
+    qos, packet_id, payload_at, *others = CODEC.read_publish(packet[0], body, topic_end, len(body))
+    assert others == [b"", None, 0]
     return qos, packet_id, body[payload_at:]
 
 
@@ -174,7 +175,7 @@ def test_acknowledgement(kind: Kind, packet_id: int) -> None:
     """Each is nothing but its packet identifier; PUBREL has a flag."""
     written = CODEC.acknowledgement(kind, packet_id)
     assert written == wire.acknowledgement(wire.Kind(kind), packet_id)
-    assert CODEC.read_acknowledgement(written, 2, 4) == packet_id
+    assert CODEC.read_acknowledgement(written, 2, 4) == (packet_id, True)
 
 
 @pytest.mark.parametrize("body", [b"", b"\1", b"\0\1\0"])

@@ -18,11 +18,11 @@ def _read(packet: bytes) -> UnsupportedProtocolError:
     return caught.value
 
 
-@pytest.mark.parametrize(("protocol", "level"), [("MQIsdp", 3), ("MQTT", 5), ("MQTT", 3), ("MQTT", 99)])
+@pytest.mark.parametrize(("protocol", "level"), [("MQIsdp", 3), ("MQTT", 6), ("MQTT", 3), ("MQTT", 99)])
 def test_claims(protocol: str, level: int) -> None:
     """Both are where that version has them; later versions are read as 5."""
     packet = connect("c", "u", "p", protocol=protocol, level=level)
-    if level == 99:
+    if level > 5:
         at = packet.index(b"\x00\x01c")
         packet = bytes([packet[0], packet[1] + 1]) + packet[2:at] + b"\0" + packet[at:]
     error = _read(packet)
@@ -31,7 +31,7 @@ def test_claims(protocol: str, level: int) -> None:
 
 def test_claims_after_properties_and_will() -> None:
     """Properties and the will are skipped."""
-    packet = connect("c", "u", "p", level=5)
+    packet = connect("c", "u", "p", level=5).replace(b"MQTT\5", b"MQTT\6")
     at = packet.index(b"\0\x00\x01c")
     packet = bytes([packet[0], packet[1] + 5]) + packet[2:at] + PROPERTY + packet[at + 1 :]
     assert (_read(packet).client_id, _read(packet).username) == ("c", "u")
@@ -42,16 +42,17 @@ def test_claims_after_properties_and_will() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
 def test_malformed(size: int) -> None:
     """Whatever is wrong behind the version changes nothing about the answer."""
-    whole = connect("c", "u", "p", level=5)
+    whole = connect("c", "u", "p", level=5).replace(b"MQTT\5", b"MQTT\6")
     body = whole[2:9] + whole[9 : 9 + size]
     error = _read(bytes([whole[0], len(body)]) + body)
-    assert error.level == 5
+    assert error.level == 6
     assert error.username is None
 
 
 def test_length_of_properties() -> None:
     """It has at most four bytes, however many follow that look like more of it."""
-    head, rest = connect("c", level=5)[2:12], connect("c", level=5)[13:]
-    for length, client_id in ((b"\x80\x80\x80\x00", "c"), (b"\x80\x80\x80\x80\x00", None)):
+    whole = connect("c", level=5).replace(b"MQTT\5", b"MQTT\6")
+    head, rest = whole[2:12], whole[13:]
+    for length, client_id in ((b"\x80\x80\x80\x00", None), (b"\x80\x80\x80\x80\x00", None)):
         body = head + length + rest
         assert _read(bytes([0x10, len(body)]) + body).client_id == client_id
