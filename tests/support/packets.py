@@ -1,9 +1,15 @@
-"""MQTT 3.1.1 packets as bytes, right or wrong, for clients that do exactly what a test says."""
+"""MQTT packets as bytes, right or wrong, for clients that do exactly what a test says.
+
+They are of the current version (`tests.support.versions`) unless a test gives a `level`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+
+from tests.support.properties import Name, as_properties, prop, read_properties
+from tests.support.versions import LEVEL_5, current_level
 
 __all__ = [
     "DISCONNECT",
@@ -17,22 +23,24 @@ __all__ = [
     "connect_fields",
     "number_of",
     "packet",
+    "properties_of",
     "publication_of",
     "publish",
+    "reason_of",
     "subscribe",
     "text",
     "unsubscribe",
 ]
 
 CLEAN, WILL, WILL_RETAIN, WITH_PASSWORD, WITH_USERNAME = 0x02, 0x04, 0x20, 0x40, 0x80
-LEVEL_OF_MQTT_5 = 5
+FOREVER = 0xFFFF_FFFF
 
 
 class Kind(IntEnum):
     """Types of control packets (2.2.1)."""
 
     CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = range(1, 8)
-    SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT = range(8, 15)
+    SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = range(8, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,8 @@ class Will:
     payload: bytes = b"gone"
     qos: int = 0
     retain: bool = False
+    properties: bytes = b""
+    """Of MQTT 5, without their length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,8 @@ class Publication:
     retain: bool
     dup: bool
     number: int
+    properties: tuple[tuple[int, int | str | bytes | tuple[str, str]], ...] = ()
+    """Of MQTT 5, in their order."""
 
 
 def packet(kind: int, flags: int, body: bytes) -> bytes:
@@ -106,50 +118,79 @@ def connect(
     clean: bool = True,
     will: Will | None = None,
     protocol: str | bytes = "MQTT",
-    level: int = 4,
+    level: int | None = None,
     keep_alive_seconds: int = 60,
+    properties: bytes = b"",
 ) -> bytes:
-    """Return a CONNECT (3.1); level 5 has an empty list of properties."""
-    flags, fields = CLEAN if clean else 0, [client_id]
+    """Return a CONNECT (3.1).
+
+    In MQTT 5, `clean=False` also asks for a session that never expires, unless `properties` say something else about
+    it; they are given without their length.
+    """
+    level = current_level() if level is None else level
+    flags, body = CLEAN if clean else 0, [text(client_id)]
     if will is not None:
         flags |= WILL | will.qos << 3 | (WILL_RETAIN if will.retain else 0)
-        fields += [will.topic, will.payload]
+        if level == LEVEL_5:
+            body.append(as_properties(will.properties))
+        body += [text(will.topic), text(will.payload)]
     for flag, field in (WITH_USERNAME, username), (WITH_PASSWORD, password):
         if field is not None:
             flags |= flag
-            fields.append(field)
-    return connect_fields(
-        flags,
-        *fields,
-        protocol=protocol,
-        level=level,
-        keep_alive_seconds=keep_alive_seconds,
-        properties=b"\0" if level == LEVEL_OF_MQTT_5 else b"",
-    )
+            body.append(text(field))
+    if not clean and not any(name == Name.SESSION_EXPIRY for name, _ in read_properties(as_properties(properties))[0]):
+        properties = prop(Name.SESSION_EXPIRY, FOREVER) + properties
+    header = text(protocol) + bytes([level, flags]) + keep_alive_seconds.to_bytes(2, "big")
+    return packet(Kind.CONNECT, 0, header + (as_properties(properties) if level == LEVEL_5 else b"") + b"".join(body))
+
+
+def _own(properties: bytes, level: int | None) -> bytes:
+    """Return properties with their length, in MQTT 5."""
+    return as_properties(properties) if (current_level() if level is None else level) == LEVEL_5 else b""
 
 
 def publish(
-    topic: str | bytes, payload: bytes = b"x", *, qos: int = 0, number: int = 1, retain: bool = False, dup: bool = False
+    topic: str | bytes,
+    payload: bytes = b"x",
+    *,
+    qos: int = 0,
+    number: int = 1,
+    retain: bool = False,
+    dup: bool = False,
+    level: int | None = None,
+    properties: bytes = b"",
 ) -> bytes:
     """Return a PUBLISH (3.3); the packet id is left out at QoS 0."""
     identifier = number.to_bytes(2, "big") if qos else b""
-    return packet(Kind.PUBLISH, dup << 3 | qos << 1 | retain, text(topic) + identifier + payload)
+    body = text(topic) + identifier + _own(properties, level) + payload
+    return packet(Kind.PUBLISH, dup << 3 | qos << 1 | retain, body)
 
 
-def subscribe(number: int, *filters: str | bytes | tuple[str | bytes, int], qos: int = 0) -> bytes:
-    """Return a SUBSCRIBE (3.8) of filters; one that comes as a pair has a QoS of its own."""
+def subscribe(
+    number: int,
+    *filters: str | bytes | tuple[str | bytes, int],
+    qos: int = 0,
+    level: int | None = None,
+    properties: bytes = b"",
+) -> bytes:
+    """Return a SUBSCRIBE (3.8) of filters; one that comes as a pair has a QoS, or options of MQTT 5, of its own."""
     pairs = (each if isinstance(each, tuple) else (each, qos) for each in filters)
-    return packet(Kind.SUBSCRIBE, 2, number.to_bytes(2, "big") + b"".join(text(f) + bytes([q]) for f, q in pairs))
+    body = number.to_bytes(2, "big") + _own(properties, level) + b"".join(text(f) + bytes([q]) for f, q in pairs)
+    return packet(Kind.SUBSCRIBE, 2, body)
 
 
-def unsubscribe(number: int, *filters: str | bytes) -> bytes:
+def unsubscribe(number: int, *filters: str | bytes, level: int | None = None, properties: bytes = b"") -> bytes:
     """Return an UNSUBSCRIBE (3.10)."""
-    return packet(Kind.UNSUBSCRIBE, 2, number.to_bytes(2, "big") + b"".join(map(text, filters)))
+    body = number.to_bytes(2, "big") + _own(properties, level) + b"".join(map(text, filters))
+    return packet(Kind.UNSUBSCRIBE, 2, body)
 
 
-def acknowledgement(kind: Kind, number: int) -> bytes:
-    """Return a PUBACK, PUBREC, PUBREL or PUBCOMP."""
-    return packet(kind, 2 if kind is Kind.PUBREL else 0, number.to_bytes(2, "big"))
+def acknowledgement(kind: Kind, number: int, reason: int | None = None, properties: bytes | None = None) -> bytes:
+    """Return a PUBACK, PUBREC, PUBREL or PUBCOMP; those of MQTT 5 may have a reason code, and then properties."""
+    body = number.to_bytes(2, "big")
+    if reason is not None:
+        body += bytes([reason]) + (as_properties(properties) if properties is not None else b"")
+    return packet(kind, 2 if kind is Kind.PUBREL else 0, body)
 
 
 def number_of(got: Packet) -> int:
@@ -157,16 +198,32 @@ def number_of(got: Packet) -> int:
     return int.from_bytes(got.body[:2], "big")
 
 
-def publication_of(got: Packet) -> Publication:
+def publication_of(got: Packet, level: int | None = None) -> Publication:
     """Take a PUBLISH apart (3.3)."""
     size, qos = int.from_bytes(got.body[:2], "big"), got.flags >> 1 & 3
     rest = got.body[2 + size :]
-    number = int.from_bytes(rest[:2], "big") if qos else 0
+    number, at = (int.from_bytes(rest[:2], "big"), 2) if qos else (0, 0)
+    properties: list[tuple[int, int | str | bytes | tuple[str, str]]] = []
+    if (current_level() if level is None else level) == LEVEL_5:
+        properties, at = read_properties(rest, at)
     return Publication(
         topic=got.body[2 : 2 + size].decode(),
-        payload=rest[2:] if qos else rest,
+        payload=rest[at:],
         qos=qos,
         retain=bool(got.flags & 1),
         dup=bool(got.flags & 8),
         number=number,
+        properties=tuple(properties),
     )
+
+
+def reason_of(got: Packet) -> int:
+    """Return the reason code of a PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT or AUTH; 0 if it is left out."""
+    at = 0 if got.kind in {Kind.DISCONNECT, Kind.AUTH} else 2
+    return got.body[at] if len(got.body) > at else 0
+
+
+def properties_of(got: Packet) -> list[tuple[int, int | str | bytes | tuple[str, str]]]:
+    """Return the properties of any packet of MQTT 5 but PUBLISH, if it has any."""
+    at = {Kind.DISCONNECT: 1, Kind.AUTH: 1, Kind.SUBACK: 2, Kind.UNSUBACK: 2, Kind.CONNACK: 2}.get(Kind(got.kind), 3)
+    return read_properties(got.body, at)[0] if len(got.body) > at else []

@@ -1,4 +1,4 @@
-"""An MQTT 3.1.1 client that does exactly what a test says, over any stream; it answers nothing by itself."""
+"""An MQTT client that does exactly what a test says, over any stream; it answers nothing by itself."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ from tests.support.packets import (
     acknowledgement,
     connect,
     number_of,
+    properties_of,
     publication_of,
     publish,
+    reason_of,
     subscribe,
     unsubscribe,
 )
+from tests.support.properties import read_properties
 from tests.support.streams import TcpStream, WebSocketStream
+from tests.support.versions import LEVEL_5, current_level
 from tests.support.waiting import WAIT_SECONDS
 
 if TYPE_CHECKING:
@@ -35,6 +39,10 @@ __all__ = ["BOTH_TRANSPORTS", "Wire"]
 BOTH_TRANSPORTS = pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
 GROUP_COMMIT_SECONDS = 0.05
 LAST_NUMBER = 65_535
+REFUSED = 0x80
+"""Reason codes from here on say that something failed."""
+OLDER_CODES = {0x84: 1, 0x85: 2, 0x89: 3, 0x9F: 3, 0x87: 5}
+"""The return codes of MQTT 3.1.1 for reason codes of MQTT 5."""
 
 
 class ClosedByBrokerError(AssertionError):
@@ -51,6 +59,12 @@ class Wire:
         self.stream = stream
         self.inbox: deque[Packet] = deque()
         self.is_session_present = False
+        self.level = current_level()
+        """The version it speaks, once it has logged in."""
+        self.terms: dict[int, Any] = {}
+        """The properties of the CONNACK, in MQTT 5."""
+        self.reason = 0
+        """Its reason code."""
         self._buffer = bytearray()
         self._number = 0
         self._is_persistent = False
@@ -95,16 +109,25 @@ class Wire:
         self.close()
 
     def log_in(self, data: bytes) -> int | None:
-        """Send a CONNECT, and return the CONNACK's code; None when the connection is closed without one."""
+        """Send a CONNECT, and return the CONNACK's code; None when the connection is closed without one.
+
+        One of MQTT 5 is returned as that of MQTT 3.1.1 which means the same, if there is one.
+        """
+        self.level = data[8] if data[1] < 0x80 else data[9]
         self.send(data)
         got = self.read()
         if got is None:
             return None
-        assert (got.kind, got.flags, len(got.body)) == (Kind.CONNACK, 0, 2)
+        assert (got.kind, got.flags) == (Kind.CONNACK, 0)
+        if self.level == LEVEL_5:
+            self.terms = dict(properties_of(got))
+            self.reason = got.body[1]
+        else:
+            assert len(got.body) == 2
         assert got.body[0] in {0, 1}
         self.is_session_present = bool(got.body[0])
         assert not (self.is_session_present and got.body[1]), "session-present in a refusal"
-        return got.body[1]
+        return OLDER_CODES.get(got.body[1], got.body[1]) if self.level == LEVEL_5 else got.body[1]
 
     def enter(self, who: Credentials, **options: Any) -> Self:
         """Log in with good credentials; `options` are those of `connect`."""
@@ -157,29 +180,38 @@ class Wire:
         return self._number
 
     def subscribe(self, *filters: str | bytes, qos: int = 0) -> list[int]:
-        """Subscribe, and return the SUBACK's codes."""
+        """Subscribe, and return the SUBACK's codes; whatever says why a filter is refused is returned as 0x80."""
         number = self.new_number()
-        self.send(subscribe(number, *filters, qos=qos))
+        self.send(subscribe(number, *filters, qos=qos, level=self.level))
         got = self.receive(Kind.SUBACK)
         assert number_of(got) == number
+        if self.level == LEVEL_5:
+            return [min(code, REFUSED) for code in got.body[read_properties(got.body, 2)[1] :]]
         return list(got.body[2:])
 
     def unsubscribe(self, *filters: str | bytes) -> None:
         """Unsubscribe, and return after the UNSUBACK."""
         number = self.new_number()
-        self.send(unsubscribe(number, *filters))
-        assert self.receive(Kind.UNSUBACK).body == number.to_bytes(2, "big")
+        self.send(unsubscribe(number, *filters, level=self.level))
+        got = self.receive(Kind.UNSUBACK)
+        assert number_of(got) == number
+        assert self.level == LEVEL_5 or len(got.body) == 2
 
     def publish(self, topic: str | bytes, payload: bytes = b"x", *, qos: int = 0, retain: bool = False) -> None:
         """Publish and finish the handshake; at QoS 0, return when the broker has handled it."""
         number = self.new_number()
-        self.send(publish(topic, payload, qos=qos, number=number, retain=retain), b"" if qos else PINGREQ)
+        packet = publish(topic, payload, qos=qos, number=number, retain=retain, level=self.level)
+        self.send(packet, b"" if qos else PINGREQ)
         if not qos:
             self.receive(Kind.PINGRESP)
         elif qos == 1:
             assert number_of(self.receive(Kind.PUBACK)) == number
         else:
-            assert number_of(self.receive(Kind.PUBREC)) == number
+            got = self.receive(Kind.PUBREC)
+            assert number_of(got) == number
+            if reason_of(got) >= REFUSED:
+                # MQTT 5, 4.3.3: that ends the handshake.
+                return
             self.send(acknowledgement(Kind.PUBREL, number))
             assert number_of(self.receive(Kind.PUBCOMP)) == number
 
@@ -190,7 +222,7 @@ class Wire:
 
     def publication(self, seconds: float = WAIT_SECONDS) -> Publication:
         """Return the next message, without acknowledging it."""
-        return publication_of(self.receive(Kind.PUBLISH, seconds))
+        return publication_of(self.receive(Kind.PUBLISH, seconds), self.level)
 
     def delivery(self, seconds: float = WAIT_SECONDS) -> Publication:
         """Return the next message and finish its handshake."""
@@ -226,7 +258,7 @@ class Wire:
         if self._is_persistent:
             time.sleep(GROUP_COMMIT_SECONDS)
         self.settle()
-        found = [publication_of(got) for got in self.inbox if got.kind == Kind.PUBLISH]
+        found = [publication_of(got, self.level) for got in self.inbox if got.kind == Kind.PUBLISH]
         self.inbox = deque(got for got in self.inbox if got.kind != Kind.PUBLISH)
         return found
 

@@ -105,7 +105,6 @@ def _kinds(store: BrokerStore) -> dict[str, Callable[[int], None]]:
         outgoing.references = 1
         store._unrefer(outgoing)
 
-    options = SubscriptionOptions(1)
     return {
         "session": lambda number: store.add_session(session(number)),
         "session_dropped": lambda number: store.drop_session(session(number)),

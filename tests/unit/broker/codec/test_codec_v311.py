@@ -212,7 +212,7 @@ def test_suback(packet_id: int, granted: list[int | None]) -> None:
 @given(PACKET_IDS)
 def test_unsuback(packet_id: int) -> None:
     """Nothing but the packet identifier."""
-    assert CODEC.unsuback(packet_id) == wire.packet(Kind.UNSUBACK, 0, packet_id.to_bytes(2, "big"))
+    assert CODEC.unsuback(packet_id, []) == wire.packet(Kind.UNSUBACK, 0, packet_id.to_bytes(2, "big"))
 
 
 @pytest.mark.parametrize("reason", list(Reason))
