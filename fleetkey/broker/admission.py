@@ -91,8 +91,9 @@ class Admission:
 
     def _decided(self, connect: Connect, outcome: Granted | Refused) -> Admitted | Rejected:
         if isinstance(outcome, Refused):
+            busy = Reason.CONNECTION_RATE_EXCEEDED if outcome.is_throttled else Reason.SERVER_BUSY
             return Rejected(
-                Reason.SERVER_BUSY if outcome.may_pass else Reason.NOT_AUTHORIZED,
+                busy if outcome.may_pass else Reason.NOT_AUTHORIZED,
                 outcome.reason,
                 device_id=outcome.device_id,
                 is_proven=outcome.is_proven,

@@ -199,7 +199,7 @@ class Authenticator:
             async with self._throttle.turn(source):
                 return await self._check(attempt)
         except OverloadedError:
-            return Refused(RefusalReason.OVERLOADED)
+            return Refused(RefusalReason.OVERLOADED, is_throttled=True)
 
     async def _check(self, attempt: ConnectAttempt) -> Granted | Refused:
         pending = _PendingLogin(attempt.username or "")

@@ -64,6 +64,8 @@ class Refused:
     """The exact reason, for the log and the records; the client only sees the return code."""
     device_id: str | None = field(default=None, compare=False)
     """The device of the key, if the key exists and is a device's."""
+    is_throttled: bool = field(default=False, compare=False)
+    """Whether too many failures of its address or key are why the server has no time for it."""
 
     @property
     def may_pass(self) -> bool:

@@ -20,6 +20,11 @@ class Codec(Protocol):
     """
 
     @property
+    def version(self) -> str:
+        """The version's name."""
+        ...
+
+    @property
     def wire(self) -> Codec:
         """The codec whose receivers can be sent a message as its client encoded it."""
         ...

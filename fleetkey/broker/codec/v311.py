@@ -41,6 +41,7 @@ class _Codec311:
 
     __slots__ = ("wire",)
 
+    version = "3.1.1"
     plain_tail = b""
     tells_reasons = shares_subscriptions = False
 

@@ -18,6 +18,7 @@ from fleetkey.broker.codec.properties import (
     written,
 )
 from fleetkey.broker.codec.reader import Reader
+from fleetkey.broker.codec.reason_codes import CODES, SCOPE_TEXTS, SUBACK_CODES, TEXTS
 from fleetkey.broker.codec.reasons import Reason
 from fleetkey.broker.codec.values import (
     EXACTLY_ONCE,
@@ -37,52 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MQTT_5", "Codec5", "codec_for"]
 
-CODES = {
-    Reason.SUCCESS: 0x00,
-    Reason.MALFORMED_PACKET: 0x81,
-    Reason.PROTOCOL_ERROR: 0x82,
-    Reason.UNSUPPORTED_PROTOCOL: 0x84,
-    Reason.INVALID_CLIENT_ID: 0x85,
-    Reason.NOT_AUTHORIZED: 0x87,
-    Reason.SERVER_BUSY: 0x89,
-    Reason.NOT_STORED: 0x89,
-    Reason.SERVER_SHUTTING_DOWN: 0x8B,
-    Reason.BAD_AUTHENTICATION_METHOD: 0x8C,
-    Reason.KEEP_ALIVE_TIMEOUT: 0x8D,
-    Reason.SESSION_TAKEN_OVER: 0x8E,
-    Reason.TOPIC_FILTER_INVALID: 0x8F,
-    Reason.TOPIC_NAME_INVALID: 0x90,
-    Reason.PACKET_ID_NOT_FOUND: 0x92,
-    Reason.RECEIVE_MAXIMUM_EXCEEDED: 0x93,
-    Reason.TOPIC_ALIAS_INVALID: 0x94,
-    Reason.PACKET_TOO_LARGE: 0x95,
-    Reason.QUOTA_EXCEEDED: 0x97,
-    Reason.REVOKED: 0x98,
-    Reason.DELETED: 0x98,
-    Reason.PAYLOAD_FORMAT_INVALID: 0x99,
-    Reason.CONNECTION_RATE_EXCEEDED: 0x9F,
-}
-"""The reason codes (2.4)."""
-SUBACK_CODES = CODES | {Reason.NOT_STORED: 0x83}
-"""SUBACK has no code for a busy server (3.9.3)."""
-TEXTS = {
-    Reason.NOT_STORED: "the server can't store anything at the moment; try again later",
-    Reason.SERVER_BUSY: "the server is busy; try again later",
-    Reason.SERVER_SHUTTING_DOWN: "the server is stopping; try again later",
-    Reason.SESSION_TAKEN_OVER: "another connection uses this client id",
-    Reason.REVOKED: "the key was revoked or its access changed",
-    Reason.DELETED: "the key was revoked or its access changed",
-    Reason.QUOTA_EXCEEDED: "more than this client may have",
-    Reason.KEEP_ALIVE_TIMEOUT: "nothing was received for 1.5 times the keep-alive",
-    Reason.CONNECTION_RATE_EXCEEDED: "too many refused connections from this address; try again later",
-    Reason.BAD_AUTHENTICATION_METHOD: "no authentication method is offered; use user name and password",
-}
-"""The reason strings (3.1.2.11.7): what helps a device's author, and nothing about others."""
-SCOPE_TEXTS = {
-    Kind.PUBACK: "topic outside of the key's scope",
-    Kind.PUBREC: "topic outside of the key's scope",
-    Kind.SUBACK: "filter outside of the key's scope",
-}
 NO_SUBSCRIPTION = 0x11
 WITH_WILL = 0x04
 ID_BYTES = 2
@@ -102,6 +57,7 @@ class Codec5:
 
     __slots__ = ("limits", "wire")
 
+    version = "5"
     plain_tail = b"\0"
     tells_reasons = shares_subscriptions = True
     max_packet_bytes = LONGEST_PACKET
@@ -187,8 +143,10 @@ class Codec5:
             properties[Property.REASON_STRING] = TEXTS[reason]
         head = bytes((int(is_session_present and not code), code))
         packet = _packet(Kind.CONNACK, head + written(properties))
-        if len(packet) > self.max_packet_bytes and Property.REASON_STRING in properties:
-            packet = _packet(Kind.CONNACK, head + b"\0")
+        if len(packet) > self.max_packet_bytes:
+            properties.pop(Property.REASON_STRING, None)
+            properties.pop(Property.RESPONSE_INFORMATION, None)
+            packet = _packet(Kind.CONNACK, head + written(properties))
         return packet
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:

@@ -278,7 +278,13 @@ class ConnectHandler:
         terms = self._terms(connect, session, principal) if connection.codec.tells_reasons else None
         connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present, terms=terms))
         connection.open(connect.will)
-        log.info("connected", client_id=session.client_id, address=connection.address, is_resumed=opened.is_present)
+        log.info(
+            "connected",
+            client_id=session.client_id,
+            address=connection.address,
+            is_resumed=opened.is_present,
+            mqtt=connection.codec.version,
+        )
         self._observer.connected(session)
         self._counters.connections += 1
         if self._presence is not None:
