@@ -4,6 +4,7 @@ from fleetkey.access.decisions.deciding_pattern import deciding_pattern
 from fleetkey.access.decisions.principal import Principal
 from fleetkey.access.decisions.response_topics import response_topics
 from fleetkey.access.decisions.scope import Action, TopicScope, decide
+from fleetkey.access.decisions.shared_filters import is_shared, split_shared
 from fleetkey.access.decisions.sharing import Sharing, SharingKind, can_meet, find_sharing
 from fleetkey.access.decisions.templates import TopicTemplates
 from fleetkey.access.decisions.topics import DEVICE_PLACE, is_topic_filter, is_topic_name
@@ -59,11 +60,13 @@ __all__ = [
     "deciding_pattern",
     "find_sharing",
     "hash_secret",
+    "is_shared",
     "is_topic_filter",
     "is_topic_name",
     "new_secret",
     "parse_networks",
     "read_shared_secret",
     "response_topics",
+    "split_shared",
     "verify_secret",
 ]

@@ -164,7 +164,7 @@ class Connection(PublishTopics):
             turns -= 1
             first, last_route = data[position], None
             if self._hears_in:
-                self._observer.packet_received(data[position:end], self.session)
+                self._observer.packet_received(data[position:end], self.session, self.codec.version)
             if 0x30 <= first <= 0x3F and self.session is not None:  # noqa: PLR2004 - PUBLISH with any flags
                 if length < 2:  # noqa: PLR2004 - the length of the topic
                     msg = "PUBLISH without a topic"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import Action
-from fleetkey.broker.codec import MQTT_3_1_1, Codec, Reason
+from fleetkey.broker.codec import Reason
 from fleetkey.broker.inbound_flow import InboundFlow
 from fleetkey.broker.transport.outbound import CLOSED, DECIDING, NEW, OPEN
 from fleetkey.broker.transport.unread import read_unread
@@ -47,7 +47,6 @@ class ConnectionLifecycle(InboundFlow):
     __slots__ = (
         "_deferred_acks",
         "address",
-        "codec",
         "is_refusal_logged",
         "keep_alive_seconds",
         "listener",
@@ -61,8 +60,6 @@ class ConnectionLifecycle(InboundFlow):
         super().__init__(parts)
         self.listener = listener
         self.address = ""
-        self.codec: Codec = MQTT_3_1_1
-        """The codec of the protocol version, which CONNECT determines."""
         self.principal: Principal | None = None
         self.will: Will | None = None
         self.keep_alive_seconds = 0.0

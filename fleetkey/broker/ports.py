@@ -78,11 +78,11 @@ class BrokerObserver(Protocol):
         """A message was retained."""
         ...
 
-    def packet_received(self, data: bytes, session: Session | None) -> None:
+    def packet_received(self, data: bytes, session: Session | None, version: str) -> None:
         """A packet came in; called only if `hears_packets_in`."""
         ...
 
-    def packet_sent(self, data: bytes, session: Session | None) -> None:
+    def packet_sent(self, data: bytes, session: Session | None, version: str) -> None:
         """A packet went out; called only if `hears_packets_out`."""
         ...
 

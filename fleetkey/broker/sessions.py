@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from fleetkey.access import is_shared
 from fleetkey.broker import disk_costs
 from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import ProtocolError, Reason
@@ -23,7 +24,6 @@ from fleetkey.broker.message_charges import charge_delivery_anyway, release_deli
 from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT, is_replay_wanted, merged
 from fleetkey.broker.session import NONE, RetainedReplay, Session
 from fleetkey.broker.session_cleanup import SessionCleanup
-from fleetkey.broker.shared_group import is_shared
 from fleetkey.broker.shared_groups import SharedGroups
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import is_device

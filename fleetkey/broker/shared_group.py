@@ -14,25 +14,10 @@ if TYPE_CHECKING:
     from fleetkey.broker.session import Session
     from fleetkey.budget import Account
 
-__all__ = ["SHARED", "SharedGroup", "is_shared", "split_shared"]
+__all__ = ["SHARED", "SharedGroup"]
 
-PREFIX = "$share/"
 SHARED = SubscriptionOptions(0)
 """What a group has in place of options, in the tree and in routes; recognised by identity."""
-
-
-def is_shared(topic_filter: str) -> bool:
-    """Return whether a filter is that of a shared subscription."""
-    return topic_filter.startswith(PREFIX)
-
-
-def split_shared(topic_filter: str) -> tuple[str, str]:
-    """Return the group's name and the filter of a shared subscription; the name is empty if it is ill-formed."""
-    name, _, inner = topic_filter[len(PREFIX) :].partition("/")
-    if not inner or "+" in name or "#" in name:
-        # 4.8.2-1, 4.8.2-2
-        return "", topic_filter
-    return name, inner
 
 
 class SharedGroup:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fleetkey.access import split_shared
 from fleetkey.broker.memory_costs import FILTERS, GROUP_BYTES, GROUP_MEMBER_BYTES
-from fleetkey.broker.shared_group import SHARED, SharedGroup, split_shared
+from fleetkey.broker.shared_group import SHARED, SharedGroup
 
 if TYPE_CHECKING:
     from fleetkey.broker.codec import SubscriptionOptions

@@ -14,8 +14,10 @@ from fleetkey.access import (
     Verification,
     VerifiedLogin,
     deciding_pattern,
+    is_shared,
     is_topic_filter,
     is_topic_name,
+    split_shared,
 )
 from fleetkey.management.errors import InvalidRequestError
 from fleetkey.management.schemas import TopicAction, TopicAnswer
@@ -170,11 +172,13 @@ class TopicExplainer:
         is_subscribing = action is TopicAction.SUBSCRIBE
         scope, mqtt_action = subject.scope, Action.SUBSCRIBE if is_subscribing else Action.PUBLISH
         patterns = () if scope is None else tuple(scope.patterns(mqtt_action))
-        invalid = self._invalid(topic, is_subscribing=is_subscribing)
+        # A shared subscription is granted exactly when its filter is.
+        asked = split_shared(topic)[1] if is_subscribing and is_shared(topic) else topic
+        invalid = self._invalid(asked, is_subscribing=is_subscribing)
         pattern = None
         if scope is not None and invalid is None:
             # As the bundled broker does.
-            pattern = deciding_pattern(scope, mqtt_action, topic, each_delivery_is_decided=True)
+            pattern = deciding_pattern(scope, mqtt_action, asked, each_delivery_is_decided=True)
         if scope is None:
             why = f"No: {subject.refused}."
         elif pattern is not None and pattern not in patterns:

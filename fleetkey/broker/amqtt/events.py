@@ -10,6 +10,7 @@ from amqtt.mqtt import packet_class
 from amqtt.mqtt.packet import CONNECT, MQTTFixedHeader
 from amqtt.session import IncomingApplicationMessage
 
+from fleetkey.broker.amqtt.older_packets import as_mqtt_3_1_1
 from fleetkey.broker.amqtt.private import heard_events_of
 from fleetkey.broker.amqtt.views import retained_view
 
@@ -78,17 +79,21 @@ class PluginEvents:
         if BrokerEvents.RETAINED_MESSAGE in self._heard:
             self._fire(BrokerEvents.RETAINED_MESSAGE, client_id=None, retained_message=retained_view(kept))
 
-    def packet_received(self, data: bytes, session: Session | None) -> None:
+    def packet_received(self, data: bytes, session: Session | None, version: str) -> None:
         """A packet came in; call only if `hears_packets_in`."""
-        self._tell_of_packet(MQTTEvents.PACKET_RECEIVED, data, session)
+        self._tell_of_packet(MQTTEvents.PACKET_RECEIVED, data, session, version)
 
-    def packet_sent(self, data: bytes, session: Session | None) -> None:
+    def packet_sent(self, data: bytes, session: Session | None, version: str) -> None:
         """A packet went out; call only if `hears_packets_out`."""
-        self._tell_of_packet(MQTTEvents.PACKET_SENT, data, session)
+        self._tell_of_packet(MQTTEvents.PACKET_SENT, data, session, version)
 
-    def _tell_of_packet(self, event: AmqttEvents, data: bytes, session: Session | None) -> None:
+    def _tell_of_packet(self, event: AmqttEvents, data: bytes, session: Session | None, version: str) -> None:
+        """Fire a packet event; a packet of MQTT 5 as the one of 3.1.1 that means the same, if there is one."""
+        as_older = as_mqtt_3_1_1(data, version)
+        if as_older is None:
+            return
         view = self._views.for_session(session) if session is not None else None
-        self._spawn(self._packet(event, data, view))
+        self._spawn(self._packet(event, as_older, view))
 
     async def _packet(self, event: AmqttEvents, data: bytes, view: Any) -> None:
         reader = BufferReader(data)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.access import Action, is_topic_filter
+from fleetkey.access import Action, is_shared, is_topic_filter, split_shared
 from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import Reason, TopicFilterInvalidError
 from fleetkey.broker.memory_costs import most_filter_bytes
-from fleetkey.broker.shared_group import is_shared, split_shared
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import RefusalReason
 

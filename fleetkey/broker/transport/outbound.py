@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from fleetkey.broker.codec import MQTT_3_1_1, Codec
 from fleetkey.broker.memory_costs import CONNECTIONS, connection_bytes
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class OutboundStream:
         "_observer",
         "_scheduler",
         "_write_buffer_bytes",
+        "codec",
         "is_gone",
         "is_paused",
         "memory",
@@ -73,6 +75,8 @@ class OutboundStream:
         self._observer = observer
         self._write_buffer_bytes = write_buffer_bytes
         self.transport: asyncio.Transport = None  # type: ignore[assignment] # set by connection_made, before any use
+        self.codec: Codec = MQTT_3_1_1
+        """The codec of the protocol version, which CONNECT determines."""
         self.state = NEW
         self.session: Session | None = None
         self.is_paused = False
@@ -112,7 +116,7 @@ class OutboundStream:
             if len(data) > MAX_GATHERED_BYTES or len(gathered) >= MAX_GATHERED:
                 self.flush()
         if self._hears_out:
-            self._observer.packet_sent(data, self.session)
+            self._observer.packet_sent(data, self.session, self.codec.version)
 
     def has_room(self, size: int) -> bool:
         """Whether its owner has room for so many bytes that its client doesn't read at once."""

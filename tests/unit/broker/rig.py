@@ -328,10 +328,10 @@ class Observer:
         """Note it."""
         self.told.append(("retained", kept.topic))
 
-    def packet_received(self, data: bytes, session: Session | None) -> None:
+    def packet_received(self, data: bytes, session: Session | None, version: str) -> None:
         """Nobody hears packets."""
 
-    def packet_sent(self, data: bytes, session: Session | None) -> None:
+    def packet_sent(self, data: bytes, session: Session | None, version: str) -> None:
         """Nobody hears packets."""
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from fleetkey.access import Principal, TopicScope
 from fleetkey.broker import route_cache
 from fleetkey.broker.codec import SubscriptionOptions
+from fleetkey.broker.codec.values import LONGEST_PACKET
 from fleetkey.broker.delivery import BYTES_PER_SEND
 from fleetkey.broker.route_cache import (
     BRANCHES_PER_UNIT,
-    LONGEST_PACKET,
     NEVER,
     PATTERNS_AT_ONCE,
     RECEIVER_BYTES,
