@@ -11,7 +11,7 @@ from fleetkey.access import Action
 from fleetkey.broker.codec import Kind, Reason
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.delivery_room import DeliveryRoom
-from fleetkey.broker.encoding import encode, has_expired
+from fleetkey.broker.encoding import TOO_LONG, encode_outgoing, has_expired
 from fleetkey.broker.message import Message, OutboundMessage
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
 from fleetkey.broker.replay_queue import add_replay, remove_replay
@@ -56,6 +56,7 @@ class Delivery:
         clock: SteadyClock | None = None,
     ) -> None:
         self._clock = clock or SteadyClock()
+        self._counters = counters
         self._room = DeliveryRoom(limits, store, counters, self._clock)
         self._topic_authorizer = topic_authorizer
         self._must_ask = bool(topic_authorizer)
@@ -137,12 +138,6 @@ class Delivery:
             session.followers += 1
             self.enqueue(session, outgoing)
 
-    def _has_retained(self, topic_filter: str) -> bool:
-        """Whether there may be a retained message for a filter."""
-        if "+" in topic_filter or topic_filter[-1] == "#":
-            return len(self._retained) > 0
-        return self._retained.get(topic_filter) is not None
-
     def schedule_replay(self, session: Session, topic_filter: str, options: SubscriptionOptions) -> int:
         """Queue the retained messages of a new subscription (3.3.1-6); `drain` sends them.
 
@@ -151,7 +146,7 @@ class Delivery:
         Returns:
             the units of work done (`broker.work`); 0 if there are no retained messages.
         """
-        if not self._has_retained(topic_filter):
+        if not self._retained.may_match(topic_filter):
             return 0
         # Twice in one packet: the same as in two packets (3.8.4-4).
         cost = self.drain(session) if topic_filter in session.replays else 0
@@ -338,8 +333,10 @@ class Delivery:
         if connection is None:
             return
         if not outgoing.qos:
-            if packet := self._encode(connection, outgoing, is_duplicate=False):
+            if packet := encode_outgoing(connection.codec, outgoing, self._clock):
                 connection.send(packet)
+            else:
+                self._counters.bounds[TOO_LONG] += 1
             if not is_new:
                 # It was queued.
                 release_delivery(session, outgoing)
@@ -360,12 +357,11 @@ class Delivery:
 
     def _transmit(self, session: Session, connection: ClientSink, outgoing: OutboundMessage) -> None:
         """Send a message that is in flight; if it is too long for its receiver, that ends its handshake."""
-        # Marked as a duplicate if it was sent before (3.3.1-1).
-        packet = self._encode(connection, outgoing, is_duplicate=outgoing.is_sent)
-        if packet:
+        if packet := encode_outgoing(connection.codec, outgoing, self._clock):
             connection.send(packet)
             outgoing.is_sent = True
         else:
+            self._counters.bounds[TOO_LONG] += 1
             del session.inflight[outgoing.packet_id]
             self._room.forget(session, outgoing)
 
@@ -398,18 +394,6 @@ class Delivery:
         if principal is None or not principal.may_receive(topic):
             return False
         return not self._must_ask or self._topic_authorizer.allow(session, RECEIVE, topic)
-
-    def _encode(self, connection: ClientSink, outgoing: OutboundMessage, *, is_duplicate: bool) -> bytes:
-        return encode(
-            connection.codec,
-            outgoing.message,
-            self._clock,
-            qos=outgoing.qos,
-            packet_id=outgoing.packet_id,
-            is_retained=outgoing.is_retained,
-            is_duplicate=is_duplicate,
-            identifiers=outgoing.identifiers,
-        )
 
 
 def _sends(outgoing: OutboundMessage) -> int:

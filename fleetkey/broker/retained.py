@@ -110,6 +110,12 @@ class RetainedMessages:
         """Return a topic's message."""
         return self._unforgotten(self._by_topic.get(topic))
 
+    def may_match(self, topic_filter: str) -> bool:
+        """Return whether there may be a message for a filter."""
+        if "+" in topic_filter or topic_filter[-1] == "#":
+            return bool(self._by_topic)
+        return self.get(topic_filter) is not None
+
     def stored(self, topic: str) -> RetainedMessage | None:
         """Return a topic's message, also one that an owner left and that is being removed."""
         return self._by_topic.get(topic)

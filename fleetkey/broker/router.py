@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetkey.access import Action
 from fleetkey.broker.delivery import BYTES_PER_SEND, UNITS_PER_SEND
-from fleetkey.broker.encoding import encode
+from fleetkey.broker.encoding import TOO_LONG, encode
 from fleetkey.broker.message import Message
 from fleetkey.broker.shared_group import SHARED
 from fleetkey.registry import SteadyClock
@@ -121,6 +121,8 @@ class Router:
                     other_packet = other_codec.publish(route.topic_bytes, packet[payload_at:])
                 if other_packet:
                     receiver.send(other_packet)
+                else:
+                    counters.bounds[TOO_LONG] += 1
 
     def _forward_message(self, sender: Publisher, route: Route, packet: bytes, payload_at: int) -> None:
         """Forward a QoS 0 message that takes turns, or that isn't sent to all its receivers in the same way."""
@@ -307,6 +309,8 @@ class Router:
             packet = self._encoded(receiver.codec, message, options, packets, is_retained=is_retained)
             if packet:
                 receiver.send(packet)
+            else:
+                self._counters.bounds[TOO_LONG] += 1
 
     def _encoded(
         self,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from fleetkey.broker import disk_costs
+from fleetkey.broker.memory_costs import FILTERS, filter_bytes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -202,6 +205,18 @@ class Session:
             if candidate not in self.inflight:
                 self.last_packet_id = candidate
                 return candidate
+
+    def charge_filter(self, topic_filter: str) -> None:
+        """Charge a filter to the owner, apart from what it takes in the tree."""
+        self.memory.charge_anyway(FILTERS, filter_bytes(topic_filter))
+        if self.is_kept:
+            self.disk.charge_anyway(FILTERS, disk_costs.subscription_bytes(topic_filter))
+
+    def release_filter(self, topic_filter: str) -> None:
+        """Release what `charge_filter` charged."""
+        self.memory.release(FILTERS, filter_bytes(topic_filter))
+        if self.is_kept:
+            self.disk.release(FILTERS, disk_costs.subscription_bytes(topic_filter))
 
     def append(self, entry: OutboundMessage | RetainedReplay) -> None:
         """Put a message, or retained ones, at the end of the queue."""

@@ -13,11 +13,9 @@ from fleetkey.broker.codec import ProtocolError, Reason
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
-    FILTERS,
     INBOUND_BYTES,
     MESSAGES,
     SESSIONS,
-    filter_bytes,
     session_bytes,
 )
 from fleetkey.broker.message_charges import charge_delivery_anyway, release_delivery
@@ -272,7 +270,7 @@ class Sessions:
         is_new = topic_filter not in session.subscriptions
         if is_new:
             self._applications.filters_added(session.owner)
-            self._charge_filter(session, topic_filter)
+            session.charge_filter(topic_filter)
         session.subscriptions[topic_filter] = options
         cost = self._enter(session, topic_filter, options)
         replay_cost = 0
@@ -307,7 +305,7 @@ class Sessions:
         cost = filter_cost(topic_filter)
         if session.subscriptions.pop(topic_filter, None) is None:
             return cost
-        self._release_filter(session, topic_filter)
+        session.release_filter(topic_filter)
         self._applications.filters_added(session.owner, -1)
         self._take(session, topic_filter)
         if session.is_kept:
@@ -320,16 +318,6 @@ class Sessions:
         if is_kept:
             disk.charge_anyway(SESSIONS, disk_costs.session_bytes(client_id, owner))
         return Session(client_id, None, owner, is_kept=is_kept, memory=memory, disk=disk)
-
-    def _charge_filter(self, session: Session, topic_filter: str) -> None:
-        session.memory.charge_anyway(FILTERS, filter_bytes(topic_filter))
-        if session.is_kept:
-            session.disk.charge_anyway(FILTERS, disk_costs.subscription_bytes(topic_filter))
-
-    def _release_filter(self, session: Session, topic_filter: str) -> None:
-        session.memory.release(FILTERS, filter_bytes(topic_filter))
-        if session.is_kept:
-            session.disk.release(FILTERS, disk_costs.subscription_bytes(topic_filter))
 
     def _index(self, session: Session) -> None:
         self._by_client_id[session.client_id] = session
@@ -359,7 +347,7 @@ class Sessions:
         inflight: dict[int, OutboundMessage],
     ) -> Iterator[int]:
         for topic_filter in filters:
-            self._release_filter(session, topic_filter)
+            session.release_filter(topic_filter)
             cost = self._take(session, topic_filter)
             if session.is_kept:
                 self._store.free_subscription(session, topic_filter)
@@ -383,7 +371,7 @@ class Sessions:
         session.expiry_seconds = self.capped_expiry(stored.expiry_seconds)
         for topic_filter, options in stored.subscriptions.items():
             session.subscriptions[topic_filter] = options
-            self._charge_filter(session, topic_filter)
+            session.charge_filter(topic_filter)
             self._enter(session, topic_filter, options)
         # Sent messages are resent in the order in which they were sent (4.6.0-1); the others are queued in order of
         # arrival. The sort is stable, so messages without a number stay in row order.

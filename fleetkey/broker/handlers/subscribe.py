@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleetkey.access import Action, is_shared, is_topic_filter, split_shared
 from fleetkey.broker import disk_costs
 from fleetkey.broker.codec import Reason, TopicFilterInvalidError
-from fleetkey.broker.memory_costs import most_filter_bytes
+from fleetkey.broker.memory_costs import GROUP_BYTES, GROUP_MEMBER_BYTES, most_filter_bytes
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import RefusalReason
 
@@ -156,7 +156,7 @@ class SubscribeHandler:
 
 def _exceeded(session: Session, topic_filter: str) -> str:
     """Return which bound leaves no room for a new filter; empty if there is room."""
-    size = most_filter_bytes(topic_filter)
+    size = most_filter_bytes(topic_filter) + (GROUP_BYTES + GROUP_MEMBER_BYTES if is_shared(topic_filter) else 0)
     if not session.memory.has_room(size):
         return session.memory.bound_reached(size)
     stored = disk_costs.subscription_bytes(topic_filter) if session.is_kept else 0
