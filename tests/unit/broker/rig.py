@@ -30,6 +30,7 @@ from fleetkey.broker.topic_queues import TopicQueues
 from fleetkey.broker.work import WorkQueue
 from fleetkey.config import LimitSettings, MqttSettings
 from fleetkey.registry import KeyKind, RefusalReason, SteadyClock
+from fleetkey.registry.clock import SystemTime
 from tests.support.packets import Packet, Publication, publication_of
 
 if TYPE_CHECKING:
@@ -111,6 +112,18 @@ class Loop:
     def as_loop(self) -> asyncio.AbstractEventLoop:
         """Return it as what the broker's parts take."""
         return cast("asyncio.AbstractEventLoop", self)
+
+
+class Time:
+    """A time that the test moves."""
+
+    seconds = 1_000_000.0
+
+    def clock(self) -> SteadyClock:
+        """Return a clock that tells it."""
+        return SteadyClock(
+            SystemTime(wall=lambda: self.seconds, monotonic=lambda: self.seconds, boot=lambda: "one boot")
+        )
 
 
 class OtherCodec:

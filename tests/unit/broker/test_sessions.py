@@ -11,9 +11,7 @@ from fleetkey.broker.replay_queue import ENTRIES_PER_UNIT
 from fleetkey.broker.sessions import MAX_EXPIRED_PER_TICK
 from fleetkey.broker.store import group_commit
 from fleetkey.broker.work import WORK_AT_ONCE
-from fleetkey.registry import SteadyClock
-from fleetkey.registry.clock import SystemTime
-from tests.unit.broker.rig import Parts, message, principal
+from tests.unit.broker.rig import Parts, Time, message, principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,18 +20,6 @@ if TYPE_CHECKING:
 
 DEVICE = "0" * 23 + "1"
 EXPIRY_SECONDS = 100
-
-
-class Time:
-    """A time that the test moves."""
-
-    seconds = 1_000_000.0
-
-    def clock(self) -> SteadyClock:
-        """Return a clock that tells it."""
-        return SteadyClock(
-            SystemTime(wall=lambda: self.seconds, monotonic=lambda: self.seconds, boot=lambda: "one boot")
-        )
 
 
 @pytest.fixture
