@@ -167,6 +167,10 @@ class WebSocket(asyncio.Protocol):
         """Return the size of the socket's buffer."""
         return self._socket.get_write_buffer_size()
 
+    def is_closing(self) -> bool:
+        """Return whether nothing can be sent any more."""
+        return self._is_lost or self._is_done or self._socket.is_closing()
+
     def write(self, data: bytes) -> None:
         """Send one binary frame (6.0.0-1)."""
         if not self._is_lost and not self._is_done:
