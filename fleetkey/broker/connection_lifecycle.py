@@ -172,7 +172,8 @@ class ConnectionLifecycle(InboundFlow):
             return
         if is_graceful:
             self.will = None
-        if self.state is OPEN and (farewell := self.codec.disconnect(reason)):
+        farewell = self.codec.disconnect(reason) if self.state is OPEN else b""
+        if farewell:
             self.send(farewell)
         size = self.hand_over()
         self._last_route = None
@@ -185,7 +186,21 @@ class ConnectionLifecycle(InboundFlow):
             self._uncount()
             return
         self._parts.lingering.add(self, size)
-        self.transport.close()
+        self._end_sending(waits_for_client=bool(farewell))
+
+    def _end_sending(self, *, waits_for_client: bool) -> None:
+        """Close the socket once everything is sent; if its client is told why, once that closes its side.
+
+        What a client still sends would otherwise reset the connection, and it would never read the reason. What comes
+        is discarded, for at most `LINGER_SECONDS`.
+        """
+        if waits_for_client and self.transport.can_write_eof():
+            self.transport.write_eof()
+            if not self._is_reading:
+                self._is_reading = True
+                self.transport.resume_reading()
+        else:
+            self.transport.close()
 
     def abort(self, reason: Reason) -> None:
         """Close at once, discarding the will and unsent data; the client is told why, if its version can."""
@@ -195,7 +210,7 @@ class ConnectionLifecycle(InboundFlow):
         if farewell and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
             self.transport.write(farewell)
             self._parts.lingering.add(self, len(farewell))
-            self.transport.close()
+            self._end_sending(waits_for_client=True)
             return
         self._uncount()
         self.transport.abort()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fleetkey.access import Action
 from fleetkey.broker import disk_costs
+from fleetkey.broker.due_slots import DueSlots
 from fleetkey.broker.memory_costs import MESSAGES, will_bytes
 from fleetkey.broker.message import Message
 
@@ -52,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingWill", "PendingWills"]
 
+WILLS_AT_ONCE = 16
+"""Wills that are looked up together once they are due."""
 UNITS_PER_WILL = 16
 """Units of work for publishing a will, besides sending it (`broker.work`)."""
 
@@ -98,11 +99,8 @@ class PendingWills:
         self._principal_of = principal_of
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[Session, PendingWill] = {}
-        self._slots: dict[int, dict[Session, None]] = {}
-        """Those that are due within the second before the key."""
-        self._next_slot = math.floor(clock.lasted())
-        self._ready: deque[Session] = deque()
-        """Those that are due now."""
+        self._due = DueSlots["Session"]()
+        self._is_publishing = False
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -148,16 +146,9 @@ class PendingWills:
     def expire(self, now: float) -> None:
         """Publish the wills whose delay is over, in turns."""
         del now
-        lasted = math.floor(self._clock.lasted())
-        if not self._slots:
-            self._next_slot = lasted
-            return
-        is_running = bool(self._ready)
-        while self._next_slot <= lasted:
-            self._ready.extend(self._slots.pop(self._next_slot, ()))
-            self._next_slot += 1
-        if self._ready and not is_running:
-            self._work.do_later(self._publish_ready())
+        if self._waiting and not self._is_publishing and self._due.over(self._clock.lasted(), most=1):
+            self._is_publishing = True
+            self._work.do_later(self._publish_due())
 
     async def close(self) -> None:
         """Stop looking up principals; what waits is in the store."""
@@ -165,30 +156,22 @@ class PendingWills:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _publish_ready(self) -> Iterator[int]:
+    def _publish_due(self) -> Iterator[int]:
         """Publish those that are due: a job for `WorkQueue`."""
-        while self._ready:
-            session = self._ready.popleft()
-            pending = self._waiting.get(session)
-            # Its client may have come back, and left again.
-            if pending is not None and pending.due <= self._clock.lasted():
+        while due := self._due.over(self._clock.lasted(), most=WILLS_AT_ONCE):
+            for session in due:
                 self.ended(session)
-            yield UNITS_PER_WILL
+                yield UNITS_PER_WILL
+        self._is_publishing = False
 
     def _wait(self, session: Session, pending: PendingWill) -> None:
         self._waiting[session] = pending
-        slot = max(math.ceil(pending.due), self._next_slot)
-        self._slots.setdefault(slot, {})[session] = None
+        self._due.add(session, pending.due)
 
     def _take(self, session: Session) -> PendingWill | None:
         pending = self._waiting.pop(session, None)
         if pending is not None:
-            slot = math.ceil(pending.due)
-            in_slot = self._slots.get(slot)
-            if in_slot is not None:
-                in_slot.pop(session, None)
-                if not in_slot:
-                    del self._slots[slot]
+            self._due.discard(session)
             session.memory.release(MESSAGES, will_bytes(pending.will))
             session.disk.release(MESSAGES, disk_costs.will_bytes(pending.will))
             self._store.drop_will(session, pending)

@@ -6,7 +6,7 @@ from sys import getsizeof
 from typing import TYPE_CHECKING
 
 from fleetkey.access import Action
-from fleetkey.broker.codec import ProtocolError, TopicAliasInvalidError, TopicNameInvalidError
+from fleetkey.broker.codec import MalformedPacketError, ProtocolError, TopicAliasInvalidError, TopicNameInvalidError
 from fleetkey.broker.codec.reader import decode_text
 from fleetkey.broker.connection_lifecycle import ConnectionLifecycle
 
@@ -74,7 +74,7 @@ class PublishTopics(ConnectionLifecycle):
         topic = decode_text(topic_bytes)
         if not topic or "+" in topic or "#" in topic:
             msg = "a topic that is empty or has a wildcard"
-            raise TopicNameInvalidError(msg)
+            raise MalformedPacketError(msg)
         if len(topic_bytes) > limits.max_topic_bytes or topic.count("/") >= limits.max_topic_levels:
             msg = "a topic over max_topic_bytes or max_topic_levels"
             raise TopicNameInvalidError(msg, bound="max_topic_bytes or max_topic_levels")

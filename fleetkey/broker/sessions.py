@@ -8,8 +8,8 @@ import structlog
 
 from fleetkey.access import is_shared
 from fleetkey.broker import disk_costs
-from fleetkey.broker.away import AwaySessions
 from fleetkey.broker.codec import ProtocolError, Reason
+from fleetkey.broker.due_slots import DueSlots
 from fleetkey.broker.ending_sessions import EndingSessions
 from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
@@ -94,7 +94,8 @@ class Sessions:
         self._by_client_id: dict[str, Session] = {}
         self._by_key: dict[str, dict[Session, None]] = {}
         """By application key; a device has at most one session, named by its id."""
-        self._away = AwaySessions()
+        self._away = DueSlots[Session]()
+        """Kept sessions whose clients are away, by when they expire."""
         self._ending = EndingSessions(store)
         self._cleanup = SessionCleanup(store, self._ending, work)
 
@@ -130,8 +131,7 @@ class Sessions:
             self._applications.filters_added(session.owner, len(session.subscriptions))
             if stored.will is not None:
                 self._wills.restore(session, stored.will)
-        for session in sorted(self._by_client_id.values(), key=lambda each: each.expires_at or latest):
-            self._away.add(session)
+            self._away.add(session, session.expires_at)
 
     def open(self, connection: ClientSink, connect: Connect, principal: Principal, client_id: str) -> OpenedSession:
         """Give a connection its session: an existing one or a new one.
@@ -143,7 +143,7 @@ class Sessions:
             existing.connection.close(Reason.SESSION_TAKEN_OVER)
             # A session that isn't persistent ended with its connection.
             existing = self._by_client_id.get(client_id)
-        if existing is not None and connect.clean_start:
+        if existing is not None and (connect.clean_start or self._has_expired(existing)):
             self.drop(existing)
             existing = None
         if existing is None and self._ending.is_lost(client_id):
@@ -171,6 +171,10 @@ class Sessions:
             msg = "a session that was not to be kept is to be kept after all"
             raise ProtocolError(msg)
         session.expiry_seconds = self.capped_expiry(seconds)
+
+    def _has_expired(self, session: Session) -> bool:
+        """Whether a session should have been dropped by now."""
+        return session.expires_at is not None and session.expires_at <= self._clock.lasted()
 
     def is_ending(self, client_id: str) -> bool:
         """Whether the store may still have an ended session of a client."""
@@ -226,7 +230,7 @@ class Sessions:
             self.drop(session)
             return
         session.expires_at = self._clock.lasted() + session.expiry_seconds
-        self._away.add(session)
+        self._away.add(session, session.expires_at)
         self._store.set_expiry(session)
 
     def drop(self, session: Session) -> None:

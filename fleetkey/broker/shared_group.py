@@ -40,7 +40,7 @@ class SharedGroup:
         self.is_over = False
         """Whether its last member left."""
         self._order: list[Session] = []
-        self._at = 0
+        self._at = -1
         """Whose turn it was last."""
 
     def __len__(self) -> int:

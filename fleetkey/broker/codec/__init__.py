@@ -10,7 +10,6 @@ from fleetkey.broker.codec.errors import (
     ReceiveMaximumExceededError,
     TooManyFiltersError,
     TopicAliasInvalidError,
-    TopicFilterInvalidError,
     TopicNameInvalidError,
     UnsupportedProtocolError,
 )
@@ -40,7 +39,6 @@ __all__ = [
     "Terms",
     "TooManyFiltersError",
     "TopicAliasInvalidError",
-    "TopicFilterInvalidError",
     "TopicNameInvalidError",
     "UnsupportedProtocolError",
     "Will",

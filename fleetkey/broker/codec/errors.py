@@ -12,7 +12,6 @@ __all__ = [
     "ReceiveMaximumExceededError",
     "TooManyFiltersError",
     "TopicAliasInvalidError",
-    "TopicFilterInvalidError",
     "TopicNameInvalidError",
     "UnsupportedProtocolError",
 ]
@@ -61,15 +60,9 @@ class TopicAliasInvalidError(MalformedPacketError):
 
 
 class TopicNameInvalidError(MalformedPacketError):
-    """A topic with a wildcard, that is empty, or that is longer than allowed."""
+    """A topic that is longer, or has more levels, than allowed."""
 
     reason = Reason.TOPIC_NAME_INVALID
-
-
-class TopicFilterInvalidError(MalformedPacketError):
-    """An ill-formed topic filter."""
-
-    reason = Reason.TOPIC_FILTER_INVALID
 
 
 class QuotaExceededError(MalformedPacketError):

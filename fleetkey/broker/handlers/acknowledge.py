@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec import Kind, ProtocolError, Reason
+from fleetkey.broker.codec import Kind, ProtocolError
 from fleetkey.broker.memory_costs import INBOUND_BYTES, MESSAGES
 
 if TYPE_CHECKING:
@@ -46,14 +46,12 @@ class AcknowledgeHandler:
 
     def _release(self, connection: ClientSink, session: Session, packet_id: int) -> None:
         """Release a QoS 2 message's identifier, and answer once the store has committed that."""
-        reason: Reason | None = Reason.PACKET_ID_NOT_FOUND
         if session.inbound.pop(packet_id, None) is not None:
-            reason = None
             session.memory.release(MESSAGES, INBOUND_BYTES)
             if session.is_kept:
                 self._store.drop_inbound(session, packet_id)
-        acknowledgement = connection.codec.acknowledgement(PUBCOMP, packet_id, reason)
-        # Even if it was already released here: that may not be committed yet.
+        acknowledgement = connection.codec.acknowledgement(PUBCOMP, packet_id)
+        # Even if it was already released: its client may have missed the first answer, and it may not be committed yet.
         connection.acknowledge(acknowledgement, self._store.position if session.is_kept else 0)
 
 

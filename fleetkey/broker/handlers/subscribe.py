@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fleetkey.access import Action, is_shared, is_topic_filter, split_shared
 from fleetkey.broker import disk_costs
-from fleetkey.broker.codec import Reason, TopicFilterInvalidError
+from fleetkey.broker.codec import MalformedPacketError, Reason
 from fleetkey.broker.memory_costs import GROUP_BYTES, GROUP_MEMBER_BYTES, most_filter_bytes
 from fleetkey.broker.work import filter_cost
 from fleetkey.registry import RefusalReason
@@ -166,7 +166,7 @@ def _exceeded(session: Session, topic_filter: str) -> str:
 def _check_filter(topic_filter: str) -> None:
     if not is_topic_filter(topic_filter):
         msg = "an ill-formed topic filter"
-        raise TopicFilterInvalidError(msg)
+        raise MalformedPacketError(msg)
     if is_shared(topic_filter) and not split_shared(topic_filter)[0]:
         msg = "an ill-formed shared subscription"
-        raise TopicFilterInvalidError(msg)
+        raise MalformedPacketError(msg)

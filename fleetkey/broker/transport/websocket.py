@@ -167,6 +167,10 @@ class WebSocket(asyncio.Protocol):
         """Return the size of the socket's buffer."""
         return self._socket.get_write_buffer_size()
 
+    def can_write_eof(self) -> bool:
+        """Return False: `close` waits for the client in its own way."""
+        return False
+
     def is_closing(self) -> bool:
         """Return whether nothing can be sent any more."""
         return self._is_lost or self._is_done or self._socket.is_closing()

@@ -254,6 +254,10 @@ class Transport:
         self.written = b""
         self.is_closed = False
 
+    def can_write_eof(self) -> bool:
+        """Return that it can't be half-closed."""
+        return False
+
     def is_closing(self) -> bool:
         """Return whether it is closed."""
         return self.is_closed

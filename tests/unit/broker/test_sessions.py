@@ -67,7 +67,9 @@ async def test_open_clean(parts: Parts) -> None:
     assert parts.store.position == 0
 
 
-async def test_clean_start_lost(parts: Parts, new_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clean_start_lost(
+    parts: Parts, new_parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch, time: Time
+) -> None:
     """An end that was noted while the disk failed, and lost to what came after, is noted again for the next start."""
     monkeypatch.setattr(group_commit, "MAX_WAITING_BYTES", 3 * group_commit.NOTE_BYTES)
     _left(parts, "a", "x")
@@ -84,7 +86,7 @@ async def test_clean_start_lost(parts: Parts, new_parts: Callable[..., Parts], m
     _, opened = parts.open(principal("a"), clean=True)
     assert opened.position > parts.store.committed
     await parts.close()
-    assert "a" not in {stored.client_id for stored in new_parts().store.load().sessions}
+    assert "a" not in {stored.client_id for stored in new_parts(clock=time.clock()).store.load().sessions}
 
 
 async def test_open_again(parts: Parts) -> None:
@@ -255,7 +257,7 @@ async def test_subscriptions_of_clean_session(parts: Parts) -> None:
     assert parts.store.position == 0
 
 
-async def test_restore(new_parts: Callable[..., Parts], parts: Parts) -> None:
+async def test_restore(new_parts: Callable[..., Parts], parts: Parts, time: Time) -> None:
     """A new process has the same sessions: what they subscribed to, what waits and what is unfinished, in order."""
     sink, session = parts.join("a", "x", "y/#", qos=2)
     for number in range(3):
@@ -271,7 +273,7 @@ async def test_restore(new_parts: Callable[..., Parts], parts: Parts) -> None:
     parts.publish("x", b"queued", qos=1)
     await parts.close()
 
-    after = new_parts()
+    after = new_parts(clock=time.clock())
     after.restore()
     (restored,) = after.sessions
     assert (restored.client_id, restored.owner, restored.principal) == ("a", "a", None)
@@ -327,14 +329,14 @@ async def test_restore_with_shorter_expiry(new_parts: Callable[..., Parts], time
     assert len(after.sessions) == 0
 
 
-async def test_restore_unsent_retained(new_parts: Callable[..., Parts], parts: Parts) -> None:
+async def test_restore_unsent_retained(new_parts: Callable[..., Parts], parts: Parts, time: Time) -> None:
     """Retained messages that a subscription was still to be sent come after a restart."""
     parts.retain("x/1")
     sink, session = parts.join("a")
     sink.is_paused = True
     parts.sessions.subscribe(session, "x/+", SubscriptionOptions(1))
     await parts.close()
-    after = new_parts()
+    after = new_parts(clock=time.clock())
     after.restore()
     sink, _ = after.open(principal("a"))
     assert [(sent.payload, sent.retain) for sent in sink.take()] == [(b"kept", True)]
