@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fleetkey.access import Action
-from fleetkey.broker.codec import Kind, Reason
+from fleetkey.broker.codec import Kind
 from fleetkey.broker.codec.values import AT_LEAST_ONCE, EXACTLY_ONCE
 from fleetkey.broker.delivery_room import DeliveryRoom
 from fleetkey.broker.encoding import TOO_LONG, encode_outgoing, has_expired
@@ -304,8 +304,7 @@ class Delivery:
             # 4.3.3: a PUBREC with an unknown id is answered too, so that the client can finish. A stored message is
             # released in the store first: it must not be delivered again after a power cut.
             position = self._store.position if outgoing is not None and outgoing.row else 0
-            reason = Reason.PACKET_ID_NOT_FOUND if outgoing is None else None
-            connection.acknowledge(connection.codec.acknowledgement(PUBREL, packet_id, reason), position)
+            connection.acknowledge(connection.codec.acknowledgement(PUBREL, packet_id), position)
         return True
 
     def completed(self, session: Session, packet_id: int) -> bool:

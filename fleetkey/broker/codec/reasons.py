@@ -32,7 +32,6 @@ class Reason(StrEnum):
     TOPIC_NAME_INVALID = "topic_name"
     TOPIC_FILTER_INVALID = "topic_filter"
     PAYLOAD_FORMAT_INVALID = "payload_format"
-    PACKET_ID_NOT_FOUND = "packet_id_not_found"
     KEEP_ALIVE_TIMEOUT = "keep_alive"
     CONNECT_TIMEOUT = "connect_timeout"
     SESSION_TAKEN_OVER = "taken_over"

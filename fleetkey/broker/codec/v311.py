@@ -82,7 +82,11 @@ class _Codec311:
         if end - start != PACKET_ID_BYTES:
             msg = "an acknowledgement that is not two bytes"
             raise MalformedPacketError(msg)
-        return data[start] << 8 | data[start + 1], True
+        packet_id = data[start] << 8 | data[start + 1]
+        if not packet_id:
+            msg = "a packet identifier of 0"
+            raise MalformedPacketError(msg)
+        return packet_id, True
 
     def read_disconnect(self, data: bytes, start: int, end: int) -> Leave:
         """Read a DISCONNECT, which contains nothing (3.14)."""

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["MQTT_5", "Codec5", "codec_for"]
 
 NO_SUBSCRIPTION = 0x11
-WITH_WILL = 0x04
+ACKNOWLEDGEMENT_CODES = frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x92, 0x97, 0x99))
+"""The reason codes that a client's PUBACK, PUBREC, PUBREL or PUBCOMP may have."""
 ID_BYTES = 2
 RESERVED_OPTIONS, NO_LOCAL = 0xC0, 0x04
 MAX_RETAIN_HANDLING = 2
@@ -111,10 +112,14 @@ class Codec5:
 
     def read_acknowledgement(self, data: bytes, start: int, end: int) -> tuple[int, bool]:
         """Read a PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7); reason code and properties may be left out."""
-        if end - start == ID_BYTES:
-            return data[start] << 8 | data[start + 1], True
         reader = Reader(data, start, end)
-        packet_id, code = reader.number(), reader.byte()
+        packet_id = reader.packet_id()
+        if reader.is_at_end:
+            return packet_id, True
+        code = reader.byte()
+        if code not in ACKNOWLEDGEMENT_CODES:
+            msg = "a reason code that an acknowledgement can't have"
+            raise ProtocolError(msg)
         if not reader.is_at_end:
             read_properties(reader, OF_ACKNOWLEDGEMENT, self.limits)
             _check_end(reader)
