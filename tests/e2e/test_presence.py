@@ -88,7 +88,7 @@ def test_reason(fleet: Fleet, how: str) -> None:
     with Wire.to(fleet) as wire:
         wire.enter(device)
         if how == "malformed":
-            wire.send(b"\xf0\x00")
+            wire.send(b"\xf1\x00")
         elif how == "revoked":
             with fleet.store() as store:
                 store.revoke_key(device.key, actor="test")

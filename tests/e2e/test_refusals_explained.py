@@ -11,6 +11,8 @@ import httpx
 import pytest
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from fleetkey.config import HmacSettings
 from fleetkey.management import prove_serial
@@ -315,14 +317,16 @@ def _foreign(fleet: Fleet, device: Credentials, tried: str, reason: RefusalReaso
     )
 
 
-def protocol_version(fleet: Fleet) -> Story:
-    """It speaks MQTT 5."""
+def authentication_method(fleet: Fleet) -> Story:
+    """It speaks MQTT 5, and asks for a way to log in that isn't offered."""
     device, ended = _device(fleet), list[int]()
     client = Client(CallbackAPIVersion.VERSION2, client_id=device.client_id, protocol=MQTTv5)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # of paho
+    properties.AuthenticationMethod = "SCRAM-SHA-256"
     client.username_pw_set(device.key, device.secret)
     client.on_connect = lambda *_: ended.append(1)
     client.on_disconnect = lambda *_: ended.append(1)
-    client.connect("127.0.0.1", fleet.server.mqtt_port)
+    client.connect("127.0.0.1", fleet.server.mqtt_port, properties=properties)
     client.loop_start()
     assert eventually(lambda: bool(ended))
     client.disconnect()
@@ -330,7 +334,7 @@ def protocol_version(fleet: Fleet) -> Story:
     return Story(
         what=device.key,
         tried="connect",
-        reason=RefusalReason.PROTOCOL_5,
+        reason=RefusalReason.AUTHENTICATION_METHOD,
         claims=(f"device {device.device_id}", f"key {device.key}", f"client id {device.client_id}"),
         command=None,
         **_of_active(device),
@@ -358,7 +362,7 @@ CAUSES: tuple[Cause, ...] = (
     foreign_will,
     foreign_publish,
     foreign_subscribe,
-    protocol_version,
+    authentication_method,
     tls_mismatch,
 )
 

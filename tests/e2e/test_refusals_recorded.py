@@ -14,6 +14,7 @@ from fleetkey.registry import DeviceState, RefusalFilter, RefusalReason, Refusal
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.fleet import Credentials, Fleet, running
 from tests.support.packets import Kind, Will, connect, connect_fields, packet
+from tests.support.properties import Name, prop
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.streams import TcpStream, WebSocketStream
 from tests.support.waiting import eventually
@@ -178,14 +179,14 @@ def foreign_will(fleet: Fleet, source: str) -> Expected:
     )
 
 
-def mqtt_5(fleet: Fleet, source: str) -> Expected:
+def authentication_method(fleet: Fleet, source: str) -> Expected:
     """It names its key and client id, by which the device is found."""
-    device = fleet.device()
-    data = connect(device.client_id, device.key, device.secret, level=5)
-    assert _log_in(fleet, source, data)[:1] == b"\x20"
+    device, method = fleet.device(), prop(Name.AUTHENTICATION_METHOD, "SCRAM-SHA-256")
+    data = connect(device.client_id, device.key, device.secret, level=5, properties=method)
+    assert _log_in(fleet, source, data)[2:4] == b"\0\x8c"
     return Expected(
         stage="connect",
-        reason=RefusalReason.PROTOCOL_5,
+        reason=RefusalReason.AUTHENTICATION_METHOD,
         device_id=device.device_id,
         claims={"key": device.key, "client_id": device.client_id},
     )
@@ -390,7 +391,7 @@ PLAIN: list[Callable[[Fleet, str], Expected]] = [
     swapped_key_and_secret,
     wrong_client_id,
     foreign_will,
-    mqtt_5,
+    authentication_method,
     mqtt_3_1,
     empty_client_id,
     long_client_id,
@@ -604,6 +605,6 @@ def test_kept_after_the_end(fleet: Fleet, plain: Stories) -> None:
 def test_metrics(fleet: Fleet, plain: Stories) -> None:
     """Every refusal is counted by stage and reason, with the same words."""
     assert plain
-    _log_in(fleet, "127.1.1.1", connect("x", level=5))
+    _log_in(fleet, "127.1.1.1", connect("x", protocol="MQIsdp", level=3))
     metrics = httpx.get(f"{fleet.server.url}/metrics", timeout=30).text
-    assert 'fleetkey_refusals_total{reason="protocol_5",stage="connect"}' in metrics
+    assert 'fleetkey_refusals_total{reason="protocol_3_1",stage="connect"}' in metrics
