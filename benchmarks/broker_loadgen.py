@@ -10,19 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from benchmarks.broker_dialect import DEFAULT_DIALECT
 from benchmarks.broker_fleet import FIRST_DEVICE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
+    from benchmarks.broker_dialect import Dialect
 
-__all__ = ["HasClients", "HasPort", "LoadGenerator", "Phase", "compile_loadgen", "compiler_path"]
+__all__ = ["HasClients", "HasPort", "LoadGenerator", "Phase", "compile_loadgen", "compiler_path", "has_openssl"]
 
 SOURCE = Path(__file__).with_name("loadgen.c")
 PARALLEL = 100
 WINDOW = 200
 NO_SUBSCRIPTION = -1
+WITH_TLS = ("-DWITH_TLS", "-lssl", "-lcrypto")
+BACK_END = 0
 STOP_SECONDS = 10
 
 
@@ -48,11 +52,20 @@ def compiler_path() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
+def has_openssl() -> bool:
+    """Return whether the compiler finds OpenSSL's headers, without which the load generator speaks no TLS."""
+    compiler = compiler_path()
+    assert compiler is not None
+    command = [compiler, "-E", "-include", "openssl/ssl.h", "-x", "c", "/dev/null"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
 def compile_loadgen(folder: Path) -> Path:
     """Compile the load generator into a folder."""
     compiler, program = compiler_path(), folder / "loadgen"
     assert compiler is not None
-    subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+    tls = WITH_TLS if has_openssl() else ()
+    subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE), *tls], check=True)
     return program
 
 
@@ -78,9 +91,9 @@ class LoadGenerator:
     Devices are counted from 0. A method returns when its phase is over and raises if anything in it failed.
     """
 
-    def __init__(self, program: Path, broker: HasPort, fleet: HasClients) -> None:
+    def __init__(self, program: Path, broker: HasPort, fleet: HasClients, dialect: Dialect = DEFAULT_DIALECT) -> None:
         self._process = subprocess.Popen(
-            [str(program), "127.0.0.1", str(broker.port), str(fleet.clients)],
+            [str(program), "127.0.0.1", str(broker.port), str(fleet.clients), *dialect.arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -123,8 +136,21 @@ class LoadGenerator:
 
     def connect_back_end(self, *, qos: int = 0) -> None:
         """Connect the back end and subscribe it to every device's state."""
-        self._run("connect", 0, 1, 1, NO_SUBSCRIPTION)
+        self._run("connect", BACK_END, 1, 1, NO_SUBSCRIPTION)
         self.listen(qos=qos)
+
+    def close_back_end(self) -> None:
+        """Disconnect the back end."""
+        self._run("close", BACK_END, 1)
+
+    def share(self, first: int, count: int, *, qos: int = 0) -> None:
+        """Let clients share one subscription to every device's state; they were connected like devices."""
+        self._run("share", FIRST_DEVICE + first, count, qos)
+
+    def heard(self, first: int, count: int) -> list[int]:
+        """Return how many messages of the last phase each of these received."""
+        self._tell("heard", FIRST_DEVICE + first, count)
+        return [int(each) for each in json.loads(self._line())]
 
     def listen(self, *, qos: int) -> None:
         """Subscribe the back end to every device's state, with another QoS."""
@@ -137,6 +163,17 @@ class LoadGenerator:
     def command(self, devices: int, messages: int, *, qos: int = 0, window: int = WINDOW) -> Phase:
         """Let the back end publish to the first `devices` in turn, until each has its messages."""
         return self._run("command", FIRST_DEVICE, devices, messages, window, qos)
+
+    def crowd(self, devices: int, messages: int, *, qos: int = 0) -> Phase:
+        """Let the first `devices` publish their state all at once, each its next when its last is through.
+
+        That is when the back end has it and, at QoS 1, the broker has acknowledged it.
+        """
+        return self._run("crowd", FIRST_DEVICE, devices, messages, qos)
+
+    def orders(self, devices: int, messages: int, *, qos: int = 0) -> Phase:
+        """Let the back end publish to the first `devices` all at once, to each the next when it has its last."""
+        return self._run("orders", FIRST_DEVICE, devices, messages, qos)
 
     def echo(self, device: int, messages: int) -> Phase:
         """Let one device publish to its own command topic and wait for the message, one after the other."""
@@ -184,9 +221,12 @@ class LoadGenerator:
         print(command, *arguments, file=self._process.stdin, flush=True)
 
     def _answer(self, command: str, *, may_fail: bool = False) -> Phase:
+        phase = Phase(**json.loads(self._line()))
+        assert may_fail or not phase.failed, f"{command}: {phase}"
+        return phase
+
+    def _line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         assert line, "the load generator ended"
-        phase = Phase(**json.loads(line))
-        assert may_fail or not phase.failed, f"{command}: {phase}"
-        return phase
+        return line

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.abuse.fleet import make_abuse_fleet
 from benchmarks.abuse.plan import read_scene
-from benchmarks.abuse.server import make_certificate, serving
+from benchmarks.abuse.server import serving
+from benchmarks.broker_certificate import make_certificate
 from benchmarks.figure import Benchmark, Figure, Target
 from benchmarks.memory_kinds import KINDS, Maker
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.broker_cost import Costed, costed
 from benchmarks.broker_loadgen import WINDOW, LoadGenerator
 from benchmarks.broker_servers import fleetkey_broker, mosquitto_broker
 from benchmarks.figure import Figure, Target
@@ -43,7 +44,6 @@ CURVE_WINDOW = min(SIZES)
 """Messages under way against the fleet's size: one a device in the smallest."""
 SMALLEST, MIDDLE, LARGE, LARGEST = SIZES
 PEER = "mosquitto"
-MICROSECONDS = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +54,12 @@ class _Size:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Costed:
-    """A phase, and the broker's processor time for each of its connects or messages."""
-
-    rate: float
-    microseconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ramp:
-    churn: _Costed
+    churn: Costed
     sizes: dict[int, _Size]
-    state: _Costed
-    state_qos_1: _Costed
-    command: _Costed
+    state: Costed
+    state_qos_1: Costed
+    command: Costed
     state_of_few: Phase
 
 
@@ -93,14 +85,8 @@ def _side(
     return lambda: _climb(broker, generator)
 
 
-def _costed(broker: Broker, run: Callable[[], Phase]) -> _Costed:
-    before = broker.processor_seconds
-    phase = run()
-    return _Costed(rate=phase.rate, microseconds=(broker.processor_seconds - before) / phase.done * MICROSECONDS)
-
-
 def _climb(broker: Broker, generator: LoadGenerator) -> _Ramp:
-    churn = _costed(broker, lambda: generator.churn(0, CONNECTS))
+    churn = costed(broker, lambda: generator.churn(0, CONNECTS))
     sizes: dict[int, _Size] = {}
     before = 0
     for size in SIZES:
@@ -110,10 +96,10 @@ def _climb(broker: Broker, generator: LoadGenerator) -> _Ramp:
         sizes[size] = _Size(grow=grow, probe=probe, state=generator.state(size, STATE_MESSAGES, window=CURVE_WINDOW))
         before = size
         if size == MIDDLE:
-            command = _costed(broker, lambda: generator.command(MIDDLE, COMMANDS))
-            state = _costed(broker, lambda: generator.state(MIDDLE, STATE_MESSAGES))
+            command = costed(broker, lambda: generator.command(MIDDLE, COMMANDS))
+            state = costed(broker, lambda: generator.state(MIDDLE, STATE_MESSAGES))
             generator.listen(qos=1)
-            state_qos_1 = _costed(broker, lambda: generator.state(MIDDLE, QOS_1_MESSAGES, qos=1))
+            state_qos_1 = costed(broker, lambda: generator.state(MIDDLE, QOS_1_MESSAGES, qos=1))
             generator.listen(qos=0)
     state_of_few = generator.state(SMALLEST, STATE_MESSAGES, window=CURVE_WINDOW)
     generator.close(0, LARGEST)
@@ -153,7 +139,7 @@ def _figures(ours: list[_Ramp], peer: list[_Ramp]) -> list[Figure]:
 
 def _cost_figures(ours: list[_Ramp], peer: list[_Ramp]) -> list[Figure]:
     """Return what a busy machine moves less than the rates: processor time."""
-    values: dict[str, Callable[[_Ramp], _Costed]] = {
+    values: dict[str, Callable[[_Ramp], Costed]] = {
         "warm connect": lambda ramp: ramp.churn,
         "state, QoS 0": lambda ramp: ramp.state,
         "state, QoS 1": lambda ramp: ramp.state_qos_1,

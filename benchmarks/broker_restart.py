@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import bcrypt
 
+from benchmarks.broker_dialect import DEFAULT_DIALECT
 from benchmarks.broker_loadgen import LoadGenerator
 from benchmarks.broker_servers import fleetkey_broker, mosquitto_broker
 from benchmarks.figure import Figure, Target
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from benchmarks.broker_dialect import Dialect
     from benchmarks.broker_fleet import BrokerFleet
     from benchmarks.broker_servers import Broker
     from benchmarks.fleet import Credential
 
-__all__ = ["restart_figures"]
+__all__ = ["DEVICES", "Return", "come_back", "restart_figures"]
 
 DEVICES = 5_000
 BARE_CHECKS = 3_000
@@ -38,7 +40,9 @@ KIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Return:
+class Return:
+    """What connects after the start of a broker came to, and what they left it with."""
+
     rate: float
     kib_per_connection: float
 
@@ -46,16 +50,16 @@ class _Return:
 def restart_figures(program: Path, fleet: BrokerFleet) -> list[Figure]:
     """Measure with a broker that is started anew in every round."""
     ours, peer, bare = alternate(
-        lambda: _come_back(program, fleet, fleetkey_broker),
-        lambda: _come_back(program, fleet, mosquitto_broker),
+        lambda: come_back(program, fleet, fleetkey_broker),
+        lambda: come_back(program, fleet, mosquitto_broker),
         lambda: _bare_rate(fleet.devices[:BARE_CHECKS]),
     )
-    assert all(isinstance(side, _Return) for side in (*ours, *peer))
+    assert all(isinstance(side, Return) for side in (*ours, *peer))
     return [
         Figure(
             name="broker, connects after a restart",
             unit="/s",
-            ours_rounds=[side.rate for side in ours if isinstance(side, _Return)],
+            ours_rounds=[side.rate for side in ours if isinstance(side, Return)],
             peer_rounds=[rate for rate in bare if isinstance(rate, float)],
             peer_name=f"bcrypt.checkpw alone, same cost, {THREADS} threads",
             targets=(Target("ratio", ">=", 0.9),),
@@ -64,8 +68,8 @@ def restart_figures(program: Path, fleet: BrokerFleet) -> list[Figure]:
         Figure(
             name="broker, memory per idle connection",
             unit="KiB",
-            ours_rounds=[side.kib_per_connection for side in ours if isinstance(side, _Return)],
-            peer_rounds=[side.kib_per_connection for side in peer if isinstance(side, _Return)],
+            ours_rounds=[side.kib_per_connection for side in ours if isinstance(side, Return)],
+            peer_rounds=[side.kib_per_connection for side in peer if isinstance(side, Return)],
             peer_name="mosquitto",
             targets=(Target("ours", "<=", 12),),
             note=f"{DEVICES:,} devices, not subscribed",
@@ -73,17 +77,21 @@ def restart_figures(program: Path, fleet: BrokerFleet) -> list[Figure]:
     ]
 
 
-def _come_back(
-    program: Path, fleet: BrokerFleet, start: Callable[[BrokerFleet], AbstractContextManager[Broker]]
-) -> _Return:
-    with start(fleet) as broker, LoadGenerator(program, broker, fleet) as generator:
+def come_back(
+    program: Path,
+    fleet: BrokerFleet,
+    start: Callable[[BrokerFleet], AbstractContextManager[Broker]],
+    dialect: Dialect = DEFAULT_DIALECT,
+) -> Return:
+    """Start a broker and connect `DEVICES`."""
+    with start(fleet) as broker, LoadGenerator(program, broker, fleet, dialect) as generator:
         # What is loaded or built with the first connection belongs to none of them.
         generator.churn(DEVICES, 1)
         before = broker.resident_bytes
         phase = generator.connect(0, DEVICES, is_subscribing=False)
         time.sleep(SETTLE_SECONDS)
         held = broker.resident_bytes - before
-    return _Return(rate=phase.rate, kib_per_connection=held / DEVICES / KIB)
+    return Return(rate=phase.rate, kib_per_connection=held / DEVICES / KIB)
 
 
 def _bare_rate(credentials: Sequence[Credential]) -> float:

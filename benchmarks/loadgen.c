@@ -1,6 +1,9 @@
-// loadgen: a small epoll MQTT 3.1.1 load generator, for measuring brokers on loopback.
+// loadgen: a small epoll load generator for MQTT 3.1.1 and 5, for measuring brokers on loopback.
 //
-//   loadgen HOST PORT CREDENTIALS
+//   loadgen HOST PORT CREDENTIALS [LEVEL [TRANSPORT]]
+//
+// LEVEL is the protocol level, 4 (MQTT 3.1.1, the default) or 5. TRANSPORT is tcp (the default), tls, which needs a
+// loadgen that was compiled with OpenSSL and doesn't verify the certificate, or ws, with a frame for each packet.
 //
 // CREDENTIALS holds a client a line: client id, user name and password, separated by tabs. Client 0 is the back end, the
 // others are devices. Commands come in on standard input, one a line; each is answered with one JSON object on a line.
@@ -10,8 +13,14 @@
 //   churn FIRST COUNT PARALLEL QOS          the same, and disconnect at once
 //   close FIRST COUNT                       disconnect, and wait until the broker has closed
 //   listen QOS                              the back end subscribes to the state of every device
+//   share FIRST COUNT QOS                   these clients share one subscription to the state of every device
 //   state FIRST COUNT MESSAGES WINDOW QOS   these devices publish in turn, the back end receives
 //   command FIRST COUNT MESSAGES WINDOW QOS the back end publishes to these devices in turn, each receives its own
+//   crowd FIRST COUNT MESSAGES QOS          these devices publish all at once, each its next as soon as the back end has
+//                                           its last and, at QoS 1, the broker has acknowledged it
+//   orders FIRST COUNT MESSAGES QOS         the back end publishes to all of these devices at once, to each the next as
+//                                           soon as it has its last
+//   heard FIRST COUNT                       answered with a list: the messages that each received in the last phase
 //   echo CLIENT MESSAGES                    a device publishes to its own command topic and waits for it, one by one
 //   beat CLIENT RATE QOS                    a device publishes RATE messages a second to its own command topic, whether or
 //                                           not the ones before are back, until the next line; one is back when it is
@@ -62,7 +71,7 @@ static void run_close(int first, int count) {
     if (c->stage != READY) continue;
     open++;
     c->stage = LEAVING;
-    append(c, DISCONNECT, sizeof DISCONNECT);
+    append_packet(c, DISCONNECT, NULL, 0);
     flush_out(c);
   }
   while (done < open && now() - start < LIMIT_SECONDS) turn(200);
@@ -80,6 +89,60 @@ static void run_listen(int qos) {
   report(now() - start);
 }
 
+static void run_share(int first, int count, int qos) {
+  begin();
+  double start = now();
+  for (client_t *c = clients + first; c < clients + first + count; c++) {
+    append_subscribe(c, "$share/benchmark/devices/+/state", qos);
+    flush_out(c);
+  }
+  while (done + failed < count && now() - start < STALL_SECONDS) turn(50);
+  failed = count - done;
+  report(now() - start);
+}
+
+static void print_heard(int first, int count) {
+  for (int i = 0; i < count; i++) printf("%s%d", i ? ", " : "[", clients[first + i].heard);
+  printf("]\n");
+  fflush(stdout);
+}
+
+static struct {
+  int unsent, qos;
+  bool is_orders;
+} crowd;
+
+static void send_next(client_t *device) {
+  client_t *sender = crowd.is_orders ? &clients[0] : device;
+  if (!crowd.unsent || sender->stage != READY) return;
+  crowd.unsent--;
+  // The acknowledgement of an order comes to the back end, which doesn't know whose it is: it isn't waited for.
+  device->awaited = crowd.qos && !crowd.is_orders ? 2 : 1;
+  append_publish(sender, device, topic_of(device, crowd.is_orders ? "command" : "state"), crowd.qos);
+  flush_out(sender);
+}
+
+static void one_less_awaited(client_t *c) {
+  if (c->awaited && !--c->awaited) send_next(c);
+}
+
+static void run_crowd(bool is_orders, int first, int count, int messages, int qos) {
+  begin();
+  crowd.unsent = messages, crowd.qos = qos, crowd.is_orders = is_orders;
+  on_arrival = one_less_awaited;
+  int seen = 0;
+  double start = now(), progress = start;
+  for (int i = 0; i < count; i++) send_next(&clients[first + i]);
+  while ((received < messages || (qos && acknowledged < messages)) && now() - start < LIMIT_SECONDS) {
+    turn(100);
+    if (received + acknowledged != seen) seen = received + acknowledged, progress = now();
+    else if (now() - progress > STALL_SECONDS) break;
+  }
+  done = received;
+  failed += messages - received;
+  report(now() - start);
+}
+
 static void run_messages(bool is_command, int first, int count, int messages, int window, int qos) {
   begin();
   int sent = 0, seen = 0;
@@ -88,7 +151,7 @@ static void run_messages(bool is_command, int first, int count, int messages, in
     while (sent < messages && sent - received < window) {
       client_t *device = &clients[first + sent++ % count], *sender = is_command ? &clients[0] : device;
       if (sender->stage != READY) continue;
-      append_publish(sender, topic_of(device, is_command ? "command" : "state"), qos);
+      append_publish(sender, device, topic_of(device, is_command ? "command" : "state"), qos);
       flush_out(sender);
     }
     turn(100);
@@ -106,7 +169,7 @@ static void run_echo(int client, int messages) {
   double start = now();
   for (int i = 0; i < messages && c->stage == READY && now() - start < LIMIT_SECONDS; i++) {
     double sent_at = now();
-    append_publish(c, topic_of(c, "command"), 0);
+    append_publish(c, c, topic_of(c, "command"), 0);
     flush_out(c);
     while (received <= i && c->stage == READY && now() - sent_at < STALL_SECONDS) turn(1000);
     if (received <= i) break;
@@ -127,7 +190,7 @@ static void run_beat(int client, int rate, int qos) {
   while (!is_told_to_stop() && seconds < LIMIT_SECONDS) {
     for (int due = seconds * rate; sent < due; sent++) {
       if (c->stage != READY) continue;
-      append_publish(c, topic_of(c, "command"), qos);
+      append_publish(c, c, topic_of(c, "command"), qos);
       flush_out(c);
     }
     turn(1);
@@ -148,7 +211,7 @@ static void run_pace(int first, int count, int rate) {
     for (int due = seconds * rate; sent < due; sent++) {
       client_t *c = &clients[first + sent % count];
       if (c->stage != READY) continue;
-      append_publish(c, topic_of(c, "state"), 0);
+      append_publish(c, c, topic_of(c, "state"), 0);
       flush_out(c);
     }
     turn(1);
@@ -166,7 +229,7 @@ static void run_flood(int client) {
   client_t *c = &clients[client];
   double start = now();
   while (!is_told_to_stop() && c->stage == READY && now() - start < LIMIT_SECONDS) {
-    while (c->unsent_size < FLOOD_BYTES) append_publish(c, topic_of(c, "state"), 0);
+    while (c->unsent_size < FLOOD_BYTES) append_publish(c, c, topic_of(c, "state"), 0);
     flush_out(c);
     turn(10);
   }
@@ -183,6 +246,9 @@ static void run(const char *line) {
   else if (IS("close")) run_close(a, b);
   else if (IS("listen")) run_listen(a);
   else if (IS("state") || IS("command")) run_messages(IS("command"), a, b, c, d, e);
+  else if (IS("share")) run_share(a, b, c);
+  else if (IS("heard")) print_heard(a, b);
+  else if (IS("crowd") || IS("orders")) run_crowd(IS("orders"), a, b, c, d);
   else if (IS("echo")) run_echo(a, b);
   else if (IS("beat")) run_beat(a, b, c);
   else if (IS("pace")) run_pace(a, b, c);
@@ -203,13 +269,16 @@ static void load_clients(const char *path) {
     if (strlen(line) + 32 > TEXT || strlen(username) > TEXT || strlen(password) > TEXT) continue;
     if (client_count == room) clients = realloc(clients, (room = room * 2 + 1024) * sizeof *clients);
     clients[client_count++] = (client_t){
-        .fd = -1, .client_id = strdup(line), .username = strdup(username), .password = strdup(password)};
+        .wire.fd = -1, .client_id = strdup(line), .username = strdup(username), .password = strdup(password)};
   }
   fclose(file);
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) return fprintf(stderr, "usage: loadgen HOST PORT CREDENTIALS\n"), 2;
+  if (argc < 4 || argc > 6) return fprintf(stderr, "usage: loadgen HOST PORT CREDENTIALS [LEVEL [tcp|tls|ws]]\n"), 2;
+  if (argc > 4) level = atoi(argv[4]);
+  if (argc > 5) transport = !strcmp(argv[5], "tls") ? TLS : !strcmp(argv[5], "ws") ? WEBSOCKET : TCP;
+  prepare_transport();
   struct rlimit files;
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;

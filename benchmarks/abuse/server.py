@@ -15,14 +15,13 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
 
-from benchmarks.broker_servers import HOST, Broker
+from benchmarks.broker_servers import HOST, Broker, ports_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Footprint", "MemoryWatch", "Server", "full_disk", "make_certificate", "serving"]
+__all__ = ["Footprint", "MemoryWatch", "Server", "full_disk", "serving"]
 
 CONFIG = """
 [mqtt]
@@ -75,13 +74,9 @@ class Server(Broker):
     """A server that is running.
 
     Args:
-        ws_port: MQTT over WebSocket.
-        tls_port: MQTT over TLS; 0 = it has no certificate.
         folder: of its registry, its settings and its log.
     """
 
-    ws_port: int
-    tls_port: int
     folder: Path
 
     @property
@@ -158,12 +153,6 @@ class MemoryWatch:
                     self._on_excess()
 
 
-def make_certificate(folder: Path) -> None:
-    """Make the certificate of the servers with TLS."""
-    command = [sys.executable, "-m", "fleetkey", "tls", "self-signed", "--out", str(folder), "--json"]
-    subprocess.run([*command, "--data-dir", str(folder)], check=True, capture_output=True)
-
-
 @contextmanager
 def full_disk(server: Server) -> Iterator[None]:
     """Let a server's files grow no more than its log needs, while the block runs."""
@@ -205,10 +194,7 @@ def serving(fleet_dir: Path, folder: Path, certificate: Path | None, settings: s
             assert line, (folder / "log").read_text()
             ready = json.loads(line)
             yield Server(
-                port=_port(ready["mqtt"]),
-                http_port=urlsplit(ready["http"]).port or 0,
-                ws_port=_port(ready["ws"]),
-                tls_port=_port(ready["mqtt_tls"]) if ready["mqtt_tls"] else 0,
+                **ports_of(ready),
                 process_id=process.pid,
                 folder=folder,
             )
@@ -218,7 +204,3 @@ def serving(fleet_dir: Path, folder: Path, certificate: Path | None, settings: s
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from benchmarks.abuse.attacks import ATTACKS
 from benchmarks.abuse.fleet import add_labels, make_abuse_fleet
 from benchmarks.abuse.measuring import MEBIBYTE, REST_AGAIN_SECONDS, measure
-from benchmarks.abuse.server import make_certificate, serving
+from benchmarks.abuse.server import serving
+from benchmarks.broker_certificate import make_certificate
 from benchmarks.broker_loadgen import LoadGenerator, compile_loadgen, compiler_path
 from benchmarks.figure import Benchmark, Figure, Target
 
