@@ -52,7 +52,7 @@ MAX_SCOPE_IDS = 10_000
 SHOWN_CHARACTERS = 64
 """How much of a topic is shown in an error."""
 SHARED = "$share"
-"""The first level of shared subscriptions in MQTT 5. Here such a filter would be granted, and never match anything."""
+"""The first level of shared subscriptions (MQTT 5), which are granted where their filter is."""
 PAGE = 500
 
 
@@ -254,7 +254,7 @@ def _check_topics(scope: ApplicationScope) -> None:
     if any(topic.startswith("$") for topic in scope.publish):
         raise InvalidRequestError("scope.publish", "publishing to topics that begin with $ is never allowed")
     if any(topic.split("/", 1)[0] == SHARED for topic in scope.subscribe):
-        reason = "there are no shared subscriptions ($share/…) in MQTT 3.1.1; name the topics without $share and group"
+        reason = "shared subscriptions ($share/…) need no scope of their own; name the topics without $share and group"
         raise InvalidRequestError("scope.subscribe", reason)
 
 

@@ -209,7 +209,7 @@ def test_create_from_json_refused(fleetkey: CommandLine) -> None:
     [
         ("--subscribe", "a/#/b", "not a topic filter"),
         ("--subscribe", "a/b+", "not a topic filter"),
-        ("--subscribe", "$share/group/devices/#", "no shared subscriptions"),
+        ("--subscribe", "$share/group/devices/#", "need no scope of their own"),
         ("--publish", "$SYS/x", "never allowed"),
         ("--subscribe", "a/b/c/d/e", "5 levels; the broker allows 4 ([mqtt] max_topic_levels)"),
         ("--publish", "a/b/c/d/#", "5 levels; the broker allows 4 ([mqtt] max_topic_levels)"),
