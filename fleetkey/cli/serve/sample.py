@@ -82,7 +82,7 @@ In a third terminal, the device publishes with its own credentials:
   {python} -m fleetkey.device --credentials credentials/device.json \\
     --publish "{state}" '{{"data": {{"temperature": 21}}}}'
 
-Any MQTT 3.1.1 client works: client id = deviceId, username = key, password = secret.
+Any client of MQTT 5 or 3.1.1 works: client id = deviceId, username = key, password = secret.
 To let another device register: {fleetkey} serials add SERIAL --data-dir {data_dir}      Ctrl-C stops the server.
 """,
         flush=True,

@@ -338,7 +338,7 @@ class RefusalReason(StrEnum):
         "Check what the client speaks, and its network; `[mqtt] connect_timeout_seconds` is the limit.",
     )
 
-    # What isn't MQTT 3.1.1 on this port
+    # What isn't MQTT 5 or 3.1.1 on this port
 
     AUTHENTICATION_METHOD = (
         "authentication_method",
@@ -347,18 +347,18 @@ class RefusalReason(StrEnum):
     )
     PROTOCOL_5 = (
         "protocol_5",
-        "The client speaks MQTT 5, and this broker 3.1.1.",
-        "Set the client to MQTT 3.1.1 (`mosquitto_pub -V mqttv311`; in paho `protocol=MQTTv311`).",
+        "The client spoke MQTT 5 with an older Fleetkey, which had 3.1.1 alone; newer records don't have this reason.",
+        "Nothing: MQTT 5 is served since then.",
     )
     PROTOCOL_3_1 = (
         "protocol_3_1",
-        "The client speaks MQTT 3.1, and this broker 3.1.1.",
-        "Set the client to MQTT 3.1.1 (`mosquitto_pub -V mqttv311`; in paho `protocol=MQTTv311`).",
+        "The client speaks MQTT 3.1, and this broker 3.1.1 and 5.",
+        "Set the client to MQTT 5 or 3.1.1 (`mosquitto_pub -V mqttv5`; in paho `protocol=MQTTv5`).",
     )
     PROTOCOL_UNKNOWN = (
         "protocol_unknown",
         "The CONNECT has a protocol level that no version of MQTT has.",
-        "Set the client to MQTT 3.1.1.",
+        "Set the client to MQTT 5 or 3.1.1.",
     )
     MALFORMED = (
         "malformed",

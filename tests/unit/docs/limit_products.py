@@ -7,10 +7,12 @@ costs beyond the bytes that a bound counts is measured (`make bench ARGS=broker-
 from __future__ import annotations
 
 from dataclasses import dataclass
+from sys import getsizeof
 
 from fleetkey.admin_api.bodies import MAX_BODIES_BYTES, MAX_BODIES_BYTES_PER_TOKEN
 from fleetkey.admin_api.cache import MAX_REMEMBERED_BYTES
 from fleetkey.admin_api.serials import MAX_IMPORTS, SPOOLED_BYTES
+from fleetkey.broker.codec import Will
 from fleetkey.broker.connection import MAX_UNDECIDED_BYTES
 from fleetkey.broker.connection_limits import MAX_PENDING_BYTES, PENDING_CONNECTION_BYTES
 from fleetkey.broker.lingering import MAX_LINGERING_BYTES
@@ -18,6 +20,8 @@ from fleetkey.broker.memory_costs import (
     CONNECTION_BYTES,
     DELIVERY_BYTES,
     DEVICE_BYTES,
+    GROUP_BYTES,
+    GROUP_MEMBER_BYTES,
     INBOUND_BYTES,
     MESSAGE_BYTES,
     SESSION_BYTES,
@@ -27,6 +31,7 @@ from fleetkey.broker.memory_costs import (
     most_filter_bytes,
     retained_bytes,
     retained_node_bytes,
+    will_bytes,
 )
 from fleetkey.broker.message import Message
 from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
@@ -118,6 +123,7 @@ def _tracked(*limits: int) -> int:
     return sum(TRACKED_BYTES + ATTEMPT_BYTES * limit for limit in limits)
 
 
+LONGEST_WILL = Will(topic="x", payload=bytes(mqtt.max_connect_bytes), qos=1, is_retained=False)
 LONGEST = Message("x", b"x", bytes(mqtt.max_packet_bytes), 1)
 RETAINED_BYTES = message_bytes(LONGEST) + retained_bytes("x") + mqtt.max_topic_levels * retained_node_bytes("x")
 HTTP_INPUT_BYTES = MAX_HEADER_BYTES + MAX_FRAMING_BYTES + MAX_QUEUED_BYTES + MAX_UNREAD_BODY_BYTES + MAX_BODY_BYTES
@@ -220,6 +226,19 @@ PRODUCTS = (
         whose="connections",
         total=MEMORY,
     ),
+    Product(
+        kind="Topic aliases that a client chose (`mqtt.max_topic_aliases`)",
+        one_bytes=mqtt.max_topic_aliases * getsizeof(bytes(mqtt.max_topic_bytes)),
+        clients=mqtt.max_connections,
+        whose="connections",
+        total=MEMORY,
+    ),
+    Product(
+        kind="Topic aliases in messages to a client (`mqtt.max_topic_aliases`)",
+        one_bytes=mqtt.max_topic_aliases * getsizeof(bytes(mqtt.max_topic_bytes)),
+        clients=mqtt.max_connections,
+        whose="connections",
+    ),
     Product(kind="Session", one_bytes=SESSION_BYTES + DEVICE_BYTES, clients=OWNERS, whose="sessions", total=MEMORY),
     Product(
         kind="Filters of a device (`mqtt.max_subscriptions_per_device`)",
@@ -231,6 +250,20 @@ PRODUCTS = (
     Product(
         kind="Filters of an application's session (`mqtt.max_subscriptions_per_application`)",
         one_bytes=_filters(mqtt.max_subscriptions_per_application),
+        clients=OWNERS,
+        whose="sessions",
+        total=MEMORY,
+    ),
+    Product(
+        kind="Groups of shared subscriptions, and their members (`mqtt.max_shared_groups`, `mqtt.max_shared_members`)",
+        one_bytes=mqtt.max_shared_groups * (GROUP_BYTES + mqtt.max_shared_members * GROUP_MEMBER_BYTES),
+        clients=KEYS,
+        whose="keys",
+        total=MEMORY,
+    ),
+    Product(
+        kind="Will that waits out its delay, also on disk",
+        one_bytes=will_bytes(LONGEST_WILL),
         clients=OWNERS,
         whose="sessions",
         total=MEMORY,
