@@ -20,6 +20,7 @@ from fleetkey.device.outbox import Message
 from fleetkey.device.printer import Printer
 from fleetkey.device.tls import trust
 from fleetkey.device.topics import check_topic_filter, check_topic_name
+from fleetkey.device.versions import MQTT_3_1_1, MQTT_5
 from fleetkey.printable import PrintableFormatter, guard_tracebacks
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, printer: 
         message = Message(topic=topic, payload=data, qos=qos, retain=options.retain)
         timeout_seconds = options.timeout or DEFAULT_PUBLISH_SECONDS
         commands.publish_once(
-            options.credentials, message, printer, tls_context=tls_context, timeout_seconds=timeout_seconds
+            options.credentials,
+            message,
+            printer,
+            tls_context=tls_context,
+            timeout_seconds=timeout_seconds,
+            mqtt_version=options.mqtt_version,
         )
     elif options.subscribe is not None:
         commands.subscribe_to(
@@ -92,6 +98,7 @@ def _run(parser: argparse.ArgumentParser, options: argparse.Namespace, printer: 
             tls_context=tls_context,
             count=options.count,
             timeout_seconds=options.timeout,
+            mqtt_version=options.mqtt_version,
         )
     elif options.once:
         timeout_seconds = options.timeout or DEFAULT_ONCE_SECONDS
@@ -124,6 +131,7 @@ def _device_maker(
                 on_message=tell,
                 on_connected=tell,
                 on_error=tell,
+                mqtt_version=options.mqtt_version,
                 tls_ca_file=options.ca,
             )
         except ValueError as error:
@@ -148,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--ca", metavar="FILE", type=Path, help="PEM file with the only certificate authorities to trust"
     )
+    help_text = "the only MQTT version to speak (default: 5, and 3.1.1 with brokers that speak nothing newer)"
+    parser.add_argument("--mqtt-version", choices=(MQTT_5, MQTT_3_1_1), help=help_text)
     seconds = _positive(float)
     help_text = "longest wait (--once: 30, --publish: 10), or how long to listen (--subscribe: no end)"
     parser.add_argument("--timeout", metavar="SECONDS", type=seconds, help=help_text)

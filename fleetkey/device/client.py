@@ -17,11 +17,13 @@ from fleetkey.device.registration import Registrar
 from fleetkey.device.saved_credentials import load_saved_credentials
 from fleetkey.device.tls import trust
 from fleetkey.device.topics import check_topic_name
+from fleetkey.device.versions import check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetkey.device.credentials import Credentials
+    from fleetkey.device.versions import MqttVersion
 
 __all__ = ["Device"]
 
@@ -36,8 +38,10 @@ class Device:
     """One device of the fleet. Use it once: `start()` or `run()`, then `stop()`; or in a `with` block.
 
     It registers if its file has no credentials, connects with them, and reconnects with backoff for ever. If the
-    broker refuses the credentials (return code 4 or 5), it registers again, but keeps trying the old ones, which
-    stay in the file, until it has new ones. No expected error ends it, only `stop()`.
+    broker refuses the credentials (not authorised, or bad user name or password), it registers again, but keeps trying
+    the old ones, which stay in the file, until it has new ones. Any other reason only makes it connect again, also
+    one for which an existing connection is closed: the next answer to CONNECT decides. No expected error ends it, only
+    `stop()`.
 
     Args:
         serial: the hardware's identifier; 1 to 128 printable characters without whitespace at the ends.
@@ -58,6 +62,7 @@ class Device:
         keepalive_seconds: the longest silence before the device pings the broker, 1 to 65535.
         clean_session: False keeps the session in the broker between connections.
         max_queued_messages: how many messages may be undelivered, at least 1.
+        mqtt_version: "5" or "3.1.1" for that alone; None is 5, and 3.1.1 with brokers that speak nothing newer.
         tls_ca_file: PEM file with the only authorities to trust, for https and MQTT; None trusts the system's.
 
     Raises:
@@ -84,8 +89,10 @@ class Device:
         keepalive_seconds: int = 60,
         clean_session: bool = True,
         max_queued_messages: int = 1000,
+        mqtt_version: MqttVersion | None = None,
         tls_ca_file: Path | str | None = None,
     ) -> None:
+        check_version(mqtt_version)
         tls_context = None if tls_ca_file is None else trust(tls_ca_file)
         self._registrar = Registrar(
             serial, registration_url, proof=proof, timeout_seconds=register_timeout_seconds, tls_context=tls_context
@@ -102,6 +109,7 @@ class Device:
             keepalive_seconds=keepalive_seconds,
             connect_timeout_seconds=connect_timeout_seconds,
             max_queued_messages=max_queued_messages,
+            mqtt_version=mqtt_version,
         )
         self._path = Path(credentials_file)
         self._subscribe = subscribe
@@ -150,8 +158,9 @@ class Device:
     def publish(self, topic: str, payload: bytes | str, qos: int = 0, *, retain: bool = False) -> Delivery:
         """Publish to a full topic, from any thread, without waiting.
 
-        At QoS 1 and 2 a message waits for a connection; at QoS 0 it is lost without one. The broker decides
-        whether the device may publish there, and MQTT 3.1.1 has no way for it to say no (3.3.5).
+        At QoS 1 and 2 a message waits for a connection; at QoS 0 it is lost without one. The broker decides whether the
+        device may publish there. If it says no, which it can for QoS 1 and 2 in MQTT 5, `on_error` is called with a
+        `PublishRefused`, which is also the delivery's `error`.
 
         Raises:
             ValueError: the topic, QoS or payload isn't valid in MQTT.

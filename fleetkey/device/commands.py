@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING
 from fleetkey.device.client import Device
 from fleetkey.device.credentials import Credentials
 from fleetkey.device.errors import (
-    NOT_AUTHORISED,
     BrokerRefused,
     BrokerUnreachable,
     ConnectionLost,
     CredentialsFileError,
     DeviceError,
     OutboxFull,
+    PublishRefused,
     RegistrationPending,
     RegistrationRefused,
     RegistrationUnreachable,
     SubscriptionRefused,
 )
 from fleetkey.device.outbox import Delivery, Message
+from fleetkey.device.reasons import NOT_AUTHORISED
 from fleetkey.device.session import Session
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetkey.device.printer import Printer
+    from fleetkey.device.versions import MqttVersion
 
     MakeDevice = Callable[[Callable[[object], object]], Device]
 
@@ -108,23 +110,33 @@ def run_device_once(make_device: MakeDevice, printer: Printer, *, timeout_second
                 last_error = event
         delivery = _publish_state(device, born)
         if not delivery.wait(max(0.0, deadline - time.monotonic())):
+            if delivery.error is not None:
+                raise delivery.error
             raise DeviceError(f"the broker did not acknowledge the state within {timeout_seconds:g} s")
         printer.published(device.topic("state"), 1)
 
 
 def publish_once(
-    path: Path, message: Message, printer: Printer, *, tls_context: ssl.SSLContext | None, timeout_seconds: float
+    path: Path,
+    message: Message,
+    printer: Printer,
+    *,
+    tls_context: ssl.SSLContext | None,
+    timeout_seconds: float,
+    mqtt_version: MqttVersion | None = None,
 ) -> None:
     """Publish one message with the credentials in a file, and wait until it is delivered.
 
     Raises:
         DeviceError: the file can't be used, the broker refused, or it took longer than the timeout.
     """
-    with Session(Credentials.load(path), tls_context=tls_context) as session:
+    with Session(Credentials.load(path), tls_context=tls_context, mqtt_version=mqtt_version) as session:
         session.wait_connected(timeout_seconds)
         try:
             session.deliver(message, timeout_seconds)
         except ConnectionLost as error:
+            if error.reason_code is not None:
+                raise
             # MQTT 3.1.1, 3.3.5: a broker that refuses a publish can only close the connection or ignore it.
             raise DeviceError(
                 f"the broker closed the connection instead of acknowledging: may this key publish to {message.topic}?"
@@ -140,6 +152,7 @@ def subscribe_to(
     tls_context: ssl.SSLContext | None,
     count: int | None,
     timeout_seconds: float | None,
+    mqtt_version: MqttVersion | None = None,
 ) -> None:
     """Print messages until there are enough, the time is up, or it is interrupted.
 
@@ -150,12 +163,14 @@ def subscribe_to(
         tls_context: trust for brokers with TLS, or None for the system's.
         count: after how many messages to stop, or None.
         timeout_seconds: how long to listen, or None.
+        mqtt_version: the only version to speak, or None.
 
     Raises:
         DeviceError: the file can't be used, the broker refused, the connection ended, or the time was up before there
             were enough messages.
     """
-    with Session(Credentials.load(path), tls_context=tls_context, subscribe=[topic_filter]) as session:
+    credentials = Credentials.load(path)
+    with Session(credentials, tls_context=tls_context, subscribe=[topic_filter], mqtt_version=mqtt_version) as session:
         session.wait_connected(CONNECT_SECONDS)
         printer.subscribed(topic_filter)
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
@@ -174,10 +189,12 @@ def advice(error: DeviceError) -> str:
     """Return an error as one sentence that also says what to do about it."""
     hint = ""
     match error:
-        case BrokerRefused(return_code=code) if code == NOT_AUTHORISED:
+        case BrokerRefused(reason_code=code) if code == NOT_AUTHORISED:
             hint = "check that the key is active and that the file is its newest"
         case SubscriptionRefused():
             hint = "subscribe to what the credentials allow (for a device: mqtt.subscribe in the file)"
+        case PublishRefused(reason_code=code) if code == NOT_AUTHORISED:
+            hint = "publish to what the credentials allow (for a device: mqtt.publish in the file)"
         case CredentialsFileError(kind="missing"):
             hint = "register with --serial and --url first, or give the file with --credentials"
         case CredentialsFileError(kind="corrupt"):

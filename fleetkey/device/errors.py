@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from fleetkey.device.reasons import (
+    NOT_AUTHORISED,
+    REASON_CODES,
+    in_words,
+    is_about_credentials,
+    is_temporary,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -16,22 +24,16 @@ __all__ = [
     "DeviceError",
     "NoOwnTopic",
     "OutboxFull",
+    "PublishRefused",
     "RegistrationPending",
     "RegistrationRefused",
     "RegistrationUnreachable",
     "SubscriptionRefused",
 ]
 
-SERVER_UNAVAILABLE = 3
-BAD_USERNAME_OR_PASSWORD = 4
-NOT_AUTHORISED = 5
-RETURN_CODE_MEANINGS = {
-    1: "unacceptable protocol version",
-    2: "client id rejected",
-    SERVER_UNAVAILABLE: "server unavailable",
-    BAD_USERNAME_OR_PASSWORD: "bad user name or password",
-    NOT_AUTHORISED: "not authorised",
-}
+OUTSIDE = "topic outside of the key's scope"
+"""What it means that a publish isn't authorised, if the broker has no words for it."""
+RETURN_CODES = {reason: code for code, reason in REASON_CODES.items()}
 
 
 class DeviceError(Exception):
@@ -94,21 +96,36 @@ class CredentialsFileError(DeviceError):
 
 
 class BrokerRefused(DeviceError):  # noqa: N818 - named by what happened
-    """The broker answered CONNECT with a refusal (MQTT 3.1.1, 3.2.2.3).
+    """The broker answered CONNECT with a refusal (MQTT 5.0, 3.2.2.2; MQTT 3.1.1, 3.2.2.3).
+
+    Args:
+        code: the reason code, or the return code of MQTT 3.1.1.
+        reason_string: what the broker said about it.
 
     Attributes:
-        return_code: 1 to 5; 0 if the broker sent an undefined code.
+        reason_code: the reason code of MQTT 5, also for a return code of 3.1.1 that means the same.
+        reason_string: what the broker said about it; empty if nothing.
     """
 
-    def __init__(self, return_code: int) -> None:
-        meaning = RETURN_CODE_MEANINGS.get(return_code, "unknown return code")
-        super().__init__(f"refused by the broker: {meaning}")
-        self.return_code = return_code
+    def __init__(self, code: int, reason_string: str = "") -> None:
+        self.reason_code = REASON_CODES.get(code, code)
+        self.reason_string = reason_string
+        super().__init__(f"refused by the broker: {in_words(self.reason_code, reason_string)}")
+
+    @property
+    def return_code(self) -> int:
+        """The return code of MQTT 3.1.1 that means the same, 1 to 5; 0 if there is none."""
+        return RETURN_CODES.get(self.reason_code, 0)
 
     @property
     def is_about_credentials(self) -> bool:
-        """Whether new credentials could help: return code 4 or 5."""
-        return self.return_code in {BAD_USERNAME_OR_PASSWORD, NOT_AUTHORISED}
+        """Whether new credentials could help: not authorised, or bad user name or password."""
+        return is_about_credentials(self.reason_code)
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the broker says to try again later."""
+        return is_temporary(self.reason_code)
 
 
 class BrokerUnreachable(DeviceError):  # noqa: N818 - named by what happened
@@ -130,23 +147,57 @@ class ConnectionLost(DeviceError):  # noqa: N818 - named by what happened
 
     Attributes:
         address: `host:port` of the broker.
+        reason_code: why the broker closed it (MQTT 5.0, 3.14.2.1), or None if it didn't say.
+        reason_string: what it said about that; empty if nothing.
     """
 
-    def __init__(self, address: str) -> None:
-        super().__init__(f"the connection to the broker at {address} was lost")
+    def __init__(self, address: str, reason_code: int | None = None, reason_string: str = "") -> None:
+        why = "" if reason_code is None else f": {in_words(reason_code, reason_string)}"
+        super().__init__(f"the connection to the broker at {address} was lost{why}")
         self.address = address
+        self.reason_code = reason_code
+        self.reason_string = reason_string
 
 
 class SubscriptionRefused(DeviceError):  # noqa: N818 - named by what happened
-    """The broker answered SUBSCRIBE with 0x80 for some filters (MQTT 3.1.1, 3.9.3); the connection stays up.
+    """The broker refused some filters of a SUBSCRIBE (MQTT 5.0 and 3.1.1, 3.9.3); the connection stays up.
 
     Attributes:
         topic_filters: the filters that were refused.
+        reason_code: why the first of them was, or None in MQTT 3.1.1, which can't say.
+        reason_string: what the broker said about that; empty if nothing.
     """
 
-    def __init__(self, topic_filters: Sequence[str]) -> None:
-        super().__init__(f"the broker refused the subscription to {', '.join(topic_filters)}")
+    def __init__(self, topic_filters: Sequence[str], reason_code: int | None = None, reason_string: str = "") -> None:
+        why = "" if reason_code is None else f": {in_words(reason_code, reason_string)}"
+        super().__init__(f"the broker refused the subscription to {', '.join(topic_filters)}{why}")
         self.topic_filters = tuple(topic_filters)
+        self.reason_code = reason_code
+        self.reason_string = reason_string
+
+
+class PublishRefused(DeviceError):  # noqa: N818 - named by what happened
+    """The broker refused a message of QoS 1 or 2 (MQTT 5.0, 3.4.2.1 and 3.5.2.1); the connection stays up.
+
+    MQTT 3.1.1 can't say so.
+
+    Attributes:
+        topic: the message's topic.
+        reason_code: why.
+        reason_string: what the broker said about it; empty if nothing.
+    """
+
+    def __init__(self, topic: str, reason_code: int, reason_string: str = "") -> None:
+        why = in_words(reason_code, reason_string or (OUTSIDE if reason_code == NOT_AUTHORISED else ""))
+        super().__init__(f"the broker refused the message to {topic}: {why}")
+        self.topic = topic
+        self.reason_code = reason_code
+        self.reason_string = reason_string
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the same message may be accepted later."""
+        return is_temporary(self.reason_code)
 
 
 class OutboxFull(DeviceError):  # noqa: N818 - named by what happened

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from fleetkey.device.errors import OutboxFull
+
+if TYPE_CHECKING:
+    from fleetkey.device.errors import PublishRefused
 
 __all__ = ["Delivery", "Message", "Outbox"]
 
@@ -34,6 +38,7 @@ class Delivery:
     def __init__(self) -> None:
         self._settled = threading.Event()
         self._delivered = False
+        self._error: PublishRefused | None = None
 
     @property
     def is_delivered(self) -> bool:
@@ -42,18 +47,23 @@ class Delivery:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it is lost: QoS 0 without a connection, the device stopped, or it got another id."""
+        """Whether it is lost: refused, QoS 0 without a connection, the device stopped, or it got another id."""
         return self._settled.is_set() and not self._delivered
+
+    @property
+    def error(self) -> PublishRefused | None:
+        """Why the broker refused it, or None if it didn't. MQTT 3.1.1 can't say, nor can any version at QoS 0."""
+        return self._error
 
     def wait(self, timeout_seconds: float) -> bool:
         """Wait until it is delivered or lost, or the timeout; return whether it is delivered."""
         self._settled.wait(timeout_seconds)
         return self._delivered
 
-    def settle(self, *, delivered: bool) -> None:
+    def settle(self, *, delivered: bool, error: PublishRefused | None = None) -> None:
         """Set the outcome; only the first call counts."""
         if not self._settled.is_set():
-            self._delivered = delivered
+            self._delivered, self._error = delivered, error
             self._settled.set()
 
 
@@ -111,6 +121,31 @@ class Outbox:
             entry = self._in_flight.pop(packet_id, None)
         if entry is not None:
             entry[1].settle(delivered=True)
+
+    def refused(self, packet_id: int, error: PublishRefused) -> None:
+        """Mark a message as refused."""
+        with self._lock:
+            entry = self._in_flight.pop(packet_id, None)
+        if entry is not None:
+            entry[1].settle(delivered=False, error=error)
+
+    def topic_of(self, packet_id: int) -> str | None:
+        """Return the topic of a message that is unacknowledged; None if there is none."""
+        with self._lock:
+            entry = self._in_flight.get(packet_id)
+        return None if entry is None else entry[0].topic
+
+    def take_back(self) -> None:
+        """Queue what is unacknowledged again, first, for a connection that doesn't know of it.
+
+        A message of QoS 2 is lost instead, because it might arrive twice.
+        """
+        with self._lock:
+            entries = self._in_flight.values()
+            self._waiting.extendleft(reversed([entry for entry in entries if entry[0].qos == 1]))
+            lost = [entry for entry in entries if entry[0].qos != 1]
+            self._in_flight = {}
+        _lose(lost)
 
     def open(self) -> None:
         """Record that there is a connection."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fleetkey.device.outbox import Delivery
+    from fleetkey.device.versions import MqttVersion
 
 __all__ = ["Session"]
 
@@ -33,17 +34,23 @@ class Session:
         credentials: the identity to connect with. Without a client id (an application key), a random one is used.
         tls_context: trust for brokers with TLS, or None for the system's.
         subscribe: topic filters to subscribe to.
+        mqtt_version: as in `Connection`.
     """
 
     def __init__(
-        self, credentials: Credentials, *, tls_context: ssl.SSLContext | None = None, subscribe: Sequence[str] = ()
+        self,
+        credentials: Credentials,
+        *,
+        tls_context: ssl.SSLContext | None = None,
+        subscribe: Sequence[str] = (),
+        mqtt_version: MqttVersion | None = None,
     ) -> None:
         self._credentials = credentials
         self._subscribe = tuple(subscribe)
         # Bounded: if nobody reads, the broker has to wait.
         self._events: queue.Queue[Credentials | Message | DeviceError | Ended] = queue.Queue(MAX_WAITING_EVENTS)
         self._early: deque[Message] = deque()
-        self._connection = Connection(self, tls_context=tls_context)
+        self._connection = Connection(self, tls_context=tls_context, mqtt_version=mqtt_version)
         self._thread = threading.Thread(target=self._run, name="fleetkey-session", daemon=True)
 
     def __enter__(self) -> Self:
@@ -69,7 +76,10 @@ class Session:
                 # A broker may send messages before it answers the subscription (MQTT 3.1.1, 3.8.4).
                 self._early.append(event)
             if event is None:
-                raise DeviceError(f"the broker did not answer within {timeout_seconds:g} s: is it overloaded?")
+                raise DeviceError(
+                    f"the broker did not answer within {timeout_seconds:g} s: is it overloaded? "
+                    "One that only speaks MQTT 3.1.1 may need --mqtt-version 3.1.1"
+                )
 
     def next_message(self, timeout_seconds: float | None) -> Message | None:
         """Return the next message, or None after the timeout; without a timeout, wait for ever.
@@ -86,11 +96,13 @@ class Session:
         """Publish and wait until it is delivered.
 
         Raises:
-            DeviceError: the connection ended first, or it took too long.
+            DeviceError: the broker refused it, the connection ended first, or it took too long.
         """
         delivery: Delivery = self._connection.publish(message)
         if delivery.wait(timeout_seconds):
             return
+        if delivery.error is not None:
+            raise delivery.error
         if delivery.is_lost:
             while self._next(JOIN_SECONDS) is not None:
                 pass

@@ -1,4 +1,4 @@
-"""`python -m fleetkey.device` against a real broker."""
+"""`python -m fleetkey.device` against a real broker of MQTT 3.1.1."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fleetkey.device.__main__ import main
+from fleetkey.device import __main__ as command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tests.integration.device import device_rig
 else:
     import device_rig
+
+OLDER = ["--mqtt-version", "3.1.1"]
+PROGRAM = [sys.executable, "-m", "fleetkey.device", *OLDER]
 
 
 @pytest.fixture
@@ -42,6 +45,11 @@ def backend(broker: device_rig.BrokerThread, tmp_path: Path) -> Path:
     path = tmp_path / "backend.json"
     path.write_text(json.dumps({"key": "backend", "secret": "chosen by a person", "mqtt": mqtt}))
     return path
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line with the version that this broker speaks."""
+    return command_line.main([*OLDER, *arguments])
 
 
 def device_arguments(registration: device_rig.RegistrationServer, tmp_path: Path, *more: str) -> list[str]:
@@ -125,7 +133,10 @@ def test_run_until_sigterm(registration: device_rig.RegistrationServer, tmp_path
     """A device process tells that it is connected, publishes at its interval, prints what comes in, ends on SIGTERM."""
     arguments = device_arguments(registration, tmp_path, "--interval", "0.2")
     with subprocess.Popen(
-        [sys.executable, "-m", "fleetkey.device", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -160,7 +171,10 @@ def test_run_tells_trouble(registration: device_rig.RegistrationServer, tmp_path
     registration.refuse_with = (400, {})
     arguments = device_arguments(registration, tmp_path, "--json")
     with subprocess.Popen(
-        [sys.executable, "-m", "fleetkey.device", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         event = json.loads(process.stderr.readline())
@@ -186,7 +200,7 @@ def test_publish_and_subscribe(backend: Path, capsys: pytest.CaptureFixture[str]
 def test_publish_qos(backend: Path, capsys: pytest.CaptureFixture[str], qos: str) -> None:
     """`--publish` arrives at each QoS; with --json, events are objects."""
     arguments = ["--credentials", str(backend), "--json"]
-    command = [sys.executable, "-m", "fleetkey.device", *arguments, "--subscribe", "x", "--count", "1"]
+    command = [*PROGRAM, *arguments, "--subscribe", "x", "--count", "1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
         assert listener.stdout is not None
         assert json.loads(listener.stdout.readline()) == {"event": "subscribed", "filter": "x"}
@@ -234,7 +248,7 @@ def test_publish_broker_gone(
 def test_subscribe_closed_pipe(backend: Path) -> None:
     """A reader that goes away ends it quietly."""
     assert main(["--credentials", str(backend), "--publish", "t", "p", "--retain"]) == 0
-    command = [sys.executable, "-m", "fleetkey.device", "--credentials", str(backend), "--subscribe", "t"]
+    command = [*PROGRAM, "--credentials", str(backend), "--subscribe", "t"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None

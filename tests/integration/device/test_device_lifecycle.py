@@ -1,4 +1,4 @@
-"""A whole device against a real broker: registering, remembering, reconnecting, being refused, stopping."""
+"""A whole device against a real broker of MQTT 3.1.1: registering, reconnecting, being refused, stopping."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def path(tmp_path: Path) -> Path:
 def make(registration: device_rig.RegistrationServer, path: Path, **options: Any) -> Device:
     """Make a device that is quick to try again."""
     settings: dict[str, Any] = {"backoff": FAST, "register_interval_seconds": 60.0, "connect_timeout_seconds": 2.0}
+    settings["mqtt_version"] = "3.1.1"
     return Device(SERIAL, registration.url, path, **(settings | options))
 
 

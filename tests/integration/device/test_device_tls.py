@@ -45,7 +45,9 @@ def registration(certificate: Path) -> Iterator[device_rig.RegistrationServer]:
 def make(registration: device_rig.RegistrationServer, tmp_path: Path, ca: Path | None) -> Device:
     """Make a device that is quick to try again."""
     backoff = Backoff(initial_seconds=0.05, max_seconds=0.1)
-    return Device("SN-0001", registration.url, tmp_path / "device.json", tls_ca_file=ca, backoff=backoff)
+    return Device(
+        "SN-0001", registration.url, tmp_path / "device.json", tls_ca_file=ca, backoff=backoff, mqtt_version="3.1.1"
+    )
 
 
 def test_trusted(registration: device_rig.RegistrationServer, certificate: Path, tmp_path: Path) -> None:
@@ -59,6 +61,7 @@ def test_trusted(registration: device_rig.RegistrationServer, certificate: Path,
         path,
         tls_ca_file=certificate,
         backoff=backoff,
+        mqtt_version="3.1.1",
         on_message=lambda message: sizes.append(len(message.payload)),
     ) as device:
         assert device.wait_connected(5)

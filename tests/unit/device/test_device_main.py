@@ -36,6 +36,7 @@ DEVICE = ["--serial", "S1", "--url", "http://127.0.0.1:9"]
         ([*DEVICE, "--interval", "-1"], "invalid positive number"),
         (["--serial", " S1", "--url", "http://h", "--once"], "without whitespace at either end"),
         (["--serial", "S1", "--url", "ftp://h", "--once"], "http:// or https://"),
+        ([*DEVICE, "--mqtt-version", "4"], "invalid choice"),
         ([*DEVICE, "--secret", "x"], "unrecognized arguments"),
     ],
 )

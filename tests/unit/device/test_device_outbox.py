@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fleetkey.device import Message, OutboxFull
+from fleetkey.device import Message, OutboxFull, PublishRefused
 from fleetkey.device.outbox import Outbox
 
 
@@ -75,6 +75,38 @@ def test_finish() -> None:
 def test_acknowledged_unknown() -> None:
     """An acknowledgement nobody waits for is ignored."""
     Outbox(1).acknowledged(5)
+
+
+def test_refused() -> None:
+    """A refused message is lost, says why, and makes room."""
+    outbox = Outbox(1)
+    delivery = outbox.put(message(1))
+    entry = outbox.take()
+    assert entry is not None
+    outbox.handed_over(7, *entry)
+    assert outbox.topic_of(7) == "t"
+    error = PublishRefused("t", 0x87)
+    outbox.refused(7, error)
+    assert (delivery.is_lost, delivery.is_delivered, delivery.error) == (True, False, error)
+    assert outbox.topic_of(7) is None
+    outbox.put(message(1))
+
+
+def test_take_back() -> None:
+    """What is unacknowledged at QoS 1 is sent again, first; at QoS 2, where it might arrive twice, it is lost."""
+    outbox = Outbox(10)
+    deliveries = [outbox.put(message(qos)) for qos in (1, 2, 1, 1)]
+    first: list[Message] = []
+    for packet_id in (1, 2, 3):
+        entry = outbox.take()
+        assert entry is not None
+        first.append(entry[0])
+        outbox.handed_over(packet_id, *entry)
+    outbox.take_back()
+    assert outbox.in_flight_count == 0
+    assert [delivery.is_lost for delivery in deliveries] == [False, True, False, False]
+    again = [outbox.take() for _ in range(3)]
+    assert [entry[1] for entry in again if entry] == [deliveries[0], deliveries[2], deliveries[3]]
 
 
 def test_limit_out_of_range() -> None:
