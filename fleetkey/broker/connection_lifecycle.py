@@ -133,6 +133,12 @@ class ConnectionLifecycle(InboundFlow):
             keep_alive = min(keep_alive or limits.max_keep_alive_seconds, limits.max_keep_alive_seconds)
         self.keep_alive_seconds = keep_alive * 1.5
         self.max_inflight = min(limits.max_inflight, connect.peer.receive_maximum)
+        self.codec.on_growth(self._grow)
+
+    def _grow(self, size: int) -> None:
+        """Charge more that is kept until the connection ends."""
+        self._lasting_bytes += size
+        self._charge()
 
     def hold(self) -> None:
         """Handle no packets and deliver nothing to its session until `open` and `proceed`."""
@@ -143,8 +149,7 @@ class ConnectionLifecycle(InboundFlow):
         """Start serving."""
         self.state, self.will, self.is_paused, self.was_welcomed = OPEN, will, False, True
         if will is not None:
-            self._lasting_bytes += len(will.topic) + len(will.payload) + len(will.properties)
-            self._charge()
+            self._grow(len(will.topic) + len(will.payload) + len(will.properties))
 
     @property
     def turn_owner(self) -> str:

@@ -19,6 +19,8 @@ __all__ = ["PublishTopics"]
 
 MAX_REMEMBERED_BYTES = 32 * 1024
 """Bytes of the topic decisions cached per connection, with the topics' routes; beyond that, they are cleared."""
+MAX_REMEMBERED_BYTES_OF_APPLICATION = 1024 * 1024
+"""The same for an application, which may send commands to a whole fleet; they are also cleared if there is no room."""
 REMEMBERED_BYTES = 112
 """Memory per such decision, in addition to its topic and route."""
 NO_ALIASES: dict[int, bytes] = {}
@@ -65,8 +67,7 @@ class PublishTopics(ConnectionLifecycle):
         if not self._aliases:
             self._aliases = {}
         self._aliases[alias] = topic_bytes
-        self._lasting_bytes += ALIAS_BYTES + len(topic_bytes) if older is None else len(topic_bytes) - len(older)
-        self._charge()
+        self._grow(ALIAS_BYTES + len(topic_bytes) if older is None else len(topic_bytes) - len(older))
 
     def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:
         """Decide a topic, valid until the scope changes; None means refused."""
@@ -87,12 +88,13 @@ class PublishTopics(ConnectionLifecycle):
             return route if self._parts.topic_authorizer.allow(self.session, Action.PUBLISH, topic) else None
         # Routes are shared, but one that is over may be held by this connection alone.
         size = REMEMBERED_BYTES + getsizeof(topic_bytes) + (route.text_bytes if route is not None else 0)
-        if self._remembered_bytes + size > MAX_REMEMBERED_BYTES:
+        is_device = principal.device_id is not None
+        most = MAX_REMEMBERED_BYTES if is_device else MAX_REMEMBERED_BYTES_OF_APPLICATION
+        if self._remembered_bytes + size > most or not (is_device or self.has_room(size)):
             self._forget_topics()
         self._remembered_bytes += size
-        self._lasting_bytes += size
         self._routes[topic_bytes] = route
-        self._charge()
+        self._grow(size)
         return route
 
     def _forget_topics(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fleetkey.broker.codec.reasons import Reason
     from fleetkey.broker.codec.values import Leave, PublishHead, SubscriptionOptions, Terms
@@ -42,6 +42,10 @@ class Codec(Protocol):
     @property
     def shares_subscriptions(self) -> bool:
         """Whether `$share/` begins a shared subscription."""
+        ...
+
+    def on_growth(self, callback: Callable[[int], None]) -> None:
+        """Call back with the bytes by which the codec of a single client grows, each time."""
         ...
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:

@@ -11,7 +11,7 @@ from fleetkey.broker.codec.reasons import Reason
 from fleetkey.broker.codec.values import EXACTLY_ONCE, Kind, Leave, SubscriptionOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fleetkey.broker.codec.codec import Codec
     from fleetkey.broker.codec.values import PublishHead, Terms
@@ -47,6 +47,9 @@ class _Codec311:
 
     def __init__(self) -> None:
         self.wire: Codec = self
+
+    def on_growth(self, callback: Callable[[int], None]) -> None:
+        """Do nothing: it is shared."""
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""

@@ -31,7 +31,7 @@ from fleetkey.broker.codec.values import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fleetkey.broker.codec.codec import Codec
     from fleetkey.broker.codec.values import PublishHead, Terms
@@ -44,6 +44,8 @@ ACKNOWLEDGEMENT_CODES = frozenset((0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x9
 ID_BYTES = 2
 RESERVED_OPTIONS, NO_LOCAL = 0xC0, 0x04
 MAX_RETAIN_HANDLING = 2
+ALIAS_BYTES = 140
+"""Memory per alias, besides its topic."""
 MIN_ALIASED_BYTES = 4
 """An alias takes three bytes, so it saves nothing for a shorter topic."""
 SHARED_PREFIX = "$share/"
@@ -67,6 +69,9 @@ class Codec5:
     def __init__(self, limits: PropertyLimits | None = None) -> None:
         self.limits = limits or PropertyLimits()
         self.wire: Codec = self
+
+    def on_growth(self, callback: Callable[[int], None]) -> None:
+        """Do nothing: it is shared."""
 
     def read_publish(self, first: int, data: bytes, topic_end: int, end: int) -> PublishHead:
         """Read the fields between topic and payload (3.3.1, 3.3.2)."""
@@ -228,7 +233,7 @@ class Codec5:
 class _PeerCodec5(Codec5):
     """The codec of one client, which takes topic aliases, or no long packets, or no reason strings."""
 
-    __slots__ = ("_aliases", "_most_aliases", "max_packet_bytes", "wants_problem_information")
+    __slots__ = ("_aliases", "_grew", "_most_aliases", "max_packet_bytes", "wants_problem_information")
 
     def __init__(self, shared: Codec5, peer: PeerLimits) -> None:
         super().__init__(shared.limits)
@@ -238,6 +243,11 @@ class _PeerCodec5(Codec5):
         self._most_aliases = min(peer.topic_alias_maximum, shared.limits.max_topic_aliases)
         self._aliases: dict[bytes, int] = {}
         """By topic (3.3.2.3.4). They end with the connection, as this does."""
+        self._grew: Callable[[int], None] = lambda _: None
+
+    def on_growth(self, callback: Callable[[int], None]) -> None:
+        """See `Codec`."""
+        self._grew = callback
 
     def publish(
         self,
@@ -273,6 +283,7 @@ class _PeerCodec5(Codec5):
             return b""
         if is_new:
             self._aliases[topic] = alias
+            self._grew(ALIAS_BYTES + len(topic))
         return packet
 
 

@@ -11,7 +11,7 @@ import pytest
 from fleetkey.broker.codec import Reason, SubscriptionOptions
 from fleetkey.broker.connection import BYTES_PER_PACKET, RECEIVERS_PER_PACKET
 from fleetkey.broker.packet_turns import PACKETS_PER_TURN
-from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES
+from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES, MAX_REMEMBERED_BYTES_OF_APPLICATION
 from fleetkey.broker.route_cache import SENDS_AT_ONCE
 from fleetkey.broker.transport.outbound import State
 from fleetkey.broker.work import WORK_PER_TURN, filter_cost
@@ -19,6 +19,8 @@ from tests.support import packets as wire
 from tests.support.packets import Kind
 from tests.unit.broker.connection_rig import Rig
 from tests.unit.broker.rig import Parts, principal
+
+DEVICE = "0" * 23 + "1"
 
 
 @pytest.fixture
@@ -48,14 +50,41 @@ async def test_remembered_topics(rig: Rig) -> None:
     """What a connection remembers of topics is bounded in bytes, of those that it may not publish to as well."""
     client, most = rig.connect(), 0
     rig.parts.loop.settle()
-    for number in range(2_000):
+    for number in range(4_000):
         client.send(wire.publish(("devices/{}/x" if number % 2 else "other/{}").format(number) + "/y" * (number % 9)))
         rig.parts.loop.settle()
         remembered = client.connection._routes
         size = sum(getsizeof(topic) + (route.text_bytes if route else 0) for topic, route in remembered.items())
-        assert size < client.connection._remembered_bytes <= MAX_REMEMBERED_BYTES
+        assert size < client.connection._remembered_bytes <= MAX_REMEMBERED_BYTES_OF_APPLICATION
         most = max(most, len(remembered))
-    assert most > 50
+    assert 1_000 < most < 4_000
+
+
+async def test_remembered_topics_of_a_device(rig: Rig) -> None:
+    """A device's connection remembers fewer; its topics are few as well."""
+    rig.who = principal(DEVICE, publish=("#",), is_device=True)
+    client, most = rig.connect(client_id=DEVICE), 0
+    rig.parts.loop.settle()
+    for number in range(500):
+        client.send(wire.publish(f"x/{number}"))
+        rig.parts.loop.settle()
+        assert client.connection._remembered_bytes <= MAX_REMEMBERED_BYTES
+        most = max(most, len(client.connection._routes))
+    assert 40 < most < 200
+
+
+async def test_remembered_topics_without_room(rig: Rig) -> None:
+    """An application for which there is no more room remembers few, rather than being held back for them."""
+    client = rig.connect()
+    rig.parts.loop.settle()
+    account = client.connection.memory
+    assert account is not None
+    account.share = account.used + 8 * 1024
+    for number in range(500):
+        client.send(wire.publish(f"devices/{number}/x"))
+        rig.parts.loop.settle()
+        assert account.used <= account.share
+        assert not client.connection.held_back_by
 
 
 async def test_one_message_at_a_time(rig: Rig) -> None:

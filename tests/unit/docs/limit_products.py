@@ -35,6 +35,7 @@ from fleetkey.broker.memory_costs import (
 )
 from fleetkey.broker.message import Message
 from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES as MAX_REMEMBERED_TOPIC_BYTES
+from fleetkey.broker.publish_topics import MAX_REMEMBERED_BYTES_OF_APPLICATION
 from fleetkey.broker.route_cache import MAX_ROUTE_BYTES
 from fleetkey.broker.store.group_commit import MAX_WAITING_BYTES
 from fleetkey.broker.transport.frames import MAX_MESSAGE_BYTES
@@ -220,8 +221,15 @@ PRODUCTS = (
         total="`MAX_LINGERING_BYTES`",
     ),
     Product(
-        kind="Topics that a connection remembers (`MAX_REMEMBERED_BYTES`)",
+        kind="Topics that a device's connection remembers (`MAX_REMEMBERED_BYTES`)",
         one_bytes=MAX_REMEMBERED_TOPIC_BYTES,
+        clients=mqtt.max_connections,
+        whose="connections",
+        total=MEMORY,
+    ),
+    Product(
+        kind="Topics that an application's connection remembers (`MAX_REMEMBERED_BYTES_OF_APPLICATION`)",
+        one_bytes=MAX_REMEMBERED_BYTES_OF_APPLICATION,
         clients=mqtt.max_connections,
         whose="connections",
         total=MEMORY,
@@ -238,6 +246,7 @@ PRODUCTS = (
         one_bytes=mqtt.max_topic_aliases * getsizeof(bytes(mqtt.max_topic_bytes)),
         clients=mqtt.max_connections,
         whose="connections",
+        total=MEMORY,
     ),
     Product(kind="Session", one_bytes=SESSION_BYTES + DEVICE_BYTES, clients=OWNERS, whose="sessions", total=MEMORY),
     Product(
