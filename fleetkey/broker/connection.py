@@ -101,6 +101,7 @@ class Connection(PublishTopics):
             self._publisher.forward(self, route, data, start + len(self._last_head))
             return
         if self.state is CLOSED:
+            self._discard(size)
             return
         if self._backlog:
             self._backlog += data

@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 READ_TOPIC_BYTES, SHOWN_TOPIC = 2_048, 256
 """How much of a refused topic is looked at, and how many characters of it are logged."""
+MAX_DISCARDED_BYTES = 256 * 1024
+"""How much is read and discarded of a client that is told why it is disconnected; beyond that, it is cut off."""
 FOREIGN_PROTOCOLS: dict[Spoken | None, RefusalReason] = {
     Spoken.TLS: RefusalReason.TLS_ON_PLAIN_PORT,
     Spoken.HTTP: RefusalReason.HTTP_ON_MQTT_PORT,
@@ -46,6 +48,7 @@ class ConnectionLifecycle(InboundFlow):
 
     __slots__ = (
         "_deferred_acks",
+        "_discarded",
         "address",
         "is_refusal_logged",
         "keep_alive_seconds",
@@ -67,6 +70,8 @@ class ConnectionLifecycle(InboundFlow):
         self.was_welcomed = False
         """Whether its CONNECT was accepted."""
         self._deferred_acks = 0
+        self._discarded = 0
+        """Bytes that came after it was closed."""
         self.max_inflight = parts.limits.max_inflight
         """How many messages of QoS 1 and 2 may be unacknowledged at a time."""
 
@@ -197,7 +202,7 @@ class ConnectionLifecycle(InboundFlow):
         """Close the socket once everything is sent; if its client is told why, once that closes its side.
 
         What a client still sends would otherwise reset the connection, and it would never read the reason. What comes
-        is discarded, for at most `LINGER_SECONDS`.
+        is discarded, for at most `LINGER_SECONDS` and `MAX_DISCARDED_BYTES`.
         """
         if waits_for_client and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -206,6 +211,12 @@ class ConnectionLifecycle(InboundFlow):
                 self.transport.resume_reading()
         else:
             self.transport.close()
+
+    def _discard(self, size: int) -> None:
+        """Count bytes that came after the connection was closed; a client that goes on sending is cut off."""
+        self._discarded += size
+        if self._discarded > MAX_DISCARDED_BYTES:
+            self.transport.abort()
 
     def abort(self, reason: Reason) -> None:
         """Close at once, discarding the will and unsent data; the client is told why, if its version can."""
