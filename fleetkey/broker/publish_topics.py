@@ -50,6 +50,7 @@ class PublishTopics(ConnectionLifecycle):
     def _topic_of_alias(self, first: int, data: bytes, topic_end: int, end: int) -> bytes:
         """Return the topic that an empty one stands for by its alias (MQTT 5.0, 3.3.2.3.4)."""
         alias = self.codec.read_publish(first, data, topic_end, end)[-1]
+        self._check_alias(alias)
         topic_bytes = self._aliases.get(alias)
         if topic_bytes is None:
             msg = "an empty topic without an alias that is known"
@@ -58,9 +59,7 @@ class PublishTopics(ConnectionLifecycle):
 
     def _note_alias(self, alias: int, topic_bytes: bytes) -> None:
         """Let an alias stand for a topic, until the connection ends or the alias is given to another topic."""
-        if alias > self._parts.limits.max_topic_aliases:
-            msg = "a topic alias over max_topic_aliases"
-            raise TopicAliasInvalidError(msg, bound="max_topic_aliases")
+        self._check_alias(alias)
         older = self._aliases.get(alias)
         if older == topic_bytes:
             return
@@ -68,6 +67,11 @@ class PublishTopics(ConnectionLifecycle):
             self._aliases = {}
         self._aliases[alias] = topic_bytes
         self._grow(ALIAS_BYTES + len(topic_bytes) if older is None else len(topic_bytes) - len(older))
+
+    def _check_alias(self, alias: int) -> None:
+        if alias > self._parts.limits.max_topic_aliases:
+            msg = "a topic alias over max_topic_aliases"
+            raise TopicAliasInvalidError(msg, bound="max_topic_aliases")
 
     def _decide_topic(self, principal: Principal, topic_bytes: bytes) -> Route | None:
         """Decide a topic, valid until the scope changes; None means refused."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tests.support.properties import Name, as_properties, prop, read_properties
+from tests.support.properties import Name, Value, as_properties, prop, read_properties
 from tests.support.versions import LEVEL_5, current_level
 
 __all__ = [
@@ -74,7 +74,7 @@ class Publication:
     retain: bool
     dup: bool
     number: int
-    properties: tuple[tuple[int, int | str | bytes | tuple[str, str]], ...] = ()
+    properties: tuple[tuple[int, Value], ...] = ()
     """Of MQTT 5, in their order."""
 
 
@@ -203,7 +203,7 @@ def publication_of(got: Packet, level: int | None = None) -> Publication:
     size, qos = int.from_bytes(got.body[:2], "big"), got.flags >> 1 & 3
     rest = got.body[2 + size :]
     number, at = (int.from_bytes(rest[:2], "big"), 2) if qos else (0, 0)
-    properties: list[tuple[int, int | str | bytes | tuple[str, str]]] = []
+    properties: list[tuple[int, Value]] = []
     if (current_level() if level is None else level) == LEVEL_5:
         properties, at = read_properties(rest, at)
     return Publication(
@@ -223,7 +223,7 @@ def reason_of(got: Packet) -> int:
     return got.body[at] if len(got.body) > at else 0
 
 
-def properties_of(got: Packet) -> list[tuple[int, int | str | bytes | tuple[str, str]]]:
+def properties_of(got: Packet) -> list[tuple[int, Value]]:
     """Return the properties of any packet of MQTT 5 but PUBLISH, if it has any."""
     at = {Kind.DISCONNECT: 1, Kind.AUTH: 1, Kind.SUBACK: 2, Kind.UNSUBACK: 2, Kind.CONNACK: 2}.get(Kind(got.kind), 3)
     return read_properties(got.body, at)[0] if len(got.body) > at else []

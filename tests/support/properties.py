@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Name", "as_properties", "number_of_bytes", "prop", "read_properties", "variable"]
+__all__ = ["Name", "Value", "as_properties", "number_of_bytes", "prop", "read_properties", "variable"]
 
 
 class Name(IntEnum):
@@ -18,6 +18,8 @@ class Name(IntEnum):
     USER_PROPERTY, MAXIMUM_PACKET_SIZE, WILDCARDS, IDENTIFIERS, SHARED = 38, 39, 40, 41, 42
 
 
+Value = int | str | bytes | tuple[str, str]
+"""What a property says."""
 ONE_BYTE = {1, 23, 25, 36, 37, 40, 41, 42}
 TWO_BYTES = {19, 33, 34, 35}
 FOUR_BYTES = {2, 17, 24, 39}
@@ -40,7 +42,7 @@ def number_of_bytes(name: int) -> int:
     return 1 if name in ONE_BYTE else 2 if name in TWO_BYTES else 4 if name in FOUR_BYTES else 0
 
 
-def prop(name: int, value: int | str | bytes | tuple[str, str]) -> bytes:
+def prop(name: int, value: Value) -> bytes:
     """Return one property."""
     head = variable(name)
     if isinstance(value, tuple):
@@ -58,14 +60,14 @@ def as_properties(*each: bytes) -> bytes:
     return variable(len(together)) + together
 
 
-def read_properties(data: bytes, start: int = 0) -> tuple[list[tuple[int, int | str | bytes | tuple[str, str]]], int]:
+def read_properties(data: bytes, start: int = 0) -> tuple[list[tuple[int, Value]], int]:
     """Return the properties that begin at `start`, in their order, and where the rest of the packet begins."""
     size, at = _variable(data, start)
-    end, found = at + size, list[tuple[int, int | str | bytes | tuple[str, str]]]()
+    end, found = at + size, list[tuple[int, Value]]()
     assert end <= len(data)
     while at < end:
         name, at = _variable(data, at)
-        value: int | str | bytes | tuple[str, str]
+        value: Value
         if fixed := number_of_bytes(name):
             value, at = int.from_bytes(data[at : at + fixed], "big"), at + fixed
         elif name == Name.SUBSCRIPTION_IDENTIFIER:

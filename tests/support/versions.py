@@ -5,13 +5,18 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LEVEL_3_1_1", "LEVEL_5", "current_level", "speaking"]
+__all__ = ["EACH_VERSION", "LEVEL_3_1_1", "LEVEL_5", "current_level", "speaking"]
 
 LEVEL_3_1_1, LEVEL_5 = 4, 5
 """The protocol levels in CONNECT (3.1.2.2)."""
+
+EACH_VERSION = pytest.mark.usefixtures("each_version")
+"""Runs a test once for each version (`tests/conformance/conftest.py`)."""
 
 _levels = [LEVEL_3_1_1]
 

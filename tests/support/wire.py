@@ -113,7 +113,8 @@ class Wire:
 
         One of MQTT 5 is returned as that of MQTT 3.1.1 which means the same, if there is one.
         """
-        self.level = data[8] if data[1] < 0x80 else data[9]
+        at = 8 if data[1] < 0x80 else 9
+        self.level = data[at] if len(data) > at else current_level()
         self.send(data)
         got = self.read()
         if got is None:
@@ -174,15 +175,28 @@ class Wire:
             return False
         return True
 
+    def is_closed_for(self, *reasons: int) -> bool:
+        """Whether the broker closes the connection in time, and sends nothing before.
+
+        In MQTT 5, except for a DISCONNECT with one of the reasons.
+        """
+        if not self.is_closed_by_broker():
+            return False
+        said = [(got.kind, reason_of(got)) for got in self.inbox]
+        return said in [[(Kind.DISCONNECT, reason)] for reason in reasons] if self.level == LEVEL_5 else not said
+
     def new_number(self) -> int:
         """Return the next packet id."""
         self._number = self._number % LAST_NUMBER + 1
         return self._number
 
-    def subscribe(self, *filters: str | bytes, qos: int = 0) -> list[int]:
-        """Subscribe, and return the SUBACK's codes; whatever says why a filter is refused is returned as 0x80."""
+    def subscribe(self, *filters: str | bytes, qos: int = 0, options: int = 0, properties: bytes = b"") -> list[int]:
+        """Subscribe, and return the SUBACK's codes; whatever says why a filter is refused is returned as 0x80.
+
+        Options beside the QoS, and properties, are those of MQTT 5.
+        """
         number = self.new_number()
-        self.send(subscribe(number, *filters, qos=qos, level=self.level))
+        self.send(subscribe(number, *filters, qos=qos | options, level=self.level, properties=properties))
         got = self.receive(Kind.SUBACK)
         assert number_of(got) == number
         if self.level == LEVEL_5:
@@ -197,10 +211,18 @@ class Wire:
         assert number_of(got) == number
         assert self.level == LEVEL_5 or len(got.body) == 2
 
-    def publish(self, topic: str | bytes, payload: bytes = b"x", *, qos: int = 0, retain: bool = False) -> None:
+    def publish(
+        self,
+        topic: str | bytes,
+        payload: bytes = b"x",
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        properties: bytes = b"",
+    ) -> None:
         """Publish and finish the handshake; at QoS 0, return when the broker has handled it."""
         number = self.new_number()
-        packet = publish(topic, payload, qos=qos, number=number, retain=retain, level=self.level)
+        packet = publish(topic, payload, qos=qos, number=number, retain=retain, level=self.level, properties=properties)
         self.send(packet, b"" if qos else PINGREQ)
         if not qos:
             self.receive(Kind.PINGRESP)

@@ -61,10 +61,19 @@ class Clients:
         will: Will | None = None,
         keep_alive_seconds: int = 60,
         key: Credentials | None = None,
+        properties: bytes = b"",
     ) -> bytes:
         """Return a CONNECT that the broker accepts."""
         key = key or self.key
-        return connect(client_id, key.key, key.secret, clean=clean, will=will, keep_alive_seconds=keep_alive_seconds)
+        return connect(
+            client_id,
+            key.key,
+            key.secret,
+            clean=clean,
+            will=will,
+            keep_alive_seconds=keep_alive_seconds,
+            properties=properties,
+        )
 
     def connect(
         self,
@@ -74,14 +83,16 @@ class Clients:
         will: Will | None = None,
         keep_alive_seconds: int = 60,
         key: Credentials | None = None,
+        properties: bytes = b"",
         websocket: bool = False,
     ) -> Wire:
-        """Return a client that the broker let in."""
+        """Return a client that the broker let in; the properties are those of MQTT 5, without their length."""
         wire = self.open(websocket=websocket)
         name = self.name() if client_id is None else client_id
-        assert (
-            wire.log_in(self.hello(name, clean=clean, will=will, keep_alive_seconds=keep_alive_seconds, key=key)) == 0
+        hello = self.hello(
+            name, clean=clean, will=will, keep_alive_seconds=keep_alive_seconds, key=key, properties=properties
         )
+        assert wire.log_in(hello) == 0
         return wire
 
     def subscriber(self, *filters: str, qos: int = 0, client_id: str | None = None, clean: bool = True) -> Wire:
@@ -96,10 +107,12 @@ class Clients:
         wire.publications()
         return wire
 
-    def send(self, topic: str, payload: bytes = b"x", *, qos: int = 0, retain: bool = False) -> None:
+    def send(
+        self, topic: str, payload: bytes = b"x", *, qos: int = 0, retain: bool = False, properties: bytes = b""
+    ) -> None:
         """Publish from a client of its own, and return when the broker has handled it."""
         wire = self.connect()
-        wire.publish(topic, payload, qos=qos, retain=retain)
+        wire.publish(topic, payload, qos=qos, retain=retain, properties=properties)
         wire.disconnect()
 
     def retained(self, topic_filter: str, *, qos: int = 2) -> list[tuple[str, bytes, int]]:
