@@ -249,10 +249,14 @@ class ConnectionLifecycle(InboundFlow):
         self._uncount()
 
     def acknowledge(self, packet: bytes, position: int) -> None:
-        """Send an acknowledgement once the store has committed up to a position, after older ones (4.6.0-2)."""
+        """Send an acknowledgement once the store has committed up to a position, after older ones (4.6.0-2).
+
+        One that is empty is too long for the client.
+        """
         store = self._parts.store
         if position <= store.committed and not self._deferred_acks:
-            self.send(packet)
+            if packet:
+                self.send(packet)
             return
         self._deferred_acks += 1
 
@@ -260,10 +264,10 @@ class ConnectionLifecycle(InboundFlow):
             self._deferred_acks -= 1
             if self.state is CLOSED:
                 return
-            if is_stored:
-                self.send(packet)
-            else:
+            if not is_stored:
                 self.close(Reason.NOT_STORED)
+            elif packet:
+                self.send(packet)
 
         store.after_commit(committed)
         self._wait_if_behind()

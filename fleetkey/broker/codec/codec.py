@@ -74,15 +74,15 @@ class Codec(Protocol):
         ...
 
     def connack(self, reason: Reason, *, is_session_present: bool = False, terms: Terms | None = None) -> bytes:
-        """Return a CONNACK; `terms` go with an acceptance."""
+        """Return a CONNACK, empty if it is longer than the client takes; `terms` go with an acceptance."""
         ...
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
-        """Return a SUBACK: for each filter the granted QoS, or why it was refused."""
+        """Return a SUBACK: for each filter the granted QoS, or why it was refused; empty like a CONNACK."""
         ...
 
     def unsuback(self, packet_id: int, answers: Sequence[bool]) -> bytes:
-        """Return an UNSUBACK: for each filter, whether there was such a subscription."""
+        """Return an UNSUBACK: for each filter, whether there was such a subscription; empty like a CONNACK."""
         ...
 
     def acknowledgement(self, kind: int, packet_id: int, reason: Reason | None = None) -> bytes:

@@ -157,7 +157,7 @@ class Codec5:
             properties.pop(Property.REASON_STRING, None)
             properties.pop(Property.RESPONSE_INFORMATION, None)
             packet = _packet(Kind.CONNACK, head + written(properties))
-        return packet
+        return self._fitting(packet)
 
     def suback(self, packet_id: int, answers: Sequence[SubscriptionOptions | Reason]) -> bytes:
         """Return a SUBACK with a code for each filter, in order (3.9)."""
@@ -166,12 +166,16 @@ class Codec5:
         number = packet_id.to_bytes(2, "big")
         text = self._text(SUBACK, refused)
         packet = _packet(Kind.SUBACK, number + text + codes)
-        return packet if len(packet) <= self.max_packet_bytes else _packet(Kind.SUBACK, number + b"\0" + codes)
+        return (
+            packet
+            if len(packet) <= self.max_packet_bytes
+            else self._fitting(_packet(Kind.SUBACK, number + b"\0" + codes))
+        )
 
     def unsuback(self, packet_id: int, answers: Sequence[bool]) -> bytes:
         """Return an UNSUBACK with a code for each filter, in order (3.11)."""
         codes = bytes([0 if was_there else NO_SUBSCRIPTION for was_there in answers])
-        return _packet(Kind.UNSUBACK, packet_id.to_bytes(2, "big") + b"\0" + codes)
+        return self._fitting(_packet(Kind.UNSUBACK, packet_id.to_bytes(2, "big") + b"\0" + codes))
 
     def acknowledgement(self, kind: int, packet_id: int, reason: Reason | None = None) -> bytes:
         """Return a PUBACK, PUBREC, PUBREL or PUBCOMP, without the reason code if that is success (3.4.2.1)."""
@@ -221,6 +225,10 @@ class Codec5:
             else bytes((Kind.DISCONNECT << 4, 1, code))
         )
         return packet if len(packet) <= self.max_packet_bytes else bytes((Kind.DISCONNECT << 4, 1, code))
+
+    def _fitting(self, packet: bytes) -> bytes:
+        """Return a packet, or nothing if it is longer than the client takes (3.1.2-24)."""
+        return packet if len(packet) <= self.max_packet_bytes else b""
 
     def _text(self, kind: int, reason: Reason | None) -> bytes:
         """Return the properties of an answer: a reason string, if there is one and the client wants it."""

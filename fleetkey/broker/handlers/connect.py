@@ -145,9 +145,10 @@ class ConnectHandler:
     def refuse(self, connection: Client, rejected: Rejected, claims: Claims = NO_CLAIMS) -> None:
         """Answer with a refusal and close; what the client claims is for the record alone."""
         packet = connection.codec.connack(rejected.reason)
-        code = packet[CODE_AT]
-        self._counters.refusals[code] += 1
-        connection.send(packet)
+        code = packet[CODE_AT] if packet else None
+        if code is not None:
+            self._counters.refusals[code] += 1
+            connection.send(packet)
         connection.close(Reason.REFUSED, is_graceful=True)
         self._refusals.connect(connection, rejected, claims, code)
 
@@ -252,9 +253,7 @@ class ConnectHandler:
                 self._welcome(connection, connect, opened)
             else:
                 self._refuse_known(connection, Reason.SERVER_BUSY, RefusalReason.NOT_STORED, "store_failing")
-                if not opened.is_present:
-                    # Its client never learned of this session, so its next CONNACK must not report one as present.
-                    self._sessions.drop(opened.session)
+                self._forget(opened)
 
         self._store.after_commit(committed)
 
@@ -276,7 +275,12 @@ class ConnectHandler:
             self._refuse_revoked(connection)
             return
         terms = self._terms(connect, session, principal) if connection.codec.tells_reasons else None
-        connection.send(connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present, terms=terms))
+        packet = connection.codec.connack(Reason.SUCCESS, is_session_present=opened.is_present, terms=terms)
+        if not packet:
+            self._refuse_known(connection, Reason.PROTOCOL_ERROR, RefusalReason.MALFORMED, "maximum_packet_size")
+            self._forget(opened)
+            return
+        connection.send(packet)
         connection.open(connect.will)
         log.info(
             "connected",
@@ -293,6 +297,11 @@ class ConnectHandler:
             self._sessions.resume(session)
         if connection.is_suspended:
             connection.proceed()
+
+    def _forget(self, opened: OpenedSession) -> None:
+        """End a new session of a client that wasn't let in: its next CONNACK must not report one as present."""
+        if not opened.is_present:
+            self._sessions.drop(opened.session)
 
     def _terms(self, connect: Connect, session: Session, principal: Principal) -> Terms:
         """Return what a client is told at its acceptance (MQTT 5.0, 3.2.2.3)."""
