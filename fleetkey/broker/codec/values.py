@@ -190,5 +190,5 @@ class SubscriptionOptions:
             max(self.qos, other.qos),
             no_local=self.no_local and other.no_local,
             retain_as_published=self.retain_as_published or other.retain_as_published,
-            identifiers=tuple(dict.fromkeys(self.identifiers + other.identifiers)),
+            identifiers=self.identifiers + other.identifiers,
         )
