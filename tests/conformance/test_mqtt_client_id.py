@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Will, connect
+from tests.support.versions import EACH_VERSION
 from tests.support.wire_clients import EVERYTHING
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
 
+TAKEN_OVER = 0x8E
 CHARACTERS = string.digits + string.ascii_letters
 
 
+@EACH_VERSION
 def test_every_client_id_of_the_standard(mqtt: Clients) -> None:
-    """Ids of 1 to 23 digits and letters are taken, every one of them (3.1.3-5)."""
+    """Ids of 1 to 23 digits and letters are taken, every one of them (3.1.3-5).
+
+    MQTT 5: 3.1.3-5.
+    """
     twice = CHARACTERS * 2
     names = {*CHARACTERS, *(twice[length * 2 : length * 3] for length in range(1, 24))}
     names |= {"0" * 23, "f" * 23, string.ascii_lowercase[:23], string.ascii_uppercase[:23], CHARACTERS[-23:]}
@@ -27,8 +33,12 @@ def test_every_client_id_of_the_standard(mqtt: Clients) -> None:
         wire.settle()
 
 
+@EACH_VERSION
 def test_client_id_identifies_the_session(mqtt: Clients) -> None:
-    """State belongs to the exact client id, and to nothing else of the connection (3.1.3-2)."""
+    """State belongs to the exact client id, and to nothing else of the connection (3.1.3-2).
+
+    MQTT 5: 3.1.3-2.
+    """
     name = mqtt.name()
     one = mqtt.subscriber(mqtt.topic("one"), qos=1, client_id=name, clean=False)
     two = mqtt.subscriber(mqtt.topic("two"), qos=1, client_id=name.lower(), clean=False)
@@ -63,9 +73,13 @@ def test_empty_client_id_of_a_session_to_keep(mqtt: Clients) -> None:
     assert wire.is_closed_by_broker()
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("clean", [True, False])
 def test_client_id_of_another_principal(mqtt: Clients, *, clean: bool) -> None:
-    """An id that is another key's is rejected: CONNACK 2, closed, and its owner goes on undisturbed (3.1.3-9)."""
+    """An id that is another key's is rejected: CONNACK 2, closed, and its owner goes on undisturbed (3.1.3-9).
+
+    MQTT 5: 3.1.3-8, 3.1.4-2.
+    """
     name = mqtt.name()
     owner = mqtt.subscriber(mqtt.topic("x"), qos=1, client_id=name, clean=False)
     wire = mqtt.open()
@@ -77,16 +91,20 @@ def test_client_id_of_another_principal(mqtt: Clients, *, clean: bool) -> None:
     assert owner.payloads() == [b"1"]
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("new_is_clean", [True, False])
 @pytest.mark.parametrize("old_is_clean", [True, False])
 def test_take_over(mqtt: Clients, *, old_is_clean: bool, new_is_clean: bool) -> None:
-    """A client with the id of one that is connected takes its place: the older one is disconnected (3.1.4-2)."""
+    """A client with the id of one that is connected takes its place: the older one is disconnected (3.1.4-2).
+
+    MQTT 5: 3.1.4-3.
+    """
     name, topic = mqtt.name(), mqtt.topic("x")
     witness = mqtt.subscriber(mqtt.topic("will"))
     old = mqtt.connect(name, clean=old_is_clean, will=Will(mqtt.topic("will")))
     old.subscribe(topic, qos=1)
     new = mqtt.connect(name, clean=new_is_clean)
-    assert old.is_closed_by_broker()
+    assert old.is_closed_for(TAKEN_OVER)
     assert new.is_session_present == (not old_is_clean and not new_is_clean)
     assert witness.publication().payload == b"gone"
     new.subscribe(mqtt.topic("new"), qos=1)
@@ -95,12 +113,16 @@ def test_take_over(mqtt: Clients, *, old_is_clean: bool, new_is_clean: bool) -> 
     assert new.payloads() == ([b"1", b"2"] if new.is_session_present else [b"2"])
 
 
+@EACH_VERSION
 def test_take_over_by_a_device(mqtt: Clients) -> None:
-    """The same for a device, whose client id is its device id (3.1.4-2)."""
+    """The same for a device, whose client id is its device id (3.1.4-2).
+
+    MQTT 5: 3.1.4-3.
+    """
     device = mqtt.fleet.device()
     old = mqtt.connect(device.client_id, key=device)
     new = mqtt.connect(device.client_id, key=device)
-    assert old.is_closed_by_broker()
+    assert old.is_closed_for(TAKEN_OVER)
     new.settle()
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import PINGREQ, Kind, connect, connect_fields, publish, subscribe
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 Refused = tuple[int, "Callable[[Clients, str], bytes]"]
 REFUSED: dict[str, Refused] = {
-    "protocol_level": (1, lambda m, name: connect_fields(0xC0, name, m.key.key, m.key.secret, level=5)),
+    "protocol_level": (1, lambda m, name: connect_fields(0xC0, name, m.key.key, m.key.secret, level=6)),
     "empty_client_id": (2, lambda m, _: m.hello("", clean=False)),
     "wrong_secret": (5, lambda m, name: connect(name, m.key.key, "0" * 64, clean=False)),
     "unknown_key": (5, lambda m, name: connect(name, "0" * 32, m.key.secret, clean=False)),
@@ -67,8 +68,12 @@ def test_accepted(mqtt: Clients) -> None:
     assert not wire.inbox
 
 
+@EACH_VERSION
 def test_first_packet_of_the_server(mqtt: Clients) -> None:
-    """CONNACK comes before whatever else there is to send: answers, messages that waited, retained ones (3.2.0-1)."""
+    """CONNACK comes before whatever else there is to send: answers, messages that waited, retained ones (3.2.0-1).
+
+    MQTT 5: 3.2.0-1, 3.2.0-2.
+    """
     name, topic = mqtt.name(), mqtt.topic("x")
     mqtt.subscriber(topic, qos=1, client_id=name, clean=False).disconnect()
     mqtt.send(topic, b"waited", qos=1, retain=True)
@@ -76,14 +81,18 @@ def test_first_packet_of_the_server(mqtt: Clients) -> None:
     wire.send(mqtt.hello(name, clean=False), subscribe(1, (topic, 0)), publish(topic, b"own", qos=1), PINGREQ)
     wire.receive(Kind.PINGRESP)
     first = wire.inbox[0]
-    assert (first.kind, first.body) == (Kind.CONNACK, b"\x01\x00")
+    assert (first.kind, first.body[:2]) == (Kind.CONNACK, b"\x01\x00")
     assert [got.kind for got in wire.inbox].count(Kind.CONNACK) == 1
     assert b"waited" in wire.payloads()
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("how", ["disconnected", "dropped", "connected"])
 def test_session_present(mqtt: Clients, how: str) -> None:
-    """Session present is 1 exactly when a session was kept and goes on (3.1.4-3, 3.2.2-1, 3.2.2-2, 3.2.2-3)."""
+    """Session present is 1 exactly when a session was kept and goes on (3.1.4-3, 3.2.2-1, 3.2.2-2, 3.2.2-3).
+
+    MQTT 5: 3.1.2-6, 3.1.4-4, 3.2.2-2, 3.2.2-3.
+    """
     name = mqtt.name()
 
     def connects(*, clean: bool) -> bool:
@@ -103,18 +112,25 @@ def test_session_present(mqtt: Clients, how: str) -> None:
     assert connects(clean=True) is False
 
 
+@EACH_VERSION
 def test_session_present_without_subscriptions(mqtt: Clients) -> None:
-    """A session without a subscription is one, too (3.2.2-2)."""
+    """A session without a subscription is one, too (3.2.2-2).
+
+    MQTT 5: 3.2.2-3.
+    """
     name = mqtt.name()
     mqtt.connect(name, clean=False).disconnect()
     assert mqtt.connect(name, clean=False).is_session_present
 
 
 def test_reserved_return_codes(mqtt: Clients) -> None:
-    """Where no return code applies, the connection is closed without a CONNACK: never one above 5 (3.2.2-6)."""
+    """Where no return code applies, the connection is closed without a CONNACK: never one above 5 (3.2.2-6).
+
+    As MQTT 5.0, the same bytes are no CONNECT.
+    """
     for level in range(256):
         hello = connect_fields(0xC2, mqtt.name(), mqtt.key.key, mqtt.key.secret, level=level)
-        assert mqtt.open().log_in(hello) == (0 if level == 4 else 1)
+        assert mqtt.open().log_in(hello) == {4: 0, 5: None}.get(level, 1)
     for name in "MQTU", "mqtt", "":
         assert (
             mqtt.open().log_in(connect_fields(0xC2, mqtt.name(), mqtt.key.key, mqtt.key.secret, protocol=name)) is None

@@ -19,6 +19,7 @@ from tests.support.packets import (
     text,
     unsubscribe,
 )
+from tests.support.versions import EACH_VERSION, current_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +29,18 @@ if TYPE_CHECKING:
 
 CLEAN, WILL, RETAIN, PASSWORD, USER = 0x02, 0x04, 0x20, 0x40, 0x80
 LOGIN = CLEAN | PASSWORD | USER
-FIRST = {
-    "publish": publish("first", retain=True),
-    "puback": acknowledgement(Kind.PUBACK, 1),
-    "pubrel": acknowledgement(Kind.PUBREL, 1),
-    "subscribe": subscribe(1, ("#", 0)),
-    "unsubscribe": unsubscribe(1, "#"),
-    "pingreq": PINGREQ,
-    "disconnect": DISCONNECT,
-    "connack": packet(Kind.CONNACK, 0, b"\0\0"),
-    "reserved": packet(0, 0, b""),
-    "http": b"GET / HTTP/1.1\r\n\r\n",
+PROTOCOL_ERROR = 0x82
+FIRST: dict[str, Callable[[], bytes]] = {
+    "publish": lambda: publish("first", retain=True),
+    "puback": lambda: acknowledgement(Kind.PUBACK, 1),
+    "pubrel": lambda: acknowledgement(Kind.PUBREL, 1),
+    "subscribe": lambda: subscribe(1, ("#", 0)),
+    "unsubscribe": lambda: unsubscribe(1, "#"),
+    "pingreq": lambda: PINGREQ,
+    "disconnect": lambda: DISCONNECT,
+    "connack": lambda: packet(Kind.CONNACK, 0, b"\0\0"),
+    "reserved": lambda: packet(0, 0, b""),
+    "http": lambda: b"GET / HTTP/1.1\r\n\r\n",
 }
 Fields = tuple[bytes, bytes, bytes]
 BROKEN: dict[str, Callable[[Fields], bytes]] = {
@@ -79,39 +81,57 @@ def _fields(mqtt: Clients, name: str) -> Fields:
     return name.encode(), mqtt.key.key.encode(), mqtt.key.secret.encode()
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("first", FIRST.values(), ids=FIRST)
-def test_first_packet(mqtt: Clients, first: bytes) -> None:
-    """A connection that begins with anything but CONNECT is closed, and none of it is handled (3.1.0-1)."""
+def test_first_packet(mqtt: Clients, first: Callable[[], bytes]) -> None:
+    """A connection that begins with anything but CONNECT is closed, and none of it is handled (3.1.0-1).
+
+    MQTT 5: 3.1.0-1.
+    """
     wire = mqtt.open()
-    wire.send(first, mqtt.hello(mqtt.name()))
+    wire.send(first(), mqtt.hello(mqtt.name()))
     assert wire.is_closed_by_broker()
     assert not wire.inbox
     assert mqtt.retained("first") == []
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("is_same", [True, False], ids=["same", "other"])
 def test_second_connect(mqtt: Clients, *, is_same: bool) -> None:
-    """A second CONNECT, however good, is a violation: the connection is closed and its will goes out (3.1.0-2)."""
+    """A second CONNECT, however good, is a violation: the connection is closed and its will goes out (3.1.0-2).
+
+    MQTT 5: 3.1.0-2.
+    """
     witness, name = mqtt.subscriber(mqtt.topic("will")), mqtt.name()
     wire = mqtt.connect(name, will=Will(mqtt.topic("will")))
     wire.send(mqtt.hello(name if is_same else mqtt.name()))
-    assert wire.is_closed_by_broker()
-    assert not wire.inbox
+    assert wire.is_closed_for(PROTOCOL_ERROR)
     assert witness.publication().payload == b"gone"
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("name", ["mqtt", "MQTt", "MQTT ", "MQT", "", "HTTP", b"\xff", b"MQTT\0"])
 def test_protocol_name(mqtt: Clients, name: str | bytes) -> None:
-    """What doesn't call itself MQTT is closed and not handled as MQTT 3.1.1 (3.1.2-1)."""
+    """What doesn't call itself MQTT is closed and not handled as MQTT 3.1.1 (3.1.2-1).
+
+    MQTT 5: 3.1.2-1.
+    """
     client_id = mqtt.name()
     live = mqtt.connect(client_id)
-    assert mqtt.open().log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), protocol=name)) is None
+    assert (
+        mqtt.open().log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), protocol=name, level=current_level()))
+        is None
+    )
     live.settle()
 
 
-@pytest.mark.parametrize(("name", "level"), [("MQIsdp", 3), *(("MQTT", level) for level in (0, 3, 5, 6, 0x84, 255))])
+@EACH_VERSION
+@pytest.mark.parametrize(("name", "level"), [("MQIsdp", 3), *(("MQTT", level) for level in (0, 3, 6, 0x84, 255))])
 def test_protocol_level(mqtt: Clients, name: str, level: int) -> None:
-    """Another protocol level is answered with CONNACK 1 and closed; nothing that exists is touched (3.1.2-2)."""
+    """Another protocol level is answered with CONNACK 1 and closed; nothing that exists is touched (3.1.2-2).
+
+    MQTT 5: 3.1.2-2.
+    """
     client_id = mqtt.name()
     live, wire = mqtt.connect(client_id, clean=False), mqtt.open()
     assert wire.log_in(connect_fields(LOGIN, *_fields(mqtt, client_id), protocol=name, level=level)) == 1

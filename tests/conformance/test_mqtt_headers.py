@@ -19,21 +19,25 @@ from tests.support.packets import (
     text,
     unsubscribe,
 )
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.wire_clients import Clients
 
 
+MALFORMED = 0x81
 ONE = b"\x00\x01"
-FLAGGED = {
-    "puback": acknowledgement(Kind.PUBACK, 1),
-    "pubrec": acknowledgement(Kind.PUBREC, 1),
-    "pubrel": acknowledgement(Kind.PUBREL, 1),
-    "pubcomp": acknowledgement(Kind.PUBCOMP, 1),
-    "subscribe": subscribe(1, ("a", 0)),
-    "unsubscribe": unsubscribe(1, "a"),
-    "pingreq": PINGREQ,
-    "disconnect": DISCONNECT,
+FLAGGED: dict[str, Callable[[], bytes]] = {
+    "puback": lambda: acknowledgement(Kind.PUBACK, 1),
+    "pubrec": lambda: acknowledgement(Kind.PUBREC, 1),
+    "pubrel": lambda: acknowledgement(Kind.PUBREL, 1),
+    "pubcomp": lambda: acknowledgement(Kind.PUBCOMP, 1),
+    "subscribe": lambda: subscribe(1, ("a", 0)),
+    "unsubscribe": lambda: unsubscribe(1, "a"),
+    "pingreq": lambda: PINGREQ,
+    "disconnect": lambda: DISCONNECT,
 }
 VIOLATIONS = {
     "reserved_type_0": packet(0, 0, b""),
@@ -61,18 +65,26 @@ VIOLATIONS = {
 }
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("right", FLAGGED.values(), ids=FLAGGED)
-def test_wrong_flags(mqtt: Clients, right: bytes) -> None:
-    """Any flags but those that a packet must have close the connection (2.2.2-2)."""
-    for flags in set(range(16)) - {right[0] & 0x0F}:
+def test_wrong_flags(mqtt: Clients, right: Callable[[], bytes]) -> None:
+    """Any flags but those that a packet must have close the connection (2.2.2-2).
+
+    MQTT 5: 2.1.3-1.
+    """
+    sent = right()
+    for flags in set(range(16)) - {sent[0] & 0x0F}:
         wire = mqtt.connect()
-        wire.send(bytes([right[0] & 0xF0 | flags]) + right[1:])
-        assert wire.is_closed_by_broker(), flags
-        assert not wire.inbox
+        wire.send(bytes([sent[0] & 0xF0 | flags]) + sent[1:])
+        assert wire.is_closed_for(MALFORMED), flags
 
 
+@EACH_VERSION
 def test_flags_of_the_server(mqtt: Clients) -> None:
-    """Every packet that the server sends has the flags that its kind must have (2.2.2-1)."""
+    """Every packet that the server sends has the flags that its kind must have (2.2.2-1).
+
+    MQTT 5: 2.1.3-1.
+    """
     topic, wire = mqtt.topic("x"), mqtt.open()
     wire.send(
         mqtt.hello(mqtt.name()),
@@ -90,8 +102,12 @@ def test_flags_of_the_server(mqtt: Clients) -> None:
     assert all(got.flags == (2 if got.kind == Kind.PUBREL else 0) for got in wire.inbox)
 
 
+@EACH_VERSION
 def test_wrong_flags_of_connect(mqtt: Clients) -> None:
-    """A CONNECT with flags in its fixed header is none (2.2.2-2)."""
+    """A CONNECT with flags in its fixed header is none (2.2.2-2).
+
+    MQTT 5: 2.1.3-1.
+    """
     right = mqtt.hello(mqtt.name())
     for flags in range(1, 16):
         assert mqtt.open().log_in(bytes([right[0] | flags]) + right[1:]) is None, flags

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import PINGREQ, Kind, Will, acknowledgement, publish
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -30,8 +31,12 @@ def test_ping(mqtt: Clients, count: int) -> None:
     assert not wire.inbox
 
 
+@EACH_VERSION
 def test_silent_client(mqtt: Clients) -> None:
-    """After 1.5 times its keep alive a silent client is disconnected, with its will, and not sooner (3.1.2-24)."""
+    """After 1.5 times its keep alive a silent client is disconnected, with its will, and not sooner (3.1.2-24).
+
+    MQTT 5: 3.1.2-22, 3.2.2-22.
+    """
     witness = mqtt.subscriber(mqtt.topic("will"))
     began = time.monotonic()
     wire = mqtt.connect(keep_alive_seconds=1, will=Will(mqtt.topic("will")))

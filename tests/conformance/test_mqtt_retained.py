@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Kind, acknowledgement, publish
+from tests.support.versions import EACH_VERSION
 from tests.support.wire_clients import EVERYTHING
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("requested", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_retained(mqtt: Clients, qos: int, requested: int) -> None:
-    """A message is stored with its QoS and sent to each new subscriber, with the flag (3.3.1-5, 3.3.1-6, 3.3.1-8)."""
+    """A message is stored with its QoS and sent to each new subscriber, with the flag (3.3.1-5, 3.3.1-6, 3.3.1-8).
+
+    MQTT 5: 3.3.1-5, 3.3.1-9.
+    """
     topic = mqtt.topic("x")
     mqtt.send(topic, b"kept", qos=qos, retain=True)
     for _ in range(2):
@@ -28,10 +33,14 @@ def test_retained(mqtt: Clients, qos: int, requested: int) -> None:
         assert wire.publications() == []
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("later", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_replaced(mqtt: Clients, qos: int, later: int) -> None:
-    """A topic has one retained message: the last, with its own QoS; also one of QoS 0 replaces (3.3.1-5, 3.3.1-7)."""
+    """A topic has one retained message: the last, with its own QoS; also one of QoS 0 replaces (3.3.1-5, 3.3.1-7).
+
+    MQTT 5: 3.3.1-5.
+    """
     topic = mqtt.topic("x")
     mqtt.send(topic, b"older", qos=qos, retain=True)
     mqtt.send(topic, b"newer", qos=later, retain=True)
@@ -62,8 +71,12 @@ def test_last_of_each_topic(mqtt: Clients) -> None:
         assert got == sorted((mqtt.topic(name), f"{name}2".encode(), 1) for name in matching), topic_filter
 
 
+@EACH_VERSION
 def test_subscribed_again(mqtt: Clients) -> None:
-    """A subscription that is made again is sent the retained message again (3.3.1-6, 3.8.4-3)."""
+    """A subscription that is made again is sent the retained message again (3.3.1-6, 3.8.4-3).
+
+    MQTT 5: 3.3.1-9.
+    """
     topic = mqtt.topic("x")
     mqtt.send(topic, b"kept", retain=True)
     wire = mqtt.connect()
@@ -84,10 +97,14 @@ def test_resumed_session(mqtt: Clients) -> None:
     assert wire.publications() == []
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("granted", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_established_subscription(mqtt: Clients, qos: int, granted: int) -> None:
-    """Whoever had subscribed before gets a retained message without the flag, also later (3.3.1-9)."""
+    """Whoever had subscribed before gets a retained message without the flag, also later (3.3.1-9).
+
+    MQTT 5: 3.3.1-12.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     live, away = mqtt.subscriber(topic, qos=granted), mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     away.disconnect()
@@ -98,9 +115,13 @@ def test_established_subscription(mqtt: Clients, qos: int, granted: int) -> None
     assert [(message.payload, message.retain) for message in waited] == ([(b"new", False)] if qos else [])
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_empty_message(mqtt: Clients, qos: int) -> None:
-    """An empty one removes what is retained, isn't stored, and reaches subscribers as usual (3.3.1-10, 3.3.1-11)."""
+    """An empty one removes what is retained, isn't stored, and reaches subscribers as usual (3.3.1-10, 3.3.1-11).
+
+    MQTT 5: 3.3.1-6, 3.3.1-7.
+    """
     topic, other = mqtt.topic("x"), mqtt.topic("y")
     for name in (topic, other):
         mqtt.send(name, b"kept", qos=1, retain=True)
@@ -117,10 +138,14 @@ def test_empty_message(mqtt: Clients, qos: int) -> None:
     assert mqtt.retained(topic) == [(topic, b"again", qos)]
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("payload", [b"", b"live"], ids=["empty", "full"])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_without_the_flag(mqtt: Clients, qos: int, payload: bytes) -> None:
-    """Without the flag nothing is stored, removed or replaced (3.3.1-12)."""
+    """Without the flag nothing is stored, removed or replaced (3.3.1-12).
+
+    MQTT 5: 3.3.1-8.
+    """
     topic, other = mqtt.topic("x"), mqtt.topic("y")
     mqtt.send(topic, b"kept", qos=1, retain=True)
     live = mqtt.subscriber(other, qos=2)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.packets import Kind, acknowledgement, number_of, publish
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.versions import EACH_VERSION
 from tests.support.waiting import eventually
 from tests.support.wire_clients import EVERYTHING, Clients
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@EACH_VERSION
 def test_resumed_session(mqtt: Clients) -> None:
-    """With CleanSession 0, subscriptions and what is under way go on where they were (3.1.2-4)."""
+    """With CleanSession 0, subscriptions and what is under way go on where they were (3.1.2-4).
+
+    MQTT 5: 3.1.2-5.
+    """
     name, topics = mqtt.name(), [mqtt.topic("one"), mqtt.topic("two/+"), mqtt.topic("three/#")]
     wire = mqtt.connect(name, clean=False)
     for qos, topic in enumerate(topics):
@@ -33,10 +38,14 @@ def test_resumed_session(mqtt: Clients) -> None:
     assert got == [(mqtt.topic("one"), 0), (mqtt.topic("two/x"), 1), (mqtt.topic("three/x/y"), 2)]
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("how", ["disconnect", "drop"])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_messages_while_away(mqtt: Clients, qos: int, how: str) -> None:
-    """QoS 1 and 2 messages that match are stored for a client that is away, and come in order (3.1.2-5)."""
+    """QoS 1 and 2 messages that match are stored for a client that is away, and come in order (3.1.2-5).
+
+    MQTT 5: 3.1.2-23.
+    """
     name, topic = mqtt.name(), mqtt.topic("x/+")
     wire = mqtt.subscriber(topic, qos=qos, client_id=name, clean=False)
     wire.disconnect() if how == "disconnect" else wire.drop()
@@ -55,8 +64,12 @@ def test_messages_while_away(mqtt: Clients, qos: int, how: str) -> None:
     assert mqtt.connect(name, clean=False).publications() == [], "what was acknowledged came again"
 
 
+@EACH_VERSION
 def test_clean_session_discards(mqtt: Clients) -> None:
-    """CleanSession 1 discards subscriptions, messages, handshakes; none of it comes back (3.1.2-6, 3.1.4-3)."""
+    """CleanSession 1 discards subscriptions, messages, handshakes; none of it comes back (3.1.2-6, 3.1.4-3).
+
+    MQTT 5: 3.1.2-4, 3.1.4-4.
+    """
     name, topic = mqtt.name(), mqtt.topic("x")
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     wire.send(publish(mqtt.topic("y"), qos=2, number=9))
@@ -105,8 +118,12 @@ def test_retained_messages_outlive_sessions(mqtt: Clients) -> None:
     assert mqtt.retained(mqtt.topic("+")) == [(mqtt.topic("0"), b"kept", 1), (mqtt.topic("1"), b"kept", 1)]
 
 
+@EACH_VERSION
 def test_state_is_stored(mqtt: Clients) -> None:
-    """Every part of the state outlives many connections: subscriptions, both directions of handshakes (4.1.0-1)."""
+    """Every part of the state outlives many connections: subscriptions, both directions of handshakes (4.1.0-1).
+
+    MQTT 5: 3.1.2-23, 4.1.0-1.
+    """
     name, topic, other = mqtt.name(), mqtt.topic("x"), mqtt.topic("y")
     witness = mqtt.subscriber(other, qos=2)
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)

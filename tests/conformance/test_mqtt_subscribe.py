@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Kind, Packet, acknowledgement, number_of, packet, publish, subscribe, text
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
@@ -135,9 +136,13 @@ def test_many_filters_are_a_sequence(mqtt: Clients) -> None:
         assert [(got.payload, got.qos) for got in wire.publications()] == [(b"1", 1), (b"2", 0)]
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("published", [0, 1, 2])
 def test_overlapping_subscriptions(mqtt: Clients, published: int) -> None:
-    """Where several subscriptions match, the message comes once, with the highest QoS granted (3.3.5-1)."""
+    """Where several subscriptions match, the message comes once, with the highest QoS granted (3.3.5-1).
+
+    MQTT 5: 3.3.4-2.
+    """
     filters = {"a/b": 0, "a/+": 2, "a/#": 1, "+/b": 0, "#": 1}
     wire = mqtt.connect()
     for rest, qos in filters.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import PINGREQ, Will, connect, connect_fields, packet, publish
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +33,14 @@ ENDS: dict[str, Callable[[Wire], None]] = {
 }
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("clean", [True, False])
 def test_will(mqtt: Clients, end: Callable[[Wire], None], *, clean: bool) -> None:
-    """The will is published when the connection ends without DISCONNECT, once, and not before (3.1.2-8)."""
+    """The will is published when the connection ends without DISCONNECT, once, and not before (3.1.2-8).
+
+    MQTT 5: 3.1.2-7, 3.1.2-8.
+    """
     topic = mqtt.topic("will")
     witness = mqtt.subscriber(topic, qos=2)
     wire = mqtt.connect(clean=clean, will=Will(topic, b"gone", 1))
@@ -47,8 +52,12 @@ def test_will(mqtt: Clients, end: Callable[[Wire], None], *, clean: bool) -> Non
     assert witness.publications() == []
 
 
+@EACH_VERSION
 def test_will_of_a_connection_taken_over(mqtt: Clients) -> None:
-    """Being taken over ends a connection as well: its own will is published, not the new one's (3.1.2-8)."""
+    """Being taken over ends a connection as well: its own will is published, not the new one's (3.1.2-8).
+
+    MQTT 5: 3.1.2-8.
+    """
     topic, name = mqtt.topic("will"), mqtt.name()
     witness = mqtt.subscriber(topic)
     mqtt.connect(name, will=Will(topic, b"old"))
@@ -59,11 +68,15 @@ def test_will_of_a_connection_taken_over(mqtt: Clients) -> None:
     assert witness.publication().payload == b"new"
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("retain", [False, True])
 @pytest.mark.parametrize("granted", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_will_qos_and_retain(mqtt: Clients, qos: int, granted: int, *, retain: bool) -> None:
-    """Will QoS and Will Retain are those of the message (3.1.2-9, 3.1.2-14, 3.1.2-16, 3.1.2-17)."""
+    """Will QoS and Will Retain are those of the message (3.1.2-9, 3.1.2-14, 3.1.2-16, 3.1.2-17).
+
+    MQTT 5: 3.1.2-9, 3.1.2-12, 3.1.2-14, 3.1.2-15, 3.2.2-12, 3.2.2-13.
+    """
     topic, payload = mqtt.topic("will"), b"\x00\xffgone"
     witness = mqtt.subscriber(topic, qos=granted)
     mqtt.connect(will=Will(topic, payload, qos, retain)).drop()
@@ -72,8 +85,12 @@ def test_will_qos_and_retain(mqtt: Clients, qos: int, granted: int, *, retain: b
     assert mqtt.retained(topic) == ([(topic, payload, qos)] if retain else [])
 
 
+@EACH_VERSION
 def test_will_that_is_not_retained(mqtt: Clients) -> None:
-    """A will without Will Retain leaves the retained message as it is (3.1.2-16)."""
+    """A will without Will Retain leaves the retained message as it is (3.1.2-16).
+
+    MQTT 5: 3.1.2-14.
+    """
     topic = mqtt.topic("will")
     mqtt.send(topic, b"kept", qos=1, retain=True)
     mqtt.connect(will=Will(topic, b"gone")).drop()
@@ -108,9 +125,13 @@ def test_will_for_its_own_session(mqtt: Clients) -> None:
     assert mqtt.connect(name, clean=False).publication().payload == b"mine"
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("clean", [True, False])
 def test_disconnect_discards_the_will(mqtt: Clients, *, clean: bool) -> None:
-    """After DISCONNECT the will is not published, now or later (3.14.4-3, 3.1.2-10)."""
+    """After DISCONNECT the will is not published, now or later (3.14.4-3, 3.1.2-10).
+
+    MQTT 5: 3.1.2-8, 3.1.2-10, 3.14.4-3.
+    """
     topic, name = mqtt.topic("will"), mqtt.name()
     witness = mqtt.subscriber(topic)
     mqtt.connect(name, clean=clean, will=Will(topic, b"gone", 1, retain=True)).disconnect()
@@ -132,8 +153,12 @@ def test_disconnect_with_more_behind_it(mqtt: Clients) -> None:
     assert witness.payloads() == [b"before"]
 
 
+@EACH_VERSION
 def test_published_will_is_gone(mqtt: Clients) -> None:
-    """A will belongs to one connection: the session's next connection has it only if its CONNECT does (3.1.2-10)."""
+    """A will belongs to one connection: the session's next connection has it only if its CONNECT does (3.1.2-10).
+
+    MQTT 5: 3.1.2-10.
+    """
     topic, name = mqtt.topic("will"), mqtt.name()
     witness = mqtt.subscriber(topic)
     mqtt.connect(name, clean=False, will=Will(topic, b"first")).drop()
