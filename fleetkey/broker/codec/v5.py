@@ -336,10 +336,14 @@ def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, Su
     while True:
         topic_filter, options = _next_filter(reader, most), reader.byte()
         qos, retain_handling = options & 3, options >> 4 & 3
-        if options & RESERVED_OPTIONS or qos > EXACTLY_ONCE or retain_handling > MAX_RETAIN_HANDLING:
+        if options & RESERVED_OPTIONS:
             # 3.8.3-5
-            msg = "reserved or contradictory subscription options"
+            msg = "reserved subscription options"
             raise MalformedPacketError(msg)
+        if qos > EXACTLY_ONCE or retain_handling > MAX_RETAIN_HANDLING:
+            # 3.8.3.1
+            msg = "subscription options that don't exist"
+            raise ProtocolError(msg)
         if options & NO_LOCAL and topic_filter.startswith(SHARED_PREFIX):
             # 3.8.3-4
             msg = "no local for a shared subscription"
