@@ -172,6 +172,15 @@ async def test_expire(parts: Parts, time: Time) -> None:
     assert set(parts.sessions) == {here, later}
 
 
+async def test_return_after_the_end(parts: Parts, time: Time) -> None:
+    """Whoever comes back too late finds a new session, even if the old one wasn't dropped yet."""
+    session = _left(parts, "a", "x")
+    time.seconds += EXPIRY_SECONDS
+    _, opened = parts.open(principal("a"))
+    assert (opened.is_present, session.is_over) == (False, True)
+    assert opened.session.subscriptions == {}
+
+
 async def test_expire_after_return(parts: Parts, time: Time) -> None:
     """Only the time since it left last counts."""
     session = _left(parts, "a")
