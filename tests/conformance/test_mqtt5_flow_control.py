@@ -30,7 +30,10 @@ def _taking(mqtt: Clients, most: int, topic: str, qos: int) -> Wire:
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("qos", [1, 2])
 def test_no_more_than_the_client_takes(mqtt: Clients, qos: int, most: int) -> None:
-    """No more messages are under way than the client takes; each end of a handshake makes room for one (3.3.4-9)."""
+    """No more messages are under way than the client takes; each end of a handshake makes room for one.
+
+    3.3.4-9, 4.9.0-1, 4.9.0-2.
+    """
     topic = mqtt.topic("x")
     wire, publisher = _taking(mqtt, most, topic, qos), mqtt.connect()
     for number in range(8):
@@ -47,7 +50,7 @@ def test_no_more_than_the_client_takes(mqtt: Clients, qos: int, most: int) -> No
 
 
 def test_pubrec_is_not_the_end(mqtt: Clients) -> None:
-    """PUBREC makes no room, PUBCOMP does; and a PUBREC that refuses does, as it is the end (3.3.4-9)."""
+    """PUBREC makes no room, PUBCOMP does; and a PUBREC that refuses does, as it is the end (3.3.4-9, 4.9.0-2)."""
     topic = mqtt.topic("x")
     wire, publisher = _taking(mqtt, 1, topic, 2), mqtt.connect()
     for number in range(3):
@@ -65,7 +68,7 @@ def test_pubrec_is_not_the_end(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("qos", [1, 2])
 def test_everything_else_goes_on(mqtt: Clients, qos: int) -> None:
-    """At the maximum, all other packets are answered without delay, and QoS 0 is sent (3.3.4-10)."""
+    """At the maximum, all other packets are answered without delay, and QoS 0 is sent (3.3.4-10, 4.9.0-3)."""
     topic = mqtt.topic("x")
     wire = _taking(mqtt, 1, topic, qos)
     for _ in range(3):
@@ -87,7 +90,10 @@ def test_everything_else_goes_on(mqtt: Clients, qos: int) -> None:
 
 
 def test_maximum_of_each_connection(mqtt: Clients) -> None:
-    """The maximum is that of the connection: a session that comes back with a lower one is sent less (3.3.4-9)."""
+    """The maximum is that of the connection: a session that comes back with a lower one is sent less.
+
+    3.3.4-9, 4.9.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=1, client_id=name, clean=False)
     publisher = mqtt.connect()

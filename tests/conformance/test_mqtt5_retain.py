@@ -21,7 +21,7 @@ ALWAYS, IF_NEW, NEVER = 0x00, 0x10, 0x20
 @pytest.mark.parametrize("options", [0, AS_PUBLISHED])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_always(mqtt: Clients, qos: int, options: int) -> None:
-    """Retain handling 0: retained messages come with each subscription, with the flag (3.3.1-9)."""
+    """Retain handling 0: retained messages come with each subscription, with the flag (3.3.1-9, 3.8.4-4)."""
     topic = mqtt.topic("x")
     mqtt.send(topic, b"kept", qos=qos, retain=True)
     wire = mqtt.connect()

@@ -12,6 +12,7 @@ from fleetkey.config import Settings
 from fleetkey.registry import ApplicationScope, new_access_key, open_store
 from tests.support.packets import connect
 from tests.support.streams import TcpStream
+from tests.support.versions import EACH_VERSION
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from tests.support.wire_clients import Clients
 
+pytestmark = EACH_VERSION
 
 TOPICS = ["$SYS", "$SYS/broker/clients", "$SYS/broker/", "$other/x", "$/x", "$"]
 BEGIN_WITH_A_WILDCARD = ["#", "+", "+/#", "+/+", "+/broker/#", "+/broker/+", "+/x", "+/+/+"]
@@ -50,7 +52,10 @@ async def _broker(folder: Path) -> AsyncIterator[tuple[FleetkeyBroker, int, byte
 
 
 async def test_wildcards_at_the_beginning(tmp_path: Path) -> None:
-    """A filter that begins with a wildcard gets no topic that begins with `$`, live or retained (4.7.2-1)."""
+    """A filter that begins with a wildcard gets no topic that begins with `$`, live or retained (4.7.2-1).
+
+    MQTT 5: 4.7.2-1.
+    """
 
     def client(filters: list[str]) -> Wire:
         wire = Wire(TcpStream(port))

@@ -9,12 +9,15 @@ import pytest
 from tests.support.fleet import Fleet
 from tests.support.packets import Kind, acknowledgement, number_of, publish
 from tests.support.server import NO_LIMITS, ServerProcess
+from tests.support.versions import EACH_VERSION
 from tests.support.wire_clients import EVERYTHING, Clients
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.wire import Wire
+
+pytestmark = EACH_VERSION
 
 
 def _numbered(count: int, first: int = 0) -> list[bytes]:
@@ -36,7 +39,10 @@ def _send(wire: Wire, topic: str, payloads: list[bytes], qos: int) -> None:
 @pytest.mark.parametrize("granted", [0, 1, 2])
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_order_of_a_publisher(mqtt: Clients, qos: int, granted: int) -> None:
-    """What one client publishes to a topic, every subscriber gets in that order (4.6.0-5, 4.6.0-6)."""
+    """What one client publishes to a topic, every subscriber gets in that order (4.6.0-5, 4.6.0-6).
+
+    MQTT 5: 4.6.0-5, 4.6.0-6.
+    """
     topic = mqtt.topic("x")
     subscribers = [mqtt.subscriber(f, qos=granted) for f in (topic, mqtt.topic("+"), mqtt.topic("#"))]
     expected = _numbered(90)
@@ -47,7 +53,7 @@ def test_order_of_a_publisher(mqtt: Clients, qos: int, granted: int) -> None:
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_order_of_each_of_many_publishers(mqtt: Clients, qos: int) -> None:
-    """With many publishers the order of each holds (4.6.0-6)."""
+    """With many publishers the order of each holds (4.6.0-6; MQTT 5: 4.6.0-5)."""
     topic = mqtt.topic("x")
     wire = mqtt.subscriber(topic, qos=qos)
     publishers = [mqtt.connect() for _ in range(5)]
@@ -61,7 +67,10 @@ def test_order_of_each_of_many_publishers(mqtt: Clients, qos: int) -> None:
 
 @pytest.mark.parametrize("qos", [1, 2])
 def test_order_across_absence(mqtt: Clients, qos: int) -> None:
-    """What was sent, what waited and what comes live after the return are in order, over many absences (4.6.0-6)."""
+    """What was sent, what waited and what comes live after the return are in order, over many absences (4.6.0-6).
+
+    MQTT 5: 4.6.0-6.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     publisher, seen = mqtt.connect(), []
     mqtt.subscriber(topic, qos=qos, client_id=name, clean=False).disconnect()
@@ -82,7 +91,10 @@ def test_order_across_absence(mqtt: Clients, qos: int) -> None:
 
 
 def test_order_with_a_large_window(tmp_path: Path) -> None:
-    """What waited comes before what is published during the return, however much may be under way (4.6.0-6)."""
+    """What waited comes before what is published during the return, however much may be under way (4.6.0-6).
+
+    MQTT 5: 4.6.0-6.
+    """
     environment = {**NO_LIMITS, "FLEETKEY_MQTT__MAX_INFLIGHT": "5000"}
     with ServerProcess(tmp_path / "server", environment=environment) as server:
         fleet = Fleet(server)
@@ -100,7 +112,10 @@ def test_order_with_a_large_window(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("qos", [1, 2])
 def test_order_of_redeliveries(mqtt: Clients, qos: int) -> None:
-    """What is sent again comes in the order in which it was sent first, before what waits (4.6.0-1)."""
+    """What is sent again comes in the order in which it was sent first, before what waits (4.6.0-1).
+
+    MQTT 5: 4.6.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=qos, client_id=name, clean=False)
     publisher = mqtt.connect()
@@ -123,7 +138,10 @@ def test_order_of_redeliveries(mqtt: Clients, qos: int) -> None:
 
 
 def test_order_of_redeliveries_of_both_qos(mqtt: Clients) -> None:
-    """The order of first sending holds across QoS 1 and 2, also where packet ids don't grow any more (4.6.0-1)."""
+    """The order of first sending holds across QoS 1 and 2, also where packet ids don't grow any more (4.6.0-1).
+
+    MQTT 5: 4.6.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire, publisher = mqtt.subscriber(topic, qos=2, client_id=name, clean=False), mqtt.connect()
     for number in range(20):
@@ -139,7 +157,10 @@ def test_order_of_redeliveries_of_both_qos(mqtt: Clients) -> None:
 
 
 def test_order_of_acknowledgements(mqtt: Clients) -> None:
-    """PUBACK and PUBREC come in the order of their PUBLISHes, though some wait for a commit (4.6.0-2, 4.6.0-3)."""
+    """PUBACK and PUBREC come in the order of their PUBLISHes, though some wait for a commit (4.6.0-2, 4.6.0-3).
+
+    MQTT 5: 4.6.0-2, 4.6.0-3.
+    """
     kept, live = mqtt.topic("kept"), mqtt.topic("live")
     mqtt.subscriber(kept, qos=2, client_id=mqtt.name(), clean=False).disconnect()
     wire = mqtt.connect(mqtt.name(), clean=False)
@@ -154,7 +175,7 @@ def test_order_of_acknowledgements(mqtt: Clients) -> None:
 
 
 def test_order_of_pubrels(mqtt: Clients) -> None:
-    """PUBRELs come in the order of their PUBRECs, whatever that is (4.6.0-4, 4.6.0-6)."""
+    """PUBRELs come in the order of their PUBRECs, whatever that is (4.6.0-4, 4.6.0-6; MQTT 5: 4.6.0-4)."""
     topic = mqtt.topic("x")
     wire, publisher = mqtt.subscriber(topic, qos=2), mqtt.connect()
     for _ in range(20):
@@ -171,6 +192,7 @@ def test_retained_message_after_a_newer_one(mqtt: Clients, qos: int) -> None:
 
     The subscriber is owed more retained messages than may be under way at once, and the publisher goes on meanwhile
     (4.6.0-6).
+    MQTT 5: 4.6.0-6.
     """
     publisher = mqtt.connect(key=mqtt.fleet.application(**EVERYTHING))
     for number in range(60):

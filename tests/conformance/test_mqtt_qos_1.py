@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Kind, acknowledgement, number_of, publish
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
+pytestmark = EACH_VERSION
+
 
 def test_sender(mqtt: Clients) -> None:
-    """A new message goes out with a packet id of its own, QoS 1 and without DUP (4.3.2-1)."""
+    """A new message goes out with a packet id of its own, QoS 1 and without DUP (4.3.2-1; MQTT 5: 4.3.2-1, 4.3.2-2)."""
     topic = mqtt.topic("x")
     wire = mqtt.subscriber(topic, qos=1)
     for payload in (b"1", b"2", b"1"):
@@ -28,7 +31,10 @@ def test_sender(mqtt: Clients) -> None:
 
 
 def test_unacknowledged(mqtt: Clients) -> None:
-    """What has no PUBACK yet is sent again, with its packet id; what has one, never (2.3.1-4, 4.3.2-1, 4.4.0-1)."""
+    """What has no PUBACK yet is sent again, with its packet id; what has one, never (2.3.1-4, 4.3.2-1, 4.4.0-1).
+
+    MQTT 5: 4.3.2-3, 4.4.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=1, client_id=name, clean=False)
     for number in range(6):
@@ -45,7 +51,7 @@ def test_unacknowledged(mqtt: Clients) -> None:
 
 
 def test_not_again_on_one_connection(mqtt: Clients) -> None:
-    """Within a connection nothing is sent twice, however long it waits for its PUBACK (4.4)."""
+    """Within a connection nothing is sent twice, however long it waits for its PUBACK (4.4; MQTT 5: 4.4.0-1)."""
     topic = mqtt.topic("x")
     wire = mqtt.subscriber(topic, qos=1)
     wire.publish(topic, b"1", qos=1)
@@ -58,7 +64,10 @@ def test_not_again_on_one_connection(mqtt: Clients) -> None:
 
 
 def test_late_puback(mqtt: Clients) -> None:
-    """A PUBACK for what an earlier connection was sent counts, as the packet id is the same (4.4.0-1)."""
+    """A PUBACK for what an earlier connection was sent counts, as the packet id is the same (4.4.0-1).
+
+    MQTT 5: 4.4.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=1, client_id=name, clean=False)
     mqtt.send(topic, qos=1)
@@ -73,7 +82,10 @@ def test_late_puback(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("dup", [False, True])
 def test_receiver(mqtt: Clients, *, dup: bool) -> None:
-    """After a PUBACK the same packet id is a new message, whatever its DUP flag says (4.3.2-2)."""
+    """After a PUBACK the same packet id is a new message, whatever its DUP flag says (4.3.2-2).
+
+    MQTT 5: 4.3.2-4, 4.3.2-5.
+    """
     topic = mqtt.topic("x")
     witness, wire = mqtt.subscriber(topic, qos=1), mqtt.connect()
     for payload in (b"1", b"1", b"2"):
@@ -84,7 +96,7 @@ def test_receiver(mqtt: Clients, *, dup: bool) -> None:
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_receiver_after_a_reconnect(mqtt: Clients, *, clean: bool) -> None:
-    """What a client sends again after a lost PUBACK is taken and acknowledged (4.3.2-2)."""
+    """What a client sends again after a lost PUBACK is taken and acknowledged (4.3.2-2; MQTT 5: 4.3.2-4)."""
     topic, name = mqtt.topic("x"), mqtt.name()
     witness, wire = mqtt.subscriber(topic, qos=1), mqtt.connect(name, clean=clean)
     wire.send(publish(topic, b"1", qos=1, number=9))
@@ -97,7 +109,7 @@ def test_receiver_after_a_reconnect(mqtt: Clients, *, clean: bool) -> None:
 
 
 def test_many_under_way(mqtt: Clients) -> None:
-    """A subscriber that acknowledges late, in any order, gets every message once (4.3.2-1)."""
+    """A subscriber that acknowledges late, in any order, gets every message once (4.3.2-1; MQTT 5: 4.3.2-1)."""
     topic = mqtt.topic("x")
     wire, publisher = mqtt.subscriber(topic, qos=1), mqtt.connect()
     expected = [number.to_bytes(2, "big") for number in range(200)]

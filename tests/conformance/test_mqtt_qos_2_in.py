@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Kind, acknowledgement, number_of, publish
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from tests.support.wire import Wire
     from tests.support.wire_clients import Clients
+
+pytestmark = EACH_VERSION
 
 
 def _publish(wire: Wire, topic: str, payload: bytes, number: int, *, dup: bool = False) -> None:
@@ -25,7 +28,7 @@ def _release(wire: Wire, number: int) -> None:
 
 @pytest.mark.parametrize("granted", [0, 1, 2])
 def test_once(mqtt: Clients, granted: int) -> None:
-    """PUBREC, PUBCOMP, and every subscriber has it once (4.3.3-2)."""
+    """PUBREC, PUBCOMP, and every subscriber has it once (4.3.3-2; MQTT 5: 4.3.3-8, 4.3.3-11, 4.5.0-1)."""
     topic = mqtt.topic("x")
     witness, wire = mqtt.subscriber(topic, qos=granted), mqtt.connect()
     _publish(wire, topic, b"1", 5)
@@ -35,7 +38,10 @@ def test_once(mqtt: Clients, granted: int) -> None:
 
 @pytest.mark.parametrize("dup", [False, True])
 def test_again_before_pubrel(mqtt: Clients, *, dup: bool) -> None:
-    """Until PUBREL the same packet id is the same message: PUBREC again, delivered once, DUP or not (4.3.3-2)."""
+    """Until PUBREL the same packet id is the same message: PUBREC again, delivered once, DUP or not (4.3.3-2).
+
+    MQTT 5: 4.3.3-10.
+    """
     topic = mqtt.topic("x")
     witness, wire = mqtt.subscriber(topic, qos=2), mqtt.connect()
     for _ in range(3):
@@ -46,7 +52,10 @@ def test_again_before_pubrel(mqtt: Clients, *, dup: bool) -> None:
 
 @pytest.mark.parametrize("how", ["drop", "disconnect", "take_over"])
 def test_again_after_a_reconnect(mqtt: Clients, how: str) -> None:
-    """The session remembers the packet id: sent again by the next connection it is still no new message (4.3.3-2)."""
+    """The session remembers the packet id: sent again by the next connection it is still no new message (4.3.3-2).
+
+    MQTT 5: 4.3.3-10.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     witness, wire = mqtt.subscriber(topic, qos=2), mqtt.connect(name, clean=False)
     _publish(wire, topic, b"1", 5)
@@ -74,7 +83,7 @@ def test_again_in_a_clean_session(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("dup", [False, True])
 def test_after_pubcomp(mqtt: Clients, *, dup: bool) -> None:
-    """After PUBCOMP the packet id means a new message (4.3.3-2)."""
+    """After PUBCOMP the packet id means a new message (4.3.3-2; MQTT 5: 4.3.3-12)."""
     topic = mqtt.topic("x")
     witness, wire = mqtt.subscriber(topic, qos=2), mqtt.connect()
     for payload in (b"1", b"1", b"2"):
@@ -84,7 +93,10 @@ def test_after_pubcomp(mqtt: Clients, *, dup: bool) -> None:
 
 
 def test_pubrel_again(mqtt: Clients) -> None:
-    """A PUBREL is answered every time, also on the next connection and for a packet id that isn't known (4.3.3-2)."""
+    """A PUBREL is answered every time, also on the next connection and for a packet id that isn't known (4.3.3-2).
+
+    MQTT 5: 4.3.3-11.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     witness, wire = mqtt.subscriber(topic, qos=2), mqtt.connect(name, clean=False)
     _publish(wire, topic, b"1", 5)
@@ -98,7 +110,7 @@ def test_pubrel_again(mqtt: Clients) -> None:
 
 
 def test_released_by_the_next_connection(mqtt: Clients) -> None:
-    """A handshake may begin on one connection and end on the next (4.4.0-1, 4.3.3-2)."""
+    """A handshake may begin on one connection and end on the next (4.4.0-1, 4.3.3-2; MQTT 5: 4.3.3-11, 4.4.0-1)."""
     topic, name = mqtt.topic("x"), mqtt.name()
     witness, wire = mqtt.subscriber(topic, qos=2), mqtt.connect(name, clean=False)
     _publish(wire, topic, b"1", 5)
@@ -110,7 +122,10 @@ def test_released_by_the_next_connection(mqtt: Clients) -> None:
 
 
 def test_many_at_once(mqtt: Clients) -> None:
-    """Handshakes may be interleaved and released in any order; each message arrives once (4.3.3-2)."""
+    """Handshakes may be interleaved and released in any order; each message arrives once (4.3.3-2).
+
+    MQTT 5: 4.3.3-8, 4.3.3-10.
+    """
     topic = mqtt.topic("x")
     witness, wire = mqtt.subscriber(topic), mqtt.connect()
     numbers = list(range(1, 41))

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Kind, acknowledgement, number_of
+from tests.support.versions import EACH_VERSION
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
+pytestmark = EACH_VERSION
+
 
 def test_sender(mqtt: Clients) -> None:
-    """PUBLISH without DUP, PUBREL for PUBREC with the same packet id, and after PUBCOMP nothing (4.3.3-1)."""
+    """PUBLISH without DUP, PUBREL for PUBREC with the same packet id, and after PUBCOMP nothing (4.3.3-1).
+
+    MQTT 5: 4.3.3-1, 4.3.3-2, 4.3.3-4.
+    """
     topic = mqtt.topic("x")
     wire = mqtt.subscriber(topic, qos=2)
     wire.publish(topic, b"1", qos=2)
@@ -31,7 +37,10 @@ def test_sender(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("how", ["drop", "disconnect", "take_over"])
 def test_reconnect_before_pubrec(mqtt: Clients, how: str) -> None:
-    """Without PUBREC the PUBLISH is sent again, with DUP and the same packet id, until there is one (4.4.0-1)."""
+    """Without PUBREC the PUBLISH is sent again, with DUP and the same packet id, until there is one (4.4.0-1).
+
+    MQTT 5: 4.3.3-3, 4.4.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     wire.publish(topic, b"1", qos=2)
@@ -50,7 +59,10 @@ def test_reconnect_before_pubrec(mqtt: Clients, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["drop", "disconnect", "take_over"])
 def test_reconnect_after_pubrec(mqtt: Clients, how: str) -> None:
-    """After PUBREC it is the PUBREL that is sent again, and never the PUBLISH, until PUBCOMP (4.3.3-1, 4.4.0-1)."""
+    """After PUBREC it is the PUBREL that is sent again, and never the PUBLISH, until PUBCOMP (4.3.3-1, 4.4.0-1).
+
+    MQTT 5: 4.3.3-5, 4.3.3-6, 4.4.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     wire.publish(topic, b"1", qos=2)
@@ -73,7 +85,10 @@ def test_reconnect_after_pubrec(mqtt: Clients, how: str) -> None:
 
 
 def test_pubrec_again(mqtt: Clients) -> None:
-    """A PUBREC is answered with PUBREL every time, also one that was lost on the connection before (4.3.3-1)."""
+    """A PUBREC is answered with PUBREL every time, also one that was lost on the connection before (4.3.3-1).
+
+    MQTT 5: 4.3.3-4.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     wire.publish(topic, b"1", qos=2)
@@ -90,32 +105,37 @@ def test_pubrec_again(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("kind", [Kind.PUBACK, Kind.PUBCOMP])
 def test_wrong_answer(mqtt: Clients, kind: Kind) -> None:
-    """A PUBACK, or a PUBCOMP before its time, doesn't end a QoS 2 handshake: the message comes again (4.3.3-1)."""
+    """A PUBACK, or a PUBCOMP before its time, doesn't end a QoS 2 handshake: the message comes again (4.3.3-1).
+
+    MQTT 5: 4.3.3-3, 4.3.3-5.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     wire.publish(topic, b"1", qos=2)
     number = wire.publication().number
     wire.send(acknowledgement(kind, number))
-    assert wire.is_closed_by_broker()
+    assert wire.is_closed_for(0x82)
     again = mqtt.connect(name, clean=False).publication()
     assert (again.number, again.payload, again.dup) == (number, b"1", True)
 
 
 def test_pubrec_of_qos_1(mqtt: Clients) -> None:
-    """Nor does a PUBREC acknowledge a QoS 1 message (4.3.2-1)."""
+    """Nor does a PUBREC acknowledge a QoS 1 message (4.3.2-1; MQTT 5: 4.3.2-3)."""
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=1, client_id=name, clean=False)
     wire.publish(topic, b"1", qos=1)
     number = wire.publication().number
     wire.send(acknowledgement(Kind.PUBREC, number))
-    wire.is_closed_by_broker(0.2)
-    wire.close()
+    assert wire.is_closed_for(0x82)
     again = mqtt.connect(name, clean=False).publication()
     assert (again.number, again.payload, again.dup) == (number, b"1", True)
 
 
 def test_every_stage_at_once(mqtt: Clients) -> None:
-    """Messages in every stage of their handshakes all go on after a reconnect, each where it was (4.4.0-1)."""
+    """Messages in every stage of their handshakes all go on after a reconnect, each where it was (4.4.0-1).
+
+    MQTT 5: 4.3.3-6, 4.4.0-1.
+    """
     topic, name = mqtt.topic("x"), mqtt.name()
     wire = mqtt.subscriber(topic, qos=2, client_id=name, clean=False)
     for number in range(9):

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.packets import Kind, Will, publish, subscribe, unsubscribe
+from tests.support.packets import Will, publish, subscribe, unsubscribe
+from tests.support.versions import EACH_VERSION
 from tests.support.wire_clients import EVERYTHING
 
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
+pytestmark = EACH_VERSION
 
 BROKEN_FILTERS = [
     "a/#/b",
@@ -73,7 +75,10 @@ def _every(levels: list[str], longest: int) -> list[str]:
 
 
 def test_matching(mqtt: Clients) -> None:
-    """Every filter of up to three levels gets exactly what it matches of every such topic (4.7.1-2, 4.7.1-3)."""
+    """Every filter of up to three levels gets exactly what it matches of every such topic (4.7.1-2, 4.7.1-3).
+
+    MQTT 5: 4.7.1-1, 4.7.1-2.
+    """
     names = [mqtt.root, f"{mqtt.root}x", ""]
     topics = [topic for topic in _every(names, 3) if topic]
     plain = [mqtt.root, "+", ""]
@@ -88,7 +93,7 @@ def test_matching(mqtt: Clients) -> None:
 
 
 def test_matching_of_retained_messages(mqtt: Clients) -> None:
-    """The same rules decide what a new subscription is sent (4.7.1-2, 4.7.1-3)."""
+    """The same rules decide what a new subscription is sent (4.7.1-2, 4.7.1-3; MQTT 5: 4.7.1-1, 4.7.1-2)."""
     publisher = mqtt.connect(key=mqtt.fleet.application(**EVERYTHING))
     topics = [topic for topic in _every([mqtt.root, f"{mqtt.root}x", ""], 3) if topic]
     for topic in topics:
@@ -110,50 +115,61 @@ def test_matching_of_retained_messages(mqtt: Clients) -> None:
     "topic_filter", ["+", "+/+", "/+", "+/", "#", "/#", "+/#", "+/+/+", "a/+/#", "+/b/#", "//", "/"]
 )
 def test_filters_that_may_be(mqtt: Clients, topic_filter: str) -> None:
-    """A wildcard may stand on any level, alone; a filter may be nothing but separators (4.7.1-2, 4.7.1-3, 4.7.3)."""
+    """A wildcard may stand on any level, alone; a filter may be nothing but separators (4.7.1-2, 4.7.1-3, 4.7.3).
+
+    MQTT 5: 4.7.1-1, 4.7.1-2.
+    """
     assert mqtt.connect().subscribe(topic_filter, qos=1) == [1]
 
 
 @pytest.mark.parametrize("topic_filter", BROKEN_FILTERS)
 def test_misplaced_wildcard(mqtt: Clients, topic_filter: str) -> None:
-    """`#` that isn't the whole last level, `+` that isn't a whole level: refused or closed (4.7.1-2, 4.7.1-3)."""
+    """`#` that isn't the whole last level, `+` that isn't a whole level: it is closed (4.7.1-2, 4.7.1-3).
+
+    MQTT 5: 4.7.1-1, 4.7.1-2.
+    """
     name = mqtt.name()
     wire = mqtt.connect(name, clean=False)
     wire.send(subscribe(1, (topic_filter, 1)))
-    got = wire.read()
-    assert got is None or (got.kind, got.body) == (Kind.SUBACK, b"\x00\x01\x80")
-    wire.close()
+    assert wire.is_closed_for(0x81)
     wire = mqtt.connect(name, clean=False)
     wire.publish(topic_filter.replace("#", "x").replace("+", "x"), qos=1)
     assert wire.publications() == []
 
 
 def test_empty_topic(mqtt: Clients) -> None:
-    """Topics and filters have at least one character (4.7.3-1)."""
+    """Topics and filters have at least one character (4.7.3-1; MQTT 5: 4.7.3-1)."""
     witness = mqtt.witness()
-    for sent in (
-        publish(""),
-        publish("", qos=1),
-        publish("", retain=True),
-        subscribe(1, ("", 0)),
-        subscribe(1, ("a", 0), ("", 0)),
+    for sent, reason in (
+        (publish(""), 0x82),
+        (publish("", qos=1), 0x82),
+        (publish("", retain=True), 0x82),
+        (subscribe(1, ("", 0)), 0x81),
+        (subscribe(1, ("a", 0), ("", 0)), 0x81),
     ):
         wire = mqtt.connect()
         wire.send(sent)
-        assert wire.is_closed_by_broker()
-        assert not wire.inbox
+        assert wire.is_closed_for(reason)
     assert witness.publications() == []
 
 
+def test_nul(mqtt: Clients) -> None:
+    """A NUL in a name or a filter closes the connection (4.7.3-2; MQTT 5: 4.7.3-2)."""
+    for sent in (publish("a\0b"), publish("a\0b", qos=1), subscribe(1, "a\0b"), unsubscribe(1, "a\0b")):
+        wire = mqtt.connect()
+        wire.send(sent)
+        assert wire.is_closed_for(0x81)
+
+
 def test_empty_filter_of_unsubscribe(mqtt: Clients) -> None:
-    """So has a filter that is unsubscribed (4.7.3-1)."""
+    """So has a filter that is unsubscribed (4.7.3-1; MQTT 5: 4.7.3-1)."""
     wire = mqtt.connect()
     wire.send(unsubscribe(1, ""))
-    assert wire.is_closed_by_broker(3)
+    assert wire.is_closed_for(0x81)
 
 
 def test_empty_will_topic(mqtt: Clients) -> None:
-    """And a will's topic, which may not have a wildcard either (4.7.3-1, 4.7.1-1)."""
+    """And a will's topic, which may not have a wildcard either (4.7.3-1, 4.7.1-1; MQTT 5: 4.7.3-1, 4.7.0-1)."""
     witness = mqtt.witness()
     for topic in ("", "+", "a/#"):
         wire = mqtt.open()
@@ -164,7 +180,7 @@ def test_empty_will_topic(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("names", NEVER_THE_SAME.values(), ids=NEVER_THE_SAME)
 def test_no_normalization(mqtt: Clients, names: tuple[str, str]) -> None:
-    """Names that look or mean the same are different ones, and arrive as they were sent (4.7.3-4)."""
+    """Names that look or mean the same are different ones, and arrive as they were sent (4.7.3-4; MQTT 5: 4.7.3-4)."""
     one, two = map(mqtt.topic, names)
     wires = {topic: mqtt.subscriber(topic) for topic in (one, two)}
     for topic in (one, two):
@@ -177,7 +193,7 @@ def test_no_normalization(mqtt: Clients, names: tuple[str, str]) -> None:
 
 
 def test_unrecognized_characters(mqtt: Clients) -> None:
-    """Unassigned and private characters are matched like all others (4.7.3-4)."""
+    """Unassigned and private characters are matched like all others (4.7.3-4; MQTT 5: 4.7.3-4)."""
     for character in "\u0378\ufdd0\ufffe\U000e0001\U0010fffd":
         topic = mqtt.topic(f"a{character}b")
         wire = mqtt.subscriber(topic)
@@ -187,7 +203,10 @@ def test_unrecognized_characters(mqtt: Clients) -> None:
 
 
 def test_long_topics(mqtt: Clients) -> None:
-    """A topic's bytes count, not its characters, and the longest that the broker takes passes whole (4.7.3-3)."""
+    """A topic's bytes count, not its characters, and the longest that the broker takes passes whole (4.7.3-3).
+
+    MQTT 5: 4.7.3-3.
+    """
     topic = mqtt.topic("")
     topic += "\U0001f600" * ((1024 - len(topic)) // 4)
     wire = mqtt.subscriber(topic)
@@ -197,9 +216,12 @@ def test_long_topics(mqtt: Clients) -> None:
 
 @pytest.mark.parametrize("size", [1025, 65_535])
 def test_topics_over_the_bound(mqtt: Clients, size: int) -> None:
-    """No length field can announce more than 65,535 bytes; the broker's own bound is lower, and closes (4.7.3-3)."""
+    """No length field can announce more than 65,535 bytes; the broker's own bound is lower, and closes (4.7.3-3).
+
+    MQTT 5: 4.7.3-3.
+    """
     witness, wire = mqtt.witness(), mqtt.connect()
     wire.send(publish("a" * size))
-    assert wire.is_closed_by_broker()
+    assert wire.is_closed_for(0x90)
     assert witness.publications() == []
     assert mqtt.connect().subscribe("a" * size) == [0x80]

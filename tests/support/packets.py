@@ -19,6 +19,7 @@ __all__ = [
     "Publication",
     "Will",
     "acknowledgement",
+    "codes_of",
     "connect",
     "connect_fields",
     "number_of",
@@ -221,6 +222,12 @@ def reason_of(got: Packet) -> int:
     """Return the reason code of a PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT or AUTH; 0 if it is left out."""
     at = 0 if got.kind in {Kind.DISCONNECT, Kind.AUTH} else 2
     return got.body[at] if len(got.body) > at else 0
+
+
+def codes_of(got: Packet, level: int | None = None) -> list[int]:
+    """Return the codes of a SUBACK, or of an UNSUBACK, which has some in MQTT 5."""
+    at = read_properties(got.body, 2)[1] if (current_level() if level is None else level) == LEVEL_5 else 2
+    return list(got.body[at:])
 
 
 def properties_of(got: Packet) -> list[tuple[int, Value]]:

@@ -16,6 +16,7 @@ from tests.support.packets import (
     Packet,
     Publication,
     acknowledgement,
+    codes_of,
     connect,
     number_of,
     properties_of,
@@ -25,7 +26,6 @@ from tests.support.packets import (
     subscribe,
     unsubscribe,
 )
-from tests.support.properties import read_properties
 from tests.support.streams import TcpStream, WebSocketStream
 from tests.support.versions import LEVEL_5, current_level
 from tests.support.waiting import WAIT_SECONDS
@@ -199,9 +199,7 @@ class Wire:
         self.send(subscribe(number, *filters, qos=qos | options, level=self.level, properties=properties))
         got = self.receive(Kind.SUBACK)
         assert number_of(got) == number
-        if self.level == LEVEL_5:
-            return [min(code, REFUSED) for code in got.body[read_properties(got.body, 2)[1] :]]
-        return list(got.body[2:])
+        return [min(code, REFUSED) for code in codes_of(got, self.level)]
 
     def unsubscribe(self, *filters: str | bytes) -> None:
         """Unsubscribe, and return after the UNSUBACK."""
