@@ -4,14 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+MQTT_JS := mqtt@5.16.0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak fuzz check bench format clean
+.PHONY: help run demo test test-servers soak fuzz check bench format clean
 
 help: ## List the commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 run: $(VENV)/.run ## Set up, then serve registration and broker, and print what to paste next
 	@FLEETKEY_STARTED_BY=make exec $(BIN)/fleetkey serve --sample $(ARGS)
@@ -23,6 +24,9 @@ demo: $(VENV)/.run ## Tell the whole story in the terminal, on a temporary fleet
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev ## Set up, then run all tests
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-servers: $(VENV)/.dev $(VENV)/.node ## Run the tests that need Node, for which npm installs mqtt.js
+	@$(BIN)/python -m pytest -m servers tests/servers $(ARGS)
 
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
 	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
@@ -62,6 +66,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the test tools (once; a minute or so)"
 	@$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/.run
+
+$(VENV)/.node: Makefile | $(VENV)/bin/python
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+	  echo "These tests need Node and npm; install them (Debian: nodejs, npm)." >&2; exit 1; }
+	@npm install --silent --no-audit --no-fund --prefix $(VENV)/node $(MQTT_JS)
+	@touch $@
 
 $(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Setting up $(VENV) with the benchmark peers (once)"

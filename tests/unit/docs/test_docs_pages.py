@@ -121,8 +121,8 @@ def test_languages_of_snippets() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_make_targets_of_a_page(page: Path) -> None:
     """Every `make` command that a page names is there."""
-    targets = set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"`make ([a-z]+)\b", prose(page)))
+    targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)\b", prose(page)))
     named |= {words[1] for words in command_lines(page) if words[0] == "make"}
     assert named <= targets
 
