@@ -13,6 +13,7 @@ from tests.support.command_line import REPOSITORY
 from tests.support.measure import log_lines
 from tests.support.mqtt_client import Message
 from tests.support.packets import Will
+from tests.support.versions import EACH_VERSION
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SHOWN_CODE = 132
 """How clients that know MQTT 5 show the CONNACK 1 of an older version."""
 
 
+@EACH_VERSION
 @pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
 def test_whole_story(mqtt: Clients, *, websocket: bool) -> None:
     """Nothing outside the standard is needed to use all of it (7.0.0-2)."""

@@ -1,33 +1,39 @@
-"""A paho client that remembers what happened to it, and waits no longer than it must."""
+"""A paho client that remembers what happened to it, and waits no longer than it must.
+
+It is of the current version (`tests.support.versions`).
+"""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
+from tests.support.versions import LEVEL_5, current_level
 from tests.support.waiting import WAIT_SECONDS, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from paho.mqtt.client import ConnectFlags, MQTTMessage
-    from paho.mqtt.properties import Properties
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
 
     from tests.support.packets import Will
 
-__all__ = ["REFUSED", "Message", "MqttClient"]
+__all__ = ["REFUSED", "Message", "MqttClient", "paho_properties"]
 
 REFUSED = 0x80
 # paho shows MQTT 3.1.1's return codes as MQTT 5's reason codes.
-RETURN_CODES = {0: 0, 132: 1, 133: 2, 136: 3, 134: 4, 135: 5}
+RETURN_CODES = {0: 0, 132: 1, 133: 2, 136: 3, 137: 3, 159: 3, 134: 4, 135: 5}
+FOREVER = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,8 @@ class Message:
     payload: bytes
     qos: int = 0
     retain: bool = False
+    properties: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Of MQTT 5, by paho's names."""
 
 
 class MqttClient:
@@ -63,6 +71,11 @@ class MqttClient:
         self.return_code: int | None = None
         self.is_session_present = False
         self.disconnected_at: float | None = None
+        self.end_reason = 0
+        """Why the broker ended the connection, in MQTT 5."""
+        self.refusals: list[int] = []
+        """The reason codes of refused messages, in MQTT 5."""
+        self._level = current_level()
         self._port = port
         self._keep_alive_seconds = keep_alive_seconds
         self._granted: dict[int, list[int]] = {}
@@ -88,7 +101,7 @@ class MqttClient:
         self.return_code, self.disconnected_at = None, None
         self._ended.clear()
         self._client = self._new_client()
-        self._client.connect("127.0.0.1", self._port, self._keep_alive_seconds)
+        self._client.connect("127.0.0.1", self._port, self._keep_alive_seconds, **self._session())
         self._client.loop_start()
         assert eventually(lambda: self.return_code is not None or self._ended.is_set()), "neither CONNACK nor end"
         if self.return_code != 0:
@@ -115,9 +128,20 @@ class MqttClient:
         assert number is not None
         assert eventually(lambda: number in self._unsubscribed), f"no UNSUBACK for {topic_filter}"
 
-    def publish(self, topic: str, payload: bytes | str = b"x", *, qos: int = 1, retain: bool = False) -> bool:
-        """Publish, and return whether it was sent and, above QoS 0, acknowledged; False if the connection ended."""
-        info = self._client.publish(topic, payload, qos, retain)
+    def publish(
+        self,
+        topic: str,
+        payload: bytes | str = b"x",
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        properties: dict[str, Any] | None = None,
+    ) -> bool:
+        """Publish, and return whether it was sent and, above QoS 0, acknowledged; False if the connection ended.
+
+        The properties are those of MQTT 5, by paho's names.
+        """
+        info = self._client.publish(topic, payload, qos, retain, paho_properties(PacketTypes.PUBLISH, properties))
         if info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
         assert eventually(lambda: info.is_published() or self._ended.is_set()), f"no acknowledgement for {topic}"
@@ -161,7 +185,8 @@ class MqttClient:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=self._clean,
+            clean_session=None if self._level == LEVEL_5 else self._clean,
+            protocol=MQTTProtocolVersion(self._level),
             transport=self._transport,
             reconnect_on_failure=False,
         )
@@ -177,7 +202,15 @@ class MqttClient:
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_unsubscribe
+        client.on_publish = self._on_publish
         return client
+
+    def _session(self) -> dict[str, Any]:
+        """Return what a CONNECT of MQTT 5 says about the session: one that is kept never expires."""
+        if self._level != LEVEL_5:
+            return {}
+        expiry = {} if self._clean else {"SessionExpiryInterval": FOREVER}
+        return {"clean_start": self._clean, "properties": paho_properties(PacketTypes.CONNECT, expiry)}
 
     def _on_connect(
         self, _client: Client, _data: Any, flags: ConnectFlags, code: ReasonCode, _properties: Properties | None
@@ -185,12 +218,18 @@ class MqttClient:
         self.is_session_present = flags.session_present
         self.return_code = RETURN_CODES[code.value]
 
-    def _on_disconnect(self, *_: object) -> None:
+    def _on_disconnect(
+        self, _client: Client, _data: Any, _flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self.end_reason = code.value if self._level == LEVEL_5 else 0
         self.disconnected_at = time.monotonic()
         self._ended.set()
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
-        self.messages.append(Message(message.topic, bytes(message.payload), message.qos, message.retain))
+        # Among paho's attributes, the properties that came are those with a capital.
+        attributes = {} if message.properties is None else vars(message.properties)
+        found = {name: value for name, value in attributes.items() if name[0].isupper()}
+        self.messages.append(Message(message.topic, bytes(message.payload), message.qos, message.retain, found))
 
     def _on_subscribe(
         self,
@@ -202,5 +241,21 @@ class MqttClient:
     ) -> None:
         self._granted[number] = [code.value for code in codes]
 
+    def _on_publish(
+        self, _client: Client, _data: Any, _number: int, code: ReasonCode, _properties: Properties | None
+    ) -> None:
+        if code.value >= REFUSED:
+            self.refusals.append(code.value)
+
     def _on_unsubscribe(self, _client: Client, _data: Any, number: int, *_: object) -> None:
         self._unsubscribed.add(number)
+
+
+def paho_properties(kind: int, values: dict[str, Any] | None) -> Properties | None:
+    """Return properties of a packet of MQTT 5, given by paho's names."""
+    if not values:
+        return None
+    properties = Properties(kind)  # type: ignore[no-untyped-call]
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
