@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Name", "Value", "as_properties", "number_of_bytes", "prop", "read_properties", "variable"]
+__all__ = [
+    "BINARY",
+    "FOUR_BYTES",
+    "ONE_BYTE",
+    "TEXTS",
+    "TWO_BYTES",
+    "Name",
+    "Value",
+    "as_properties",
+    "number_of_bytes",
+    "prop",
+    "read_properties",
+    "variable",
+]
 
 
 class Name(IntEnum):
@@ -20,11 +33,11 @@ class Name(IntEnum):
 
 Value = int | str | bytes | tuple[str, str]
 """What a property says."""
-ONE_BYTE = {1, 23, 25, 36, 37, 40, 41, 42}
-TWO_BYTES = {19, 33, 34, 35}
-FOUR_BYTES = {2, 17, 24, 39}
-TEXTS = {3, 8, 18, 21, 26, 28, 31}
-BINARY = {9, 22}
+ONE_BYTE: set[int] = {1, 23, 25, 36, 37, 40, 41, 42}
+TWO_BYTES: set[int] = {19, 33, 34, 35}
+FOUR_BYTES: set[int] = {2, 17, 24, 39}
+TEXTS: set[int] = {3, 8, 18, 21, 26, 28, 31}
+BINARY: set[int] = {9, 22}
 
 
 def variable(value: int) -> bytes:

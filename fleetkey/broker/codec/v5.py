@@ -48,6 +48,9 @@ ALIAS_BYTES = 140
 """Memory per alias, besides its topic."""
 MIN_ALIASED_BYTES = 4
 """An alias takes three bytes, so it saves nothing for a shorter topic."""
+MOST_OVERHEAD = 21
+"""Bytes that a PUBLISH has at most besides topic, payload, properties passed on, and identifiers, each of which has
+fewer."""
 SHARED_PREFIX = "$share/"
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
 """The most frequent values, each created once."""
@@ -274,6 +277,10 @@ class _PeerCodec5(Codec5):
         alias = self._aliases.get(topic, 0)
         is_new = not alias and len(self._aliases) < self._most_aliases and len(topic) >= MIN_ALIASED_BYTES
         if is_new:
+            # It makes this message longer, which must not keep it from its receiver.
+            longest = len(topic) + len(payload) + len(properties) + MOST_OVERHEAD * (1 + len(identifiers))
+            is_new = longest <= self.max_packet_bytes
+        if is_new:
             alias = len(self._aliases) + 1
         packet = super().publish(
             topic if is_new or not alias else b"",
@@ -342,7 +349,7 @@ def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, Su
             raise MalformedPacketError(msg)
         if qos > EXACTLY_ONCE or retain_handling > MAX_RETAIN_HANDLING:
             # 3.8.3.1
-            msg = "subscription options that don't exist"
+            msg = "a QoS or retain handling of 3"
             raise ProtocolError(msg)
         if options & NO_LOCAL and topic_filter.startswith(SHARED_PREFIX):
             # 3.8.3-4
