@@ -31,7 +31,7 @@ test-servers: $(VENV)/.dev $(VENV)/.node ## Run the tests that need Node, for wh
 soak: $(VENV)/.dev ## 500 kill -9 under registration load
 	@SOAK_KILLS=500 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/e2e/test_kill9.py $(ARGS)
 
-fuzz: $(VENV)/.dev ## 1,000,000 mutated packets, and 100,000 random steps held against a model
+fuzz: $(VENV)/.dev ## 1,000,000 mutated packets of both versions, and 100,000 random steps held against a model
 	@FUZZ_PACKETS=1000000 $(BIN)/python -m pytest -m soak -s --timeout 7200 tests/fuzz/test_fuzz_packets.py $(ARGS)
 	@FUZZ_STEPS=100000 $(BIN)/python -m pytest -s tests/stateful $(ARGS)
 

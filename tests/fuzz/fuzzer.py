@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from tests.fuzz.mutations import connects, mutate, packets
+from tests.fuzz.mutations import ASKED, LEVELS, anything_of_5, connects, mutate, packets
 from tests.support.packets import connect
 from tests.support.streams import BINARY_FRAME, TcpStream, WebSocketStream, frame
+from tests.support.versions import LEVEL_5
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -21,19 +22,21 @@ __all__ = ["Fuzzer"]
 CONNECTIONS = 40
 MAX_BATCH = 6
 REMEMBERED = 60
+COMPOSED = 0.3
 MUTATED, BEFORE_CONNECT, OVER_WEBSOCKET, SPOILT_FRAME, GIVEN_UP = 0.4, 0.2, 0.1, 0.1, 0.3
 
 
 class _Slot:
     """One of the fuzzer's connections."""
 
-    def __init__(self, stream: TcpStream | WebSocketStream, corpus: list[bytes]) -> None:
+    def __init__(self, stream: TcpStream | WebSocketStream, corpus: list[bytes], level: int) -> None:
         self.stream = stream
         self.corpus = corpus
+        self.level = level
 
 
 class Fuzzer:
-    """Sends packets, most of them spoilt, from connections that are in and connections that are not.
+    """Sends packets of both versions, most of them spoilt, from connections that are in and connections that are not.
 
     After each round the victim must be served and have heard nothing, and the observer must have heard nothing beyond
     the attackers' own topics.
@@ -49,7 +52,8 @@ class Fuzzer:
         self._own = device.topic("")
         self._attackers = [device, *(replace(backend, client_id=f"app-fuzz-{n}") for n in range(1, CONNECTIONS))]
         self._victim_key = fleet.device()
-        self._after = packets(self._own, self._victim_key.topic(""), connect(device.client_id))
+        foreign = self._victim_key.topic("")
+        self._after = {level: packets(self._own, foreign, device.client_id, level) for level in LEVELS}
         self._before = {who.client_id: connects(who, self._victim_key, self._own) for who in self._attackers}
         self._slots: list[_Slot | None] = [None] * CONNECTIONS
         everything = fleet.application(publish=("#",), subscribe=("#",))
@@ -100,23 +104,26 @@ class Fuzzer:
         tcp = TcpStream(server.ws_port if over_websocket else server.mqtt_port)
         try:
             stream = WebSocketStream(tcp) if over_websocket else tcp
+            level = chance.choice(LEVELS)
             if chance.random() < BEFORE_CONNECT:
                 corpus = self._before[who.client_id]
             else:
-                corpus = self._after
+                corpus = self._after[level]
                 clean = chance.random() < 0.8
-                attempt = connect(who.client_id, username=who.key, password=who.secret, clean=clean)
-                stream.send(attempt)
+                asked = chance.choice(ASKED)
+                stream.send(connect(who.client_id, who.key, who.secret, clean=clean, level=level, properties=asked))
                 stream.receive()
         except OSError:
             tcp.close()
             return None
-        return _Slot(stream, corpus)
+        return _Slot(stream, corpus, level)
 
     def _send(self, slot: _Slot) -> bool:
         """Send a batch; False when the connection is over."""
         chance = self._chance
         batch = chance.choices(slot.corpus, k=chance.randrange(1, MAX_BATCH + 1))
+        if slot.level == LEVEL_5 and chance.random() < COMPOSED:
+            batch[-1] = anything_of_5(self._own, chance)
         data = b"".join(mutate(packet, chance) if chance.random() < MUTATED else packet for packet in batch)
         self.sent += len(batch)
         self._recent.append(data.hex())
