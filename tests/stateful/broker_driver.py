@@ -25,7 +25,7 @@ from fleetkey.registry import (
     SqliteStore,
     new_access_key,
 )
-from tests.stateful.isolation_model import Key, Violation
+from tests.stateful.session_model import Key, Violation
 from tests.support.packets import connect
 from tests.support.streams import TcpStream, WebSocketStream
 from tests.support.wire import Wire

@@ -7,9 +7,11 @@ import sys
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.stateful.isolation_model import Violation
-from tests.stateful.world import APPLICATIONS, DEVICES, Publications, World
-from tests.support.packets import Will, publish, subscribe
+from tests.stateful.asked import BARE, FOREVER, LONG, OLDER, Asks, Dress
+from tests.stateful.session_model import LastWill, Message, Violation
+from tests.stateful.world import APPLICATIONS, DEVICES, Publications, WillAsked, World
+from tests.support.packets import publish, subscribe
+from tests.support.properties import Name
 
 __all__ = ["IsolationMachine"]
 
@@ -18,11 +20,43 @@ RESTARTS_TO_A_STOP = 2
 """Every second time the broker is stopped, which takes as long as fifty other steps; else it is killed."""
 STEPS_BETWEEN_RETURNS = 20
 FEWEST_CLIENTS = 2
+SHORT_BYTES = 200
+"""The longest packet that some clients take; what they need is shorter."""
+STOPPING = 0x8B
+WITH_WILL = 4
 
 parties = st.sampled_from((*DEVICES, *APPLICATIONS))
 client_ids = st.sampled_from(("x", "y", ""))
 picks = st.integers(0, 15)
 levels = st.integers(0, 2)
+NEWER = Asks(expiry=FOREVER)
+asked = st.just(OLDER) | st.builds(
+    Asks,
+    expiry=st.sampled_from((FOREVER, LONG, 0)),
+    receive_maximum=st.sampled_from((0, 0, 1, 3)),
+    max_packet_bytes=st.sampled_from((0, 0, SHORT_BYTES)),
+    most_aliases=st.sampled_from((0, 2, 20)),
+)
+options = levels | st.builds(
+    lambda qos, rest, handling: qos | rest << 2 | handling << 4, levels, st.integers(0, 3), levels
+)
+# No two of these overlap: of two messages that look alike nobody could say which group each belongs to.
+shared = st.sampled_from(("$share/g/site/a/#", "$share/g/devices/+/#", "$share/h/site/b/+"))
+identifiers = st.sampled_from((0, 0, 1, 300))
+TEXT = (
+    (Name.USER_PROPERTY, ("b", "1")),
+    (Name.CONTENT_TYPE, "text/plain"),
+    (Name.USER_PROPERTY, ("a", "2")),
+    (Name.USER_PROPERTY, ("b", "1")),
+    (Name.RESPONSE_TOPIC, "devices/reply"),
+    (Name.CORRELATION_DATA, b"\0\xff"),
+)
+dresses = st.sampled_from(
+    (
+        *(BARE, Dress(alias=1), Dress(alias=1), Dress(alias=16)),
+        *(Dress(alias=1, properties=TEXT), Dress(properties=TEXT), Dress(expiry=LONG), Dress(is_big=True)),
+    )
+)
 rarely = st.sampled_from((False, False, True))
 often = rarely.map(lambda is_so: not is_so)
 topics = st.sampled_from(
@@ -35,18 +69,33 @@ topics = st.sampled_from(
 filters = st.sampled_from(
     (
         *("devices/{me}/#", "site/{site}/#", "site/{site}/a", "devices/{d1}/#", "devices/{d2}/#", "site/a/#") * 4,
+        *("$share/g/site/a/#", "$share/g/devices/+/#", "$share/g/devices/+/#", "$share/h/site/b/+") * 4,
         *("devices/{me}/a", "devices/{me}/+", "devices/+/#", "site/+/#", "devices/+/a", "site/b/+", "fleet/news") * 2,
         *("devices/+/+/c", "devices/+", "devices/+/b/#"),
         *("devices/{me}/+/c", "devices/#", "#", "+/#", "+/+/a", "+/{me}/#", "fleet/#", "jobs/#", "jobs/b"),
-        *("$fleet/#", "$SYS/#", "$share/g/devices/{me}/#", "/#", "devices/{me}/../#", "site/{site}"),
+        *(
+            "$fleet/#",
+            "$SYS/#",
+            "$share/g/site/{site}/#",
+            "$share/g/#",
+            "$share/g/$SYS/#",
+            "$share/g/jobs/b",
+            "/#",
+            "devices/{me}/../#",
+            "site/{site}",
+        ),
     )
 )
 own_topics = st.sampled_from(("devices/{me}/a", "site/{site}/a", "devices/{d1}/a", "site/b/a"))
-wills = st.none() | st.tuples(own_topics, levels, st.booleans())
+wills = st.none() | st.tuples(
+    own_topics, levels, st.booleans(), st.sampled_from((0, LONG)), st.sampled_from((BARE, Dress(properties=TEXT)))
+)
 seldom = st.integers(0, 7).map(lambda number: number == 7)
-publications = st.lists(st.tuples(topics, levels, st.booleans(), seldom), min_size=1, max_size=3)
-own_publications = st.lists(st.tuples(own_topics, levels, st.booleans(), st.just(value=False)), min_size=1, max_size=4)
-subscriptions = st.lists(st.tuples(filters, levels), min_size=1, max_size=3)
+publications = st.lists(st.tuples(topics, levels, st.booleans(), seldom, dresses), min_size=1, max_size=3)
+own_publications = st.lists(
+    st.tuples(own_topics, levels, st.booleans(), st.just(value=False), dresses), min_size=1, max_size=4
+)
+subscriptions = st.lists(st.tuples(filters, options), min_size=1, max_size=3)
 changes = st.sampled_from(("tag", "tag", "tag", "disable", "register", "revoke", "delete"))
 flaws = st.sampled_from(
     (
@@ -107,10 +156,12 @@ class IsolationMachine(RuleBasedStateMachine):
         name=parties,
         client_id=client_ids,
         clean=rarely,
+        asks=asked,
         will=wills,
         answers=often,
         websocket=rarely,
         pairs=st.none() | subscriptions,
+        identifier=identifiers,
     )
     def connect(
         self,
@@ -118,19 +169,23 @@ class IsolationMachine(RuleBasedStateMachine):
         name: str,
         client_id: str,
         clean: bool,
-        will: tuple[str, int, bool] | None,
+        asks: Asks,
+        will: WillAsked | None,
         answers: bool,
         websocket: bool,
         pairs: list[tuple[str, int]] | None,
+        identifier: int,
     ) -> None:
         """Someone connects with its newest key: new, back again, or in place of its own connection."""
-        connected = self.world.log_in(name, client_id, clean=clean, will=will, answers=answers, websocket=websocket)
+        connected = self.world.log_in(
+            name, client_id, clean=clean, asks=asks, will=will, answers=answers, websocket=websocket
+        )
         if connected and pairs:
-            self.world.subscribe(len(self.world.clients) - 1, pairs)
+            self.world.subscribe(len(self.world.clients) - 1, pairs, identifier)
 
-    @rule(name=parties, other=parties, flaw=flaws, clean=st.booleans(), topic=topics, websocket=rarely)
+    @rule(name=parties, other=parties, flaw=flaws, clean=st.booleans(), asks=asked, topic=topics, websocket=rarely)
     def connect_with_a_flaw(
-        self, *, name: str, other: str, flaw: str, clean: bool, topic: str, websocket: bool
+        self, *, name: str, other: str, flaw: str, clean: bool, asks: Asks, topic: str, websocket: bool
     ) -> None:
         """Someone connects with something wrong, or what may be wrong, and speaks before it hears the answer."""
         party, stranger = self.world.model.parties[name], self.world.model.parties[other]
@@ -150,33 +205,36 @@ class IsolationMachine(RuleBasedStateMachine):
             client_id = (stranger.device_id or "y") if flaw == "client id of another" else "0" * 24
         elif flaw in {"foreign will", "$ will"}:
             their_topic = f"devices/{stranger.device_id or '0' * 24}/a"
-            will = Will(their_topic if flaw == "foreign will" else "$SYS/x", self.world.new_payload(), 1, retain=True)
+            topic_of_will = their_topic if flaw == "foreign will" else "$SYS/x"
+            message = Message(topic=topic_of_will, payload=self.world.new_payload(), qos=1, retain=True)
+            will = LastWill(message=message)
         # If it is let in after all, it says nothing yet; a refused one may say what it likes.
-        forged = publish(self.world.fill(topic, stranger), self.world.new_payload(), qos=1, retain=True)
-        said = forged + subscribe(1, ("#", 1))
+        forged = publish(
+            self.world.fill(topic, stranger), self.world.new_payload(), qos=1, retain=True, level=asks.level
+        )
+        said = forged + subscribe(1, ("#", 1), level=asks.level)
         if flaw == "no connect":
             self.world.attempt(b"", said, None, websocket=websocket)
         else:
-            self.world.connect(username, password, client_id, will, clean=clean, websocket=websocket, said=said)
+            self.world.connect(
+                username, password, client_id, will, clean=clean, asks=asks, websocket=websocket, said=said
+            )
 
     @precondition(lambda self: self.world.clients)
-    @rule(pick=picks, is_in_order=rarely)
-    def leave(self, *, pick: int, is_in_order: bool) -> None:
-        """Someone disconnects, or its connection breaks and its will goes out."""
-        client = self.world.client(pick)
-        self.world.say(f"{client.session.client_id!r} leaves, {is_in_order=}")
-        del self.world.clients[client.session.client_id]
-        if is_in_order:
-            client.disconnect()
-        else:
-            client.drop()
-        self.world.model.close(client.session, has_will=not is_in_order)
+    @rule(
+        pick=picks,
+        reason=st.sampled_from((None, None, 0, WITH_WILL)),
+        expiry=st.sampled_from((None, None, 0, LONG)),
+    )
+    def leave(self, *, pick: int, reason: int | None, expiry: int | None) -> None:
+        """Someone disconnects, perhaps with its will, or its connection breaks and its will goes out."""
+        self.world.leave(pick, reason, expiry)
 
     @precondition(lambda self: self.world.clients)
-    @rule(pick=picks, pairs=subscriptions)
-    def subscribe(self, pick: int, pairs: list[tuple[str, int]]) -> None:
+    @rule(pick=picks, pairs=subscriptions, identifier=identifiers)
+    def subscribe(self, pick: int, pairs: list[tuple[str, int]], identifier: int) -> None:
         """Someone subscribes, to what it may have or to what it may not."""
-        self.world.subscribe(pick, pairs)
+        self.world.subscribe(pick, pairs, identifier)
 
     @precondition(lambda self: self.world.clients)
     @rule(pick=picks, which=picks)
@@ -204,6 +262,20 @@ class IsolationMachine(RuleBasedStateMachine):
             self.world.client(pick).ping()
             self.world.client(pick).settle()
 
+    @precondition(lambda self: any(client.aliases for client in self.world.clients.values()))
+    @rule()
+    def publish_by_alias(self) -> None:
+        """Everyone publishes once more what it has aliases for, which are of its connection alone."""
+        for client in self.world.clients.values():
+            self.world.publish_by_alias(client)
+
+    @rule(name=st.sampled_from(APPLICATIONS), topic_filter=shared, wishes=st.tuples(options, options), asks=asked)
+    def share(self, name: str, topic_filter: str, wishes: tuple[int, int], asks: Asks) -> None:
+        """Two sessions of an application share a subscription, and perhaps some that it has had for longer."""
+        for client_id, wish in zip((name, f"{name}2"), wishes, strict=True):
+            if self.world.log_in(name, client_id, clean=False, asks=asks if client_id == name else NEWER):
+                self.world.subscribe(len(self.world.clients) - 1, [(topic_filter, wish)])
+
     @precondition(lambda self: any(client.session.unfinished for client in self.world.clients.values()))
     @rule()
     def publish_again(self) -> None:
@@ -228,6 +300,12 @@ class IsolationMachine(RuleBasedStateMachine):
         self.world.model.arriving()
         self.world.read_all()
         self.world.model.settled()
+        if client := self.world.clients.get(party.device_id):
+            self.world.publish_by_alias(client)
+        session = self.world.model.sessions.get(party.device_id)
+        if session is not None and session.waiting and kind != "tag":
+            # It ends here, and with it a will that its key may have ended before.
+            self.world.log_in(party.name, party.device_id, clean=True)
         if kind in {"delete", "revoke"}:
             self.world.inspect()
 
@@ -240,7 +318,7 @@ class IsolationMachine(RuleBasedStateMachine):
         self.world.model.publish_wills()
         with self.world.broker.stopping() as thread:
             for client in self.world.clients.values():
-                client.drain()
+                client.drain(STOPPING)
             thread.join()
             self.world.clients.clear()
             self.world.model.all_closed()
@@ -263,20 +341,21 @@ class IsolationMachine(RuleBasedStateMachine):
         client.is_deaf = True
         party = client.session.party
         sent = [
-            (self.world.fill(template, party), self.world.new_payload(), max(qos, 1), retain)
-            for template, qos, retain, _is_empty in messages
+            self.world.message(client.session, template, max(qos, 1), retain=retain, dress=dress)
+            for template, qos, retain, _is_empty, dress in messages
         ]
-        numbers = [client.publish(topic, payload, qos, retain=retain) for topic, payload, qos, retain in sent]
+        verdicts = ["taken" if party.may("publish", message.topic) else "refused" for message in sent]
+        numbers = [client.publish(*each) for each in zip(sent, verdicts, strict=True)]
         client.finish(most=rest)
-        for number, (topic, payload, qos, retain) in zip(numbers, sent, strict=True):
+        for number, message in zip(numbers, sent, strict=True):
             must = client.is_acknowledged(number)
-            self.world.model.publish(party, topic, payload, qos, retain=retain, must=must)
-            self.world.say(f"{client.session.client_id!r} publishes {topic} {payload!r} {qos=} {retain=}, {must=}")
+            self.world.model.publish(party, message, client.session.client_id, must=must)
+            self.world.say(f"{client.session.client_id!r} publishes {message}, {must=}")
         self.world.say("kill")
         self.world.broker.cut()
         self.world.clients.clear()
         # Nobody says a last word for a process that was killed: wills are lost, which the documentation says.
-        self.world.model.all_closed()
+        self.world.model.all_closed(by_force=True)
         self.world.inspect()
 
     @precondition(lambda self: self._since_return > STEPS_BETWEEN_RETURNS)
@@ -297,5 +376,6 @@ class IsolationMachine(RuleBasedStateMachine):
     def _return_all(self) -> None:
         for client_id, session in list(self.world.model.sessions.items()):
             if not client_id.startswith("auto-"):
-                self.world.log_in(session.party.name, client_id, clean=session.is_clean)
+                asks = None if session.is_kept else OLDER
+                self.world.log_in(session.party.name, client_id, clean=not session.is_kept, asks=asks)
         self.world.read_all()

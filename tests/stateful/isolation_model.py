@@ -1,173 +1,28 @@
-"""Who may see what: MQTT 3.1.1 and Fleetkey's promises in a few dictionaries, without a line of the product."""
+"""Who may see what: MQTT 3.1.1 and 5 and Fleetkey's promises in a few dictionaries, without a line of the product."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.stateful.asked import Asks, Wish, split_shared
+from tests.stateful.session_model import Message, Offer, Owed, Party, Session
 from tests.stateful.topic_model import NOTHING, Scope, matches
+from tests.support.versions import LEVEL_5
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from tests.support.packets import Publication, Will
+    from tests.stateful.session_model import Key, LastWill
 
-__all__ = ["ACCEPTED", "REFUSED_FILTER", "Key", "Message", "Model", "Owed", "Party", "Session", "Violation"]
+__all__ = ["ACCEPTED", "Model", "refused_filter"]
 
 ACCEPTED, IDENTIFIER_REJECTED, NOT_AUTHORIZED = 0, 2, 5
-REFUSED_FILTER = 0x80
+NO_LOCAL = 4
 
 
-class Violation(AssertionError):  # noqa: N818 - it says what it is
-    """The broker did what the model forbids, or didn't do what it demands."""
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Key:
-    """A key with its secret."""
-
-    key: str
-    secret: str = field(repr=False)
-    is_active: bool = True
-    has_connected: bool = False
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Party:
-    """A device or an application."""
-
-    name: str
-    device_id: str = ""
-    """Empty for an application."""
-    keys: list[Key] = field(default_factory=list)
-    """In order of issue."""
-    is_enabled: bool = True
-    site: str = "a"
-    is_deleted: bool = False
-    reach: str = ""
-    """Of an application: `all` devices, or those of one site, which it names."""
-    extra: Scope = NOTHING
-    scopes: list[Scope] = field(default_factory=lambda: [NOTHING])
-    """What it reaches; several while a change may or may not have arrived at the broker, so that both are right."""
-
-    @property
-    def owner(self) -> str:
-        """Whose its sessions and retained messages are: the device's, or its newest key's."""
-        return self.device_id or self.keys[-1].key
-
-    def is_valid(self, key: Key) -> bool:
-        """Whether the key, with its secret, lets it in."""
-        return key.is_active and self.is_enabled
-
-    def may(self, action: str, topic: str) -> bool:
-        """Whether it may be that it publishes to, or receives from, a topic."""
-        return any(scope.reaches(action, topic) for scope in self.scopes)
-
-    def must(self, action: str, topic: str) -> bool:
-        """Whether that is certain."""
-        return all(scope.reaches(action, topic) for scope in self.scopes)
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Message:
-    """One publication; its payload is its own, but for the empty ones that clear a retained message."""
-
-    owner: str
-    topic: str
-    payload: bytes
-    qos: int
-
-
-@dataclass(eq=False, slots=True)
-class Owed:
-    """A message on its way to a session."""
-
-    message: Message
-    qos: int
-    retain: bool
-    must: bool
-    """Whether it has to come, or only may."""
-    connection: int = 0
-    """Which connection of the session it came over."""
-    topic_filter: str = ""
-    """The subscription that it is owed to, if it is a retained message."""
-
-    def is_shown_by(self, got: Publication) -> bool:
-        """Whether a delivery is this one."""
-        expected = self.message.topic, self.message.payload, self.qos, self.retain
-        return (got.topic, got.payload, got.qos, got.retain) == expected
-
-
-@dataclass(eq=False, slots=True)
-class Session:
-    """What the broker keeps for a client, and what the client remembers of it."""
-
-    client_id: str
-    party: Party
-    owner: str
-    is_clean: bool
-    key: Key | None = None
-    """With which its client is connected; None: it is away."""
-    will: Will | None = None
-    connection: int = 0
-    """Which one it is, if its client is there."""
-    subscriptions: dict[str, int] = field(default_factory=dict)
-    owed: list[Owed] = field(default_factory=list)
-    """What has not come."""
-    inflight: dict[int, Owed] = field(default_factory=dict)
-    """What has come and may come again over another connection: its handshake may not have ended."""
-    unfinished: dict[int, bytes] = field(default_factory=dict)
-    """QoS 2 messages of the client itself, by packet id, to be sent again before their PUBREL."""
-    last_number: int = 0
-
-    def new_number(self) -> int:
-        """Return a packet id that the client has not used."""
-        self.last_number += 1
-        return self.last_number
-
-    def deliver(self, got: Publication, connection: int) -> None:
-        """Hold a PUBLISH that came over a connection against what is owed."""
-        if not self.party.may("receive", got.topic):
-            raise self.violation(got, "is outside the receiver's scope")
-        began = self.inflight.get(got.number) if got.qos else None
-        if began is not None and got.dup and began.is_shown_by(got):
-            if began.connection == connection:
-                raise self.violation(got, "came twice over one connection")
-            began.connection = connection
-            return
-        if began is not None and began.must:
-            raise self.violation(got, f"has the packet id of another handshake, {began}")
-        alike = sorted((owed for owed in self.owed if owed.is_shown_by(got)), key=lambda owed: not owed.must)
-        if not alike:
-            raise self.violation(got, "is not owed")
-        self.owed.remove(alike[0])
-        alike[0].connection = connection
-        if got.qos:
-            self.inflight[got.number] = alike[0]
-
-    def acknowledged(self, number: int) -> None:
-        """Take note that the client answers; from then on the broker may end a QoS 1 handshake and reuse its id."""
-        if self.inflight[number].qos == 1:
-            self.inflight[number].must = False
-
-    def overdue(self) -> list[Owed]:
-        """Return what has to be there by now if the client reads and acknowledges everything."""
-        return [owed for owed in self.owed if owed.must]
-
-    def need_not_come(self, *, topics_outside_scope: bool = False, qos_0: bool = False) -> None:
-        """Lower what is demanded after a change of scope, or after the end of a connection.
-
-        What has left the scope may come again if the scope comes back before it is sent. QoS 0 ends with a connection,
-        unless it waits in the queue behind a retained message.
-        """
-        for owed in [*self.owed, *self.inflight.values()]:
-            outside = topics_outside_scope and not self.party.must("receive", owed.message.topic)
-            if outside or (qos_0 and not owed.qos):
-                owed.must = False
-
-    def violation(self, got: object, what: str) -> Violation:
-        """Return the report of a wrong delivery."""
-        return Violation(f"to {self.party.name} as {self.client_id!r} with {self.subscriptions}: {got} {what}")
+def refused_filter(level: int) -> int:
+    """Return the code for a filter outside the scope."""
+    return 0x87 if level == LEVEL_5 else 0x80
 
 
 class Model:
@@ -193,17 +48,22 @@ class Model:
                     return party, key
         return None
 
-    def answer(self, party: Party | None, client_id: str, will: Will | None, *, clean: bool) -> int:
+    def answer(self, party: Party | None, client_id: str, will: LastWill | None, asks: Asks, *, clean: bool) -> int:
         """Return the return code that a CONNECT of a proven party must get, or of nobody."""
-        if party is None or (client_id != party.device_id if party.device_id else _is_device_id(client_id)):
+        is_unnamed = asks.level == LEVEL_5 and not client_id
+        if party is None:
             return NOT_AUTHORIZED
-        if will is not None and not party.must("publish", str(will.topic)):
+        if not is_unnamed and (client_id != party.device_id if party.device_id else _is_device_id(client_id)):
+            return NOT_AUTHORIZED
+        if will is not None and not party.must("publish", will.message.topic):
             return NOT_AUTHORIZED
         session = self.sessions.get(client_id)
         is_foreign = session is not None and session.owner != party.owner
-        return IDENTIFIER_REJECTED if is_foreign or not (client_id or clean) else ACCEPTED
+        return IDENTIFIER_REJECTED if is_foreign or not (client_id or clean or is_unnamed) else ACCEPTED
 
-    def open(self, party: Party, key: Key, client_id: str, will: Will | None, *, clean: bool) -> tuple[Session, bool]:
+    def open(
+        self, party: Party, key: Key, client_id: str, will: LastWill | None, asks: Asks, *, clean: bool
+    ) -> tuple[Session, bool]:
         """Let a connection in; return its session and whether that was present."""
         replaced = [] if key.has_connected else party.keys[: party.keys.index(key)]
         for older in replaced:
@@ -213,91 +73,149 @@ class Model:
         if session is not None and session.key:
             # A race: the take-over publishes the older connection's will; the end of its key, if this is it, doesn't.
             self.close(session, must=session.key not in replaced)
-        if clean:
-            self.sessions.pop(client_id, None)
+        session = self.sessions.get(client_id)
+        if session is not None and clean:
+            self._end(session, replaced)
         session = self.sessions.get(client_id)
         is_present = session is not None
-        session = self.sessions[client_id] = session or Session(client_id, party, party.owner, clean)
-        session.key, session.will = key, will
-        session.connection += 1
+        session = self.sessions[client_id] = session or Session(client_id, party, party.owner)
+        session.is_kept = asks.is_kept(clean=clean)
+        session.connected(asks, key, will)
         return session, is_present
 
     def close(self, session: Session, *, has_will: bool = True, must: bool = True) -> None:
-        """End a connection, and publish its will unless it ended with DISCONNECT or by an operator."""
-        will, session.key, session.will = session.will, None, None
+        """End a connection, and publish its will unless it ended with DISCONNECT or by an operator.
+
+        One with a delay waits, for as long as there is the session (MQTT 5, 3.1.3.2.2).
+        """
+        will, key, session.will, session.key = session.will, session.key, None, None
         session.need_not_come(qos_0=True)
-        if session.is_clean:
-            del self.sessions[session.client_id]
+        if has_will and will is not None and key is not None and will.delay and session.is_kept:
+            session.waiting, session.is_waiting_for_sure, has_will = (will, key), must, False
+        if not session.is_kept:
+            self._end(session)
         if has_will and will is not None:
-            self.publish(session.party, str(will.topic), will.payload, will.qos, retain=will.retain, must=must)
+            self._publish_will(session, will, must=must)
+
+    def _end(self, session: Session, replaced: Sequence[Key] = ()) -> None:
+        """End a session; a will that waits is published, unless its key has ended."""
+        waiting, session.waiting = session.waiting, None
+        del self.sessions[session.client_id]
+        for owed in session.owed:
+            owed.lower()
+        if waiting is not None and (waiting[1] in replaced or session.party.is_valid(waiting[1])):
+            self._publish_will(session, waiting[0], must=session.is_waiting_for_sure and waiting[1] not in replaced)
+
+    def _publish_will(self, session: Session, will: LastWill, *, must: bool) -> None:
+        self.publish(session.party, will.message, session.client_id, must=must)
 
     def publish_wills(self) -> None:
         """The broker stops; it closes its connections in an order of its own, so each may see others' wills or not."""
         for session in self.connected:
-            if will := session.will:
-                self.publish(session.party, str(will.topic), will.payload, will.qos, retain=will.retain, must=False)
+            if session.will is not None and not (session.will.delay and session.is_kept):
+                self._publish_will(session, session.will, must=False)
 
-    def all_closed(self) -> None:
-        """Every connection has ended with the broker; what wills there were was published."""
+    def all_closed(self, *, by_force: bool = False) -> None:
+        """Every connection has ended with the broker; what wills there were was published, if it had the time."""
         for session in self.connected:
-            self.close(session, has_will=False)
+            self.close(session, has_will=not by_force and bool(session.will and session.will.delay and session.is_kept))
+        for session in self.sessions.values():
+            session.is_waiting_for_sure = False
+            session.interrupted()
 
-    def publish(self, sender: Party, topic: str, payload: bytes, qos: int, *, retain: bool, must: bool = True) -> str:
-        """Take a publication, and note to whom it is owed; `must` is False if the broker may not have it.
+    def publish(self, sender: Party, message: Message, origin: str = "", *, must: bool = True) -> str:
+        """Take a publication of a client, and note to whom it is owed; `must` is False if the broker may not have it.
 
         Returns:
             whether it was taken, for the record: `taken`, `refused`, or `perhaps`.
         """
+        topic, qos = message.topic, message.qos
         if not sender.may("publish", topic):
             return "refused"
         must = must and sender.must("publish", topic)
-        message = Message(owner=sender.owner, topic=topic, payload=payload, qos=qos)
-        if retain:
-            kept = {message if payload else None}
+        message.owner = sender.owner
+        if message.retain:
+            kept = {message if message.payload else None}
             self.retained[topic] = kept if must else kept | self.retained.get(topic, {None})
+            for session in self.sessions.values():
+                session.replaced(topic)
+        groups: dict[tuple[str, str], list[tuple[Session, Wish]]] = {}
         for session in self.sessions.values():
-            granted = [granted for name, granted in session.subscriptions.items() if matches(name, topic)]
-            if not granted:
+            wishes, shared = session.matching(topic)
+            for topic_filter, wish in shared:
+                groups.setdefault((session.owner, topic_filter), []).append((session, wish))
+            if not wishes or (session.client_id == origin and all(wish.no_local for wish in wishes)):
                 continue
-            lower, hears = min(qos, max(granted)), session.party.may("receive", topic)
+            lower, hears = min(qos, max(wish.qos for wish in wishes)), session.party.may("receive", topic)
             # What waits for someone who is away is decided when it is sent, by what it may reach then. Without `must`
             # the receiver may be there or not.
             if (hears or not must) if session.key else lower:
-                sure = must and session.party.must("receive", topic)
-                session.owed.append(Owed(message, lower, retain=False, must=sure))
+                owed = _owed(message, wishes, session, must=must)
+                session.owed.append(owed)
+        for (_, topic_filter), members in groups.items():
+            self._offer(message, topic_filter, members, must=must)
         return "taken" if must else "perhaps"
 
-    def subscribe(self, session: Session, pairs: Sequence[tuple[str, int]]) -> list[int]:
+    def _offer(
+        self, message: Message, topic_filter: str, members: Sequence[tuple[Session, Wish]], *, must: bool
+    ) -> None:
+        """One member gets it: one that is there, if there is any and that is certain (MQTT 5, 4.8.2)."""
+        party = members[0][0].party
+        sure = must and party.must("receive", message.topic)
+        there = [member for member in members if member[0].key]
+        if there and sure:
+            members = there
+        else:
+            members = [(session, wish) for session, wish in members if session.key or min(message.qos, wish.qos)]
+        # Someone who is away and whose key has ended may be passed over, whatever its next key will reach.
+        offer = Offer(must=sure and all(session.takes(message) and session.last_key for session, _ in members))
+        for session, wish in members:
+            owed = _owed(message, [wish], session, must=False)
+            owed.topic_filter = topic_filter
+            if message.payload:
+                # Of empty ones, which look alike, nobody knows which one a member got.
+                owed.offer, offer.members[session] = offer, owed
+            session.owed.append(owed)
+
+    def subscribe(self, session: Session, pairs: Sequence[tuple[str, int]], identifier: int = 0) -> list[int]:
         """Subscribe, filter by filter; return the SUBACK's codes."""
         codes = []
-        for topic_filter, qos in pairs:
-            if not session.party.scopes[0].may_subscribe(topic_filter):
-                codes.append(REFUSED_FILTER)
+        is_newer = session.asks.level == LEVEL_5
+        for topic_filter, options in pairs:
+            is_shared, inner = split_shared(topic_filter) if is_newer else (False, topic_filter)
+            wish = Wish(options, identifier) if is_newer else Wish(options & 3)
+            if not session.party.scopes[0].may_subscribe(inner):
+                codes.append(refused_filter(session.asks.level))
                 continue
-            codes.append(qos)
-            session.subscriptions[topic_filter] = qos
+            codes.append(wish.qos)
+            is_new = topic_filter not in session.subscriptions
+            session.subscriptions[topic_filter] = wish
+            if is_shared or not wish.brings_retained(is_new=is_new):
+                continue
             for owed in session.owed:
                 # One that is made again while its retained messages wait is owed them once more, not twice.
                 owed.must = owed.must and owed.topic_filter != topic_filter
             for topic, kept in self.retained.items():
                 if matches(topic_filter, topic):
                     # A filter that spans devices may match what is outside the scope.
-                    sure = len(kept) == 1 and session.party.must("receive", topic)
-                    session.owed += [
-                        Owed(m, min(qos, m.qos), retain=True, must=sure, topic_filter=topic_filter)
-                        for m in kept
-                        if m is not None
-                    ]
+                    for message in filter(None, kept):
+                        owed = _owed(message, [wish], session, must=len(kept) == 1)
+                        owed.retain, owed.topic_filter = True, topic_filter
+                        session.owed.append(owed)
         return codes
 
     def unsubscribe(self, session: Session, topic_filter: str) -> None:
         """Unsubscribe; what waits already may come and need not (3.10.4-3)."""
         session.subscriptions.pop(topic_filter, None)
         for owed in session.owed:
-            owed.must = owed.must and any(matches(name, owed.message.topic) for name in session.subscriptions)
+            if owed.topic_filter == topic_filter or not session.matching(owed.message.topic)[0]:
+                owed.lower()
 
     def changed(self, kicked: Party | None = None) -> None:
         """A change to the registry was committed, and `kicked` loses all it may do; it is on its way to the broker."""
+        for session in self.sessions.values():
+            if session.last_key and not session.party.is_valid(session.last_key):
+                session.last_key, session.is_waiting_for_sure = None, False
         for party in self.parties.values():
             after = NOTHING if party is kicked else self._scope(party)
             if after != party.scopes[-1]:
@@ -317,7 +235,9 @@ class Model:
 
     def forget(self, owner: str) -> None:
         """Leave nothing of a deleted device or a revoked application key."""
-        self.sessions = {name: session for name, session in self.sessions.items() if session.owner != owner}
+        for session in [session for session in self.sessions.values() if session.owner == owner]:
+            session.waiting = None
+            self._end(session)
         for topic, kept in self.retained.items():
             gone = {message for message in kept if message is not None and message.owner == owner}
             if gone:
@@ -337,6 +257,17 @@ class Model:
             patterns += [f"site/{party.reach}/#"] if reached else []
             across = ("devices/*/#",)
         return Scope((*patterns, *party.extra.publish), (*patterns, *party.extra.subscribe), across)
+
+
+def _owed(message: Message, wishes: Sequence[Wish], session: Session, *, must: bool) -> Owed:
+    """Return what a session is owed by those of its subscriptions that match (MQTT 5, 3.3.4)."""
+    return Owed(
+        message,
+        min(message.qos, max(wish.qos for wish in wishes)),
+        retain=message.retain and any(wish.retain_as_published for wish in wishes),
+        must=must and session.party.must("receive", message.topic) and (session.takes(message) or not session.key),
+        identifiers=frozenset(wish.identifier for wish in wishes if wish.identifier),
+    )
 
 
 def _is_device_id(client_id: str) -> bool:

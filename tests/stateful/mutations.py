@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetkey.access import Action, Authenticator, Principal
 from fleetkey.access.login import authenticator, claims, verification
+from fleetkey.broker.pending_wills import PendingWills
+from fleetkey.broker.publish_topics import PublishTopics
 from fleetkey.broker.retained import RetainedMessages
 from fleetkey.broker.route_cache import RouteCache
+from fleetkey.broker.router import Router
+from fleetkey.broker.shared_group import SharedGroup
+from fleetkey.broker.shared_groups import SharedGroups
 from fleetkey.broker.store import BrokerStore
 from fleetkey.registry import RefusalReason
 
@@ -128,6 +133,60 @@ def devices_span_devices(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def aliases_stay_what_they_were(patch: pytest.MonkeyPatch) -> None:
+    """A topic alias that is given to another topic stands for the first one still."""
+    note_alias = PublishTopics._note_alias
+
+    def note(self: PublishTopics, alias: int, topic_bytes: bytes) -> None:
+        if alias not in self._aliases:
+            note_alias(self, alias, topic_bytes)
+
+    patch.setattr(PublishTopics, "_note_alias", note)
+
+
+def groups_belong_to_everyone(patch: pytest.MonkeyPatch) -> None:
+    """Sessions of two keys that use the same name share one subscription."""
+
+    class OneForAll(dict[str, Any]):
+        def get(self, _: str, default: Any = None) -> Any:
+            return super().get("", default)
+
+        def setdefault(self, _: str, default: Any = None) -> Any:
+            return super().setdefault("", default)
+
+        def __delitem__(self, _: str) -> None:
+            super().__delitem__("")
+
+    begin = SharedGroups.__init__
+
+    def begin_with_one(self: SharedGroups, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._of_owner = OneForAll()
+
+    patch.setattr(SharedGroups, "__init__", begin_with_one)
+
+
+def members_of_groups_are_not_decided(patch: pytest.MonkeyPatch) -> None:
+    """A shared subscription that spans devices brings everything to whoever's turn it is."""
+    patch.setattr(SharedGroup, "choose", lambda self, *_: next((s for s in self.options if s.connection), None))
+
+
+def wills_that_wait_are_not_cancelled(patch: pytest.MonkeyPatch) -> None:
+    """The will of a client that comes back in time is published."""
+    patch.setattr(PendingWills, "discard", PendingWills.ended)
+
+
+def own_messages_come_back(patch: pytest.MonkeyPatch) -> None:
+    """A subscription that wants no messages of its own client gets them."""
+    send_to_all = Router._send
+
+    def send(self: Router, session: Any, options: Any, message: Any, packets: Any, origin: Any) -> None:
+        del origin
+        send_to_all(self, session, options, message, packets, None)
+
+    patch.setattr(Router, "_send", send)
+
+
 MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
     deliveries_are_not_decided,
     deliveries_are_decided_once,
@@ -143,4 +202,9 @@ MUTATIONS: list[Callable[[pytest.MonkeyPatch], None]] = [
     filters_across_devices_bring_everything,
     scopes_stay_in_the_routes,
     devices_span_devices,
+    aliases_stay_what_they_were,
+    groups_belong_to_everyone,
+    members_of_groups_are_not_decided,
+    wills_that_wait_are_not_cancelled,
+    own_messages_come_back,
 ]

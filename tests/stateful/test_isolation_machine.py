@@ -23,8 +23,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.stateful.broker_driver import BrokerDriver
 from tests.stateful.client import Client
 from tests.stateful.isolation_machine import IsolationMachine
-from tests.stateful.isolation_model import Violation
 from tests.stateful.mutations import MUTATIONS
+from tests.stateful.session_model import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
