@@ -13,6 +13,8 @@ from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.measure import bound_count, log_lines
 from tests.support.packets import connect
+from tests.support.reasons import Says
+from tests.support.versions import only_3_1_1, only_5
 from tests.support.waiting import eventually
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
@@ -74,7 +76,7 @@ def test_max_connections_per_application(fleet: Fleet, *, websocket: bool) -> No
         assert bound_count(fleet, bound) == before + FLOOD
         assert _is_said(fleet, bound, key)
         taking_over = stack.enter_context(Wire.to(fleet, websocket=websocket)).enter(_client(key, 0))
-        assert wires[0].is_closed_by_broker()
+        assert wires[0].is_told(Says.TAKEN_OVER)
         assert eventually(lambda: _code(fleet, _client(key, 100)) == BUSY)
         with Wire.to(fleet) as other, Wire.to(fleet) as wire:
             other.enter(fleet.application()).subscribe(device.topic("state"))
@@ -128,6 +130,7 @@ def test_max_filters_per_application(fleet: Fleet) -> None:
         assert two.subscribe(*filters[4:]) == [0, 0, *[REFUSED] * (len(filters) - 6)]
 
 
+@only_5
 def test_after_a_restart_with_lower_bounds(tmp_path: Path) -> None:
     """Stored sessions and filters count and stay, even above the bounds; no others are added."""
     with running(tmp_path) as fleet:
@@ -148,6 +151,7 @@ def test_after_a_restart_with_lower_bounds(tmp_path: Path) -> None:
         assert eventually(lambda: _code(fleet, _client(key, 3)) == 0)
 
 
+@only_3_1_1
 def test_readiness_at_max_connections(fleet: Fleet) -> None:
     """While no other client can connect, the server says that it isn't ready, and why."""
 

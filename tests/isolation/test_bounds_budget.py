@@ -16,6 +16,7 @@ from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.measure import bound_count, log_lines, memory_bytes
 from tests.support.packets import publish
+from tests.support.versions import only_3_1_1, only_5
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -174,6 +175,7 @@ def test_after_a_restart(fleet: Fleet) -> None:
         assert 0.95 * before[0][kind] < after[0][kind] < 1.05 * before[0][kind]
 
 
+@only_5
 def test_scarce_memory(scarce: Fleet) -> None:
     """The largest are held back, and whoever is in and small goes on; it is said, and said when it is over."""
     resident = scarce.device()
@@ -193,6 +195,7 @@ def test_scarce_memory(scarce: Fleet) -> None:
         assert _held_back(scarce) == 0
 
 
+@only_3_1_1
 def test_incomplete_packets(scarce: Fleet) -> None:
     """Clients in the middle of a packet for which there is no room are closed, and others get in again."""
     resident, greedy = scarce.device(), scarce.application(all_devices=True)

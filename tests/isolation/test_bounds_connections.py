@@ -21,6 +21,7 @@ from tests.support.measure import (
 )
 from tests.support.packets import connect
 from tests.support.streams import BINARY_FRAME, TcpStream, WebSocketStream, frame
+from tests.support.versions import in_turn, only_3_1_1
 from tests.support.waiting import eventually
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
@@ -96,6 +97,7 @@ def _flooded(fleet: Fleet, kind: str, sources: list[str], count: int) -> Iterato
     assert has_closed_sockets(fleet, before, CONNECT_TIMEOUT_SECONDS + 5)
 
 
+@only_3_1_1
 @pytest.mark.parametrize("kind", FLOODS)
 def test_silent_connections_from_one_address(fleet: Fleet, home: tuple[Wire, Credentials], kind: str) -> None:
     """So many are taken and no more; who is in is served, and a good key gets in from another address."""
@@ -111,6 +113,7 @@ def test_silent_connections_from_one_address(fleet: Fleet, home: tuple[Wire, Cre
     assert len(log_lines(fleet, "bound_reached", bound="max_pending_per_address")) == 1
 
 
+@only_3_1_1
 @pytest.mark.parametrize("kind", FLOODS)
 def test_silent_connections_from_many_addresses(fleet: Fleet, home: tuple[Wire, Credentials], kind: str) -> None:
     """In total, too; who is in is served meanwhile, and a good key gets in when the time of the silent ones is over."""
@@ -158,7 +161,7 @@ def test_connections_that_are_in(fleet: Fleet, *, websocket: bool) -> None:
     assert len(log_lines(fleet, "bound_reached", bound="max_connections")) == 1
 
 
-@BOTH_TRANSPORTS
+@in_turn("websocket", [False, True])
 def test_connections_of_one_address(tmp_path_factory: pytest.TempPathFactory, *, websocket: bool) -> None:
     """`max_connections_per_address` counts those who are in; another address has places of its own."""
     with running(tmp_path_factory.mktemp("server"), max_connections_per_address=10) as fleet, ExitStack() as stack:
@@ -176,6 +179,7 @@ def test_connections_of_one_address(tmp_path_factory: pytest.TempPathFactory, *,
         assert [line["address"] for line in lines] in ([HOME], [HOME, ELSEWHERE])
 
 
+@only_3_1_1
 def test_memory_of_those_who_said_nothing_yet(fleet: Fleet) -> None:
     """Who hasn't proven who it is makes the server keep no more than a CONNECT's length, in whatever it is wrapped."""
     before = memory_bytes(fleet)

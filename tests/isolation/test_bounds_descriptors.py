@@ -17,6 +17,7 @@ from tests.support.http import NOBODY_TRUSTED
 from tests.support.measure import log_lines
 from tests.support.server import NO_LIMITS, ServerProcess
 from tests.support.streams import TcpStream
+from tests.support.versions import only_3_1_1, only_5
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _gets_in(fleet: Fleet, device: Credentials) -> bool:
         return client.return_code == 0
 
 
+@only_3_1_1
 def test_one_address_takes_all_it_may(fleet: Fleet, certificate: Certificate) -> None:
     """A device registers and logs in, and the server is well, while one address holds what it may."""
     trust = _trust(fleet, certificate)
@@ -112,6 +114,7 @@ def test_one_address_takes_all_it_may(fleet: Fleet, certificate: Certificate) ->
     assert len(log_lines(fleet, "bound_reached")) < 10
 
 
+@only_5
 def test_many_addresses_take_all_they_may(fleet: Fleet, certificate: Certificate) -> None:
     """Together they leave the store its descriptors: the server reads it, and says once what they reached."""
     with _taken(fleet, MANY):
@@ -126,6 +129,7 @@ def test_many_addresses_take_all_they_may(fleet: Fleet, certificate: Certificate
     assert eventually(lambda: _is_live(fleet, certificate), 15)
 
 
+@only_3_1_1
 def test_lowered_bounds_are_said(fleet: Fleet) -> None:
     """At start, with both numbers and what to do."""
     (line,) = log_lines(fleet, "open_file_limit_low")
@@ -136,6 +140,7 @@ def test_lowered_bounds_are_said(fleet: Fleet) -> None:
     assert f"LimitNOFILE={line['needed']}" in line["advice"]
 
 
+@only_5
 def test_exhausted(tmp_path: Path) -> None:
     """When nothing is left the log says so once, and once that it is over; it is counted, and the server goes on."""
     with ServerProcess(tmp_path, environment=NO_LIMITS) as server:
@@ -157,6 +162,7 @@ def test_exhausted(tmp_path: Path) -> None:
         assert 'fleetkey_descriptor_bounds_reached_total{bound="open_files_exhausted"}' in counted
 
 
+@only_3_1_1
 def test_exhausted_over_tls(tmp_path: Path, certificate: Certificate) -> None:
     """A client that comes meanwhile waits, and is served when there are descriptors again."""
     pair = f"tls_cert = '{certificate.certificate}'\ntls_key = '{certificate.key}'\n"
@@ -175,6 +181,7 @@ def test_exhausted_over_tls(tmp_path: Path, certificate: Certificate) -> None:
             resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
+@only_3_1_1
 def test_too_few_for_any_server(tmp_path: Path) -> None:
     """It doesn't start: half of what it needs would be found out later, by whoever comes last."""
     server = ServerProcess(tmp_path, open_files=100)

@@ -9,11 +9,10 @@ import threading
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.support.flood import FLOODS, flooding
 from tests.support.packets import connect, publish
 from tests.support.streams import TcpStream
+from tests.support.versions import in_turn, only_3_1_1
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def _round_trips(wire: Wire, device: Credentials) -> None:
         assert [message.payload for message in wire.hear()] == [payload]
 
 
-@pytest.mark.parametrize("kind", FLOODS)
+@in_turn("kind", FLOODS)
 def test_flood_of_one_device(fleet: Fleet, kind: str) -> None:
     """While one device sends as fast as it can, another hears each of its messages to itself."""
     attacker, device = fleet.device(), fleet.device()
@@ -41,6 +40,7 @@ def test_flood_of_one_device(fleet: Fleet, kind: str) -> None:
             _round_trips(wire, device)
 
 
+@only_3_1_1
 def test_flood_of_wrong_secrets(fleet: Fleet) -> None:
     """While someone guesses secrets on fifty connections at a time, who is in is served, and a good key gets in."""
     device = fleet.device()

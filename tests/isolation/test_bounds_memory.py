@@ -13,6 +13,7 @@ from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, memory_bytes
 from tests.support.packets import PINGREQ, Kind, Will, acknowledgement, publish, subscribe, unsubscribe
 from tests.support.streams import PING_FRAME, WebSocketStream, frame
+from tests.support.versions import in_turn, only_5
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
+@only_5
 def test_thousands_of_clean_sessions(fleet: Fleet) -> None:
     """Sessions that came, subscribed, published and went leave nothing."""
     application = fleet.application()
@@ -54,7 +56,7 @@ def test_thousands_of_clean_sessions(fleet: Fleet) -> None:
     assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
 
 
-@pytest.mark.parametrize("qos", [0, 1])
+@in_turn("qos", [0, 1])
 def test_retained_asked_for_again_and_again(fleet: Fleet, qos: int) -> None:
     """A device that subscribes thousands of times to all it retains, and neither reads nor acknowledges."""
     device = fleet.device()
@@ -78,7 +80,7 @@ def test_retained_asked_for_again_and_again(fleet: Fleet, qos: int) -> None:
         assert most - before < MAX_GROWTH_BYTES
 
 
-@pytest.mark.parametrize("kind", ["pingreq", "pubrel"])
+@in_turn("kind", ["pingreq", "pubrel"])
 def test_answers_that_nobody_reads(fleet: Fleet, kind: str) -> None:
     """Bytes that wait for a client cost about `write_buffer_bytes`, a mebibyte by default, in however small packets."""
     flood = {"pingreq": PINGREQ, "pubrel": acknowledgement(Kind.PUBREL, 1)}[kind] * 10_000
@@ -91,6 +93,7 @@ def test_answers_that_nobody_reads(fleet: Fleet, kind: str) -> None:
         assert memory_bytes(fleet) - before < MAX_GROWTH_BYTES
 
 
+@only_5
 def test_topics_without_end(fleet: Fleet) -> None:
     """What is remembered about topics has a bound: a device may invent new ones all the time."""
     device = fleet.device()

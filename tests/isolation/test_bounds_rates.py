@@ -17,8 +17,9 @@ from tests.support.fleet import running
 from tests.support.http import NOBODY_TRUSTED
 from tests.support.measure import bound_count
 from tests.support.packets import Will, connect, publish
+from tests.support.versions import in_turn, only_3_1_1, only_5
 from tests.support.waiting import eventually
-from tests.support.wire import BOTH_TRANSPORTS, Wire
+from tests.support.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +86,7 @@ def _numbers(backend: Wire, count: int = FLOOD) -> list[int]:
     return [int(message.payload.split()[0]) for message in backend.hear(count)]
 
 
-@BOTH_TRANSPORTS
+@in_turn("websocket", [False, True])
 @pytest.mark.parametrize(("qos", "retain"), [(0, False), (1, False), (2, False), (0, True)])
 def test_max_messages_per_second(fleet: Fleet, backend: Wire, qos: int, *, retain: bool, websocket: bool) -> None:
     """A flood arrives whole and in order, as fast as the device may publish; what is behind it waits."""
@@ -126,6 +127,7 @@ def test_refused_messages_count(fleet: Fleet) -> None:
     assert bound_count(fleet, MESSAGES) > before
 
 
+@only_5
 def test_reconnecting(fleet: Fleet, backend: Wire) -> None:
     """Neither a new connection nor one that takes over another has a rate of its own."""
     device = _device(fleet)
@@ -149,9 +151,10 @@ def test_others_meanwhile(fleet: Fleet, backend: Wire) -> None:
     device, victim = _device(fleet, SLOW), _device(fleet)
     with Wire.to(fleet) as flooder, Wire.to(fleet) as wire:
         flooder.enter(device).subscribe(device.topic("command"))
+        backend.subscribe("devices/+/later")
         # Ten seconds' worth at once, and then one more.
         flooder.send(publish(device.topic("state"), bytes(10 * SLOW_BYTES_PER_SECOND)), publish("x", b"never heard"))
-        flooder.send(publish(device.topic("state"), b"later"))
+        flooder.send(publish(device.topic("later"), b"later"))
         assert len(backend.hear()) == 1
         wire.enter(victim)
         for number in range(10):
@@ -164,6 +167,7 @@ def test_others_meanwhile(fleet: Fleet, backend: Wire) -> None:
         assert backend.publications() == []
 
 
+@only_5
 def test_keep_alive(fleet: Fleet, backend: Wire) -> None:
     """A device that is held back for longer than its keep-alive isn't closed for a silence that isn't its own."""
     device = _device(fleet, SLOW)
@@ -177,6 +181,7 @@ def test_keep_alive(fleet: Fleet, backend: Wire) -> None:
         wire.settle()
 
 
+@only_3_1_1
 def test_will_counts(fleet: Fleet, backend: Wire) -> None:
     """A will is published at once, and counts for what the device publishes next."""
     device = _device(fleet, SLOW)

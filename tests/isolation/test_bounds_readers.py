@@ -10,6 +10,7 @@ import pytest
 from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
 from tests.support.packets import PINGREQ, Kind, acknowledgement, publish
+from tests.support.versions import LEVEL_3_1_1, LEVEL_5, in_turn
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def test_subscriber_that_does_not_read(fleet: Fleet, backend_key: Credentials, q
     """Others get everything; memory grows by its buffer and its queue, not by what was sent."""
     device = fleet.device()
     state = device.topic("state")
-    deaf_key = replace(backend_key, client_id=f"app-deaf-{websocket}-{qos}")
+    deaf_key = replace(backend_key, client_id=fleet.application().client_id)
     with (
         Wire.to(fleet) as wire,
         Wire.to(fleet) as listener,
@@ -99,7 +100,7 @@ def test_subscriber_that_reads_again(fleet: Fleet, backend_key: Credentials, *, 
                     wire.publish(state, b"%d " % number + PAYLOAD, qos=1)
 
 
-@BOTH_TRANSPORTS
+@in_turn("websocket", [False, True])
 def test_subscriber_that_does_not_acknowledge(fleet: Fleet, backend_key: Credentials, *, websocket: bool) -> None:
     """It gets its window and no more; others get everything; memory grows by its queue."""
     device = fleet.device()
@@ -120,7 +121,11 @@ def _send_again_and_again(wire: Wire, data: bytes) -> None:
         wire.stream.send(data, 0.5)
 
 
-@pytest.mark.parametrize(("kind", "websocket"), [("pingreq", False), ("pubrel", False), ("pingreq", True)])
+@pytest.mark.parametrize(
+    ("version", "kind", "websocket"),
+    [(LEVEL_3_1_1, "pingreq", False), (LEVEL_5, "pubrel", False), (LEVEL_5, "pingreq", True)],
+    indirect=["version"],
+)
 def test_sender_that_does_not_read_the_answers(fleet: Fleet, kind: str, *, websocket: bool) -> None:
     """Its answers pile up to its buffer; then it is not read from any more, and others are served meanwhile."""
     device, another = fleet.device(), fleet.device()

@@ -10,6 +10,7 @@ import pytest
 from tests.support.measure import MEBIBYTE, has_closed_sockets, memory_bytes, open_sockets
 from tests.support.packets import Will, connect
 from tests.support.streams import TcpStream
+from tests.support.versions import only_3_1_1
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def _refuse(fleet: Fleet, attempts: Callable[[int], bytes], numbers: range) -> N
                 assert stream.receive() in REFUSED
 
 
+@only_3_1_1
 @pytest.mark.timeout(180)
 def test_twenty_thousand_refusals(fleet: Fleet) -> None:
     """As many persistent CONNECTs with client ids of their own, refused for this or that, leave no memory behind."""

@@ -12,6 +12,7 @@ import pytest
 from tests.support.exactly_once import Receiver, Sender
 from tests.support.fleet import running
 from tests.support.packets import Kind, acknowledgement, publish
+from tests.support.versions import only_5
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def test_kill_after_pubcomp_was_sent(fleet: Fleet) -> None:
         assert [message.payload for message in wire.hear(2)] == [b"one", b"two"]
 
 
+@only_5
 def test_exactly_once_through_kills(fleet: Fleet) -> None:
     """Eight kills at random moments of a stream of handshakes, and lost connections between: each message once."""
     device, away = fleet.device(), fleet.application()

@@ -15,7 +15,8 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
-from tests.support.packets import Kind, acknowledgement, connect, packet, publish, subscribe, text
+from tests.support.packets import Kind, acknowledgement, connect, publish, subscribe
+from tests.support.versions import only_3_1_1, only_5
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -135,6 +136,7 @@ def test_new_sessions_are_refused(fleet: Fleet, people: tuple[Credentials, Crede
         assert not new.enter(backend_key, clean=False).is_session_present
 
 
+@only_5
 def test_retained_messages_take_no_memory(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
     """Retained messages at QoS 0 are passed on, and otherwise forgotten, however many there are."""
     device, backend_key = people
@@ -175,6 +177,7 @@ def test_one_line_tells(fleet: Fleet, people: tuple[Credentials, Credentials]) -
     assert log_lines(fleet, "broker_store_failed")[-1]["level"] == "error"
 
 
+@only_3_1_1
 def test_memory_stays_flat(fleet: Fleet, people: tuple[Credentials, Credentials]) -> None:
     """Trying again and again fills the memory no more than the bounds of a queue allow."""
     device, backend_key = people
@@ -225,7 +228,7 @@ def test_qos_2_that_was_tried_again_is_kept(fleet: Fleet, people: tuple[Credenti
         assert wire.find(Kind.PUBREC) is None
     with Wire.to(fleet) as wire:
         wire.enter(device, clean=False)
-        wire.ask(packet(3, 0x08 | 2 << 1, text(state) + b"\0\7" + STORED_PAYLOAD), Kind.PUBREC)
+        wire.ask(publish(state, STORED_PAYLOAD, qos=2, number=7, dup=True), Kind.PUBREC)
         wire.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)
     _restart(fleet)
     with Wire.to(fleet) as wire:

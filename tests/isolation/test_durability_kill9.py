@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.packets import Kind, publish
+from tests.support.versions import only_3_1_1, only_5
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class _Publisher(threading.Thread):
             return
 
 
+@only_5
 def test_kill9_under_load_for_an_absent_session(fleet: Fleet) -> None:
     """Ten kills under a stream of QoS 1 messages: every acknowledged one is delivered afterwards, in order."""
     device, away = fleet.device(), fleet.application()
@@ -98,6 +100,7 @@ def _take_all(fleet: Fleet, who: Credentials) -> list[int]:
     return heard
 
 
+@only_3_1_1
 def test_kill9_after_a_subscription_was_granted(fleet: Fleet) -> None:
     """A SUBACK, an UNSUBACK and a retained message's PUBACK hold from the moment at which they come."""
     device = fleet.device()

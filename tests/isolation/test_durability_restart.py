@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fleet import running
-from tests.support.packets import Kind, packet, publish, text, unsubscribe
+from tests.support.packets import Kind, publish, unsubscribe
+from tests.support.versions import in_turn
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.fleet import Credentials, Fleet
 
 
-BOTH_ENDS = pytest.mark.parametrize("end", ["restart", "kill9"])
+BOTH_ENDS = (in_turn("end", ["restart", "kill9"]), in_turn("end", ["kill9", "restart"]))
 MAX_INFLIGHT = 3
 GROUP_COMMIT_SECONDS = 0.05
 
@@ -49,7 +50,7 @@ def _kept(fleet: Fleet, who: Credentials, topic_filter: str) -> list[tuple[str, 
         return sorted((message.topic, message.payload, message.qos) for message in wire.hear(100, seconds=0.3))
 
 
-@BOTH_ENDS
+@BOTH_ENDS[0]
 def test_retained(fleet: Fleet, everyone: Credentials, end: str) -> None:
     """Retained messages are there with payload and QoS; what was replaced or cleared is not."""
     device = fleet.device()
@@ -70,7 +71,7 @@ def test_retained(fleet: Fleet, everyone: Credentials, end: str) -> None:
     ]
 
 
-@BOTH_ENDS
+@BOTH_ENDS[1]
 @pytest.mark.parametrize("was_connected", [True, False], ids=["connected", "away"])
 def test_session(fleet: Fleet, everyone: Credentials, end: str, *, was_connected: bool) -> None:
     """Subscriptions, unacknowledged messages with id and DUP, and the queue behind them, in order."""
@@ -109,7 +110,7 @@ def test_session(fleet: Fleet, everyone: Credentials, end: str, *, was_connected
         assert wire.publications() == []
 
 
-@BOTH_ENDS
+@BOTH_ENDS[0]
 def test_unfinished_message_of_a_sender(fleet: Fleet, everyone: Credentials, end: str) -> None:
     """A QoS 2 message with a PUBREC is known by its id after it: sent again, it isn't delivered again."""
     device, away = fleet.device(), fleet.application()
@@ -123,14 +124,14 @@ def test_unfinished_message_of_a_sender(fleet: Fleet, everyone: Credentials, end
     fleet.server.start()
     with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         assert wire.enter(device, clean=False).is_session_present
-        again = packet(3, 0x08 | 2 << 1, text(state) + b"\0\7once")
+        again = publish(state, b"once", qos=2, number=7, dup=True)
         wire.ask(again, Kind.PUBREC)
         backend.enter(away, clean=False)
         assert [message.payload for message in backend.hear()] == [b"once"]
         assert backend.publications() == []
 
 
-@BOTH_ENDS
+@BOTH_ENDS[1]
 def test_clean_session(fleet: Fleet, end: str) -> None:
     """Of a clean session nothing is there, even if it was connected at the end."""
     device = fleet.device()
@@ -144,7 +145,7 @@ def test_clean_session(fleet: Fleet, end: str) -> None:
         assert wire.publications() == []
 
 
-@BOTH_ENDS
+@BOTH_ENDS[0]
 def test_deleted_while_nobody_served(fleet: Fleet, everyone: Credentials, end: str) -> None:
     """A device deleted, or an application key revoked, meanwhile has left nothing when the server is back."""
     device, gone = fleet.device(), fleet.application()

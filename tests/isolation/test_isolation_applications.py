@@ -9,6 +9,7 @@ from tests.support.command_line import cli
 from tests.support.fleet import Credentials
 from tests.support.ledger import the_ledger
 from tests.support.mqtt_client import REFUSED
+from tests.support.versions import shared_code
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_create_all_devices(scene: Scene) -> None:
     application = _create(scene.fleet, "--all-devices")
     with scene.fleet.connect(application) as client:
         assert client.subscribe("devices/+/#", scene.attacker.topic("state"), "devices/+/state") == [1, 1, 1]
-        refused = ("#", "+/#", "other/#", "devices", "$SYS/#", "$share/g/devices/+/#", "/devices/+/#")
+        refused = ("#", "+/#", "other/#", "devices", "$SYS/#", "$share/g/devices/#", "/devices/+/#")
         assert client.subscribe(*refused) == [REFUSED] * len(refused)
         assert _publishes(scene, client, scene.attacker.topic("command"))
         assert not _publishes(scene, client, "other/command")
@@ -89,6 +90,7 @@ def test_create_all_devices(scene: Scene) -> None:
         with scene.fleet.connect(later) as device:
             assert device.publish(later.topic("state"), b"new here")
         assert client.hears(later.topic("state"), b"new here")
+        assert client.subscribe("$share/g/devices/+/#") == [shared_code(1)]
 
 
 def test_create_extra_topics(scene: Scene) -> None:

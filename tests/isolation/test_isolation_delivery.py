@@ -11,6 +11,7 @@ import pytest
 from tests.support.exactly_once import Receiver, Sender
 from tests.support.fleet import running
 from tests.support.packets import DISCONNECT, Kind, Will, connect, publish
+from tests.support.versions import in_turn
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def test_acknowledged_is_delivered(fleet: Fleet, backend_key: Credentials, *, we
         assert [int(message.payload) for message in wire.hear(len(heard))] == heard
 
 
-@BOTH_TRANSPORTS
+@in_turn("websocket", [False, True])
 @pytest.mark.parametrize("storm", ["receiver", "sender", "both"])
 def test_exactly_once_through_lost_connections(fleet: Fleet, storm: str, *, websocket: bool) -> None:
     """Whoever loses its connection, at whatever point of the handshake: each message once, in order."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.measure import log_lines
-from tests.support.packets import Kind, Publication, acknowledgement, packet, publish, text
+from tests.support.packets import Kind, Publication, acknowledgement, number_of, publish
 from tests.support.waiting import eventually
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
@@ -38,7 +38,7 @@ def backend_key(fleet: Fleet) -> Credentials:
 
 def _duplicate(topic: str, payload: bytes, number: int) -> bytes:
     """Return a PUBLISH of QoS 2 that is sent again (3.3.1.1)."""
-    return packet(3, 0x08 | 2 << 1, text(topic) + number.to_bytes(2, "big") + payload)
+    return publish(topic, payload, qos=2, number=number, dup=True)
 
 
 @BOTH_TRANSPORTS
@@ -166,7 +166,7 @@ def test_handshake_that_the_sender_left(fleet: Fleet, backend_key: Credentials, 
         with Wire.to(fleet, websocket=websocket) as wire:
             wire.enter(device, clean=False)
             for _ in range(2):
-                assert wire.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP).body == b"\0\7"
+                assert number_of(wire.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)) == 7
             wire.ask(publish(state, b"another", qos=2, number=7), Kind.PUBREC)
             wire.ask(acknowledgement(Kind.PUBREL, 7), Kind.PUBCOMP)
         assert [message.payload for message in backend.hear(2)] == [b"once", b"another"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.packets import Will, connect
+from tests.support.versions import only_3_1_1
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -84,12 +85,10 @@ FIVE: dict[str, Callable[[Household], bytes]] = {
     "intruders_client_id": lambda home: _as(home.victim, home.intruder.client_id),
     "client_id_upper_case": lambda home: _as(home.victim, home.victim.client_id.upper()),
     "client_id_with_space": lambda home: _as(home.victim, f"{home.victim.client_id} "),
-    "client_id_empty": lambda home: _as(home.victim, ""),
 }
 ONE: dict[str, Callable[[Household], bytes]] = {
     "mqtt_31": lambda home: _as_victim(home, protocol="MQIsdp", level=3),
     "mqtt_level_3": lambda home: _as_victim(home, level=3),
-    "mqtt_5": lambda home: _as_victim(home, level=5),
     "mqtt_level_6": lambda home: _as_victim(home, level=6),
     "mqtt_5_bridge": lambda home: _as_victim(home, level=0x84),
 }
@@ -138,6 +137,18 @@ def test_connect_not_authorised(home: Household, name: str) -> None:
     def attempt() -> None:
         with Wire.to(home.fleet) as raw:
             assert raw.log_in(FIVE[name](home)) == 5
+            assert raw.is_closed_by_broker()
+
+    _check_untouched(home, attempt)
+
+
+@only_3_1_1
+def test_connect_without_client_id(home: Household) -> None:
+    """In 3.1.1, a device has to say its id; in MQTT 5 it is told, as it knows its key."""
+
+    def attempt() -> None:
+        with Wire.to(home.fleet) as raw:
+            assert raw.log_in(_as(home.victim, "")) == 5
             assert raw.is_closed_by_broker()
 
     _check_untouched(home, attempt)

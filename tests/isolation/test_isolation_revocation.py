@@ -10,6 +10,7 @@ import pytest
 from tests.support.command_line import cli
 from tests.support.mqtt_client import REFUSED
 from tests.support.packets import Will, connect
+from tests.support.reasons import Says
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
@@ -86,7 +87,7 @@ def test_revoke_client_that_does_not_read(scene: Scene) -> None:
         assert not raw.is_session_present
         _run(scene.fleet, "keys", "revoke", thief.key)
         began = time.monotonic()
-        assert raw.is_closed_by_broker()
+        assert raw.is_told(Says.REVOKED)
         assert time.monotonic() - began < REVOKED_SECONDS
 
 

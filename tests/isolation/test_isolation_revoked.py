@@ -10,6 +10,7 @@ import pytest
 from fleetkey.registry import DeviceState
 from tests.support.fleet import running
 from tests.support.packets import Will, connect, publish
+from tests.support.reasons import Says
 from tests.support.waiting import eventually
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
@@ -58,7 +59,7 @@ def test_end_while_connected(fleet: Fleet, everyone: Credentials, end: str, *, c
         with fleet.store() as store:
             ENDS[end](store, device)
         committed = time.monotonic()
-        assert wire.read(WITHIN_SECONDS) is None
+        assert wire.ends(Says.REVOKED, seconds=WITHIN_SECONDS)
         assert time.monotonic() - committed < WITHIN_SECONDS
         wire.send(publish(device.topic("state"), b"too late"))
         assert backend.publications() == []
@@ -100,7 +101,7 @@ def test_application_key_revoked(fleet: Fleet, everyone: Credentials, *, websock
         backend.publish(command, b"kept", qos=1, retain=True)
         with fleet.store() as store:
             store.revoke_key(gone.key, actor="test")
-        assert backend.is_closed_by_broker(WITHIN_SECONDS)
+        assert backend.is_told(Says.REVOKED, seconds=WITHIN_SECONDS)
         assert wire.subscribe(command) == [0]
         assert wire.publications() == []
         # Its client id is free for another application, which finds nothing.
@@ -141,7 +142,7 @@ def test_deleted_device_leaves_nothing(
 
         assert eventually(is_forgotten, WITHIN_SECONDS)
         if was_connected:
-            assert wire.is_closed_by_broker()
+            assert wire.is_told(Says.REVOKED)
         heir = fleet.register(device.serial)
         assert heir.client_id != device.client_id
         with Wire.to(fleet, websocket=websocket) as new:
@@ -161,7 +162,7 @@ def test_disabled_and_enabled_again(fleet: Fleet, everyone: Credentials, *, webs
         wire.enter(device, clean=False).subscribe(command, qos=1)
         with fleet.store() as store:
             store.set_device_state(device.client_id, DeviceState.DISABLED, actor="test")
-            assert wire.is_closed_by_broker()
+            assert wire.is_told(Says.REVOKED)
             assert not fleet.can_connect(device)
             backend.publish(command, b"meanwhile", qos=1)
             store.set_device_state(device.client_id, DeviceState.ACTIVE, actor="test")

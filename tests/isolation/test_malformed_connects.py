@@ -1,4 +1,4 @@
-"""A CONNECT that isn't as MQTT 3.1.1 says lets nobody in, whatever secret is in it."""
+"""A CONNECT that isn't as its version of MQTT says lets nobody in, whatever secret is in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fleet import Credentials
-from tests.support.packets import Will, connect, packet, text
+from tests.support.packets import Will, connect, no_properties, packet, text
+from tests.support.versions import LEVEL_5, current_level
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 CLEAN, WILL, WILL_QOS, WILL_RETAIN, PASSWORD, USERNAME = 0x02, 0x04, 0x08, 0x20, 0x40, 0x80
+NOT_AUTHORIZED = 5
 ALL = CLEAN | PASSWORD | USERNAME
 BROKEN_TEXT = (b"\0", b"\xff", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\xaf")
 
@@ -25,7 +27,7 @@ def _connect(
     who: Credentials,
     *,
     name: bytes = b"\0\4MQTT",
-    level: int = 4,
+    level: int | None = None,
     flags: int = ALL,
     client_id: bytes | None = None,
     will: bytes = b"",
@@ -33,7 +35,8 @@ def _connect(
     rest: bytes = b"",
 ) -> bytes:
     """Return a CONNECT that is right but for what is said."""
-    body = name + bytes([level, flags]) + b"\0\x3c" + text(who.client_id if client_id is None else client_id) + will
+    body = name + bytes([level or current_level(), flags]) + b"\0\x3c" + no_properties()
+    body += text(who.client_id if client_id is None else client_id) + will
     if flags & USERNAME:
         body += text(who.key) if username is None else text(username)
     if flags & PASSWORD:
@@ -42,7 +45,7 @@ def _connect(
 
 
 def _will(who: Credentials, topic: bytes | None = None) -> bytes:
-    return text(who.topic("gone") if topic is None else topic) + text(b"malformed")
+    return no_properties() + text(who.topic("gone") if topic is None else topic) + text(b"malformed")
 
 
 def malformed(who: Credentials) -> dict[str, bytes]:
@@ -52,7 +55,6 @@ def malformed(who: Credentials) -> dict[str, bytes]:
         "will_qos_3": _connect(who, flags=ALL | WILL | 3 * WILL_QOS, will=_will(who)),
         "will_qos_without_will": _connect(who, flags=ALL | WILL_QOS),
         "will_retain_without_will": _connect(who, flags=ALL | WILL_RETAIN),
-        "password_without_username": _connect(who, flags=CLEAN | PASSWORD),
         "will_flag_without_will": _connect(who, flags=ALL | WILL),
         "will_without_flag": _connect(who, will=_will(who)),
         "bytes_behind": _connect(who, rest=b"\0"),
@@ -99,6 +101,16 @@ def test_malformed_connect(fleet: Fleet, who: Credentials, observer: Wire, kind:
         wire.send(malformed(who)[kind])
         assert wire.read() is None
         assert home.publications() == []
+    assert observer.publications() == []
+
+
+@BOTH_TRANSPORTS
+def test_password_without_username(fleet: Fleet, who: Credentials, observer: Wire, *, websocket: bool) -> None:
+    """Malformed in 3.1.1 (3.1.2-22); MQTT 5 allows it, and nobody is known by a password alone."""
+    with Wire.to(fleet, websocket=websocket) as wire:
+        expected = NOT_AUTHORIZED if current_level() == LEVEL_5 else None
+        assert wire.log_in(_connect(who, flags=CLEAN | PASSWORD)) == expected
+        assert wire.ends()
     assert observer.publications() == []
 
 

@@ -1,4 +1,4 @@
-"""What isn't MQTT 3.1.1 closes its connection, reaches nobody, and disturbs nobody else."""
+"""What isn't MQTT closes its connection, reaches nobody, and disturbs nobody else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.fleet import Credentials
-from tests.support.packets import DISCONNECT, PINGREQ, Kind, acknowledgement, connect, packet, publish, subscribe, text
+from tests.support.packets import (
+    DISCONNECT,
+    PINGREQ,
+    Kind,
+    acknowledgement,
+    connect,
+    no_properties,
+    packet,
+    publish,
+    subscribe,
+    text,
+)
+from tests.support.reasons import Says
 from tests.support.streams import WebSocketStream
+from tests.support.versions import LEVEL_5, current_level
 from tests.support.wire import BOTH_TRANSPORTS, Wire
 
 if TYPE_CHECKING:
@@ -18,6 +31,8 @@ if TYPE_CHECKING:
     from tests.support.fleet import Fleet
 
 
+BROKEN = (Says.MALFORMED, Says.PROTOCOL_ERROR, Says.BAD_TOPIC, Says.BAD_FILTER)
+"""What is said about a packet that isn't as it should be."""
 BROKEN_TEXT = {
     "nul": b"\0",
     "not_utf8": b"\xff",
@@ -60,33 +75,36 @@ def _fixed_headers() -> dict[str, bytes]:
     ):
         table[f"acknowledgement_{kind:d}_flags_{flags}"] = packet(kind, flags, b"\0\1")
     for kind in (Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP):
-        for length in (0, 1, 3):
-            flags = 2 if kind == Kind.PUBREL else 0
+        flags = 2 if kind == Kind.PUBREL else 0
+        for length in (0, 1):
             table[f"acknowledgement_{kind:d}_of_{length}_bytes"] = packet(kind, flags, bytes(length))
+        # In MQTT 5, a reason code and properties may follow.
+        too_long = b"\0\1\0\1" if current_level() == LEVEL_5 else b"\0\1\0"
+        table[f"acknowledgement_{kind:d}_too_long"] = packet(kind, flags, too_long)
     return table | {
         "pingreq_flags": b"\xc1\0",
         "pingreq_body": b"\xc0\1x",
         "disconnect_flags": b"\xe2\0",
-        "disconnect_body": b"\xe0\2\0\0",
+        "disconnect_body": b"\xe0\2\0\1",
         "length_of_five_bytes": b"\x30\x80\x80\x80\x80\x01",
         "length_of_ones": b"\x30\xff\xff\xff\xff",
     }
 
 
 def _publishes(own: bytes) -> dict[str, bytes]:
-    state = text(own + b"state")
-    table = {f"publish_qos_3_{flags:04b}": packet(3, flags, state + b"\0\1malformed") for flags in (6, 7, 14, 15)}
+    state, rest = text(own + b"state"), no_properties() + b"malformed"
+    table = {f"publish_qos_3_{flags:04b}": packet(3, flags, state + b"\0\1" + rest) for flags in (6, 7, 14, 15)}
     for flags in (8, 9):
-        table[f"publish_again_at_qos_0_{flags:04b}"] = packet(3, flags, state + b"malformed")
+        table[f"publish_again_at_qos_0_{flags:04b}"] = packet(3, flags, state + rest)
     for qos in (1, 2):
-        table[f"publish_number_0_qos_{qos}"] = packet(3, qos << 1 | 1, state + b"\0\0malformed")
+        table[f"publish_number_0_qos_{qos}"] = packet(3, qos << 1 | 1, state + b"\0\0" + rest)
         table[f"publish_without_number_qos_{qos}"] = packet(3, qos << 1 | 1, state + b"\1")
     for name, broken in {**BROKEN_TEXT, "plus": b"+", "hash": b"#"}.items():
         table[f"publish_{name}"] = publish(own + broken, b"malformed", retain=True)
     return table | {
         "publish_empty": packet(3, 0, b""),
         "publish_half_a_length": packet(3, 0, b"\0"),
-        "publish_without_topic": packet(3, 1, text(b"") + b"malformed"),
+        "publish_without_topic": packet(3, 1, text(b"") + rest),
         "publish_topic_beyond_packet": packet(3, 1, b"\xff\xff" + own),
         "publish_topic_one_beyond": packet(3, 1, (len(own) + 1).to_bytes(2, "big") + own),
         "publish_everything": publish(b"#", b"malformed", retain=True),
@@ -94,24 +112,25 @@ def _publishes(own: bytes) -> dict[str, bytes]:
 
 
 def _lists_of_filters(own: bytes) -> dict[str, bytes]:
-    table = {f"subscribe_qos_{qos:#x}": subscribe(1, own, qos=qos) for qos in (3, 4, 0x10, 0x80, 0xFF)}
+    table = {f"subscribe_qos_{qos:#x}": subscribe(1, own, qos=qos) for qos in (3, 0x30, 0x40, 0x80, 0xFF)}
+    number = b"\0\1" + no_properties()
     for name, kind, rest in (("subscribe", Kind.SUBSCRIBE, b"\0"), ("unsubscribe", Kind.UNSUBSCRIBE, b"")):
         for flags in (0, 1, 3, 15):
-            table[f"{name}_flags_{flags}"] = packet(kind, flags, b"\0\1" + text(own) + rest)
+            table[f"{name}_flags_{flags}"] = packet(kind, flags, number + text(own) + rest)
         bodies = {
             "empty": b"",
             "half_a_number": b"\0",
-            "without_filters": b"\0\1",
-            "half_a_length": b"\0\1\0",
-            "number_0": b"\0\0" + text(own) + rest,
-            "filter_beyond_packet": b"\0\1\xff\xff" + own,
-            "second_filter_cut": b"\0\1" + (text(own) + rest) * 2 + b"\0",
-            "filter_empty": b"\0\1" + text(b"") + rest,
+            "without_filters": number,
+            "half_a_length": number + b"\0",
+            "number_0": b"\0\0" + number[2:] + text(own) + rest,
+            "filter_beyond_packet": number + b"\xff\xff" + own,
+            "second_filter_cut": number + (text(own) + rest) * 2 + b"\0",
+            "filter_empty": number + text(b"") + rest,
         }
         for what, broken in {**BROKEN_TEXT, "hash_inside": b"#/x", "hash_in_a_level": b"x#", "plus": b"x+"}.items():
-            bodies[f"filter_{what}"] = b"\0\1" + text(own + broken) + rest
+            bodies[f"filter_{what}"] = number + text(own + broken) + rest
         table |= {f"{name}_{what}": packet(kind, 2, body) for what, body in bodies.items()}
-    return table | {"subscribe_without_qos": packet(Kind.SUBSCRIBE, 2, b"\0\1" + text(own))}
+    return table | {"subscribe_without_qos": packet(Kind.SUBSCRIBE, 2, number + text(own))}
 
 
 NAMES = tuple(malformed(Credentials(client_id="", key="", secret="")))
@@ -160,7 +179,7 @@ def test_malformed_packet(fleet: Fleet, scene: Scene, kind: str, *, websocket: b
     with Wire.to(fleet, websocket=websocket) as wire:
         wire.enter(who).subscribe(who.topic("#"), qos=2)
         wire.send(malformed(who)[kind] + publish(_own(who), b"behind") + DISCONNECT)
-        assert wire.read() is None
+        assert wire.ends(*BROKEN)
     assert scene.is_quiet()
 
 
@@ -182,7 +201,7 @@ def test_packet_cut_off(fleet: Fleet, scene: Scene, *, websocket: bool) -> None:
 def test_length_spelt_with_more_bytes_than_it_needs(fleet: Fleet, scene: Scene, spare: int, *, websocket: bool) -> None:
     """Closed, or taken for what it says; but nobody is sent a packet that is spelt like that (2.2.3)."""
     who = scene.attacker
-    body = text(_own(who)) + b"long-winded"
+    body = text(_own(who)) + no_properties() + b"long-winded"
     assert len(body) < 0x80
     spelt = b"\x30" + bytes([0x80 | len(body)]) + b"\x80" * (spare - 1) + b"\0" + body
     with Wire.to(fleet) as listener, Wire.to(fleet, websocket=websocket) as wire:
@@ -211,7 +230,7 @@ def test_malformed_frame(fleet: Fleet, scene: Scene, kind: str, *, is_in: bool) 
             wire.enter(scene.attacker)
         assert isinstance(wire.stream, WebSocketStream)
         wire.stream.send_frame(*FRAMES[kind])
-        assert wire.read() is None
+        assert wire.ends()
     assert scene.is_quiet()
 
 

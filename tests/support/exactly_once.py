@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from tests.support.packets import PINGREQ, Kind, acknowledgement, packet, publication_of, text
+from tests.support.packets import PINGREQ, Kind, acknowledgement, number_of, publication_of, publish
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -69,10 +69,8 @@ class Sender(_Client):
             if self._is_received:
                 wire.send(acknowledgement(Kind.PUBREL, self._number))
             else:
-                flags = 2 << 1 | (0x08 if self._was_sent else 0)
-                self._was_sent = True
-                body = text(self._topic) + self._number.to_bytes(2, "big") + self._waiting[0]
-                wire.send(packet(Kind.PUBLISH, flags, body))
+                again, self._was_sent = self._was_sent, True
+                wire.send(publish(self._topic, self._waiting[0], qos=2, number=self._number, dup=again))
             if loses is not None and loses.random() < chance:
                 self.close()
                 return
@@ -82,7 +80,7 @@ class Sender(_Client):
         if answer is None:
             self.close()
             return
-        assert answer.body == self._number.to_bytes(2, "big")
+        assert number_of(answer) == self._number
         if self._is_received:
             del self._waiting[0]
             self._was_sent = False
@@ -120,7 +118,7 @@ class Receiver(_Client):
                         self.delivered.append(heard.payload)
                     wire.send(acknowledgement(Kind.PUBREC, heard.number))
                 elif got.kind == Kind.PUBREL:
-                    number = int.from_bytes(got.body, "big")
+                    number = number_of(got)
                     self._open.discard(number)
                     wire.send(acknowledgement(Kind.PUBCOMP, number))
                 if loses is not None and loses.random() < chance:

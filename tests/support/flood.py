@@ -77,7 +77,8 @@ def flooding(port: int, connect: bytes, flood: bytes) -> Iterator[None]:
 
 def _flood(port: int, connect: bytes, flood: bytes) -> None:
     with TcpStream(port, connect) as stream:
-        if stream.receive() != b"\x20\2\0\0":
+        answer = stream.receive()
+        if (answer[:1], answer[3:4]) != (b"\x20", b"\0"):
             raise SystemExit(1)
         raw = stream.raw
         view = memoryview(flood * max(1, CHUNK_BYTES // len(flood)))

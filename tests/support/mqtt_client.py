@@ -15,6 +15,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.support.versions import LEVEL_5, current_level
 from tests.support.waiting import WAIT_SECONDS, eventually
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["REFUSED", "Message", "MqttClient", "paho_properties"]
 
 REFUSED = 0x80
-# paho shows MQTT 3.1.1's return codes as MQTT 5's reason codes.
+# paho shows MQTT 3.1.1's return codes as MQTT 5's reason codes. Those that the broker sends in MQTT 5 mean the same.
 RETURN_CODES = {0: 0, 132: 1, 133: 2, 136: 3, 137: 3, 159: 3, 134: 4, 135: 5}
 FOREVER = 0xFFFF_FFFF
 
@@ -75,7 +76,7 @@ class MqttClient:
         """Why the broker ended the connection, in MQTT 5."""
         self.refusals: list[int] = []
         """The reason codes of refused messages, in MQTT 5."""
-        self._level = current_level()
+        self.level = current_level()
         self._port = port
         self._keep_alive_seconds = keep_alive_seconds
         self._granted: dict[int, list[int]] = {}
@@ -114,8 +115,9 @@ class MqttClient:
         return self.return_code == 0 and self.disconnected_at is None
 
     def subscribe(self, *filters: str, qos: int = 1) -> list[int]:
-        """Subscribe to all filters in one packet, and return the SUBACK's codes."""
-        error, number = self._client.subscribe([(topic_filter, qos) for topic_filter in filters])
+        """Subscribe to all filters in one packet, and return the SUBACK's codes; each refusal is returned as 0x80."""
+        options: Any = SubscribeOptions(qos) if self.level == LEVEL_5 else qos
+        error, number = self._client.subscribe([(topic_filter, options) for topic_filter in filters])
         assert error is MQTTErrorCode.MQTT_ERR_SUCCESS
         assert number is not None
         assert eventually(lambda: number in self._granted), f"no SUBACK for {filters}"
@@ -185,8 +187,8 @@ class MqttClient:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
-            clean_session=None if self._level == LEVEL_5 else self._clean,
-            protocol=MQTTProtocolVersion(self._level),
+            clean_session=None if self.level == LEVEL_5 else self._clean,
+            protocol=MQTTProtocolVersion(self.level),
             transport=self._transport,
             reconnect_on_failure=False,
         )
@@ -207,7 +209,7 @@ class MqttClient:
 
     def _session(self) -> dict[str, Any]:
         """Return what a CONNECT of MQTT 5 says about the session: one that is kept never expires."""
-        if self._level != LEVEL_5:
+        if self.level != LEVEL_5:
             return {}
         expiry = {} if self._clean else {"SessionExpiryInterval": FOREVER}
         return {"clean_start": self._clean, "properties": paho_properties(PacketTypes.CONNECT, expiry)}
@@ -221,7 +223,7 @@ class MqttClient:
     def _on_disconnect(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, code: ReasonCode, _properties: Properties | None
     ) -> None:
-        self.end_reason = code.value if self._level == LEVEL_5 else 0
+        self.end_reason = code.value if self.level == LEVEL_5 else 0
         self.disconnected_at = time.monotonic()
         self._ended.set()
 
@@ -239,7 +241,7 @@ class MqttClient:
         codes: Sequence[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        self._granted[number] = [code.value for code in codes]
+        self._granted[number] = [min(code.value, REFUSED) for code in codes]
 
     def _on_publish(
         self, _client: Client, _data: Any, _number: int, code: ReasonCode, _properties: Properties | None

@@ -14,6 +14,7 @@ from tests.support.versions import LEVEL_5, current_level
 __all__ = [
     "DISCONNECT",
     "PINGREQ",
+    "REFUSED",
     "Kind",
     "Packet",
     "Publication",
@@ -22,6 +23,8 @@ __all__ = [
     "codes_of",
     "connect",
     "connect_fields",
+    "granted_of",
+    "no_properties",
     "number_of",
     "packet",
     "properties_of",
@@ -33,6 +36,8 @@ __all__ = [
     "unsubscribe",
 ]
 
+REFUSED = 0x80
+"""Reason codes from here on say that something failed."""
 CLEAN, WILL, WILL_RETAIN, WITH_PASSWORD, WITH_USERNAME = 0x02, 0x04, 0x20, 0x40, 0x80
 FOREVER = 0xFFFF_FFFF
 
@@ -145,6 +150,11 @@ def connect(
     return packet(Kind.CONNECT, 0, header + (as_properties(properties) if level == LEVEL_5 else b"") + b"".join(body))
 
 
+def no_properties() -> bytes:
+    """Return what a packet of the current version has where MQTT 5 has properties."""
+    return _own(b"", None)
+
+
 def _own(properties: bytes, level: int | None) -> bytes:
     """Return properties with their length, in MQTT 5."""
     return as_properties(properties) if (current_level() if level is None else level) == LEVEL_5 else b""
@@ -228,6 +238,11 @@ def codes_of(got: Packet, level: int | None = None) -> list[int]:
     """Return the codes of a SUBACK, or of an UNSUBACK, which has some in MQTT 5."""
     at = read_properties(got.body, 2)[1] if (current_level() if level is None else level) == LEVEL_5 else 2
     return list(got.body[at:])
+
+
+def granted_of(got: Packet, level: int | None = None) -> list[int]:
+    """Return the codes of a SUBACK; whatever says why a filter is refused is returned as 0x80."""
+    return [min(code, REFUSED) for code in codes_of(got, level)]
 
 
 def properties_of(got: Packet) -> list[tuple[int, Value]]:

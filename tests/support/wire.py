@@ -12,12 +12,13 @@ import pytest
 from tests.support.packets import (
     DISCONNECT,
     PINGREQ,
+    REFUSED,
     Kind,
     Packet,
     Publication,
     acknowledgement,
-    codes_of,
     connect,
+    granted_of,
     number_of,
     properties_of,
     publication_of,
@@ -39,8 +40,6 @@ __all__ = ["BOTH_TRANSPORTS", "Wire"]
 BOTH_TRANSPORTS = pytest.mark.parametrize("websocket", [False, True], ids=["tcp", "websocket"])
 GROUP_COMMIT_SECONDS = 0.05
 LAST_NUMBER = 65_535
-REFUSED = 0x80
-"""Reason codes from here on say that something failed."""
 OLDER_CODES = {0x84: 1, 0x85: 2, 0x89: 3, 0x9F: 3, 0x87: 5}
 """The return codes of MQTT 3.1.1 for reason codes of MQTT 5."""
 
@@ -113,8 +112,9 @@ class Wire:
 
         One of MQTT 5 is returned as that of MQTT 3.1.1 which means the same, if there is one.
         """
-        at = 8 if data[1] < 0x80 else 9
-        self.level = data[at] if len(data) > at else current_level()
+        at = 8 if len(data) > 1 and data[1] < 0x80 else 9
+        if len(data) > at and data[0] == Kind.CONNECT << 4:
+            self.level = data[at]
         self.send(data)
         got = self.read()
         if got is None:
@@ -165,6 +165,21 @@ class Wire:
         except ClosedByBrokerError:
             return None
 
+    def ends(self, *reasons: int, seconds: float = WAIT_SECONDS) -> bool:
+        """Whether nothing more comes before the broker closes the connection, in time.
+
+        In MQTT 5 it says one of some reasons then, if any are given, in a DISCONNECT.
+        """
+        if self.inbox or not self.is_told(*reasons, seconds=seconds):
+            return False
+        return len(self.inbox) == (self.level == LEVEL_5 and self.farewell is not None)
+
+    def is_told(self, *reasons: int, seconds: float = WAIT_SECONDS) -> bool:
+        """Whether the broker closes the connection in time, and says one of some reasons then, as in `ends`."""
+        if not self.is_closed_by_broker(seconds):
+            return False
+        return not reasons or self.level != LEVEL_5 or self.farewell in reasons
+
     def is_closed_by_broker(self, seconds: float = WAIT_SECONDS) -> bool:
         """Whether the broker closes the connection in time; what comes before is in the inbox."""
         deadline = time.monotonic() + seconds
@@ -185,6 +200,12 @@ class Wire:
         said = [(got.kind, reason_of(got)) for got in self.inbox]
         return said in [[(Kind.DISCONNECT, reason)] for reason in reasons] if self.level == LEVEL_5 else not said
 
+    @property
+    def farewell(self) -> int | None:
+        """The reason in the DISCONNECT with which the broker closed the connection, if it said one."""
+        last = self.inbox[-1] if self.inbox else None
+        return reason_of(last) if last is not None and last.kind == Kind.DISCONNECT else None
+
     def new_number(self) -> int:
         """Return the next packet id."""
         self._number = self._number % LAST_NUMBER + 1
@@ -199,7 +220,7 @@ class Wire:
         self.send(subscribe(number, *filters, qos=qos | options, level=self.level, properties=properties))
         got = self.receive(Kind.SUBACK)
         assert number_of(got) == number
-        return [min(code, REFUSED) for code in codes_of(got, self.level)]
+        return granted_of(got, self.level)
 
     def unsubscribe(self, *filters: str | bytes) -> None:
         """Unsubscribe, and return after the UNSUBACK."""
@@ -217,23 +238,25 @@ class Wire:
         qos: int = 0,
         retain: bool = False,
         properties: bytes = b"",
-    ) -> None:
-        """Publish and finish the handshake; at QoS 0, return when the broker has handled it."""
+    ) -> int:
+        """Publish and finish the handshake; at QoS 0, return when the broker has handled it.
+
+        Returns:
+            the reason code of the first answer, which says in MQTT 5 alone that a message is refused.
+        """
         number = self.new_number()
         packet = publish(topic, payload, qos=qos, number=number, retain=retain, level=self.level, properties=properties)
         self.send(packet, b"" if qos else PINGREQ)
         if not qos:
             self.receive(Kind.PINGRESP)
-        elif qos == 1:
-            assert number_of(self.receive(Kind.PUBACK)) == number
-        else:
-            got = self.receive(Kind.PUBREC)
-            assert number_of(got) == number
-            if reason_of(got) >= REFUSED:
-                # MQTT 5, 4.3.3: that ends the handshake.
-                return
+            return 0
+        got = self.receive(Kind.PUBACK if qos == 1 else Kind.PUBREC)
+        assert number_of(got) == number
+        # MQTT 5, 4.3.3: a refusal ends the handshake.
+        if qos == 2 and reason_of(got) < REFUSED:
             self.send(acknowledgement(Kind.PUBREL, number))
             assert number_of(self.receive(Kind.PUBCOMP)) == number
+        return reason_of(got)
 
     def settle(self) -> None:
         """Return when the broker has handled all that was sent, and all that it sent before that is in the inbox."""
