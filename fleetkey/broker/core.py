@@ -159,6 +159,7 @@ class BrokerCore:
         )
         authenticator.on_revoked(self.owners.revoke)
         authenticator.on_rescoped(routes.scope_changed)
+        authenticator.on_disabled(self.owners.discard_wills)
         authenticator.on_ended(self.owners.forget)
 
     def connection(self, listener: str, *, is_websocket: bool) -> Connection | WebSocket:

@@ -67,6 +67,11 @@ class Owners:
                     connection.stop()
         self._work.do(_each(found, self._connect_handler.revoke))
 
+    def discard_wills(self, owner: str) -> None:
+        """Discard the wills that wait, also of a key that wasn't used since the start: it may be valid again later."""
+        for session in self._sessions.of_owner(owner):
+            self._wills.discard(session)
+
     def forget(self, owner: str) -> None:
         """Remove everything of a deleted device or a retired application key: sessions, queues, retained messages.
 

@@ -43,6 +43,7 @@ class ActivePrincipals:
         self._revalidation = Revalidation(verification, self._device_dependent, self._on_revalidated, self._on_followed)
         self._revoked_listeners: list[Callable[[Principal], None]] = []
         self._rescoped_listeners: list[RescopedListener] = []
+        self._disabled_listeners: list[Callable[[str], None]] = []
         self._ended_listeners: list[Callable[[str], None]] = []
         self._reset_listeners: list[Callable[[], None]] = []
 
@@ -79,8 +80,7 @@ class ActivePrincipals:
                 case ChangeKind.DEVICE_REJECTED | ChangeKind.DEVICE_DISABLED | ChangeKind.DEVICE_DELETED if (
                     change.device_id is not None
                 ):
-                    for principal in self._index.of_device(change.device_id):
-                        self._revoke(principal, principal.key, change.kind)
+                    self._disable(change.device_id, change.kind)
                     if change.kind is ChangeKind.DEVICE_DELETED:
                         self._end(change.device_id)
                         # Its serial, and with it its topics, may go to another device.
@@ -109,6 +109,10 @@ class ActivePrincipals:
     def on_rescoped(self, callback: RescopedListener) -> None:
         """Call `callback` whenever a principal's topics change, with the patterns gained and lost; None for any."""
         self._rescoped_listeners.append(callback)
+
+    def on_disabled(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with each device id that is disabled, rejected or deleted, though its key isn't in use."""
+        self._disabled_listeners.append(callback)
 
     def on_ended(self, callback: Callable[[str], None]) -> None:
         """Call `callback` with each device id that is deleted and each application key that is retired."""
@@ -159,6 +163,12 @@ class ActivePrincipals:
         log.info("principal_revoked", key=key, device_id=principal.device_id, because=because.value)
         for listener in self._revoked_listeners:
             listener(principal)
+
+    def _disable(self, device_id: str, because: ChangeKind) -> None:
+        for principal in self._index.of_device(device_id):
+            self._revoke(principal, principal.key, because)
+        for listener in self._disabled_listeners:
+            listener(device_id)
 
     def _end(self, owner: str) -> None:
         for listener in self._ended_listeners:

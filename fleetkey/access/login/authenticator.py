@@ -177,6 +177,10 @@ class Authenticator:
         """
         self._principals.on_rescoped(callback)
 
+    def on_disabled(self, callback: Callable[[str], None]) -> None:
+        """Call `callback` with each device id that is disabled, rejected or deleted, though its key isn't in use."""
+        self._principals.on_disabled(callback)
+
     def on_ended(self, callback: Callable[[str], None]) -> None:
         """Call `callback`, on the event loop, with each owner that is gone for good, connected or not.
 
