@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -132,6 +132,11 @@ class RoundRobin(Generic[Item]):
         """The next item. There must be one."""
         return next(iter(self._items.values()))[0]
 
+    @property
+    def next_owner(self) -> str:
+        """Whose item is the next one. There must be one."""
+        return next(iter(self._items))
+
     def append(self, owner: str, item: Item) -> None:
         """Put an item behind the others of its owner."""
         self._items.setdefault(owner, deque()).append(item)
@@ -169,10 +174,12 @@ class FairTurnQueue:
     Args:
         most: the maximum number of calls per turn.
         loop: the event loop.
+        most_of_one: the same of each source; 0 = no separate bound.
     """
 
-    def __init__(self, most: int, loop: CallsSoon) -> None:
+    def __init__(self, most: int, loop: CallsSoon, *, most_of_one: int = 0) -> None:
         self._most = most
+        self._most_of_one = most_of_one or most
         self._loop = loop
         self._waiting: RoundRobin[tuple[Callable[[], None], Callable[[], None]]] = RoundRobin()
         """Calls, and how to give them up."""
@@ -180,6 +187,8 @@ class FairTurnQueue:
         """The source with the most when that was last looked up."""
         self._made = 0
         """Calls made in this turn."""
+        self._made_of: Counter[str] = Counter()
+        """The same of each source."""
         self._is_due = False
         """Whether the next turn of the event loop calls `_next`."""
 
@@ -191,17 +200,17 @@ class FairTurnQueue:
             call: the call.
             give_up: what is called instead if `make_room` gives it up.
         """
-        if self.take_turn():
+        if self.take_turn(source):
             call()
             return True
         self.do_later(source, call, give_up)
         return False
 
-    def take_turn(self) -> bool:
+    def take_turn(self, source: str) -> bool:
         """Take one of this turn's calls, for what is done at once; False if it has to wait: use `do_later`."""
-        if self._made >= self._most or self._waiting:
+        if self._made >= self._most or self._waiting or self._made_of[source] >= self._most_of_one:
             return False
-        self._made += 1
+        self._count(source)
         self._wake()
         return True
 
@@ -228,18 +237,24 @@ class FairTurnQueue:
     def _next(self) -> None:
         """Start a turn, and schedule another as long as calls wait."""
         self._made, self._is_due = 0, False
+        self._made_of.clear()
         try:
             # Only calls that are waiting now: calls that these add are made in a later turn.
             for _ in range(min(self._most, len(self._waiting))):
-                if not self._waiting:
+                # They take turns, so if this one has had its calls, so have all others.
+                if not self._waiting or self._made_of[self._waiting.next_owner] >= self._most_of_one:
                     break
-                self._made += 1
+                self._count(self._waiting.next_owner)
                 call, _ = self._waiting.popleft()
                 call()
         finally:
             # Even if a call raised unexpectedly: the loop logs it, and the others must not wait forever.
             if self._waiting:
                 self._wake()
+
+    def _count(self, source: str) -> None:
+        self._made += 1
+        self._made_of[source] += 1
 
 
 class RestQueue:

@@ -69,7 +69,7 @@ class BrokerCore:
         self._presence = presence
         self.refusals = Refusals(recorder, authenticator.refusal_log)
         self.counters = Counters()
-        self.scheduler = Scheduler(asyncio.get_running_loop())
+        self.scheduler = Scheduler(asyncio.get_running_loop(), store)
         self.subscriptions = SubscriptionTrie()
         clock = clock or SteadyClock()
         self.retained = RetainedMessages(accounts, max_per_owner=limits.max_retained, clock=clock)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fleetkey.broker.ports import Flushable
+    from fleetkey.broker.work import Store
 
 __all__ = ["LINGER_SECONDS", "TICK_SECONDS", "Scheduler"]
 
@@ -23,6 +24,8 @@ TICK_SECONDS = 0.5
 """Interval between checks of timeouts."""
 CONNECTS_PER_TURN = 16
 """CONNECTs handled per turn of the event loop; the others wait, one of each key before the next of any."""
+CONNECTS_OF_ONE_KEY = 4
+"""The same of one key, so that the refusals of a key at its bounds take only a part of each turn."""
 UPGRADES_PER_TURN = 4
 """WebSocket upgrade requests handled per turn; the others wait."""
 FEEDS_PER_TURN = 8
@@ -33,13 +36,13 @@ read from."""
 class Scheduler:
     """The broker's own clock and queue of calls, on one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, store: Store | None = None) -> None:
         self.loop = loop
         self.now = loop.time()
         """The loop's time, at most `TICK_SECONDS` old."""
         self._next_turn = NextTurn(loop)
-        self.work = WorkQueue(self._next_turn)
-        self.connects = FairTurnQueue(CONNECTS_PER_TURN, self._next_turn)
+        self.work = WorkQueue(self._next_turn, store)
+        self.connects = FairTurnQueue(CONNECTS_PER_TURN, self._next_turn, most_of_one=CONNECTS_OF_ONE_KEY)
         self.upgrades = TurnQueue(UPGRADES_PER_TURN, loop)
         self.rests = RestQueue(loop)
         self.packets = PacketTurns(self._next_turn)

@@ -15,6 +15,7 @@ from fleetkey.http.forwarded import ForwardedAddress, TrustedProxies
 from fleetkey.http.local import is_loopback
 from fleetkey.http.protocol import BoundedHttpProtocol
 from fleetkey.http.request_turns import RequestTurns
+from fleetkey.listening import PlainListener
 from fleetkey.operations import TLS_CIPHERS, Descriptors
 from fleetkey.tls import Handshakes, TlsListener
 
@@ -79,7 +80,9 @@ class _Uvicorn(uvicorn.Server):
             )
 
         if self.config.ssl is None:
-            self.servers = [await loop.create_server(factory, sock=self._listener, backlog=BACKLOG)]
+            listener: PlainListener | TlsListener = await PlainListener.start(
+                factory, [self._listener], backlog=BACKLOG
+            )
         else:
             listener = TlsListener(
                 factory,
@@ -91,7 +94,7 @@ class _Uvicorn(uvicorn.Server):
                 shutdown_seconds=CLOSE_SECONDS,
                 refused=self._refused,
             )
-            self.servers = [listener]  # type: ignore[list-item] # uvicorn only closes it and waits for that
+        self.servers = [listener]  # type: ignore[list-item] # uvicorn only closes it and waits for that
         self.started = True
 
 

@@ -200,3 +200,19 @@ def test_round_robin(steps: list[tuple[str, int] | None]) -> None:
                 model.append((owner, items))
         assert len(queue) == sum(len(items) for _, items in model)
         assert queue.size_of("a") == sum(len(items) for owner, items in model if owner == "a")
+
+
+async def test_fair_most_of_one() -> None:
+    """A source has so many calls in a turn, at once or after waiting, even if no other has any."""
+    queue, made = FairTurnQueue(8, asyncio.get_running_loop(), most_of_one=2), list[str]()
+    for _ in range(6):
+        queue.do("a", partial(made.append, "a"), pytest.fail)
+    assert made == ["a"] * 2
+    for source in "bbbc":
+        queue.do(source, partial(made.append, source), pytest.fail)
+    turns_taken = []
+    while len(made) < 10:
+        before = len(made)
+        await asyncio.sleep(0)
+        turns_taken.append("".join(made[before:]))
+    assert turns_taken == ["abcab", "aba"]

@@ -116,6 +116,9 @@ def address_bucket(address: str) -> str:
 
     A site usually gets a whole /64 (RFC 6177), so a limit per IPv6 address would limit nothing.
     """
+    if ":" not in address:
+        # Most connections', several times each: parsing an address takes longer than counting it.
+        return address
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

@@ -24,8 +24,8 @@ log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 1.0
 """How long refusals are counted in memory before they are added to the registry."""
-BATCH = 1_000
-"""How many counts are added in one transaction."""
+BATCH = 200
+"""How many counts are added in one transaction. Preparing it keeps the interpreter busy, so that others wait."""
 READ_CLAIM = 1_024
 """How much of a claim is looked at for secrets; as much as that shrinks to is more than a record has."""
 MAX_CLAIM_TEXT = 256

@@ -116,11 +116,12 @@ class ConnectHandler:
 
     def handle(self, connection: Client, connect: Connect) -> None:
         """Handle a CONNECT when its turn comes, and nothing else from the client until then."""
-        if self._turns.take_turn():
+        source = connect.username or ""
+        if self._turns.take_turn(source):
             self._take(connection, connect)
             return
         give_up = partial(self._give_up, connection, connect)
-        self._turns.do_later(connect.username or "", partial(self._take, connection, connect), give_up)
+        self._turns.do_later(source, partial(self._take, connection, connect), give_up)
         connection.wait()
 
     def _take(self, connection: Client, connect: Connect) -> None:

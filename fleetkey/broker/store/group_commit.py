@@ -36,8 +36,11 @@ NOTE_BYTES = 380
 """Memory of a note without its parameters."""
 VALUE_BYTES = 16
 """Memory of one parameter, besides its payload or text."""
-MAX_PENDING_NOTES = 500
-"""Notes that may wait for the next commit; beyond that, clients that note more wait for it. So no commit takes long."""
+MAX_PENDING_NOTES = 100
+"""Notes that may wait for the next commit; beyond that, clients that note more wait for it, and it begins as soon as it
+can. So no commit takes long, and nobody waits for more than the one that is under way and the next."""
+MAX_PENDING_BYTES = 256 * 1024
+"""Memory of those notes, with the same effect."""
 MIN_BULK_ROWS = 8
 """Rows from which on a statement is executed for all of them at once, if that is possible."""
 MAX_WAITERS = 20_000
@@ -69,6 +72,8 @@ class GroupCommit:
         """Callbacks whose commit has ended, and its outcome; they are not all called in one turn."""
         self._is_telling = False
         self._is_committing = False
+        self._is_hurrying = False
+        """Whether the next turn of the event loop begins a commit."""
         self._timer: asyncio.TimerHandle | None = None
         self.position = 0
         """How many statements have been noted; comparing it with an earlier value tells whether any were since."""
@@ -83,10 +88,15 @@ class GroupCommit:
     def is_behind(self) -> bool:
         """Whether too much is waiting for a commit."""
         return (
-            len(self._pending) > MAX_PENDING_NOTES
+            self._is_full
             or self.waiting_bytes > MAX_WAITING_BYTES // 2
             or len(self._waiters) + len(self._told) > MAX_WAITERS
         )
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether the next commit has as much to write as one may."""
+        return len(self._pending) > MAX_PENDING_NOTES or self._pending.size > MAX_PENDING_BYTES
 
     @property
     def waiting_bytes(self) -> int:
@@ -126,8 +136,7 @@ class GroupCommit:
         self._pending.add(key or position, (sql, parameters, size, position, effect, shared))
         if effect is Effect.REMOVES and self._is_committing:
             self._committing.unshare(key)
-        if self._timer is None and not self._is_committing:
-            self._schedule()
+        self._schedule()
 
     def take_back(self, key: Hashable) -> None:
         """Take back a note that waits, as a later one makes it pointless."""
@@ -149,16 +158,28 @@ class GroupCommit:
         self._connection.close()
 
     def _schedule(self) -> None:
-        if self._timer is None and not self._is_committing:
+        """Begin a commit in `COMMIT_SECONDS`; as soon as possible if it is full."""
+        if self._is_committing or self._is_hurrying:
+            return
+        if self._timer is None:
             delay = RETRY_SECONDS if self.is_failing else COMMIT_SECONDS
             self._timer = asyncio.get_running_loop().call_later(delay, self._begin_commit)
+        if self._is_full and not self.is_failing:
+            self._timer.cancel()
+            self._is_hurrying = True
+            asyncio.get_running_loop().call_soon(self._begin_commit)
 
     def _begin_commit(self) -> None:
         self._timer = None
+        self._is_hurrying = False
         self._is_committing = True
         self._committing, self._pending = self._pending, PendingNotes()
         position = self.position
         waiters, self._waiters = self._waiters, []
+        if not self._committing and not self.is_failing:
+            # What was noted was taken back, or has no effect.
+            self._end_commit(None, waiters, position)
+            return
         loop = asyncio.get_running_loop()
         future = self._executor.submit(self._commit, self._committing.all())
         future.add_done_callback(

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -23,9 +24,14 @@ __all__ = ["run_server"]
 GARBAGE_THRESHOLDS = 10_000, 20, 20
 """When the garbage collector runs. Each run pauses the server to look through all connections, so it runs rarely."""
 
+SWITCH_SECONDS = 0.000_5
+"""How long a thread may keep the interpreter while another one waits for it. The event loop waits for the threads that
+commit, hash and read pages whenever it comes back from the system, possibly several times for one message."""
+
 
 def run_server(settings: Settings, *, sample: bool, as_json: bool) -> None:
     """Serve until SIGINT or SIGTERM. Raises what `Runtime` raises if it can't start."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     uvloop.run(_serve(settings, sample=sample, as_json=as_json))
 
 

@@ -13,10 +13,12 @@ from fleetkey.broker import work
 from fleetkey.broker.codec import SubscriptionOptions
 from fleetkey.broker.delivery import UNITS_PER_SEND
 from fleetkey.broker.store import BrokerStore
-from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN
+from fleetkey.broker.store.group_commit import MAX_PENDING_NOTES
+from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN
 from tests.integration.broker.broker_rig import running
 from tests.support.packets import Kind, Will, connect, number_of, publish, subscribe
 from tests.support.streams import TcpStream
+from tests.support.waiting import eventually
 from tests.support.wire import Wire
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fleetkey.broker import FleetkeyBroker
+    from fleetkey.broker.store.pending_notes import Note
     from tests.integration.auth_plugin.plain_broker import PlainBroker
     from tests.support.fleet import Credentials
 
@@ -31,6 +34,9 @@ SECONDS = 20
 MANY = 8 * WORK_PER_TURN // UNITS_PER_SEND
 MOST_PER_ROUND = 2 * (WORK_PER_TURN + WORK_AT_ONCE) // UNITS_PER_SEND
 """Receivers at most between two looks of a test, which may have two turns between them."""
+
+
+MOST_PER_PIECE = max(WORK_AT_ONCE, WORK_PER_PIECE) // UNITS_PER_SEND
 
 
 class Many:
@@ -104,6 +110,25 @@ def test_others_meanwhile(tmp_path: Path) -> None:
         for number in range(20):
             assert number_of(client.receive(Kind.PUBACK)) == number + 1
         assert many.queued() == 20 * MANY
+
+
+def test_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many receivers a message is stored for, no commit takes long; it is acknowledged after the last."""
+    commits: list[int] = []
+    commit = BrokerStore._commit
+
+    def counting(self: BrokerStore, notes: list[Note]) -> None:
+        commit(self, notes)
+        commits.append(len(notes))
+
+    with _many(tmp_path) as many, Wire(TcpStream(many.broker.port)) as client:
+        many.log_in(client)
+        assert eventually(lambda: many.core.parts.store.committed == many.core.parts.store.position)
+        monkeypatch.setattr(BrokerStore, "_commit", counting)
+        client.send(publish(many.topic, b"x", qos=1, number=1))
+        assert number_of(client.receive(Kind.PUBACK)) == 1
+        assert sum(commits) == MANY + 1
+        assert max(commits) <= MAX_PENDING_NOTES + MOST_PER_PIECE
 
 
 @pytest.mark.parametrize("is_will", [False, True])

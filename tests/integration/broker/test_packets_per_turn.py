@@ -12,7 +12,7 @@ from websockets.frames import Frame
 from websockets.server import ServerProtocol
 
 from fleetkey.broker.packet_turns import PACKETS_PER_TURN
-from fleetkey.broker.scheduler import CONNECTS_PER_TURN, FEEDS_PER_TURN, UPGRADES_PER_TURN
+from fleetkey.broker.scheduler import CONNECTS_OF_ONE_KEY, CONNECTS_PER_TURN, FEEDS_PER_TURN, UPGRADES_PER_TURN
 from fleetkey.broker.transport.websocket import FRAMES_PER_TURN
 from tests.integration.broker.amqtt_plugins import PacketCounter
 from tests.integration.broker.broker_rig import PLUGINS, running
@@ -111,14 +111,15 @@ def _held(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         may_go_on.set()
 
 
-def test_connects(tmp_path: Path) -> None:
-    """Of CONNECTs that come together, so many are answered in a turn, each in the end."""
+@pytest.mark.parametrize(("keys", "most"), [(4 * CONNECTS_PER_TURN, CONNECTS_PER_TURN), (1, CONNECTS_OF_ONE_KEY)])
+def test_connects(tmp_path: Path, keys: int, most: int) -> None:
+    """Of CONNECTs that come together, so many are answered in a turn, and fewer of one key's, each in the end."""
     with running(tmp_path) as (broker, hosted), ExitStack() as stack:
         core, clients = hosted.core, 4 * CONNECTS_PER_TURN
-        applications = [broker.application() for _ in range(clients)]
+        applications = [broker.application() for _ in range(keys)] * (clients // keys)
         streams = [stack.enter_context(TcpStream(broker.port)) for _ in applications]
         assert eventually(lambda: len(core.connections) == clients)
-        for application in applications:
+        for application in applications[:keys]:
             with TcpStream(broker.port, connect("w", username=application.key, password=application.secret)) as warm:
                 assert warm.receive()[:2] == CONNACK
         with _held(core.scheduler.loop):
@@ -128,7 +129,7 @@ def test_connects(tmp_path: Path) -> None:
             rounds = asyncio.run_coroutine_threadsafe(
                 _changes_of_rounds(lambda: core.counters.connections - before, clients), core.scheduler.loop
             )
-        assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * CONNECTS_PER_TURN
+        assert max(rounds.result(FLOOD_SECONDS)) <= TURNS_OF_ONE_ROUND * most
         assert all(stream.receive()[:4] == CONNACK + b"\0\0" for stream in streams)
 
 

@@ -91,6 +91,52 @@ async def test_failing(commits: GroupCommit, tmp_path: Path) -> None:
     assert _rows(tmp_path) == ["late"]
 
 
+async def test_full(commits: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit begins at once when it has as much to write as one may, not only when its time has come."""
+    monkeypatch.setattr(group_commit, "COMMIT_SECONDS", 20.0)
+    for notes, size in ((group_commit.MAX_PENDING_NOTES + 1, 0), (1, group_commit.MAX_PENDING_BYTES)):
+        for _ in range(notes):
+            assert not commits.is_behind
+            commits.note("INSERT INTO notes VALUES ('x')", size=size)
+        assert commits.is_behind
+        async with asyncio.timeout(10):
+            assert await _committed(commits)
+        assert not commits.is_behind
+    assert len(_rows(tmp_path)) == group_commit.MAX_PENDING_NOTES + 2
+    # The fixture's last commit is not full.
+    monkeypatch.undo()
+
+
+async def test_full_during_commit(commits: GroupCommit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that gets full while another one is under way begins when that has ended."""
+    monkeypatch.setattr(group_commit, "COMMIT_SECONDS", 20.0)
+    commits._connection.execute("PRAGMA busy_timeout = 10000")
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        commits.note("INSERT INTO notes VALUES ('first')", size=group_commit.MAX_PENDING_BYTES)
+        await asyncio.sleep(0)
+        assert commits._is_committing
+        commits.note("INSERT INTO notes VALUES ('second')", size=group_commit.MAX_PENDING_BYTES)
+        other.execute("ROLLBACK")
+    async with asyncio.timeout(10):
+        assert await _committed(commits)
+    assert _rows(tmp_path) == ["first", "second"]
+    monkeypatch.undo()
+
+
+async def test_nothing_to_write(commits: GroupCommit, tmp_path: Path) -> None:
+    """What has no effect together needs no commit, even while another process writes; whoever waits is told."""
+    commits._connection.execute("PRAGMA busy_timeout = 10000")
+    with closing(sqlite3.connect(tmp_path / "notes.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        commits.note("INSERT INTO notes VALUES ('x')", key="x", effect=Effect.ADDS)
+        commits.note("DELETE FROM notes", key="x", effect=Effect.REMOVES)
+        async with asyncio.timeout(5):
+            assert await _committed(commits)
+        assert commits.committed == commits.position == 2
+        other.execute("ROLLBACK")
+
+
 @contextmanager
 def _failing(group: GroupCommit, folder: Path) -> Iterator[None]:
     """Let nothing be committed: somebody else writes."""
@@ -148,6 +194,8 @@ async def test_failing_idle(commits: GroupCommit, tmp_path: Path) -> None:
         assert not await _committed(commits)
         commits.note("DELETE FROM notes", key="x", effect=Effect.REMOVES)
         assert commits.waiting_bytes == 0
+        assert not await _committed(commits)
+        assert commits.is_failing
     await asyncio.sleep(2 * group_commit.RETRY_SECONDS)
     assert not commits.is_failing
     assert _rows(tmp_path) == []

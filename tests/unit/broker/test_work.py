@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_PIECE, WORK_PER_TURN, Wo
 from tests.unit.broker.rig import Loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Job:
@@ -134,3 +135,98 @@ def test_do_job_that_fails() -> None:
     loop.settle()
     assert {job.done for job in [*others, later]} == {2 * WORK_PER_TURN}
     assert len(queue) == 0
+
+
+class Store:
+    """A store that is behind once so much was noted, until the test commits."""
+
+    MOST = 100
+
+    def __init__(self) -> None:
+        self.position = self.committed = 0
+        self.is_failing = False
+        self._waiters: list[Callable[[bool], None]] = []
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether too much was noted since the last commit."""
+        return self.is_failing or self.position - self.committed >= self.MOST
+
+    def after_commit(self, callback: Callable[[bool], None]) -> None:
+        """Keep a callback for the next commit."""
+        self._waiters.append(callback)
+
+    def commit(self) -> None:
+        """Commit what was noted, or fail to."""
+        if not self.is_failing:
+            self.committed = self.position
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter(not self.is_failing)
+
+    def noting(self, notes: list[str], name: str, count: int) -> Iterator[int]:
+        """Return a job that notes so much, eight units each."""
+        for _ in range(count):
+            self.position += 1
+            notes.append(name)
+            yield 8
+
+
+def _storing_queue() -> tuple[WorkQueue, Loop, Store]:
+    loop, store = Loop(), Store()
+    return WorkQueue(loop.as_loop(), store), loop, store
+
+
+def test_do_job_that_stores() -> None:
+    """One that notes more than the store can take goes on after the next commit; those that note nothing go on now."""
+    queue, loop, store = _storing_queue()
+    notes: list[str] = []
+    assert not queue.do(store.noting(notes, "a", 10 * Store.MOST), "a")
+    commits = 0
+    while len(notes) < 10 * Store.MOST:
+        loop.settle()
+        other = Job(2 * WORK_PER_TURN)
+        queue.do(other.steps(), "b")
+        loop.settle()
+        assert other.done == 2 * WORK_PER_TURN
+        assert store.position - store.committed <= Store.MOST + WORK_PER_PIECE // 8
+        store.commit()
+        commits += 1
+    assert commits >= 7
+    loop.settle()
+    assert len(queue) == 0
+
+
+def test_do_jobs_that_store() -> None:
+    """However many jobs one owner has, each commit has as much as one may, and its part of every owner's."""
+    queue, loop, store = _storing_queue()
+    notes: list[str] = []
+    for number in range(40):
+        queue.do(store.noting(notes, f"a{number:02}", Store.MOST), "a")
+        loop.settle()
+        assert len(notes) <= Store.MOST + WORK_AT_ONCE // 8
+    store.commit()
+    assert not queue.do(store.noting(notes, "b", Store.MOST), "b")
+    for _ in range(4):
+        before = len(notes)
+        loop.settle()
+        assert before < len(notes) <= before + Store.MOST + WORK_PER_PIECE // 8
+        store.commit()
+    assert notes.count("b") == Store.MOST
+    while len(queue):
+        loop.settle()
+        store.commit()
+    assert Counter(notes) == Counter({f"a{number:02}": Store.MOST for number in range(40)} | {"b": Store.MOST})
+
+
+def test_do_job_while_nothing_can_be_stored() -> None:
+    """While commits fail, nobody would let a job go on, so it does."""
+    queue, loop, store = _storing_queue()
+    notes: list[str] = []
+    queue.do(store.noting(notes, "a", 3 * Store.MOST), "a")
+    loop.settle()
+    assert len(notes) < 3 * Store.MOST
+    store.is_failing = True
+    store.commit()
+    loop.settle()
+    assert len(notes) == 3 * Store.MOST
