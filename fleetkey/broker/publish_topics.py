@@ -53,7 +53,6 @@ class PublishTopics(ConnectionLifecycle):
         self._check_alias(alias)
         topic_bytes = self._aliases.get(alias)
         if topic_bytes is None:
-            self._check_alias(alias)
             msg = "an empty topic without an alias that is known"
             raise ProtocolError(msg)
         return topic_bytes
@@ -68,11 +67,6 @@ class PublishTopics(ConnectionLifecycle):
             self._aliases = {}
         self._aliases[alias] = topic_bytes
         self._grow(ALIAS_BYTES + len(topic_bytes) if older is None else len(topic_bytes) - len(older))
-
-    def _check_alias(self, alias: int) -> None:
-        if alias > self._parts.limits.max_topic_aliases:
-            msg = "a topic alias over max_topic_aliases"
-            raise TopicAliasInvalidError(msg, bound="max_topic_aliases")
 
     def _check_alias(self, alias: int) -> None:
         if alias > self._parts.limits.max_topic_aliases:

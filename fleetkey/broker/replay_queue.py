@@ -52,7 +52,8 @@ def add_replay(session: Session, topic_filter: str, options: SubscriptionOptions
         session.append(replay)
         return 1
     cost = 1
-    replay.options, replay.matches = options, None
+    # From the oldest one on, also if some of it was due to an earlier SUBSCRIBE alone.
+    replay.options, replay.matches, replay.oldest = options, None, 0
     if replay.again is not None:
         cost += _take_out(session, replay.again)
     if newest > replay.newest:
