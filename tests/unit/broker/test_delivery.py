@@ -389,6 +389,23 @@ async def test_replay_again_after_newer(parts: Parts, *, qos: int) -> None:
     assert not session.replays
 
 
+async def test_replay_a_third_time(new_parts: Callable[..., Parts]) -> None:
+    """Whoever subscribes again while only the newer ones of the second time still wait gets all of them once more."""
+    parts = new_parts(max_inflight=1)
+    parts.retain("x/a", b"older", 1)
+    sink, session = parts.join("a", "x/+", qos=1, clean=True)
+    parts.retain("x/b", b"newer", 1)
+    sink.take()
+    parts.sessions.subscribe(session, "x/+", SubscriptionOptions(1))
+    for _ in range(2):
+        parts.delivery.acknowledged(session, next(iter(session.inflight)))
+    parts.sessions.subscribe(session, "x/+", SubscriptionOptions(1))
+    sink.take()
+    while session.inflight:
+        parts.delivery.acknowledged(session, next(iter(session.inflight)))
+    assert sink.payloads() == [b"older", b"newer"]
+
+
 async def test_cancel_replay_again(parts: Parts) -> None:
     """A subscription that ends leaves nothing of those that wait, however often it was made."""
     parts.retain("x", b"1")
