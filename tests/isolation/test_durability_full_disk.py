@@ -16,6 +16,7 @@ import pytest
 from tests.support.fleet import running
 from tests.support.measure import MEBIBYTE, log_lines, memory_bytes
 from tests.support.packets import Kind, acknowledgement, connect, publish, subscribe
+from tests.support.reasons import Says
 from tests.support.versions import only_3_1_1, only_5
 from tests.support.waiting import eventually
 from tests.support.wire import Wire
@@ -97,7 +98,7 @@ def test_live_traffic_goes_on(fleet: Fleet, people: tuple[Credentials, Credentia
                 assert [int(m.payload) for m in heard if m.qos == qos] == list(range(qos, 60, 3))
             with Wire.to(fleet) as again:
                 again.enter(device).subscribe(device.topic("x"), qos=1)
-                assert wire.is_closed_by_broker()
+                assert wire.is_told(Says.TAKEN_OVER)
                 again.publish(device.topic("state"), b"again", qos=2)
             assert [message.payload for message in backend.hear()] == [b"again"]
 
@@ -116,6 +117,7 @@ def test_new_storage_is_refused(fleet: Fleet, people: tuple[Credentials, Credent
     with _full_disk(fleet), Wire.to(fleet) as wire:
         wire.enter(device).send(request)
         assert wire.find(answer) is None
+        assert wire.is_told(Says.BUSY)
     with Wire.to(fleet) as wire:
         wire.enter(device).ask(request, answer)
         wire.disconnect()

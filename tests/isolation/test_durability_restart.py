@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.fleet import running
 from tests.support.packets import Kind, publish, unsubscribe
+from tests.support.reasons import Says
 from tests.support.versions import in_turn
 from tests.support.wire import Wire
 
@@ -90,6 +91,8 @@ def test_session(fleet: Fleet, everyone: Credentials, end: str, *, was_connected
         # What was sent to a client is noted behind the message's own commit; let that end as well.
         sleep(GROUP_COMMIT_SECONDS)
         _end(fleet, end)
+        if was_connected and end == "restart":
+            assert wire.is_told(Says.STOPPING)
     fleet.server.start()
     with Wire.to(fleet) as wire, Wire.to(fleet) as backend:
         assert wire.enter(device, clean=False).is_session_present
