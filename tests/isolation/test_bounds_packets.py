@@ -161,7 +161,7 @@ def test_topic_to_publish(
         wire.publish(build(device, most), b"", retain=True)
         wire.publications()
         wire.send(publish(build(device, most + 1), b"beyond", qos=qos, retain=retain))
-        assert wire.ends(Says.BAD_TOPIC)
+        assert wire.is_closed_for(Says.BAD_TOPIC)
 
 
 @BOTH_TRANSPORTS

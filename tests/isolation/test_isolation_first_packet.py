@@ -179,7 +179,7 @@ def test_second_connect(fleet: Fleet, who: Credentials, *, websocket: bool) -> N
         assert wire.log_in(attempt) == 0
         assert not wire.is_session_present
         wire.send(attempt)
-        assert wire.ends(Says.PROTOCOL_ERROR)
+        assert wire.is_closed_for(Says.PROTOCOL_ERROR)
         assert [message.payload for message in backend.hear()] == [b"gone"]
 
 

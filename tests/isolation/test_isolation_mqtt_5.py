@@ -263,7 +263,7 @@ def test_identifier_from_a_publisher(fleet: Fleet, everyone: Credentials) -> Non
         backend.enter(everyone).subscribe(device.topic("#"))
         wire.enter(device)
         wire.send(publish(device.topic("x"), b"no", properties=prop(Name.SUBSCRIPTION_IDENTIFIER, 5)))
-        assert wire.ends(Says.PROTOCOL_ERROR)
+        assert wire.is_closed_for(Says.PROTOCOL_ERROR)
         assert backend.publications() == []
 
 

@@ -170,7 +170,7 @@ def test_broken_topic(
     """Closes the connection and reaches nobody."""
     with _watched(fleet, people, websocket=websocket) as wire:
         wire.send(publish(_spell(BROKEN_TOPICS[name], people), b"forged", qos=qos, retain=retain))
-        assert wire.ends(Says.BAD_TOPIC, Says.MALFORMED, Says.PROTOCOL_ERROR)
+        assert wire.is_closed_for(Says.BAD_TOPIC, Says.MALFORMED, Says.PROTOCOL_ERROR)
 
 
 @BOTH_TRANSPORTS

@@ -59,7 +59,7 @@ def test_end_while_connected(fleet: Fleet, everyone: Credentials, end: str, *, c
         with fleet.store() as store:
             ENDS[end](store, device)
         committed = time.monotonic()
-        assert wire.ends(Says.REVOKED, seconds=WITHIN_SECONDS)
+        assert wire.is_closed_for(Says.REVOKED, seconds=WITHIN_SECONDS)
         assert time.monotonic() - committed < WITHIN_SECONDS
         wire.send(publish(device.topic("state"), b"too late"))
         assert backend.publications() == []

@@ -148,7 +148,7 @@ def test_end_of_the_connection(fleet: Fleet, observer: Wire, *, is_takeover: boo
             wire.disconnect()
         assert back.enter(device, clean=False).is_session_present
         back.send(_aliased(1, payload=b"unknown"))
-        assert back.ends(Says.PROTOCOL_ERROR)
+        assert back.is_closed_for(Says.PROTOCOL_ERROR)
     assert observer.payloads() == [b"1"]
 
 
@@ -165,7 +165,7 @@ def test_other_connection(fleet: Fleet, observer: Wire) -> None:
         one.send(_aliased(1, payload=b"1"))
         two.send(_aliased(1, payload=b"2"))
         three.send(_aliased(1, payload=b"unknown"))
-        assert three.ends(Says.PROTOCOL_ERROR)
+        assert three.is_closed_for(Says.PROTOCOL_ERROR)
         one.settle()
         two.settle()
     heard = sorted((got.topic, got.payload) for got in observer.publications())
@@ -187,7 +187,7 @@ def test_number_that_is_not_allowed(fleet: Fleet, observer: Wire, alias: int, qo
             wire.enter(device)
             assert wire.terms[Name.TOPIC_ALIAS_MAXIMUM] == MOST
             wire.send(publish(topic, b"no", qos=qos, properties=prop(Name.TOPIC_ALIAS, alias)))
-            assert wire.ends(Says.BAD_ALIAS)
+            assert wire.is_closed_for(Says.BAD_ALIAS)
     assert observer.payloads() == []
 
 

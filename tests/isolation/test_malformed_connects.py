@@ -110,7 +110,7 @@ def test_password_without_username(fleet: Fleet, who: Credentials, observer: Wir
     with Wire.to(fleet, websocket=websocket) as wire:
         expected = NOT_AUTHORIZED if current_level() == LEVEL_5 else None
         assert wire.log_in(_connect(who, flags=CLEAN | PASSWORD)) == expected
-        assert wire.ends()
+        assert wire.read() is None
     assert observer.publications() == []
 
 

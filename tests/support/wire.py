@@ -165,17 +165,8 @@ class Wire:
         except ClosedByBrokerError:
             return None
 
-    def ends(self, *reasons: int, seconds: float = WAIT_SECONDS) -> bool:
-        """Whether nothing more comes before the broker closes the connection, in time.
-
-        In MQTT 5 it says one of some reasons then, if any are given, in a DISCONNECT.
-        """
-        if self.inbox or not self.is_told(*reasons, seconds=seconds):
-            return False
-        return len(self.inbox) == (self.level == LEVEL_5 and self.farewell is not None)
-
     def is_told(self, *reasons: int, seconds: float = WAIT_SECONDS) -> bool:
-        """Whether the broker closes the connection in time, and says one of some reasons then, as in `ends`."""
+        """Whether the broker closes the connection in time, and says one of some reasons then, in MQTT 5."""
         if not self.is_closed_by_broker(seconds):
             return False
         return not reasons or self.level != LEVEL_5 or self.farewell in reasons
@@ -190,12 +181,12 @@ class Wire:
             return False
         return True
 
-    def is_closed_for(self, *reasons: int) -> bool:
+    def is_closed_for(self, *reasons: int, seconds: float = WAIT_SECONDS) -> bool:
         """Whether the broker closes the connection in time, and sends nothing before.
 
         In MQTT 5, except for a DISCONNECT with one of the reasons.
         """
-        if not self.is_closed_by_broker():
+        if not self.is_closed_by_broker(seconds):
             return False
         said = [(got.kind, reason_of(got)) for got in self.inbox]
         return said in [[(Kind.DISCONNECT, reason)] for reason in reasons] if self.level == LEVEL_5 else not said
