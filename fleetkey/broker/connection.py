@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 RECEIVERS_PER_PACKET = 4
 """Receivers of a message that count as one more packet."""
+PROPERTY_BYTES_PER_PACKET = 64
+"""Bytes of properties that count as one more packet: each is read by itself."""
 BYTES_PER_PACKET = 16 * 1024
 """Bytes of a message that count as one more packet."""
 MAX_UNDECIDED_BYTES = 64 * 1024
@@ -171,7 +173,7 @@ class Connection(PublishTopics):
                     msg = "PUBLISH without a topic"
                     raise MalformedPacketError(msg)
                 topic_end = start + 2 + (data[start] << 8 | data[start + 1])
-                topic_bytes = data[start + 2 : topic_end]
+                topic_bytes, unsent = data[start + 2 : topic_end], 0
                 principal, session = self.principal, self.session
                 if principal is None or topic_end > end:
                     msg = "a topic that extends past the end of its packet"
@@ -184,6 +186,7 @@ class Connection(PublishTopics):
                 except KeyError:
                     if tail and not topic_bytes:
                         topic_bytes = self._topic_of_alias(first, data, topic_end, end)
+                        unsent = len(topic_bytes)
                     if topic_bytes in routes:
                         route = routes[topic_bytes]
                     else:
@@ -196,11 +199,12 @@ class Connection(PublishTopics):
                     turns -= self._parts.router.take_cost()
                 if route is None:
                     self.log_refusal("publish", topic_bytes)
-                if rate is not None and (seconds := rate.take(self._scheduler.time(), end - position)) > 0:
+                if rate is not None and (seconds := rate.take(self._scheduler.time(), end - position + unsent)) > 0:
                     self._hold_back(rate, seconds)
                     turns = 0
                 if first != QOS_0_PUBLISH or not data.startswith(tail, topic_end, end):
-                    self._on_publish(session, first, data, topic_bytes, route, topic_end, end)
+                    payload_at = self._on_publish(session, first, data, topic_bytes, route, topic_end, end)
+                    turns -= (payload_at - topic_end) // PROPERTY_BYTES_PER_PACKET
                 elif route is not None:
                     self._publisher.forward(self, route, data[position:end], topic_end + len(tail) - position)
                     last_route = route
@@ -208,6 +212,7 @@ class Connection(PublishTopics):
                     turns -= len(route.targets) // RECEIVERS_PER_PACKET + length // BYTES_PER_PACKET
             else:
                 self._on_packet(first, data, start, end)
+                turns -= length // PROPERTY_BYTES_PER_PACKET
                 if first in WITH_FILTERS:
                     turns = 0
                 elif first == CONNECT:
@@ -339,8 +344,8 @@ class Connection(PublishTopics):
         route: Route | None,
         topic_end: int,
         end: int,
-    ) -> None:
-        """Handle a PUBLISH with a QoS, the retain flag, or both (3.3.1)."""
+    ) -> int:
+        """Handle a PUBLISH with a QoS, the retain flag or properties (3.3.1); return where its payload begins."""
         qos, packet_id, payload_at, properties, expiry, alias = self.codec.read_publish(first, data, topic_end, end)
         if alias:
             self._note_alias(alias, topic_bytes)
@@ -354,3 +359,4 @@ class Connection(PublishTopics):
         if not qos:
             # `acknowledge` would have checked this, but QoS 0 has no acknowledgement.
             self._wait_if_behind()
+        return payload_at

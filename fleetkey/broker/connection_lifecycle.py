@@ -157,6 +157,11 @@ class ConnectionLifecycle(InboundFlow):
             self._grow(len(will.topic) + len(will.payload) + len(will.properties))
 
     @property
+    def device_id(self) -> str | None:
+        """The device that authenticated on it, if it was one."""
+        return self.principal.device_id if self.principal is not None else None
+
+    @property
     def turn_owner(self) -> str:
         """Whose turn its packets wait for; before login, the one of its address."""
         return self.principal.owner if self.principal is not None else self.address
@@ -351,7 +356,8 @@ class ConnectionLifecycle(InboundFlow):
         self.session = self.will = self._rate = None
         if rate is not None:
             if will is not None:
-                rate.take(self._scheduler.time(), len(will.topic.encode()) + len(will.payload))
+                size = len(will.topic.encode()) + len(will.payload) + len(will.properties)
+                rate.take(self._scheduler.time(), size)
             self._parts.rates.leave(rate)
         if session is not None and reason in RECORDED:
             self._parts.refusals.closed(self, self.principal, session.client_id, *RECORDED[reason])

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fleetkey.broker.codec import Will
-    from fleetkey.broker.message import Message
+    from fleetkey.broker.message import Message, OutboundMessage
 
 __all__ = [
-    "DELIVERY_BYTES",
     "INBOUND_BYTES",
+    "delivery_bytes",
     "message_bytes",
     "retained_bytes",
     "session_bytes",
@@ -41,6 +41,8 @@ MESSAGE_BYTES = 24
 """A row of `messages` without its text and payload."""
 DELIVERY_BYTES = 48
 """A row of `deliveries`, with its entry in the index."""
+IDENTIFIER_BYTES = 12
+"""A subscription identifier in it."""
 SESSION_BYTES = 32
 """A row of `sessions` and its entry in the index, without their text."""
 SUBSCRIPTION_BYTES = 18
@@ -51,6 +53,11 @@ WILL_BYTES = 72
 """A row of `wills` without its text and payload."""
 INBOUND_BYTES = 15
 """A row of `inbound`."""
+
+
+def delivery_bytes(outgoing: OutboundMessage) -> int:
+    """Return the bytes of a delivery's row."""
+    return DELIVERY_BYTES + IDENTIFIER_BYTES * len(outgoing.identifiers)
 
 
 def message_bytes(message: Message) -> int:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DueSlots"]
 
+SPARE_SLOTS = 64
+"""Slots that are empty by now and still in the heap, beyond as many as there are others."""
+
 K = TypeVar("K", bound="Hashable")
 
 
@@ -22,7 +25,7 @@ class DueSlots(Generic[K]):
         self._slot_of: dict[K, int] = {}
         self._slots: dict[int, dict[K, None]] = {}
         self._order: list[int] = []
-        """A heap of the slots, and perhaps of some that are empty by now."""
+        """A heap of the slots; some may be empty by now, or in it twice."""
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -43,8 +46,12 @@ class DueSlots(Generic[K]):
         """Remove an item; does nothing if it isn't there."""
         slot = self._slot_of.pop(item, None)
         if slot is not None:
-            # An empty slot stays until its time comes: there is at most one for each second.
-            del self._slots[slot][item]
+            items = self._slots[slot]
+            del items[item]
+            if not items:
+                del self._slots[slot]
+                if len(self._order) > 2 * len(self._slots) + SPARE_SLOTS:
+                    self._order = sorted(self._slots)
 
     def over(self, now: float, *, most: int) -> list[K]:
         """Return at most `most` items that are due, those due first at the beginning; they stay until discarded."""
@@ -54,11 +61,9 @@ class DueSlots(Generic[K]):
         passed: list[int] = []
         while self._order and self._order[0] <= now:
             slot = heappop(self._order)
-            if not self._slots[slot]:
-                del self._slots[slot]
-                continue
-            passed.append(slot)
-        # Those that aren't empty are there the next time as well. They are few: whoever asks takes out what is due.
+            if slot in self._slots and slot not in passed:
+                passed.append(slot)
+        # They are there the next time as well. They are few: whoever asks takes out what is due.
         for slot in passed:
             heappush(self._order, slot)
         for slot in passed:

@@ -16,11 +16,20 @@ MAX_LINGERING_BYTES = 16 * 1024 * 1024
 """Total bytes that closed connections may still have to send; beyond that, the one closed first is aborted."""
 
 
+MAX_LINGERING_OF_DEVICE = 4
+"""Closed connections of one device whose socket is still open; beyond that, the one closed first is aborted."""
+
+
 class Closed(Protocol):
     """The parts of a closed connection that are used here."""
 
     address: str
     transport: Any
+
+    @property
+    def device_id(self) -> str | None:
+        """The device that authenticated on it, if it was one."""
+        ...
 
 
 class Lingering:
@@ -34,6 +43,8 @@ class Lingering:
         self._bounds = bounds
         self._waiting: dict[Closed, tuple[float, int]] = {}
         """The deadline and the bytes of each, in order of closing."""
+        self._of_device: dict[str, dict[Closed, None]] = {}
+        """Those of each device, in the same order. An application key's count against its bound on connections."""
         self._bytes = 0
         self._is_empty = asyncio.Event()
         self._is_empty.set()
@@ -43,6 +54,11 @@ class Lingering:
         self._waiting[connection] = (self._loop.time() + LINGER_SECONDS, size)
         self._bytes += size
         self._is_empty.clear()
+        if connection.device_id is not None:
+            of_device = self._of_device.setdefault(connection.device_id, {})
+            of_device[connection] = None
+            if len(of_device) > MAX_LINGERING_OF_DEVICE:
+                self._cut_off(next(iter(of_device)))
         while self._bytes > MAX_LINGERING_BYTES:
             # It has had the most time, so its client is the least likely to read.
             oldest = next(iter(self._waiting))
@@ -54,8 +70,17 @@ class Lingering:
         waiting = self._waiting.pop(connection, None)
         if waiting is not None:
             self._bytes -= waiting[1]
+            self._discard_of_device(connection)
             if not self._waiting:
                 self._is_empty.set()
+
+    def _discard_of_device(self, connection: Closed) -> None:
+        device_id = connection.device_id
+        of_device = self._of_device.get(device_id) if device_id is not None else None
+        if device_id is not None and of_device is not None:
+            of_device.pop(connection, None)
+            if not of_device:
+                del self._of_device[device_id]
 
     def expire(self, now: float) -> None:
         """Abort the connections whose deadline has passed."""

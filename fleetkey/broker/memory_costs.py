@@ -23,6 +23,7 @@ __all__ = [
     "FILTERS",
     "GROUP_BYTES",
     "GROUP_MEMBER_BYTES",
+    "IDENTIFIER_BYTES",
     "INBOUND_BYTES",
     "MESSAGES",
     "SESSIONS",
@@ -62,6 +63,8 @@ MESSAGE_BYTES = 350
 """A message, apart from its topic and payload."""
 DELIVERY_BYTES = 190
 """A message's place in the queue of one session, or among those in flight."""
+IDENTIFIER_BYTES = 40
+"""A subscription identifier that is sent with it."""
 RETAINED_BYTES = 450
 """What retaining a message adds to it, apart from the nodes of its topic."""
 RETAINED_NODE_BYTES = 270

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fleetkey.access import Action
+from fleetkey.access import Action, OverloadedError
 from fleetkey.broker import disk_costs
 from fleetkey.broker.due_slots import DueSlots
 from fleetkey.broker.memory_costs import MESSAGES, will_bytes
 from fleetkey.broker.message import Message
+from fleetkey.registry import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PendingWill", "PendingWills"]
 
+RETRY_SECONDS = 1.0
+"""When a will is tried again whose key couldn't be looked up."""
 WILLS_AT_ONCE = 16
 """Wills that are looked up together once they are due."""
 UNITS_PER_WILL = 16
@@ -77,7 +80,8 @@ class PendingWills:
         topic_authorizer: must allow their topics, too.
         clock: times their delays.
         work: publishes those that are due in turns.
-        principal_of: finds the principal of a key that isn't in use any more; None if it isn't valid.
+        principal_of: finds the principal of a key that isn't in use any more; None if it isn't valid. It may raise
+            `OverloadedError` and `StoreError`.
     """
 
     def __init__(
@@ -100,6 +104,8 @@ class PendingWills:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[Session, PendingWill] = {}
         self._due = DueSlots["Session"]()
+        self._unknown: dict[str, list[Session]] = {}
+        """Sessions whose wills are due and whose principal has to be looked up, by key."""
         self._is_publishing = False
 
     def __len__(self) -> int:
@@ -132,10 +138,22 @@ class PendingWills:
         self._take(session)
 
     def ended(self, session: Session) -> None:
-        """Publish a session's will: it ends before the delay is over."""
-        pending = self._take(session)
-        if pending is not None:
-            self._fire(session, pending)
+        """Publish a session's will: its delay is over, or it ends before that."""
+        pending = self._waiting.get(session)
+        if pending is None:
+            return
+        principal = session.principal
+        if principal is not None and principal.key == pending.key:
+            self._take(session)
+            self._publish(session, pending.will, principal)
+        else:
+            # After a restart, or after another key of the device was used.
+            self._due.discard(session)
+            self._unknown.setdefault(pending.key, []).append(session)
+            if not self._tasks:
+                task = asyncio.get_running_loop().create_task(self._look_up())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     def revoke(self, session: Session, principal: Principal) -> None:
         """Discard a session's will if it is of a principal that isn't valid any more."""
@@ -177,22 +195,28 @@ class PendingWills:
             self._store.drop_will(session, pending)
         return pending
 
-    def _fire(self, session: Session, pending: PendingWill) -> None:
-        principal = session.principal
-        if principal is not None and principal.key == pending.key:
-            self._publish(session, pending.will, principal)
-        elif self._principal_of is not None:
-            # After a restart, or after another key of the device was used.
-            task = asyncio.get_running_loop().create_task(self._look_up(session, pending))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    async def _look_up(self) -> None:
+        """Find out whose wills are due, key by key. While the registry can't be read, they wait."""
+        while self._unknown:
+            key = next(iter(self._unknown))
+            try:
+                principal = await self._principal_of(key) if self._principal_of is not None else None
+            except (OverloadedError, StoreError):
+                for session in self._unknown.pop(key):
+                    if session in self._waiting:
+                        self._due.add(session, self._clock.lasted() + RETRY_SECONDS)
+            else:
+                self._work.do_later(self._publish_of(key, self._unknown.pop(key), principal))
 
-    async def _look_up(self, session: Session, pending: PendingWill) -> None:
-        if self._principal_of is None:
-            return
-        principal = await self._principal_of(pending.key)
-        if principal is not None:
-            self._publish(session, pending.will, principal)
+    def _publish_of(self, key: str, sessions: list[Session], principal: Principal | None) -> Iterator[int]:
+        """Publish the wills of a key whose principal is known now, or discard them: a job for `WorkQueue`."""
+        for session in sessions:
+            pending = self._waiting.get(session)
+            if pending is not None and pending.key == key:
+                self._take(session)
+                if principal is not None:
+                    self._publish(session, pending.will, principal)
+            yield UNITS_PER_WILL
 
     def _publish(self, session: Session, will: Will, principal: Principal) -> None:
         """Publish a will if it is still allowed: it was at CONNECT (`access/login/claims.py`)."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fleetkey.access import Action
 from fleetkey.broker.codec.values import LONGEST_PACKET
 from fleetkey.broker.delivery import BYTES_PER_SEND
+from fleetkey.broker.memory_costs import IDENTIFIER_BYTES
 from fleetkey.broker.shared_group import SHARED
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ BRANCH_BYTES = 390
 """Memory per group of topics with the same leading levels, in addition to these levels."""
 RECEIVER_BYTES = 76
 """Memory per receiver of a topic: a tuple and its slot in a list."""
+OPTIONS_BYTES = 150
+"""More memory for one whose options are its own, because several of its filters match."""
 RECEIVERS_PER_UNIT = 8
 """Receivers released per unit of work."""
 CHECKED_PER_STEP = 16
@@ -109,7 +112,10 @@ class Route:
     @property
     def size(self) -> int:
         """Bytes that it takes."""
-        return self.text_bytes + RECEIVER_BYTES * len(self.targets)
+        size = self.text_bytes + RECEIVER_BYTES * len(self.targets)
+        if not self.is_plain:
+            size += sum(OPTIONS_BYTES + IDENTIFIER_BYTES * len(options.identifiers) for _, options in self.targets)
+        return size
 
     @property
     def text_bytes(self) -> int:
@@ -198,9 +204,10 @@ class RouteCache:
             if not number % CHECKED_PER_STEP:
                 yield CHECKED_PER_STEP * UNITS_PER_CHECK
         if not route.branch.is_over:
+            size = route.size
             route.targets, route.is_found, route.is_plain = targets, True, is_plain
             route.release()
-            self._grow(route.branch, RECEIVER_BYTES * len(targets))
+            self._grow(route.branch, route.size - size)
         return targets
 
     def changed(self, topic_filter: str) -> int:

@@ -158,6 +158,7 @@ class Sessions:
         else:
             session = self.add(client_id, principal.owner, is_kept=expiry > 0, expiry_seconds=expiry)
         session.principal, session.connection, session.is_drop_logged = principal, connection, False
+        self.groups.come_back(session)
         return OpenedSession(session=session, is_present=existing is not None, position=position)
 
     def capped_expiry(self, seconds: int | None) -> int:

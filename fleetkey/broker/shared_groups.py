@@ -26,6 +26,8 @@ class SharedGroups:
         self._trie = trie
         self._routes = routes
         self._of_owner: dict[str, dict[str, SharedGroup]] = {}
+        self._of_session: dict[Session, dict[SharedGroup, None]] = {}
+        """Of sessions that are in any group."""
 
     def bound_reached(self, owner: str, topic_filter: str) -> str:
         """Return which bound prevents one more member of a filter's group; empty if there is room."""
@@ -45,12 +47,18 @@ class SharedGroups:
             session.memory.charge_anyway(FILTERS, GROUP_BYTES)
         if session not in group.options:
             session.memory.charge_anyway(FILTERS, GROUP_MEMBER_BYTES)
+            self._of_session.setdefault(session, {})[group] = None
         group.add(session, options)
         if not is_new:
             return 1
         inner = split_shared(topic_filter)[1]
         self._trie.add(inner, group, SHARED)
         return self._routes.changed(inner)
+
+    def come_back(self, session: Session) -> None:
+        """Count a session among the connected members of its groups."""
+        for group in self._of_session.get(session, ()):
+            group.come_back(session)
 
     def remove(self, session: Session, topic_filter: str) -> int:
         """Remove a session from the group of a filter; return the units of work done."""
@@ -59,6 +67,10 @@ class SharedGroups:
         if group is None or session not in group.options:
             return 1
         group.remove(session)
+        of_session = self._of_session[session]
+        del of_session[group]
+        if not of_session:
+            del self._of_session[session]
         session.memory.release(FILTERS, GROUP_MEMBER_BYTES)
         if group:
             return 1

@@ -9,7 +9,6 @@ import pytest
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from tests.support.command_line import REPOSITORY
 from tests.support.measure import log_lines
 from tests.support.mqtt_client import Message
 from tests.support.packets import Will
@@ -19,7 +18,6 @@ from tests.support.waiting import eventually
 if TYPE_CHECKING:
     from tests.support.wire_clients import Clients
 
-TROUBLESHOOTING = REPOSITORY / "docs/how-to/troubleshooting.md"
 SHOWN_CODE = 132
 """How clients that know MQTT 5 show the CONNACK 1 of an older version."""
 
@@ -71,4 +69,3 @@ def test_older_version(mqtt: Clients) -> None:
         client.loop_stop()
     found = {"client_id": device.client_id, "key": device.key, "reason": "protocol_3_1", "code": 1}
     assert eventually(lambda: log_lines(mqtt.fleet, "login_refused", **found))
-    assert f"commonly show the code as {SHOWN_CODE}" in TROUBLESHOOTING.read_text()

@@ -139,7 +139,9 @@ class Authenticator:
     async def principal_of(self, key: str) -> Principal | None:
         """Return who a key belongs to now, to decide what was left behind with it; None if it isn't valid.
 
-        It is also None while the registry can't be read, or too much waits for it.
+        Raises:
+            OverloadedError: too much waits for the registry, or the key keeps changing.
+            StoreError: the registry can't be read.
         """
         principal = self._principals.find(key)
         if principal is not None:
@@ -154,11 +156,9 @@ class Authenticator:
                 if not pending.is_stale:
                     return self._principals.stand_in(found)
                 pending.is_stale = False
-        except (OverloadedError, StoreError):
-            return None
         finally:
             self._pending.discard(pending)
-        return None
+        raise OverloadedError
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply committed changes: uncache, revoke or revalidate whom they affect. Call on the event loop."""

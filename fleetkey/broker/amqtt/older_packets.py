@@ -78,13 +78,13 @@ def _connect(reader: Reader, packet: bytes) -> bytes:
 def _rest(kind: int, reader: Reader, packet: bytes) -> bytes:
     if kind == Kind.SUBACK:
         return bytes([min(code, REFUSED) for code in packet[reader.position :]])
-    found = b""
+    found = bytearray()
     while not reader.is_at_end:
         found += _text(reader.binary())
         if kind == Kind.SUBSCRIBE:
             # The QoS, without the options that only version 5 has.
-            found += bytes((reader.byte() & 3,))
-    return found
+            found.append(reader.byte() & 3)
+    return bytes(found)
 
 
 def _text(content: bytes) -> bytes:

@@ -11,6 +11,7 @@ __all__ = [
     "AT_MOST_ONCE",
     "EXACTLY_ONCE",
     "LONGEST_PACKET",
+    "MAX_IDENTIFIERS",
     "MOST_PACKET_IDS",
     "NO_END",
     "NO_LIMITS",
@@ -30,6 +31,8 @@ MOST_PACKET_IDS = 65_535
 LONGEST_PACKET = 2**28 + 4
 """Bytes of the longest packet that MQTT has (2.2.3)."""
 
+MAX_IDENTIFIERS = 16
+"""Subscription identifiers that go with a message to one session; those of further matching filters are left out."""
 NO_END = 0xFFFF_FFFF
 """The session expiry interval of a session that never expires (MQTT 5.0, 3.1.2.11.2)."""
 
@@ -190,5 +193,5 @@ class SubscriptionOptions:
             max(self.qos, other.qos),
             no_local=self.no_local and other.no_local,
             retain_as_published=self.retain_as_published or other.retain_as_published,
-            identifiers=self.identifiers + other.identifiers,
+            identifiers=(self.identifiers + other.identifiers)[:MAX_IDENTIFIERS],
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fleetkey.access import Principal
     from fleetkey.broker.application_shares import ApplicationShares
     from fleetkey.broker.bounds import BoundLog
-    from fleetkey.broker.codec import SubscriptionOptions
+    from fleetkey.broker.codec import Codec, SubscriptionOptions
     from fleetkey.broker.delivery import Delivery
     from fleetkey.broker.limits import Limits
     from fleetkey.broker.ports import BrokerObserver, TopicAuthorizer
@@ -64,7 +64,7 @@ class SubscribeHandler:
         packet_id, read = connection.codec.read_subscribe(data, start, end, self.max_filters)
         wanted: list[tuple[str, SubscriptionOptions, int]] = []
         for topic_filter, options in read:
-            _check_filter(topic_filter)
+            _check_filter(topic_filter, connection.codec)
             cost = filter_cost(topic_filter)
             wanted.append((topic_filter, options, cost))
             yield cost
@@ -99,7 +99,7 @@ class SubscribeHandler:
         packet_id, read = connection.codec.read_unsubscribe(data, start, end, self.max_filters)
         filters = []
         for topic_filter in read:
-            _check_filter(topic_filter)
+            _check_filter(topic_filter, connection.codec)
             filters.append(topic_filter)
             yield filter_cost(topic_filter)
         answers = []
@@ -163,10 +163,10 @@ def _exceeded(session: Session, topic_filter: str) -> str:
     return session.disk.bound_reached(stored) if stored and not session.disk.has_room(stored) else ""
 
 
-def _check_filter(topic_filter: str) -> None:
+def _check_filter(topic_filter: str, codec: Codec) -> None:
     if not is_topic_filter(topic_filter):
         msg = "an ill-formed topic filter"
         raise MalformedPacketError(msg)
-    if is_shared(topic_filter) and not split_shared(topic_filter)[0]:
+    if codec.shares_subscriptions and is_shared(topic_filter) and not split_shared(topic_filter)[0]:
         msg = "an ill-formed shared subscription"
         raise MalformedPacketError(msg)

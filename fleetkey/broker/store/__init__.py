@@ -1,7 +1,6 @@
 """Storage for everything that survives a restart."""
 
 from fleetkey.broker.disk_costs import (
-    DELIVERY_BYTES,
     INBOUND_BYTES,
     message_bytes,
     retained_bytes,
@@ -13,7 +12,6 @@ from fleetkey.broker.store.loading import StoredSession
 from fleetkey.broker.store.schema import check_broker_database
 
 __all__ = [
-    "DELIVERY_BYTES",
     "INBOUND_BYTES",
     "BrokerStore",
     "StoredSession",

@@ -9,8 +9,9 @@ import json
 from typing import TYPE_CHECKING
 
 from fleetkey.broker.disk_costs import (
-    DELIVERY_BYTES,
+    IDENTIFIER_BYTES,
     INBOUND_BYTES,
+    delivery_bytes,
     message_bytes,
     retained_bytes,
     session_bytes,
@@ -220,7 +221,7 @@ class BrokerStore(GroupCommit):
             outgoing.sent = self._sent
         self._rows["deliveries"] += 1
         outgoing.row = self._rows["deliveries"]
-        self.stored_bytes += DELIVERY_BYTES
+        self.stored_bytes += delivery_bytes(outgoing)
         self._put_delivery(session, outgoing, Effect.ADDS)
 
     def mark_sent(self, session: Session, outgoing: OutboundMessage) -> None:
@@ -255,7 +256,7 @@ class BrokerStore(GroupCommit):
 
     def _free(self, outgoing: OutboundMessage) -> None:
         outgoing.row = 0
-        self.stored_bytes -= DELIVERY_BYTES
+        self.stored_bytes -= delivery_bytes(outgoing)
         if not outgoing.is_released:
             self._unrefer(outgoing.message)
 
@@ -271,6 +272,7 @@ class BrokerStore(GroupCommit):
             int(outgoing.is_released),
             outgoing.sent,
             ",".join(map(str, outgoing.identifiers)) or None,
+            size=IDENTIFIER_BYTES * len(outgoing.identifiers),
             key=(DELIVERY, outgoing.row),
             effect=effect,
         )

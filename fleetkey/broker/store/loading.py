@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fleetkey.broker.codec import SubscriptionOptions, Will
 from fleetkey.broker.disk_costs import (
-    DELIVERY_BYTES,
     INBOUND_BYTES,
+    delivery_bytes,
     message_bytes,
     retained_bytes,
     session_bytes,
@@ -60,7 +60,7 @@ class Stored:
         size = sum(retained_bytes(kept.message) for kept in self.retained)
         for session in self.sessions:
             size += session_bytes(session.client_id, session.owner) + INBOUND_BYTES * len(session.inbound)
-            size += sum(map(subscription_bytes, session.subscriptions)) + DELIVERY_BYTES * len(session.deliveries)
+            size += sum(map(subscription_bytes, session.subscriptions)) + sum(map(delivery_bytes, session.deliveries))
             size += will_bytes(session.will.will) if session.will is not None else 0
             messages.update(outgoing.message for outgoing in session.deliveries if not outgoing.is_released)
         return size + sum(map(message_bytes, messages))

@@ -257,6 +257,7 @@ def test_many_sessions_end_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
                 session = core.sessions.add(f"s{number}", "", is_kept=True)
                 core.sessions.leave(session)
                 session.expires_at = 0.0
+                core.sessions._away.add(session, 0.0)
             for _ in range(3):
                 core.sessions.expire(core.scheduler.now)
                 left.append(len(core.sessions))

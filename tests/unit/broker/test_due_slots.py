@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fleetkey.broker.due_slots import DueSlots
+from fleetkey.broker.due_slots import SPARE_SLOTS, DueSlots
 
 
 def test_over_in_order_and_bounded() -> None:
@@ -44,11 +44,16 @@ def test_added_again() -> None:
 
 
 def test_nothing_left_over() -> None:
-    """Slots that are empty by the time they are due are forgotten."""
+    """Slots that are empty take no room, however many different times there were."""
     slots = DueSlots[int]()
     for number in range(1_000):
-        slots.add(number, float(number))
-        slots.discard(number)
-    assert slots.over(2_000, most=1) == []
+        slots.add(0, float(number))
+        assert len(slots._slots) == 1
+        assert len(slots._order) <= 2 + SPARE_SLOTS
+    slots.discard(0)
     assert not slots._slots
-    assert not slots._order
+    assert slots.over(2_000, most=1) == []
+    slots.add(1, 5.0)
+    slots.discard(1)
+    slots.add(2, 5.0)
+    assert slots.over(5.0, most=10) == [2]

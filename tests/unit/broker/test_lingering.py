@@ -10,7 +10,7 @@ import pytest
 
 from fleetkey.broker.bounds import BoundLog
 from fleetkey.broker.counters import Counters
-from fleetkey.broker.lingering import MAX_LINGERING_BYTES, Lingering
+from fleetkey.broker.lingering import MAX_LINGERING_BYTES, MAX_LINGERING_OF_DEVICE, Lingering
 from fleetkey.broker.scheduler import LINGER_SECONDS
 
 
@@ -19,7 +19,8 @@ class Closed:
 
     address = "192.0.2.1"
 
-    def __init__(self) -> None:
+    def __init__(self, device_id: str | None = None) -> None:
+        self.device_id = device_id
         self.is_cut_off = False
         self.transport: Any = SimpleNamespace(abort=self._cut_off)
 
@@ -34,9 +35,9 @@ class Rig:
         self.counters = Counters()
         self.lingering = Lingering(BoundLog(self.counters))
 
-    def close(self, size: int = 0) -> Closed:
+    def close(self, size: int = 0, device_id: str | None = None) -> Closed:
         """Close a connection that has so much to send."""
-        connection = Closed()
+        connection = Closed(device_id)
         self.lingering.add(connection, size)
         return connection
 
@@ -70,6 +71,21 @@ async def test_bytes(rig: Rig) -> None:
     assert not third.is_cut_off
     assert not fourth.is_cut_off
     assert rig.counters.bounds == {"lingering_bytes": 2}
+
+
+async def test_sockets_of_one_device(rig: Rig) -> None:
+    """A device has so many, of which the one closed first is cut off for another; others' don't count, nor what left."""
+    others = [rig.close(1, device_id) for device_id in (None, None, None, None, None, "other")]
+    mine = [rig.close(1, "device") for _ in range(MAX_LINGERING_OF_DEVICE)]
+    rig.lingering.discard(mine[1])
+    mine.append(rig.close(1, "device"))
+    assert not any(connection.is_cut_off for connection in mine)
+    mine.append(rig.close(1, "device"))
+    assert [connection.is_cut_off for connection in mine] == [True, *[False] * MAX_LINGERING_OF_DEVICE, False]
+    assert not any(connection.is_cut_off for connection in others)
+    for connection in mine:
+        rig.lingering.discard(connection)
+    assert "device" not in rig.lingering._of_device
 
 
 async def test_bytes_of_one(rig: Rig) -> None:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fleetkey.access import OverloadedError
 from fleetkey.broker.codec import Reason, Will
-from fleetkey.broker.pending_wills import PendingWills
 from tests.unit.broker.rig import Parts, Sink, Time, principal
 
 if TYPE_CHECKING:
@@ -28,15 +28,15 @@ def time() -> Time:
 class Scene:
     """A client with a will that is gone, and one that listens."""
 
-    def __init__(self, parts: Parts, time: Time, *, clean: bool = False, **more: Any) -> None:
-        self.parts, self.time = parts, time
+    def __init__(self, parts: Parts, time: Time, *, clean: bool = False, name: str = "", **more: Any) -> None:
+        self.parts, self.time, self.name = parts, time, name
         self.listener, _ = parts.join("listener", "w", qos=1, clean=True)
         self.who = principal("gone")
         self.session = self.leave(clean=clean, **more)
 
     def leave(self, *, clean: bool = False, delay: int = DELAY, **more: Any) -> Session:
         """Connect and be gone, as a connection does it."""
-        sink, opened = self.parts.open(self.who, clean=clean)
+        sink, opened = self.parts.open(self.who, clean=clean, client_id=self.name)
         session = opened.session
         sink.close(Reason.CONNECTION_LOST)
         will = Will(topic="w", payload=b"gone", qos=1, is_retained=False, delay_seconds=delay, **more)
@@ -156,34 +156,75 @@ async def test_charged(scene: Scene) -> None:
     assert all(with_it > without for with_it, without in zip(waiting, after, strict=True))
 
 
-@pytest.mark.parametrize("is_valid", [True, False])
-async def test_restart(new_parts: Callable[..., Parts], time: Time, *, is_valid: bool) -> None:
-    """It is stored with its session; its key is looked up again, and decides."""
+class Registry:
+    """Knows who a key belongs to, unless it is out of order."""
+
+    def __init__(self, *, is_valid: bool = True) -> None:
+        self.is_valid = is_valid
+        self.is_out_of_order = False
+        self.asked: list[str] = []
+
+    async def principal_of(self, key: str) -> Principal | None:
+        """Return it."""
+        self.asked.append(key)
+        if self.is_out_of_order:
+            raise OverloadedError
+        return principal(key) if self.is_valid else None
+
+
+async def _restarted(new_parts: Callable[..., Parts], time: Time, registry: Registry, *, clients: int = 1) -> Parts:
+    """Return the parts of the next process, in which wills of one key wait."""
     clock = time.clock()
     before = new_parts(clock=clock)
-    Scene(before, time, properties=b"\x03\0\1x", expiry_seconds=60)
+    for number in range(clients):
+        Scene(before, time, name=f"c{number}", properties=b"\x03\0\1x", expiry_seconds=60)
     await before.close()
     parts = new_parts(clock=clock)
-    asked: list[str] = []
-
-    async def principal_of(key: str) -> Principal | None:
-        asked.append(key)
-        return principal(key) if is_valid else None
-
-    wills: PendingWills = parts.wills
-    wills._principal_of = principal_of
+    parts.wills._principal_of = registry.principal_of
     parts.restore()
+    return parts
+
+
+async def _tick(parts: Parts) -> None:
+    parts.wills.expire(0)
+    parts.loop.settle()
+    for task in list(parts.wills._tasks):
+        await task
+    parts.loop.settle()
+
+
+@pytest.mark.parametrize("is_valid", [True, False])
+async def test_restart(new_parts: Callable[..., Parts], time: Time, *, is_valid: bool) -> None:
+    """It is stored with its session; its key is looked up again, once for all of its wills, and decides."""
+    registry = Registry(is_valid=is_valid)
+    parts = await _restarted(new_parts, time, registry, clients=3)
     listener, _ = parts.join("listener", "w", qos=1, clean=True)
     time.seconds += DELAY + 1
-    wills.expire(0)
-    parts.loop.settle()
-    assert asked == []
-    for task in list(wills._tasks):
-        await task
-    assert asked == ["gone"]
-    assert listener.payloads() == ([b"gone"] if is_valid else [])
+    await _tick(parts)
+    assert registry.asked == ["gone"]
+    assert listener.payloads() == ([b"gone"] * 3 if is_valid else [])
     await parts.settle()
     assert parts.store._connection.execute("SELECT count(*) FROM wills").fetchone() == (0,)
+
+
+async def test_registry_out_of_order(new_parts: Callable[..., Parts], time: Time) -> None:
+    """While nobody can say whose it is, it waits, in the store as well; a client that comes back still cancels it."""
+    registry = Registry()
+    registry.is_out_of_order = True
+    parts = await _restarted(new_parts, time, registry, clients=2)
+    listener, _ = parts.join("listener", "w", qos=1, clean=True)
+    for _ in range(3):
+        time.seconds += DELAY + 1
+        await _tick(parts)
+    assert len(registry.asked) == 3
+    assert listener.payloads() == []
+    await parts.settle()
+    assert parts.store._connection.execute("SELECT count(*) FROM wills").fetchone() == (2,)
+    parts.open(principal("gone"), client_id="c0")
+    registry.is_out_of_order = False
+    time.seconds += 2
+    await _tick(parts)
+    assert listener.payloads() == [b"gone"]
 
 
 async def test_many_at_once(new_parts: Callable[..., Parts], time: Time) -> None:

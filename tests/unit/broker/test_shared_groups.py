@@ -103,6 +103,32 @@ async def test_behind_with_reading(parts: Parts) -> None:
     assert (len(slow.sent), len(fast.sent)) == (0, 6)
 
 
+async def test_back_again(parts: Parts) -> None:
+    """A member that comes back has its turns again, at any QoS."""
+    who = principal("key")
+    one, other = _member(parts, who, "a", clean=False), _member(parts, who, "b")
+    one.close(Reason.CONNECTION_LOST)
+    _publish(parts, 4, qos=0)
+    assert len(other.take()) == 4
+    back, opened = parts.open(who, client_id="a")
+    assert opened.is_present
+    _publish(parts, 6, qos=0)
+    assert (len(back.take()), len(other.take())) == (3, 3)
+
+
+async def test_away_members_cost_nothing(parts: Parts) -> None:
+    """Members that are away aren't looked at for each message."""
+    who = principal("key")
+    for number in range(50):
+        _member(parts, who, f"m{number}", clean=False).close(Reason.CONNECTION_LOST)
+    asked: list[str] = []
+    who.may_receive = lambda topic: asked.append(topic) or True  # type: ignore[method-assign, func-returns-value]
+    _publish(parts, 10, qos=0)
+    assert asked == []
+    _publish(parts, 10, qos=1)
+    assert len(asked) == 10
+
+
 async def test_leaving(parts: Parts) -> None:
     """Whoever leaves gets nothing more; with the last one, the group and what it took are gone."""
     who = principal("key")
