@@ -386,7 +386,7 @@ class RefusalReason(StrEnum):
     HTTP_ON_TLS_PORT = (
         "http_on_tls_port",
         "The client speaks HTTP without TLS, and this port requires TLS.",
-        "Use `https://`, or the right port.",
+        "Use `https://`, for MQTT over WebSocket `wss://`, or the right port.",
         DOCTOR,
     )
     MQTT_ON_WEBSOCKET_PORT = (
@@ -440,6 +440,6 @@ class RefusalReason(StrEnum):
     FOREIGN_FILTER = (
         "foreign_filter",
         "The filter matches topics that the client may not read.",
-        "Correct the filter, or use a key whose scope has it; the command says which topics this one has.",
+        "Correct the filter, or use a key whose scope has it (see the command). A shared subscription needs MQTT 5.",
         "fleetkey explain --key {key} --subscribe={topic}",
     )
