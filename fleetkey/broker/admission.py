@@ -103,7 +103,7 @@ class Admission:
         if principal.is_revoked:
             return _of(principal, Reason.NOT_AUTHORIZED, RefusalReason.REVOKED)
         client_id = connect.client_id
-        if not client_id and connect.may_have_no_client_id:
+        if not client_id and connect.is_mqtt_5:
             # MQTT 5.0, 3.1.3-6: the client is told.
             client_id = principal.device_id or f"auto-{secrets.token_hex(12)}"
         elif not client_id:
@@ -140,5 +140,5 @@ def _attempt_of(connect: Connect, address: str) -> ConnectAttempt:
         password=connect.password,
         address=address,
         will_topic=connect.will.topic if connect.will else None,
-        may_have_no_client_id=connect.may_have_no_client_id,
+        is_mqtt_5=connect.is_mqtt_5,
     )

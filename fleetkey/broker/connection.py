@@ -10,7 +10,6 @@ from fleetkey.broker.codec import (
     Kind,
     MalformedPacketError,
     PacketTooLargeError,
-    TooManyFiltersError,
     UnsupportedProtocolError,
     read_connect,
 )
@@ -54,6 +53,16 @@ PINGREQ, SUBSCRIBE, UNSUBSCRIBE, DISCONNECT = (
 PINGRESP = bytes((Kind.PINGRESP << 4, 0))
 SHORT_PACKET_BYTES = ONE_BYTE_LENGTH + 2
 """The longest packet with a one-byte remaining length (2.2.3)."""
+COUNTED_HERE = frozenset(
+    {
+        "max_subscriptions_per_application",
+        "max_properties",
+        "max_property_bytes",
+        "max_user_properties",
+        "max_topic_aliases",
+    }
+)
+"""Bounds on packets that are counted where the packet is refused."""
 FLAGS_OF_TWO = frozenset({int(Kind.PUBREL), SUBSCRIBE, UNSUBSCRIBE})
 WITH_FILTERS = frozenset({SUBSCRIBE << 4 | 2, UNSUBSCRIBE << 4 | 2})
 
@@ -134,8 +143,11 @@ class Connection(PublishTopics):
 
     def _close_malformed(self, error: MalformedPacketError, data: bytes = b"") -> None:
         self._note_malformed(error, data)
-        if self.session is not None and isinstance(error, TooManyFiltersError):
-            self._parts.bounds.reached("max_subscriptions_per_application", client_id=self.session.client_id)
+        if error.bound in COUNTED_HERE:
+            if self.session is not None:
+                self._parts.bounds.reached(error.bound, client_id=self.session.client_id)
+            else:
+                self._parts.bounds.reached_by_stranger(error.bound, self.address)
         if self.state is OPEN:
             log.info("malformed_packet", client_id=self.session and self.session.client_id, error=str(error))
         self.close(error.reason)

@@ -195,6 +195,8 @@ class TopicExplainer:
             why = "No: no pattern covers every topic that the filter can match."
         else:
             why = "No: no pattern matches the topic."
+        if asked != topic and pattern is not None:
+            why += " A shared subscription needs MQTT 5."
         return TopicAnswer(
             device_id=subject.device_id,
             key=subject.key,

@@ -241,7 +241,7 @@ class Authenticator:
         what: dict[str, Any] = {
             "reason": refused.reason.value,
             "address": attempt.address,
-            "code": refused.return_code,
+            "code": refused.code(is_mqtt_5=attempt.is_mqtt_5),
             "key": attempt.claimed_key,
             "device_id": refused.device_id,
             "client_id": shown_claim(redacted(attempt.client_id)),

@@ -20,7 +20,7 @@ def check_claims(
     """Check the claims of a CONNECT beside its credentials: address, client id and will topic."""
     if not allowed_networks.admits(attempt.address):
         return RefusalReason.WRONG_ADDRESS
-    is_left_to_server = attempt.may_have_no_client_id and not attempt.client_id
+    is_left_to_server = attempt.is_mqtt_5 and not attempt.client_id
     if device_id is not None and attempt.client_id != device_id and not is_left_to_server:
         return RefusalReason.WRONG_CLIENT_ID
     if device_id is None and is_device_id(attempt.client_id):

@@ -14,6 +14,7 @@ __all__ = ["ConnectAttempt", "Granted", "Refused"]
 
 NOT_AUTHORIZED = 5
 SERVER_UNAVAILABLE = 3
+NOT_AUTHORIZED_IN_5, SERVER_BUSY, CONNECTION_RATE_EXCEEDED = 0x87, 0x89, 0x9F
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +26,8 @@ class ConnectAttempt:
     password: bytes | None = field(repr=False)
     address: str
     will_topic: str | None = None
-    may_have_no_client_id: bool = False
-    """Whether an empty client id leaves it to the server (MQTT 5.0): a device's own id then."""
+    is_mqtt_5: bool = False
+    """Whether the client speaks MQTT 5. There, an empty client id leaves it to the server: a device's own id then."""
 
     @property
     def claimed_key(self) -> str | None:
@@ -81,3 +82,10 @@ class Refused:
     def return_code(self) -> int:
         """The CONNACK return code (MQTT 3.1.1, 3.2.2.3): 3 if `may_pass`, otherwise 5."""
         return SERVER_UNAVAILABLE if self.may_pass else NOT_AUTHORIZED
+
+    def code(self, *, is_mqtt_5: bool) -> int:
+        """Return the code that the client gets: `return_code`, or the reason code of MQTT 5 (3.2.2.2)."""
+        if not is_mqtt_5:
+            return self.return_code
+        busy = CONNECTION_RATE_EXCEEDED if self.is_throttled else SERVER_BUSY
+        return busy if self.may_pass else NOT_AUTHORIZED_IN_5

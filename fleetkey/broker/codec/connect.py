@@ -103,7 +103,7 @@ def _read_fields(reader: Reader, mqtt_5: Codec5 | None) -> Connect:
         password=password,
         peer=NO_LIMITS if properties is NO_PROPERTIES else _peer_of(properties),
         authentication_method=properties.get(Property.AUTHENTICATION_METHOD),
-        may_have_no_client_id=mqtt_5 is not None,
+        is_mqtt_5=mqtt_5 is not None,
     )
 
 

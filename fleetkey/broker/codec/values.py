@@ -104,8 +104,8 @@ class Connect:
     peer: PeerLimits = NO_LIMITS
     authentication_method: str | None = None
     """The method of extended authentication that it asks for (MQTT 5.0, 4.12); none is offered."""
-    may_have_no_client_id: bool = False
-    """Whether the server chooses the client id of a session that is kept if the client has none."""
+    is_mqtt_5: bool = False
+    """Whether it is of MQTT 5; there, the server chooses a client id also for a session that is kept."""
 
     @property
     def is_session_kept(self) -> bool:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.mqtt_client import REFUSED
 from tests.support.versions import LEVEL_3_1_1, LEVEL_5, speaking
 from tests.support.waiting import eventually
 from tests.support.wire_clients import EVERYTHING
 
 if TYPE_CHECKING:
     from tests.support.fleet import Fleet
-    from tests.support.mqtt_client import REFUSED, MqttClient
+    from tests.support.mqtt_client import MqttClient
 
 VERSIONS = {"3.1.1": LEVEL_3_1_1, "5": LEVEL_5}
 QOS = [0, 1, 2]

@@ -74,7 +74,7 @@ async def test_bytes(rig: Rig) -> None:
 
 
 async def test_sockets_of_one_device(rig: Rig) -> None:
-    """A device has so many, of which the one closed first is cut off for another; others' don't count, nor what left."""
+    """A device has so many; for another, the one closed first is cut off. Others' don't count, nor what left."""
     others = [rig.close(1, device_id) for device_id in (None, None, None, None, None, "other")]
     mine = [rig.close(1, "device") for _ in range(MAX_LINGERING_OF_DEVICE)]
     rig.lingering.discard(mine[1])

@@ -56,7 +56,7 @@ def test_least() -> None:
         username=None,
         password=None,
         peer=PeerLimits(),
-        may_have_no_client_id=True,
+        is_mqtt_5=True,
     )
     assert not connect.is_session_kept
     assert connect.peer.wants_problem_information
@@ -108,7 +108,7 @@ def test_read_written(
             wants_response_information=bool(said.get(Name.REQUEST_RESPONSE, 0)),
         ),
         authentication_method=said.get(Name.AUTHENTICATION_METHOD),  # type: ignore[arg-type] # a text
-        may_have_no_client_id=True,
+        is_mqtt_5=True,
     )
 
 
