@@ -224,7 +224,12 @@ class ConnectionLifecycle(InboundFlow):
             self.transport.abort()
 
     def abort(self, reason: Reason) -> None:
-        """Close at once, discarding the will and unsent data; the client is told why, if its version can."""
+        """Close at once, discarding the will and unsent data; the client is told why, if its version can.
+
+        Safe to call again, and after `close`.
+        """
+        if self.state is CLOSED and self.session is None:
+            return
         farewell = self.codec.disconnect(reason) if self.was_welcomed and not self.is_gone else b""
         self.stop()
         self._part(reason)

@@ -14,8 +14,6 @@ __all__ = ["Lingering"]
 
 MAX_LINGERING_BYTES = 16 * 1024 * 1024
 """Total bytes that closed connections may still have to send; beyond that, the one closed first is aborted."""
-
-
 MAX_LINGERING_OF_DEVICE = 4
 """Closed connections of one device whose socket is still open; beyond that, the one closed first is aborted."""
 
@@ -58,6 +56,7 @@ class Lingering:
             of_device = self._of_device.setdefault(connection.device_id, {})
             of_device[connection] = None
             if len(of_device) > MAX_LINGERING_OF_DEVICE:
+                self._bounds.reached("lingering_of_device", device_id=connection.device_id)
                 self._cut_off(next(iter(of_device)))
         while self._bytes > MAX_LINGERING_BYTES:
             # It has had the most time, so its client is the least likely to read.

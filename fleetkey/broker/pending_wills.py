@@ -55,7 +55,7 @@ __all__ = ["PendingWill", "PendingWills"]
 RETRY_SECONDS = 1.0
 """When a will is tried again whose key couldn't be looked up."""
 WILLS_AT_ONCE = 16
-"""Wills that are looked up together once they are due."""
+"""Wills that are taken from the due ones at a time."""
 UNITS_PER_WILL = 16
 """Units of work for publishing a will, besides sending it (`broker.work`)."""
 
@@ -106,7 +106,7 @@ class PendingWills:
         self._due = DueSlots["Session"]()
         self._unknown: dict[str, list[Session]] = {}
         """Sessions whose wills are due and whose principal has to be looked up, by key."""
-        self._is_publishing = False
+        self._is_looking_up = self._is_publishing = False
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -150,7 +150,8 @@ class PendingWills:
             # After a restart, or after another key of the device was used.
             self._due.discard(session)
             self._unknown.setdefault(pending.key, []).append(session)
-            if not self._tasks:
+            if not self._is_looking_up:
+                self._is_looking_up = True
                 task = asyncio.get_running_loop().create_task(self._look_up())
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -176,11 +177,13 @@ class PendingWills:
 
     def _publish_due(self) -> Iterator[int]:
         """Publish those that are due: a job for `WorkQueue`."""
-        while due := self._due.over(self._clock.lasted(), most=WILLS_AT_ONCE):
-            for session in due:
-                self.ended(session)
-                yield UNITS_PER_WILL
-        self._is_publishing = False
+        try:
+            while due := self._due.over(self._clock.lasted(), most=WILLS_AT_ONCE):
+                for session in due:
+                    self.ended(session)
+                    yield UNITS_PER_WILL
+        finally:
+            self._is_publishing = False
 
     def _wait(self, session: Session, pending: PendingWill) -> None:
         self._waiting[session] = pending
@@ -197,16 +200,23 @@ class PendingWills:
 
     async def _look_up(self) -> None:
         """Find out whose wills are due, key by key. While the registry can't be read, they wait."""
-        while self._unknown:
-            key = next(iter(self._unknown))
-            try:
-                principal = await self._principal_of(key) if self._principal_of is not None else None
-            except (OverloadedError, StoreError):
-                for session in self._unknown.pop(key):
-                    if session in self._waiting:
-                        self._due.add(session, self._clock.lasted() + RETRY_SECONDS)
-            else:
-                self._work.do_later(self._publish_of(key, self._unknown.pop(key), principal))
+        try:
+            while self._unknown:
+                await self._look_up_next()
+        finally:
+            # Not when the task's callbacks run: what is added before that would wait for ever.
+            self._is_looking_up = False
+
+    async def _look_up_next(self) -> None:
+        key = next(iter(self._unknown))
+        try:
+            principal = await self._principal_of(key) if self._principal_of is not None else None
+        except (OverloadedError, StoreError):
+            for session in self._unknown.pop(key):
+                if session in self._waiting:
+                    self._due.add(session, self._clock.lasted() + RETRY_SECONDS)
+        else:
+            self._work.do_later(self._publish_of(key, self._unknown.pop(key), principal))
 
     def _publish_of(self, key: str, sessions: list[Session], principal: Principal | None) -> Iterator[int]:
         """Publish the wills of a key whose principal is known now, or discard them: a job for `WorkQueue`."""

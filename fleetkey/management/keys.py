@@ -10,6 +10,7 @@ from fleetkey.access import (
     TemplateError,
     TopicScope,
     hash_secret,
+    is_shared,
     new_secret,
     parse_networks,
 )
@@ -51,8 +52,6 @@ MAX_SCOPE_IDS = 10_000
 """Maximum number of device ids of an application key; larger groups are selected by a tag."""
 SHOWN_CHARACTERS = 64
 """How much of a topic is shown in an error."""
-SHARED = "$share"
-"""The first level of shared subscriptions (MQTT 5), which are granted where their filter is."""
 PAGE = 500
 
 
@@ -253,7 +252,8 @@ def _check_topics(scope: ApplicationScope) -> None:
             raise InvalidRequestError(f"scope.{field}", str(error)) from None
     if any(topic.startswith("$") for topic in scope.publish):
         raise InvalidRequestError("scope.publish", "publishing to topics that begin with $ is never allowed")
-    if any(topic.split("/", 1)[0] == SHARED for topic in scope.subscribe):
+    # A shared subscription is granted where its filter is. `$share` alone is refused as well.
+    if any(is_shared(f"{topic}/") for topic in scope.subscribe):
         reason = "shared subscriptions ($share/…) need no scope of their own; name the topics without $share and group"
         raise InvalidRequestError("scope.subscribe", reason)
 

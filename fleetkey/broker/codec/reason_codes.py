@@ -20,7 +20,6 @@ CODES = {
     Reason.BAD_AUTHENTICATION_METHOD: 0x8C,
     Reason.KEEP_ALIVE_TIMEOUT: 0x8D,
     Reason.SESSION_TAKEN_OVER: 0x8E,
-    Reason.TOPIC_FILTER_INVALID: 0x8F,
     Reason.TOPIC_NAME_INVALID: 0x90,
     Reason.RECEIVE_MAXIMUM_EXCEEDED: 0x93,
     Reason.TOPIC_ALIAS_INVALID: 0x94,
@@ -28,7 +27,6 @@ CODES = {
     Reason.QUOTA_EXCEEDED: 0x97,
     Reason.REVOKED: 0x98,
     Reason.DELETED: 0x98,
-    Reason.PAYLOAD_FORMAT_INVALID: 0x99,
     Reason.CONNECTION_RATE_EXCEEDED: 0x9F,
 }
 """The reason codes (2.4)."""

@@ -30,8 +30,6 @@ class Reason(StrEnum):
     RECEIVE_MAXIMUM_EXCEEDED = "receive_maximum"
     TOPIC_ALIAS_INVALID = "topic_alias"
     TOPIC_NAME_INVALID = "topic_name"
-    TOPIC_FILTER_INVALID = "topic_filter"
-    PAYLOAD_FORMAT_INVALID = "payload_format"
     KEEP_ALIVE_TIMEOUT = "keep_alive"
     CONNECT_TIMEOUT = "connect_timeout"
     SESSION_TAKEN_OVER = "taken_over"

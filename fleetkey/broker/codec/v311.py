@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec.errors import MalformedPacketError, TooManyFiltersError
+from fleetkey.broker.codec.errors import MalformedPacketError
+from fleetkey.broker.codec.filters import next_filter, read_filters
 from fleetkey.broker.codec.frame import encode_length
 from fleetkey.broker.codec.reader import Reader
 from fleetkey.broker.codec.reasons import Reason
@@ -78,7 +79,7 @@ class _Codec311:
     def read_unsubscribe(self, data: bytes, start: int, end: int, most: int) -> tuple[int, Iterator[str]]:
         """Read an UNSUBSCRIBE (3.10)."""
         reader = Reader(data, start, end)
-        return reader.packet_id(), _filters(reader, most)
+        return reader.packet_id(), read_filters(reader, most)
 
     def read_acknowledgement(self, data: bytes, start: int, end: int) -> tuple[int, bool]:
         """Read an acknowledgement, which contains only a packet identifier (3.4 to 3.7)."""
@@ -154,7 +155,7 @@ class _Codec311:
 def _pairs(reader: Reader, most: int) -> Iterator[tuple[str, SubscriptionOptions]]:
     """Read filters with their QoS one at a time; there is at least one (3.8.3-3)."""
     while True:
-        topic_filter, qos = _next_filter(reader, most), reader.byte()
+        topic_filter, qos = next_filter(reader, most), reader.byte()
         if qos > EXACTLY_ONCE:
             msg = "a requested QoS over 2"
             raise MalformedPacketError(msg)
@@ -162,25 +163,6 @@ def _pairs(reader: Reader, most: int) -> Iterator[tuple[str, SubscriptionOptions
         yield topic_filter, OPTIONS[qos]
         if reader.is_at_end:
             return
-
-
-def _filters(reader: Reader, most: int) -> Iterator[str]:
-    """Read filters one at a time; there is at least one (3.10.3-2)."""
-    while True:
-        yield _next_filter(reader, most)
-        most -= 1
-        if reader.is_at_end:
-            return
-
-
-def _next_filter(reader: Reader, most: int) -> str:
-    if reader.is_at_end:
-        msg = "no topic filter"
-        raise MalformedPacketError(msg)
-    if not most:
-        msg = "more topic filters than one packet may have"
-        raise TooManyFiltersError(msg, bound="max_subscriptions_per_application")
-    return reader.text()
 
 
 MQTT_3_1_1: Codec = _Codec311()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fleetkey.broker.codec.errors import MalformedPacketError, ProtocolError, TooManyFiltersError
+from fleetkey.access import is_shared
+from fleetkey.broker.codec.errors import MalformedPacketError, ProtocolError
+from fleetkey.broker.codec.filters import next_filter, read_filters
 from fleetkey.broker.codec.frame import encode_length
 from fleetkey.broker.codec.properties import (
     OF_ACKNOWLEDGEMENT,
@@ -51,7 +53,6 @@ MIN_ALIASED_BYTES = 4
 MOST_OVERHEAD = 21
 """Bytes that a PUBLISH has at most besides topic, payload, properties passed on, and identifiers, each of which has
 fewer."""
-SHARED_PREFIX = "$share/"
 OPTIONS = tuple(SubscriptionOptions(qos) for qos in range(EXACTLY_ONCE + 1))
 """The most frequent values, each created once."""
 PUBACK, PUBREC, PUBREL, SUBACK = int(Kind.PUBACK), int(Kind.PUBREC), int(Kind.PUBREL), int(Kind.SUBACK)
@@ -116,7 +117,7 @@ class Codec5:
         reader = Reader(data, start, end)
         packet_id = reader.packet_id()
         read_properties(reader, OF_UNSUBSCRIBE, self.limits)
-        return packet_id, _filters(reader, most)
+        return packet_id, read_filters(reader, most, ProtocolError)
 
     def read_acknowledgement(self, data: bytes, start: int, end: int) -> tuple[int, bool]:
         """Read a PUBACK, PUBREC, PUBREL or PUBCOMP (3.4 to 3.7); reason code and properties may be left out."""
@@ -341,7 +342,7 @@ def _properties_of(terms: Terms) -> dict[Property, int | str]:
 def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, SubscriptionOptions]]:
     """Read filters with their options one at a time; there is at least one (3.8.3-2)."""
     while True:
-        topic_filter, options = _next_filter(reader, most), reader.byte()
+        topic_filter, options = next_filter(reader, most, ProtocolError), reader.byte()
         qos, retain_handling = options & 3, options >> 4 & 3
         if options & RESERVED_OPTIONS:
             # 3.8.3-5
@@ -351,7 +352,7 @@ def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, Su
             # 3.8.3.1
             msg = "a QoS or retain handling of 3"
             raise ProtocolError(msg)
-        if options & NO_LOCAL and topic_filter.startswith(SHARED_PREFIX):
+        if options & NO_LOCAL and is_shared(topic_filter):
             # 3.8.3-4
             msg = "no local for a shared subscription"
             raise ProtocolError(msg)
@@ -362,25 +363,6 @@ def _pairs(reader: Reader, most: int, identifier: int) -> Iterator[tuple[str, Su
             yield topic_filter, SubscriptionOptions.unpacked(qos, options, identifier)
         if reader.is_at_end:
             return
-
-
-def _filters(reader: Reader, most: int) -> Iterator[str]:
-    """Read filters one at a time; there is at least one (3.10.3-2)."""
-    while True:
-        yield _next_filter(reader, most)
-        most -= 1
-        if reader.is_at_end:
-            return
-
-
-def _next_filter(reader: Reader, most: int) -> str:
-    if reader.is_at_end:
-        msg = "no topic filter"
-        raise ProtocolError(msg)
-    if not most:
-        msg = "more topic filters than one packet may have"
-        raise TooManyFiltersError(msg, bound="max_subscriptions_per_application")
-    return reader.text()
 
 
 def _check_end(reader: Reader) -> None:

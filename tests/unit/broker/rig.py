@@ -252,11 +252,15 @@ class Transport:
 
     def __init__(self) -> None:
         self.written = b""
-        self.is_closed = False
+        self.is_closed = self.is_half_closed = self.can_half_close = False
 
     def can_write_eof(self) -> bool:
-        """Return that it can't be half-closed."""
-        return False
+        """Return whether it can be half-closed."""
+        return self.can_half_close
+
+    def write_eof(self) -> None:
+        """Note it: nothing can be written any more."""
+        self.is_half_closed = True
 
     def is_closing(self) -> bool:
         """Return whether it is closed."""
@@ -275,6 +279,9 @@ class Transport:
 
     def write(self, data: bytes) -> None:
         """Keep it."""
+        if self.is_half_closed:
+            msg = "Cannot call write() after write_eof()"
+            raise RuntimeError(msg)
         self.written += data
 
     def pause_reading(self) -> None:

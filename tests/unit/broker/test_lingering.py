@@ -83,6 +83,7 @@ async def test_sockets_of_one_device(rig: Rig) -> None:
     mine.append(rig.close(1, "device"))
     assert [connection.is_cut_off for connection in mine] == [True, *[False] * MAX_LINGERING_OF_DEVICE, False]
     assert not any(connection.is_cut_off for connection in others)
+    assert rig.counters.bounds == {"lingering_of_device": 1}
     for connection in mine:
         rig.lingering.discard(connection)
     assert "device" not in rig.lingering._of_device

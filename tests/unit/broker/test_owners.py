@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from fleetkey.broker.codec import Kind, Reason
 from fleetkey.broker.owners import UNITS_PER_END, Owners
 from fleetkey.broker.retained import RetainedMessage
 from fleetkey.broker.work import WORK_AT_ONCE, WORK_PER_TURN, filter_cost
 from tests.support import packets as wire
+from tests.support.versions import LEVEL_5, speaking
 from tests.unit.broker.connection_rig import PINGREQ, Client, Rig
 from tests.unit.broker.rig import Parts, message, principal
 
@@ -119,6 +121,21 @@ async def test_many_revoked(rig: Rig) -> None:
     assert all(session.connection is None for session in rig.parts.sessions)
     disconnected = [who for event, who in rig.parts.observer.told if event == "disconnected"]
     assert sorted(disconnected) == sorted(f"c{number}" for number in range(CONNECTIONS))
+
+
+async def test_silent_and_revoked(rig: Rig) -> None:
+    """A client whose keep-alive ends between `stop` and `abort` is told once; the others are closed all the same."""
+    with speaking(LEVEL_5):
+        clients = _many(rig)
+    for client in clients:
+        client.transport.can_half_close = True
+    _owners(rig).revoke(rig.who)
+    waiting = [client for client in clients if not client.transport.is_half_closed]
+    waiting[0].connection.close(Reason.KEEP_ALIVE_TIMEOUT)
+    assert waiting[0].transport.is_half_closed
+    rig.parts.loop.settle()
+    assert all(client.kinds() == [Kind.DISCONNECT] for client in clients)
+    assert not any(client.transport.is_closed for client in clients)
 
 
 async def test_many_revoked_and_deleted(rig: Rig) -> None:

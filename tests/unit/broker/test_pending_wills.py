@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fleetkey.access import OverloadedError
 from fleetkey.broker.codec import Reason, Will
+from fleetkey.broker.pending_wills import PendingWills
 from tests.unit.broker.rig import Parts, Sink, Time, principal
 
 if TYPE_CHECKING:
@@ -205,6 +207,47 @@ async def test_restart(new_parts: Callable[..., Parts], time: Time, *, is_valid:
     assert listener.payloads() == ([b"gone"] * 3 if is_valid else [])
     await parts.settle()
     assert parts.store._connection.execute("SELECT count(*) FROM wills").fetchone() == (0,)
+
+
+async def test_due_as_a_lookup_ends(new_parts: Callable[..., Parts], time: Time) -> None:
+    """A will that is due between the end of a lookup and the end of its task is looked up as well."""
+    registry = Registry()
+    parts = await _restarted(new_parts, time, registry, clients=2)
+    listener, _ = parts.join("listener", "w", qos=1, clean=True)
+    first, second = list(parts.wills._waiting)
+
+    async def principal_of(key: str) -> Principal | None:
+        if not registry.asked:
+            asyncio.get_running_loop().call_soon(parts.wills.ended, second)
+        return await registry.principal_of(key)
+
+    parts.wills._principal_of = principal_of
+    parts.wills.ended(first)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    parts.loop.settle()
+    assert len(registry.asked) == 2
+    assert listener.payloads() == [b"gone"] * 2
+
+
+async def test_goes_on_after_a_failure(
+    new_parts: Callable[..., Parts], time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unexpected error in one turn doesn't keep later wills from being published."""
+    scene = Scene(new_parts(clock=time.clock()), time)
+    failing = PendingWills.ended
+
+    def fail(self: PendingWills, session: Session) -> None:
+        monkeypatch.setattr(PendingWills, "ended", failing)
+        failing(self, session)
+        raise MemoryError
+
+    monkeypatch.setattr(PendingWills, "ended", fail)
+    with pytest.raises(MemoryError):
+        scene.wait(DELAY + 1)
+    scene.leave()
+    scene.wait(DELAY + 1)
+    assert scene.heard == [b"gone"] * 2
 
 
 async def test_registry_out_of_order(new_parts: Callable[..., Parts], time: Time) -> None:
